@@ -1,0 +1,6 @@
+//! What the tool does, a file a command.
+
+pub mod import;
+pub mod keys;
+pub mod serve;
+pub mod tables;

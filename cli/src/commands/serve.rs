@@ -1,0 +1,148 @@
+//! `catalog serve`: everything on a laptop.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::{
+    connect::Target,
+    console::say,
+    error::CliError,
+    local::{Project, Stack, StackOptions, Storage, Whereabouts, sample},
+    template::Template,
+};
+
+/// Run the whole catalog on this machine: an embedded DynamoDB engine, the tables and routes of
+/// template.yaml, and the very handlers the Lambdas run.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  catalog serve --sample                 with the sample catalogs and their keys
+  catalog serve --port 8080 --data /tmp/shop
+  catalog serve --memory --port 0 --ready-file /tmp/ready.json
+
+Data is kept in .catalog and is there again after a restart. Stop with Ctrl-C.")]
+pub struct Serve {
+    /// The port of the HTTP API on 127.0.0.1; 0 takes any free one
+    #[arg(long, default_value_t = 3000)]
+    port: u16,
+
+    /// Keep nothing: all data is gone at the end
+    #[arg(long)]
+    memory: bool,
+
+    /// Load the sample catalogs and make the keys that open them
+    #[arg(long)]
+    sample: bool,
+
+    /// Write {"url":…,"dynamodbUrl":…} here as soon as requests are answered
+    #[arg(long, value_name = "PATH")]
+    ready_file: Option<PathBuf>,
+
+    /// Another template than the one built in
+    #[arg(long, value_name = "FILE")]
+    template: Option<PathBuf>,
+}
+
+impl Serve {
+    /// Runs until Ctrl-C or SIGTERM.
+    ///
+    /// # Errors
+    /// [`CliError`] when it cannot start.
+    pub async fn run(self, target: &Target) -> Result<(), CliError> {
+        let project = match Project::take(&target.data) {
+            Ok(project) => Some(project),
+            // Without data of its own it needs no folder: only other commands do not find it then.
+            Err(CliError::DataInUse(_)) if self.memory => None,
+            Err(error) => return Err(error),
+        };
+        let storage = match &project {
+            Some(project) if !self.memory => Storage::File(project.data_file()),
+            _ => Storage::Memory,
+        };
+        let cursor_secret = match &project {
+            Some(project) => project.cursor_secret()?,
+            None => "of a catalog in memory, gone at its end".to_owned(),
+        };
+        let template = match &self.template {
+            None => Template::built_in()?,
+            Some(path) => {
+                let yaml = std::fs::read_to_string(path).map_err(CliError::file("read", path))?;
+                Template::parse(&yaml)?
+            }
+        };
+        let name = target.table_prefix.clone();
+        let routes = template.routes()?;
+        let stack =
+            Stack::start(StackOptions { port: self.port, storage, name, cursor_secret, template })
+                .await?;
+        let loaded = match self.sample {
+            true => Some(sample::load(stack.store()).await?),
+            false => None,
+        };
+        let whereabouts = stack.whereabouts();
+        if let Some(project) = &project {
+            project.announce(&whereabouts)?;
+        }
+        if let Some(path) = &self.ready_file {
+            whereabouts.write(path)?;
+        }
+
+        let kept =
+            if self.memory { "in memory".to_owned() } else { target.data.display().to_string() };
+        say(format!("The catalog is running at {} (data: {kept})", whereabouts.url));
+        for route in routes.iter().filter(|route| route.path.is_some()) {
+            let path = route.path.as_deref().unwrap_or_default();
+            say(format!("  {}{path}  ({})", whereabouts.url, route.function));
+        }
+        say(format!("DynamoDB engine: {}", whereabouts.dynamodb_url));
+        if let Some(counts) = loaded {
+            say(format!(
+                "Sample data: {} records new, {} changed, {} as before.",
+                counts.created, counts.updated, counts.unchanged
+            ));
+        }
+        say(String::new());
+        say(how_to_begin(&whereabouts, self.sample));
+
+        wait_for_end().await;
+        say("Stopping.");
+        stack.stop().await;
+        Ok(())
+    }
+}
+
+fn how_to_begin(whereabouts: &Whereabouts, sample: bool) -> String {
+    let url = &whereabouts.url;
+    let mut text = String::new();
+    if sample {
+        text.push_str("Try it with the demo keys:\n");
+        for sample in &sample::SAMPLES {
+            text.push_str(&format!("  {:<7} {}\n", sample.account, sample.key));
+        }
+        let key = sample::SAMPLES[0].key;
+        text.push_str(&format!(
+            "  curl -H 'X-Api-Key: {key}' '{url}/product-offerings?countries=JP&limit=2'\n\n"
+        ));
+    }
+    text.push_str("Make a key and load a catalog, in another terminal:\n");
+    text.push_str("  catalog keys create --account ACME --permissions offerings.read\n");
+    text.push_str("  catalog import --account ACME offerings.ndjson\n");
+    text.push_str("Ctrl-C stops the catalog.");
+    text
+}
+
+/// Ctrl-C, or SIGTERM where there is one.
+async fn wait_for_end() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}

@@ -1,0 +1,71 @@
+//! `catalog tables`: the tables of template.yaml.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::{connect::Target, console::say, error::CliError, template::Template};
+
+/// Create or describe the tables of template.yaml.
+#[derive(Subcommand, Debug)]
+pub enum Tables {
+    /// Create the tables that are not there yet (a deployed stack has them from `sam deploy`)
+    #[command(after_help = "Example:
+  catalog tables create --endpoint-url http://127.0.0.1:8000")]
+    Create,
+    /// Show the tables: state, items, bytes, indexes
+    #[command(after_help = "Example:\n  catalog tables describe --json")]
+    Describe {
+        /// Print a line of JSON a table
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Tables {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// [`CliError`] when the database is not reached, or a table is missing.
+    pub async fn run(self, target: &Target) -> Result<(), CliError> {
+        let (client, place) = target.client().await?;
+        let tables = Template::built_in()?.tables(&target.table_prefix)?;
+        match self {
+            Self::Create => {
+                for table in tables {
+                    let created = table.create(&client).await?;
+                    let outcome = if created { "created" } else { "is there already" };
+                    say(format!("{} {outcome} at {place}", table.name));
+                }
+            }
+            Self::Describe { json } => {
+                for table in tables {
+                    let reply = client.describe_table().table_name(&table.name).send().await;
+                    let reply = reply.map_err(CliError::aws(format!("describe {}", table.name)))?;
+                    let Some(table) = reply.table else { continue };
+                    let indexes = table.global_secondary_indexes();
+                    let indexes: Vec<&str> =
+                        indexes.iter().filter_map(|index| index.index_name()).collect();
+                    let name = table.table_name().unwrap_or_default();
+                    let status = table.table_status().map_or("unknown", |status| status.as_str());
+                    let (items, bytes) = (
+                        table.item_count().unwrap_or_default(),
+                        table.table_size_bytes().unwrap_or_default(),
+                    );
+                    if json {
+                        let line = json!({
+                            "table": name, "status": status, "items": items, "bytes": bytes,
+                            "indexes": indexes,
+                        });
+                        say(line.to_string());
+                    } else {
+                        say(format!(
+                            "{name}: {status}, {items} items, {bytes} bytes, indexes: {}",
+                            if indexes.is_empty() { "none".to_owned() } else { indexes.join(", ") }
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

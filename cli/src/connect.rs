@@ -1,0 +1,107 @@
+//! How a command reaches a catalog's tables.
+
+use std::path::PathBuf;
+
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_dynamodb::Client;
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+use clap::Args;
+use serverless_catalog::store::{Store, TableNames, lean_client};
+
+use crate::{error::CliError, local::Whereabouts};
+
+/// Where the catalog is. Without any of these: the `catalog serve` running in this folder, else AWS
+/// by the usual credential chain.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Where the catalog is")]
+pub struct Target {
+    /// A DynamoDB endpoint, such as a local engine's
+    #[arg(long, value_name = "URL", env = "CATALOG_ENDPOINT_URL", global = true)]
+    endpoint_url: Option<String>,
+
+    /// AWS, even while a `catalog serve` is running here
+    #[arg(long, global = true, conflicts_with = "endpoint_url")]
+    aws: bool,
+
+    /// The AWS region (otherwise from the environment or the profile)
+    #[arg(long, value_name = "REGION", global = true)]
+    region: Option<String>,
+
+    /// The AWS profile (otherwise from the environment)
+    #[arg(long, value_name = "NAME", global = true)]
+    profile: Option<String>,
+
+    /// What the tables' names begin with: the stack's name
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "CATALOG_TABLE_PREFIX",
+        default_value = "catalog",
+        global = true
+    )]
+    pub table_prefix: String,
+
+    /// The folder of a local catalog
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "CATALOG_DATA",
+        default_value = ".catalog",
+        global = true
+    )]
+    pub data: PathBuf,
+}
+
+impl Target {
+    /// A client for the database, and where it is, in words.
+    ///
+    /// # Errors
+    /// [`CliError`] when it cannot be built.
+    pub async fn client(&self) -> Result<(Client, String), CliError> {
+        if let Some(url) = &self.endpoint_url {
+            return local(self.region.clone(), url);
+        }
+        if !self.aws
+            && let Some(running) = Whereabouts::of_running(&self.data)
+        {
+            return local(self.region.clone(), &running.dynamodb_url);
+        }
+        let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
+        if let Some(region) = &self.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(profile) = &self.profile {
+            loader = loader.profile_name(profile);
+        }
+        let config = loader.load().await;
+        let Some(region) = config.region() else {
+            return Err(CliError::Usage(format!(
+                "no catalog is running in {} and no AWS region is set; start one with `catalog serve`, \
+                 or give --endpoint-url URL, or --region REGION with AWS credentials",
+                self.data.display()
+            )));
+        };
+        let place = format!("AWS {region}");
+        Ok((Client::new(&config), place))
+    }
+
+    /// The catalog's tables.
+    ///
+    /// # Errors
+    /// As [`Target::client`].
+    pub async fn store(&self) -> Result<Store, CliError> {
+        let (client, _) = self.client().await?;
+        Ok(Store::new(client, TableNames::with_prefix(&self.table_prefix)))
+    }
+}
+
+fn local(region: Option<String>, url: &str) -> Result<(Client, String), CliError> {
+    let region = region.or_else(|| std::env::var("AWS_REGION").ok());
+    let client =
+        lean_client(region, Some(url)).map_err(|error| CliError::Engine(error.to_string()))?;
+    Ok((client, url.to_owned()))
+}

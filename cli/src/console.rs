@@ -1,0 +1,14 @@
+//! Output that survives a closed pipe.
+
+use std::io::Write as _;
+
+/// Writes a line to standard output. A reader that went away (`catalog keys list | head -1`) is no
+/// error.
+pub fn say(line: impl AsRef<str>) {
+    let _ = writeln!(std::io::stdout(), "{}", line.as_ref());
+}
+
+/// Writes a line to standard error.
+pub fn warn(line: impl AsRef<str>) {
+    let _ = writeln!(std::io::stderr(), "{}", line.as_ref());
+}

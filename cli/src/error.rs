@@ -1,0 +1,75 @@
+//! What can go wrong with a command: what, where, and what to do about it.
+
+use std::{error::Error, io, path::PathBuf};
+
+use serverless_catalog::store::StoreError;
+
+/// A command that could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// A file could not be used.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A port could not be had.
+    #[error(
+        "cannot listen on 127.0.0.1:{port}: {source}; choose another with --port, or --port 0 for any"
+    )]
+    Port {
+        /// Which one.
+        port: u16,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Another `catalog serve` uses the data.
+    #[error("another `catalog serve` is using {}; stop it, or choose other data with --data DIR or --memory", .0.display())]
+    DataInUse(PathBuf),
+    /// The embedded engine failed.
+    #[error("the embedded DynamoDB engine failed: {0}")]
+    Engine(String),
+    /// `template.yaml` is not understood.
+    #[error("template.yaml: {0}")]
+    Template(String),
+    /// The tables are not reached.
+    #[error(
+        "{0}\n  is the catalog running (`catalog serve`), or --endpoint-url right, or are the AWS credentials good?"
+    )]
+    Store(#[from] StoreError),
+    /// An AWS call outside the catalog's own access patterns failed.
+    #[error("{action}: {cause}")]
+    Aws {
+        /// What was tried.
+        action: String,
+        /// Why it failed.
+        cause: String,
+    },
+    /// The arguments do not fit together.
+    #[error("{0}")]
+    Usage(String),
+    /// Not everything that was asked for was done; the output told what was not.
+    #[error("{0}")]
+    Incomplete(String),
+}
+
+impl CliError {
+    /// A failed file operation.
+    pub fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { action, path, source }
+    }
+
+    /// A failed AWS call.
+    pub fn aws<E: Error>(action: impl Into<String>) -> impl FnOnce(E) -> Self {
+        let action = action.into();
+        move |error| Self::Aws {
+            action,
+            cause: aws_sdk_dynamodb::error::DisplayErrorContext(error).to_string(),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What the operator's tool `catalog` is made of.
+//!
+//! | Room | What lives there |
+//! |---|---|
+//! | [`template`] | `template.yaml` as the tool reads it: tables, functions, routes |
+//! | [`local`] | a laptop's stand-in for the cloud: embedded DynamoDB engine, API Gateway, sample data |
+//! | [`connect`] | how a command reaches a catalog's tables: a running `serve`, an endpoint, AWS |
+//! | [`commands`] | what the tool does: `serve`, `keys`, `import`, `tables` |
+//! | [`console`] | output that survives a closed pipe |
+
+pub mod commands;
+pub mod connect;
+pub mod console;
+pub mod error;
+pub mod local;
+pub mod template;

@@ -1,0 +1,64 @@
+//! Every Lambda of the project, by the name of its binary: the very service the binary runs.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use lambda_http::{Context, LambdaEvent, Service as _, request::LambdaRequest};
+use serverless_catalog::{
+    cursor::Cursors,
+    http::{Endpoint, GetOffering, ListOfferings},
+    lambda::{Settings, edge, service},
+};
+
+/// A function as the Lambda service sees one: an event as JSON text in, a reply as JSON text out.
+#[derive(Clone)]
+pub struct Function(Arc<dyn Fn(String, Context) -> Invocation + Send + Sync>);
+
+type Invocation = BoxFuture<'static, Result<String, String>>;
+
+impl Function {
+    fn of<E: Endpoint>(settings: &Settings, endpoint: E) -> Self {
+        let service = service(edge(settings, endpoint));
+        Self(Arc::new(move |event, context| {
+            let mut service = service.clone();
+            async move {
+                let event: LambdaRequest =
+                    serde_json::from_str(&event).map_err(|error| error.to_string())?;
+                let reply = service
+                    .call(LambdaEvent::new(event, context))
+                    .await
+                    .map_err(|error| error.to_string())?;
+                serde_json::to_string(&reply).map_err(|error| error.to_string())
+            }
+            .boxed()
+        }))
+    }
+
+    /// Invokes it.
+    ///
+    /// # Errors
+    /// What went wrong, in words: Lambda would report a function error.
+    pub async fn invoke(&self, event: String, context: Context) -> Result<String, String> {
+        // On a task of its own, as Lambda has it in a process of its own: a panic ends only it.
+        tokio::spawn((self.0)(event, context)).await.map_err(|error| error.to_string())?
+    }
+}
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Function(…)")
+    }
+}
+
+/// All functions by the names of their binaries.
+#[must_use]
+pub fn functions(settings: &Settings, cursors: &Arc<Cursors>) -> HashMap<&'static str, Function> {
+    let store = &settings.store;
+    HashMap::from([
+        (
+            "list-offerings",
+            Function::of(settings, ListOfferings::new(store.clone(), cursors.clone())),
+        ),
+        ("get-offering", Function::of(settings, GetOffering::new(store.clone()))),
+    ])
+}

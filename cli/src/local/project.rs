@@ -1,0 +1,128 @@
+//! The folder a running catalog keeps its data and its whereabouts in: `.catalog` of the project.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::CliError;
+
+/// The folder, used by this process alone while it lives.
+#[derive(Debug)]
+pub struct Project {
+    folder: PathBuf,
+    _lock: File,
+}
+
+/// Where a running catalog is reached: what `--ready-file` tells, and what other commands look up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Whereabouts {
+    /// The HTTP API.
+    pub url: String,
+    /// The DynamoDB engine.
+    pub dynamodb_url: String,
+}
+
+impl Whereabouts {
+    /// Where the catalog of this folder is running, if it is.
+    #[must_use]
+    pub fn of_running(folder: &Path) -> Option<Self> {
+        // A running catalog holds the lock; a killed one holds it no more.
+        let lock = File::open(folder.join(LOCK)).ok()?;
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                serde_json::from_slice(&fs::read(folder.join(RUNNING)).ok()?).ok()
+            }
+            _ => None,
+        }
+    }
+
+    /// Writes the file at once, so that a reader never sees half of it.
+    ///
+    /// # Errors
+    /// [`CliError::File`].
+    pub fn write(&self, path: &Path) -> Result<(), CliError> {
+        let json = serde_json::to_string(self).unwrap_or_default();
+        let mut draft = path.as_os_str().to_owned();
+        draft.push(".draft");
+        let draft = PathBuf::from(draft);
+        fs::write(&draft, json + "\n").map_err(CliError::file("write", &draft))?;
+        fs::rename(&draft, path).map_err(CliError::file("write", path))
+    }
+}
+
+const LOCK: &str = "lock";
+const RUNNING: &str = "serve.json";
+const SECRET: &str = "cursor-secret";
+const DATA: &str = "catalog.db";
+
+impl Project {
+    /// Takes the folder for this process, making it if need be.
+    ///
+    /// # Errors
+    /// [`CliError::DataInUse`] while another process has it; [`CliError::File`].
+    pub fn take(folder: &Path) -> Result<Self, CliError> {
+        fs::create_dir_all(folder).map_err(CliError::file("make", folder))?;
+        let path = folder.join(LOCK);
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(CliError::file("open", &path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { folder: folder.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(CliError::DataInUse(folder.to_owned())),
+            Err(TryLockError::Error(source)) => {
+                Err(CliError::File { action: "lock", path, source })
+            }
+        }
+    }
+
+    /// The engine's file.
+    #[must_use]
+    pub fn data_file(&self) -> PathBuf {
+        self.folder.join(DATA)
+    }
+
+    /// The secret cursors are sealed with, made at first use: cursors survive a restart.
+    ///
+    /// # Errors
+    /// [`CliError::File`]; [`CliError::Engine`] when the system has no randomness.
+    pub fn cursor_secret(&self) -> Result<String, CliError> {
+        let path = self.folder.join(SECRET);
+        if let Ok(secret) = fs::read_to_string(&path)
+            && secret.len() >= 32
+        {
+            return Ok(secret);
+        }
+        let mut random = [0_u8; 32];
+        getrandom::fill(&mut random).map_err(|error| CliError::Engine(error.to_string()))?;
+        let secret: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut options = File::options();
+        options.create(true).truncate(true).write(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let write = |mut file: File| file.write_all(secret.as_bytes());
+        options.open(&path).and_then(write).map_err(CliError::file("write", &path))?;
+        Ok(secret)
+    }
+
+    /// Tells other commands where the catalog is reached.
+    ///
+    /// # Errors
+    /// [`CliError::File`].
+    pub fn announce(&self, whereabouts: &Whereabouts) -> Result<(), CliError> {
+        whereabouts.write(&self.folder.join(RUNNING))
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.folder.join(RUNNING));
+    }
+}

@@ -1,0 +1,88 @@
+//! The whole stack on a laptop: engine, tables, functions, HTTP API.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_sdk_dynamodb::Client;
+use serverless_catalog::{
+    cursor::Cursors,
+    lambda::Settings,
+    store::{Store, TableNames, lean_client},
+};
+
+use super::{Engine, Gateway, Storage, Whereabouts, functions};
+use crate::{error::CliError, template::Template};
+
+/// How long a local function trusts what it knows of a key: shorter than in Lambda, so that trying
+/// out `catalog keys revoke` shows at once.
+const KEY_CACHE: Duration = Duration::from_secs(2);
+
+/// What to run.
+#[derive(Debug)]
+pub struct StackOptions {
+    /// Port of the HTTP API; 0: any.
+    pub port: u16,
+    /// Where the engine keeps its data.
+    pub storage: Storage,
+    /// The stack's name: the tables' prefix.
+    pub name: String,
+    /// What seals cursors.
+    pub cursor_secret: String,
+    /// The template to run.
+    pub template: Template,
+}
+
+/// A running stack; it stops when [stopped](Stack::stop) or dropped.
+#[derive(Debug)]
+pub struct Stack {
+    gateway: Gateway,
+    engine: Engine,
+    client: Client,
+    store: Store,
+}
+
+impl Stack {
+    /// Starts the engine, creates the template's tables, and serves the template's routes.
+    ///
+    /// # Errors
+    /// [`CliError`] of whatever part does not start.
+    pub async fn start(options: StackOptions) -> Result<Self, CliError> {
+        let engine = Engine::start(options.storage).await?;
+        let client = lean_client(None, Some(&engine.url()))
+            .map_err(|error| CliError::Engine(error.to_string()))?;
+        for table in options.template.tables(&options.name)? {
+            table.create(&client).await?;
+        }
+        let store = Store::new(client.clone(), TableNames::with_prefix(&options.name));
+        let cursors = Cursors::new(&options.cursor_secret, None)
+            .map_err(|error| CliError::Usage(error.to_string()))?;
+        let settings = Settings { store: store.clone(), key_cache: KEY_CACHE, show_cost: true };
+        let functions = functions(&settings, &Arc::new(cursors));
+        let gateway = Gateway::start(options.port, options.template.routes()?, &functions).await?;
+        Ok(Self { gateway, engine, client, store })
+    }
+
+    /// Where it is reached.
+    #[must_use]
+    pub fn whereabouts(&self) -> Whereabouts {
+        Whereabouts { url: self.gateway.url(), dynamodb_url: self.engine.url() }
+    }
+
+    /// Its tables.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The client of its engine.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Stops it, after the requests under way.
+    pub async fn stop(self) {
+        self.gateway.stop().await;
+        // The engine joins its thread: not on a thread of this runtime.
+        let _ = tokio::task::spawn_blocking(move || drop(self.engine)).await;
+    }
+}

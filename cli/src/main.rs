@@ -1,0 +1,71 @@
+//! `catalog`: run the catalog on a laptop, and operate it anywhere.
+
+use std::process::ExitCode;
+
+use catalog_cli::{
+    commands::{import::Import, keys::Keys, serve::Serve, tables::Tables},
+    connect::Target,
+    console::warn,
+    error::CliError,
+};
+use clap::{Parser, Subcommand};
+use tracing_subscriber::{
+    filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
+
+/// Run a product catalog on this machine, and operate one anywhere
+#[derive(Parser, Debug)]
+#[command(
+    name = "catalog",
+    version,
+    after_help = "Begin with:\n  catalog serve --sample\nEvery command has --help with examples."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Serve(Serve),
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Keys(Keys),
+    Import(Import),
+    /// Create or describe the tables of template.yaml
+    #[command(subcommand)]
+    Tables(Tables),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Cli { command, target } = Cli::parse();
+    // A line a request of `serve`, on standard error; LOG_LEVEL=warn silences it.
+    let level = std::env::var("LOG_LEVEL").ok().and_then(|level| level.parse().ok());
+    let targets = Targets::new()
+        .with_target("serverless_catalog", level.unwrap_or(tracing::Level::INFO))
+        .with_target("catalog_cli", level.unwrap_or(tracing::Level::INFO));
+    let lines =
+        tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines).with(targets).init();
+
+    let outcome: Result<(), CliError> = match command {
+        Command::Serve(serve) => serve.run(&target).await,
+        Command::Keys(keys) => keys.run(&target).await,
+        Command::Import(import) => import.run(&target).await,
+        Command::Tables(tables) => tables.run(&target).await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ CliError::Usage(_)) => {
+            warn(format!("catalog: {error}"));
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            warn(format!("catalog: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! `template.yaml` as the tool reads it: its tables, its functions and their routes.
+//!
+//! Only what a laptop needs is resolved: `!Sub` with the stack's name, and `!Ref` of it.
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, ScalarAttributeType,
+};
+use serde_yaml_ng::Value;
+
+use crate::error::CliError;
+
+/// The template this tool was built with.
+const BUILT_IN: &str = include_str!("../../template.yaml");
+
+/// A parsed template.
+#[derive(Clone, Debug)]
+pub struct Template {
+    root: Value,
+}
+
+/// A table, ready to be created.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// Its name in a stack of the given name.
+    pub name: String,
+    /// The types of its key attributes.
+    pub attributes: Vec<AttributeDefinition>,
+    /// Its own key.
+    pub key: Vec<KeySchemaElement>,
+    /// Its global secondary indexes.
+    pub indexes: Vec<GlobalSecondaryIndex>,
+}
+
+/// A route of the HTTP API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// `GET`, or `ANY`.
+    pub method: String,
+    /// `/product-offerings/{productOfferingId}`; `None` is the route `$default`.
+    pub path: Option<String>,
+    /// The binary that answers it.
+    pub function: String,
+}
+
+impl Template {
+    /// The template this tool was built with.
+    ///
+    /// # Errors
+    /// [`CliError::Template`] when it is no YAML.
+    pub fn built_in() -> Result<Self, CliError> {
+        Self::parse(BUILT_IN)
+    }
+
+    /// Reads a template.
+    ///
+    /// # Errors
+    /// [`CliError::Template`] when it is no YAML.
+    pub fn parse(yaml: &str) -> Result<Self, CliError> {
+        let root =
+            serde_yaml_ng::from_str(yaml).map_err(|error| CliError::Template(error.to_string()))?;
+        Ok(Self { root })
+    }
+
+    /// The tables, as a stack of this name has them.
+    ///
+    /// # Errors
+    /// [`CliError::Template`] naming what is missing or not understood.
+    pub fn tables(&self, stack: &str) -> Result<Vec<Table>, CliError> {
+        self.resources("AWS::DynamoDB::Table")
+            .map(|(logical_id, properties)| {
+                table(properties, stack).ok_or_else(|| {
+                    CliError::Template(format!("the table {logical_id} is not understood"))
+                })
+            })
+            .collect()
+    }
+
+    /// The routes, as the functions' events declare them.
+    ///
+    /// # Errors
+    /// [`CliError::Template`] naming what is missing or not understood.
+    pub fn routes(&self) -> Result<Vec<Route>, CliError> {
+        let mut routes = Vec::new();
+        for (logical_id, properties) in self.resources("AWS::Serverless::Function") {
+            let function = properties
+                .get("CodeUri")
+                .and_then(Value::as_str)
+                .and_then(|uri| uri.trim_end_matches('/').rsplit('/').next())
+                .ok_or_else(|| CliError::Template(format!("{logical_id} has no CodeUri")))?;
+            let events = properties.get("Events").and_then(Value::as_mapping);
+            for event in events.into_iter().flat_map(|events| events.values()) {
+                if event.get("Type").and_then(Value::as_str) != Some("HttpApi") {
+                    continue;
+                }
+                let property = |name: &str| {
+                    event.get("Properties")?.get(name)?.as_str().map(ToOwned::to_owned)
+                };
+                routes.push(Route {
+                    method: property("Method").unwrap_or_else(|| "ANY".to_owned()).to_uppercase(),
+                    path: property("Path"),
+                    function: function.to_owned(),
+                });
+            }
+        }
+        Ok(routes)
+    }
+
+    fn resources(&self, kind: &'static str) -> impl Iterator<Item = (&str, &Value)> {
+        let resources = self.root.get("Resources").and_then(Value::as_mapping);
+        resources.into_iter().flatten().filter_map(move |(logical_id, resource)| {
+            let matches = resource.get("Type").and_then(Value::as_str) == Some(kind);
+            matches.then_some(())?;
+            Some((logical_id.as_str()?, resource.get("Properties")?))
+        })
+    }
+}
+
+fn table(properties: &Value, stack: &str) -> Option<Table> {
+    let attributes =
+        properties.get("AttributeDefinitions")?.as_sequence()?.iter().map(|attribute| {
+            AttributeDefinition::builder()
+                .attribute_name(attribute.get("AttributeName")?.as_str()?)
+                .attribute_type(ScalarAttributeType::from(
+                    attribute.get("AttributeType")?.as_str()?,
+                ))
+                .build()
+                .ok()
+        });
+    let indexes = properties.get("GlobalSecondaryIndexes").and_then(Value::as_sequence);
+    let indexes = indexes.into_iter().flatten().map(|index| {
+        let projection = index.get("Projection")?.get("ProjectionType")?.as_str()?;
+        GlobalSecondaryIndex::builder()
+            .index_name(index.get("IndexName")?.as_str()?)
+            .set_key_schema(Some(key_schema(index)?))
+            .projection(
+                Projection::builder().projection_type(ProjectionType::from(projection)).build(),
+            )
+            .build()
+            .ok()
+    });
+    Some(Table {
+        name: resolve(properties.get("TableName")?, stack)?,
+        attributes: attributes.collect::<Option<_>>()?,
+        key: key_schema(properties)?,
+        indexes: indexes.collect::<Option<_>>()?,
+    })
+}
+
+fn key_schema(owner: &Value) -> Option<Vec<KeySchemaElement>> {
+    let elements = owner.get("KeySchema")?.as_sequence()?.iter().map(|element| {
+        KeySchemaElement::builder()
+            .attribute_name(element.get("AttributeName")?.as_str()?)
+            .key_type(KeyType::from(element.get("KeyType")?.as_str()?))
+            .build()
+            .ok()
+    });
+    elements.collect()
+}
+
+/// A text, or a `!Sub` or `!Ref` of the stack's name.
+fn resolve(value: &Value, stack: &str) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Tagged(tagged) if tagged.tag == "Sub" => {
+            let text = tagged.value.as_str()?.replace("${AWS::StackName}", stack);
+            (!text.contains("${")).then_some(text)
+        }
+        Value::Tagged(tagged) if tagged.tag == "Ref" => {
+            (tagged.value.as_str()? == "AWS::StackName").then(|| stack.to_owned())
+        }
+        _ => None,
+    }
+}
+
+impl Table {
+    /// Creates the table, on demand; a table that is there already stays as it is.
+    ///
+    /// Returns whether it was created.
+    ///
+    /// # Errors
+    /// [`CliError::Aws`] when the database refuses.
+    pub async fn create(&self, client: &aws_sdk_dynamodb::Client) -> Result<bool, CliError> {
+        let indexes = (!self.indexes.is_empty()).then(|| self.indexes.clone());
+        let created = client
+            .create_table()
+            .table_name(&self.name)
+            .set_attribute_definitions(Some(self.attributes.clone()))
+            .set_key_schema(Some(self.key.clone()))
+            .set_global_secondary_indexes(indexes)
+            .billing_mode(BillingMode::PayPerRequest)
+            .send()
+            .await;
+        match created {
+            Ok(_) => Ok(true),
+            Err(error)
+                if error.as_service_error().is_some_and(|e| e.is_resource_in_use_exception()) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(CliError::aws(format!("create table {}", self.name))(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_projects_own_template_names_its_tables_and_routes() {
+        let template = Template::built_in().expect("template");
+        let names: Vec<String> =
+            template.tables("shop").expect("tables").into_iter().map(|table| table.name).collect();
+        assert_eq!(names, ["shop-offerings", "shop-promotions", "shop-api-keys"]);
+        let route = |method: &str, path: Option<&str>, function: &str| Route {
+            method: method.to_owned(),
+            path: path.map(ToOwned::to_owned),
+            function: function.to_owned(),
+        };
+        assert_eq!(
+            template.routes().expect("routes"),
+            [
+                route("ANY", Some("/product-offerings"), "list-offerings"),
+                route("ANY", None, "list-offerings"),
+                route("ANY", Some("/product-offerings/{productOfferingId}"), "get-offering"),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        assert!(Template::parse("a: [").is_err());
+        let yaml =
+            "Resources: {T: {Type: 'AWS::DynamoDB::Table', Properties: {TableName: !GetAtt X}}}";
+        let error = Template::parse(yaml).expect("yaml").tables("s").expect_err("no table");
+        assert_eq!(error.to_string(), "template.yaml: the table T is not understood");
+    }
+}

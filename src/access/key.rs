@@ -1,0 +1,168 @@
+//! The key itself.
+
+use std::fmt::{self, Write as _};
+
+use sha2::{Digest as _, Sha256};
+
+const SECRET_CHARACTERS: usize = 32;
+const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+/// A key as its holder sends it: `<prefix>_live_<32 alphanumerics>`.
+///
+/// It prints as its prefix alone, so that no log or error can show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey(String);
+
+/// The first part of new keys; it tells a key's issuer at a glance (`ce_live_…`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPrefix(String);
+
+/// The text is no key prefix.
+#[derive(Debug, thiserror::Error)]
+#[error("a key prefix is 1 to 16 lower-case letters and digits, a letter first")]
+pub struct InvalidPrefix;
+
+impl KeyPrefix {
+    fn is_valid(text: &str) -> bool {
+        let starts_well = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
+        starts_well
+            && text.len() <= 16
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    }
+}
+
+impl Default for KeyPrefix {
+    fn default() -> Self {
+        Self("cat".to_owned())
+    }
+}
+
+impl std::str::FromStr for KeyPrefix {
+    type Err = InvalidPrefix;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if Self::is_valid(text) { Ok(Self(text.to_owned())) } else { Err(InvalidPrefix) }
+    }
+}
+
+impl ApiKey {
+    /// Reads a key; `None` when it is not well-formed. Any prefix will do, so that keys made under
+    /// an earlier prefix stay good.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (prefix, secret) = text.split_once("_live_")?;
+        let well_formed = KeyPrefix::is_valid(prefix)
+            && secret.len() == SECRET_CHARACTERS
+            && secret.bytes().all(|b| b.is_ascii_alphanumeric());
+        well_formed.then(|| Self(text.to_owned()))
+    }
+
+    /// Makes a new key out of the operating system's random generator: 190 bits.
+    ///
+    /// # Errors
+    /// When the generator fails.
+    pub fn generate(prefix: &KeyPrefix) -> Result<Self, getrandom::Error> {
+        let mut text = format!("{}_live_", prefix.0);
+        let full_length = text.len() + SECRET_CHARACTERS;
+        let mut random = [0_u8; 64];
+        while text.len() < full_length {
+            getrandom::fill(&mut random)?;
+            // Bytes past the last whole multiple of the alphabet are thrown away: every character
+            // is equally likely.
+            let fair =
+                random.iter().filter(|byte| **byte < 248).map(|byte| usize::from(*byte) % 62);
+            for index in fair.take(full_length - text.len()) {
+                text.push(char::from(ALPHABET[index]));
+            }
+        }
+        Ok(Self(text))
+    }
+
+    /// What is stored of it.
+    #[must_use]
+    pub fn hash(&self) -> KeyHash {
+        let mut hex = String::with_capacity(64);
+        for byte in Sha256::digest(self.0.as_bytes()) {
+            let _ = write!(hex, "{byte:02x}");
+        }
+        KeyHash(hex)
+    }
+
+    /// The whole key, for the one time it is shown.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = self.0.split('_').next().unwrap_or_default();
+        write!(f, "ApiKey({prefix}_live_…)")
+    }
+}
+
+/// The SHA-256 of a key in lower-case hexadecimal: the partition key of the `ApiKeys` table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyHash(String);
+
+impl KeyHash {
+    /// Reads 64 hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        (text.len() == 64 && text.bytes().all(hex)).then(|| Self(text.to_owned()))
+    }
+
+    /// The 64 digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The short name an operator uses for the key: enough to tell keys apart, useless to a thief.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        self.0.get(..16).unwrap_or(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_key_is_well_formed_and_never_the_same() {
+        let prefix: KeyPrefix = "ce".parse().expect("prefix");
+        let first = ApiKey::generate(&prefix).expect("random");
+        let second = ApiKey::generate(&prefix).expect("random");
+        assert!(first.reveal().starts_with("ce_live_"));
+        assert_eq!(first.reveal().len(), "ce_live_".len() + 32);
+        assert_eq!(ApiKey::parse(first.reveal()).as_ref(), Some(&first));
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn ill_formed_keys_are_refused() {
+        let secret = "x".repeat(32);
+        for text in [
+            String::new(),
+            secret.clone(),
+            format!("_live_{secret}"),
+            format!("cat_live_{}", "x".repeat(31)),
+            format!("cat_live_{}", "x".repeat(33)),
+            format!("cat_test_{secret}"),
+            format!("CAT_live_{secret}"),
+            format!("cat_live_{}é", "x".repeat(30)),
+            format!(" cat_live_{secret}"),
+        ] {
+            assert!(ApiKey::parse(&text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_never_prints_itself() {
+        let key = ApiKey::parse(&format!("cat_live_{}", "s".repeat(32))).expect("key");
+        assert_eq!(format!("{key:?}"), "ApiKey(cat_live_…)");
+    }
+}

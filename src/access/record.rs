@@ -1,0 +1,174 @@
+//! What is known of a key, and the checks a request must pass.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use crate::{
+    account::AccountId,
+    money::Currency,
+    offerings::{CatalogId, CustomerType},
+    text::spelled_enum,
+};
+
+spelled_enum! {
+    /// What a key may do.
+    pub enum Permission {
+        /// List and get product offerings.
+        OfferingsRead = "offerings.read",
+        /// List partner offerings.
+        PartnersRead = "partners.read",
+        /// List networks, countries and network products.
+        AirtimeRead = "airtime.read",
+        /// List products.
+        ProductsRead = "products.read",
+        /// Upsert products.
+        ProductsWrite = "products.write",
+    }
+}
+
+/// Everything stored about one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// Whose data the key opens.
+    pub account: AccountId,
+    /// What its holder calls it.
+    pub label: Option<String>,
+    /// What it may do.
+    pub permissions: BTreeSet<Permission>,
+    /// The customer types it may see; `None`: all.
+    pub customer_types: Option<BTreeSet<CustomerType>>,
+    /// The product catalogs it may see; `None`: all, and offerings of no catalog.
+    pub product_catalogs: Option<BTreeSet<CatalogId>>,
+    /// The currency exchange rates are quoted from.
+    pub wallet_currency: Currency,
+    /// The networks it may be used from; empty: any.
+    pub allowed_cidrs: Vec<IpNet>,
+    /// From this moment on it is refused.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// Why a request was not admitted. The order of the variants is the order of the checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// No key, more than one, or none of a key's form.
+    Malformed,
+    /// No such key.
+    Unknown,
+    /// The key was revoked.
+    Revoked,
+    /// The key's time is over.
+    Expired,
+    /// The caller's address is outside the key's networks.
+    IpNotAllowed,
+    /// The key lacks the endpoint's permission.
+    PermissionLacking,
+}
+
+/// Who is asking, once admitted, and what they may see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// Whose data it is about.
+    pub account: AccountId,
+    /// The customer types they may see; `None`: all.
+    pub customer_types: Option<BTreeSet<CustomerType>>,
+    /// The product catalogs they may see; `None`: all.
+    pub product_catalogs: Option<BTreeSet<CatalogId>>,
+    /// The currency exchange rates are quoted from.
+    pub wallet_currency: Currency,
+}
+
+impl KeyRecord {
+    /// Checks, in the contract's order, whether a request with this key may go on.
+    ///
+    /// A key bound to networks is refused when the caller's address is unknown.
+    ///
+    /// # Errors
+    /// The first check that fails.
+    pub fn admit(
+        &self,
+        permission: Permission,
+        source_ip: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<Principal, Rejection> {
+        if self.revoked_at.is_some() {
+            return Err(Rejection::Revoked);
+        }
+        if self.expires_at.is_some_and(|end| end <= now) {
+            return Err(Rejection::Expired);
+        }
+        if !self.allowed_cidrs.is_empty() {
+            // An IPv4 caller may arrive as an IPv4-mapped IPv6 address.
+            let source = source_ip.map(|ip| ip.to_canonical());
+            if !source.is_some_and(|ip| self.allowed_cidrs.iter().any(|net| net.contains(&ip))) {
+                return Err(Rejection::IpNotAllowed);
+            }
+        }
+        if !self.permissions.contains(&permission) {
+            return Err(Rejection::PermissionLacking);
+        }
+        Ok(Principal {
+            account: self.account.clone(),
+            customer_types: self.customer_types.clone(),
+            product_catalogs: self.product_catalogs.clone(),
+            wallet_currency: self.wallet_currency,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> KeyRecord {
+        KeyRecord {
+            account: AccountId::parse("ACME").expect("account"),
+            label: None,
+            permissions: BTreeSet::from([Permission::OfferingsRead]),
+            customer_types: None,
+            product_catalogs: None,
+            wallet_currency: Currency::USD,
+            allowed_cidrs: vec![],
+            expires_at: None,
+            revoked_at: None,
+            created_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn admit(record: &KeyRecord, ip: &str) -> Result<(), Rejection> {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().expect("time");
+        record.admit(Permission::OfferingsRead, ip.parse().ok(), now).map(|_| ())
+    }
+
+    #[test]
+    fn the_first_failing_check_of_the_contracts_order_is_told() {
+        let mut key = record();
+        assert_eq!(admit(&key, "10.0.0.1"), Ok(()));
+        key.permissions.clear();
+        assert_eq!(admit(&key, "10.0.0.1"), Err(Rejection::PermissionLacking));
+        key.allowed_cidrs = vec!["192.0.2.0/24".parse().expect("cidr")];
+        assert_eq!(admit(&key, "10.0.0.1"), Err(Rejection::IpNotAllowed));
+        key.expires_at = Some("2026-01-01T00:00:00Z".parse().expect("time"));
+        assert_eq!(admit(&key, "10.0.0.1"), Err(Rejection::Expired));
+        key.revoked_at = Some(Timestamp::UNIX_EPOCH);
+        assert_eq!(admit(&key, "10.0.0.1"), Err(Rejection::Revoked));
+    }
+
+    #[test]
+    fn networks_of_both_families_are_told_apart() {
+        let mut key = record();
+        key.allowed_cidrs =
+            vec!["192.0.2.0/24".parse().expect("v4"), "2001:db8::/32".parse().expect("v6")];
+        assert_eq!(admit(&key, "192.0.2.77"), Ok(()));
+        assert_eq!(admit(&key, "::ffff:192.0.2.77"), Ok(()));
+        assert_eq!(admit(&key, "2001:db8:1::9"), Ok(()));
+        assert_eq!(admit(&key, "192.0.3.1"), Err(Rejection::IpNotAllowed));
+        assert_eq!(admit(&key, "2001:db9::1"), Err(Rejection::IpNotAllowed));
+        assert_eq!(admit(&key, "no address"), Err(Rejection::IpNotAllowed));
+    }
+}

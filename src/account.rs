@@ -1,0 +1,71 @@
+//! Whose data it is.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The owner of a catalog: a customer, organization, workspace or enterprise in the words of the
+/// published APIs. The first key attribute of every table, so isolation is structural.
+///
+/// 1 to 64 characters out of `A-Z a-z 0-9 . _ -`, because it is also a path segment of import
+/// objects (`imports/<account>/…`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AccountId(String);
+
+/// The text is no account id.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "an account is 1 to 64 characters out of A-Z a-z 0-9 . _ - and starts with a letter or digit"
+)]
+pub struct InvalidAccountId;
+
+impl AccountId {
+    /// Reads an account id.
+    ///
+    /// # Errors
+    /// [`InvalidAccountId`] when the text is empty, too long or has other characters.
+    pub fn parse(text: &str) -> Result<Self, InvalidAccountId> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        let starts_well = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+        if starts_well && text.len() <= 64 && text.bytes().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidAccountId)
+        }
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for AccountId {
+    type Err = InvalidAccountId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<String> for AccountId {
+    type Error = InvalidAccountId;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text)
+    }
+}
+
+impl From<AccountId> for String {
+    fn from(id: AccountId) -> Self {
+        id.0
+    }
+}

@@ -1,0 +1,12 @@
+//! `GET /product-offerings`.
+
+use lambda_http::Error;
+use serverless_catalog::{
+    http::ListOfferings,
+    lambda::{cursors_from_environment, run},
+};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    run(|store| Ok(ListOfferings::new(store, cursors_from_environment()?))).await
+}

@@ -1,0 +1,245 @@
+//! The opaque page token.
+//!
+//! # Design
+//! A token is `base64url(version ‖ AES-SIV(key, context, position))`. AES-SIV (RFC 5297) encrypts
+//! deterministically and authenticates: it needs no nonce, equal pages have equal tokens (so a page's
+//! `ETag` is stable), and all a reader learns of two tokens is whether they are the same.
+//!
+//! The **context** is authenticated and not in the token: the account, the endpoint and a
+//! fingerprint of the filters. A token from another account's key, another endpoint or other filters
+//! fails to decrypt just as a tampered one does, and nobody can tell which it was. The limit is not
+//! part of it: it may change between pages.
+//!
+//! The **key** is derived from a secret that outlives deployments. During a rotation the previous
+//! secret still opens tokens; new tokens are sealed with the current one.
+
+use std::fmt;
+
+use aes_siv::{KeyInit as _, siv::Aes256Siv};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest as _, Sha512};
+
+use crate::account::AccountId;
+
+/// The longest token, in characters, that is made or read.
+pub const MAX_CHARACTERS: usize = 512;
+
+const VERSION: u8 = 1;
+
+/// What a token is bound to.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// Whose list it is.
+    pub account: &'a AccountId,
+    /// Which endpoint it is of.
+    pub endpoint: &'static str,
+    /// The filters, whatever their spelling.
+    pub fingerprint: &'a [u8],
+}
+
+impl Context<'_> {
+    fn headers(&self) -> [&[u8]; 4] {
+        [&[VERSION], self.account.as_str().as_bytes(), self.endpoint.as_bytes(), self.fingerprint]
+    }
+}
+
+/// Seals and opens tokens.
+pub struct Cursors {
+    current: Key,
+    previous: Option<Key>,
+}
+
+/// A secret too short to keep anything secret.
+#[derive(Debug, thiserror::Error)]
+#[error("the cursor secret must be at least 32 characters long")]
+pub struct WeakSecret;
+
+/// The token is no cursor of this list: tampered with, cut, of other filters, of another account or
+/// of an unknown version. Which of them is not told.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not a cursor of this list; start again without one")]
+pub struct InvalidCursor;
+
+/// The position does not fit a token.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the position does not fit a cursor")]
+pub struct PositionTooLong;
+
+struct Key([u8; 64]);
+
+impl Key {
+    fn derive(secret: &str) -> Result<Self, WeakSecret> {
+        if secret.len() < 32 {
+            return Err(WeakSecret);
+        }
+        let mut digest = Sha512::new();
+        digest.update(b"serverless-catalog cursor v1\0");
+        digest.update(secret.as_bytes());
+        Ok(Self(digest.finalize().into()))
+    }
+
+    fn cipher(&self) -> Aes256Siv {
+        Aes256Siv::new((&self.0).into())
+    }
+}
+
+impl Cursors {
+    /// With the current secret and, during a rotation, the previous one.
+    ///
+    /// # Errors
+    /// [`WeakSecret`] when one of them is shorter than 32 characters.
+    pub fn new(current: &str, previous: Option<&str>) -> Result<Self, WeakSecret> {
+        Ok(Self {
+            current: Key::derive(current)?,
+            previous: previous.map(Key::derive).transpose()?,
+        })
+    }
+
+    /// Makes the token of a position.
+    ///
+    /// # Errors
+    /// [`PositionTooLong`] when the token would pass [`MAX_CHARACTERS`].
+    pub fn seal(&self, context: Context<'_>, position: &[u8]) -> Result<String, PositionTooLong> {
+        let sealed = self
+            .current
+            .cipher()
+            .encrypt(context.headers(), position)
+            .map_err(|_| PositionTooLong)?;
+        let mut bytes = Vec::with_capacity(1 + sealed.len());
+        bytes.push(VERSION);
+        bytes.extend_from_slice(&sealed);
+        let token = URL_SAFE_NO_PAD.encode(bytes);
+        if token.len() > MAX_CHARACTERS { Err(PositionTooLong) } else { Ok(token) }
+    }
+
+    /// The position a token was made of.
+    ///
+    /// # Errors
+    /// [`InvalidCursor`], for whatever reason.
+    pub fn open(&self, context: Context<'_>, token: &str) -> Result<Vec<u8>, InvalidCursor> {
+        if token.len() > MAX_CHARACTERS {
+            return Err(InvalidCursor);
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| InvalidCursor)?;
+        let Some((&VERSION, sealed)) = bytes.split_first() else {
+            return Err(InvalidCursor);
+        };
+        [Some(&self.current), self.previous.as_ref()]
+            .into_iter()
+            .flatten()
+            .find_map(|key| key.cipher().decrypt(context.headers(), sealed).ok())
+            .ok_or(InvalidCursor)
+    }
+}
+
+impl fmt::Debug for Cursors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cursors(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECRET: &str = "a secret of at least 32 characters";
+    const OTHER: &str = "another one of at least 32 characters";
+
+    fn account(name: &str) -> AccountId {
+        AccountId::parse(name).expect("account")
+    }
+
+    fn context(account: &AccountId) -> Context<'_> {
+        Context { account, endpoint: "offerings", fingerprint: b"filters" }
+    }
+
+    fn cursors() -> Cursors {
+        Cursors::new(SECRET, None).expect("secret")
+    }
+
+    #[test]
+    fn a_token_opens_to_its_position_and_is_the_same_each_time() {
+        let acme = account("ACME");
+        let token = cursors().seal(context(&acme), b"position").expect("token");
+        assert_eq!(cursors().open(context(&acme), &token), Ok(b"position".to_vec()));
+        assert_eq!(cursors().seal(context(&acme), b"position").expect("token"), token);
+        assert!(token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
+    }
+
+    #[test]
+    fn a_token_is_bound_to_account_endpoint_and_filters() {
+        let (acme, globex) = (account("ACME"), account("GLOBEX"));
+        let token = cursors().seal(context(&acme), b"position").expect("token");
+        let elsewhere = Context { endpoint: "products", ..context(&acme) };
+        let filtered = Context { fingerprint: b"other filters", ..context(&acme) };
+        for context in [context(&globex), elsewhere, filtered] {
+            assert_eq!(cursors().open(context, &token), Err(InvalidCursor));
+        }
+    }
+
+    #[test]
+    fn every_single_changed_character_is_noticed() {
+        let acme = account("ACME");
+        let token = cursors().seal(context(&acme), b"position").expect("token");
+        for index in 0..token.len() {
+            for replacement in ['A', 'B', '_', '='] {
+                let mut tampered: Vec<char> = token.chars().collect();
+                if tampered[index] == replacement {
+                    continue;
+                }
+                tampered[index] = replacement;
+                let tampered: String = tampered.into_iter().collect();
+                assert_eq!(cursors().open(context(&acme), &tampered), Err(InvalidCursor));
+            }
+        }
+    }
+
+    #[test]
+    fn cut_extended_foreign_and_future_tokens_are_refused() {
+        let acme = account("ACME");
+        let token = cursors().seal(context(&acme), b"position").expect("token");
+        let sealed = URL_SAFE_NO_PAD.decode(&token).expect("base64");
+        let future = URL_SAFE_NO_PAD.encode([&[VERSION + 1], &sealed[1..]].concat());
+        let mut broken = vec![String::new(), "AQ".into(), "é".into(), "A".repeat(513), future];
+        broken.extend((1..token.len()).map(|end| token[..end].to_owned()));
+        broken.push(format!("{token}A"));
+        broken.push(format!("{token}=="));
+        for token in broken {
+            assert_eq!(cursors().open(context(&acme), &token), Err(InvalidCursor), "{token}");
+        }
+    }
+
+    #[test]
+    fn a_rotation_keeps_old_tokens_good_and_a_second_one_ends_them() {
+        let acme = account("ACME");
+        let token = cursors().seal(context(&acme), b"position").expect("token");
+        let rotated = Cursors::new(OTHER, Some(SECRET)).expect("secrets");
+        assert_eq!(rotated.open(context(&acme), &token), Ok(b"position".to_vec()));
+        let renewed = rotated.seal(context(&acme), b"position").expect("token");
+        assert_eq!(cursors().open(context(&acme), &renewed), Err(InvalidCursor));
+        let done = Cursors::new(OTHER, None).expect("secret");
+        assert_eq!(done.open(context(&acme), &token), Err(InvalidCursor));
+    }
+
+    #[test]
+    fn short_secrets_and_long_positions_are_refused() {
+        assert!(Cursors::new("short", None).is_err());
+        assert!(Cursors::new(SECRET, Some("short")).is_err());
+        let acme = account("ACME");
+        assert_eq!(cursors().seal(context(&acme), &[0; 400]), Err(PositionTooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn any_position_survives_and_any_text_is_harmless(position: Vec<u8>, text: String) {
+            let acme = account("ACME");
+            if let Ok(token) = cursors().seal(context(&acme), &position) {
+                prop_assert!(token.len() <= MAX_CHARACTERS);
+                prop_assert_eq!(cursors().open(context(&acme), &token), Ok(position));
+            }
+            prop_assert_eq!(cursors().open(context(&acme), &text), Err(InvalidCursor));
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Countries, regions, and which region contains which country.
+//!
+//! Countries are ISO 3166-1 alpha-2 codes, plus `XK` (Kosovo, user-assigned; mobile networks there
+//! carry it). The regions are the eight of the published API (seed 000). Which of them a country
+//! lies in follows the United Nations' M49 geoscheme: the Caribbean and Central America are North
+//! America, Western Asia is the Middle East, the rest of Asia and Oceania are Asia-Pacific. Two
+//! deviations, both after what travel products mean by the words: Cyprus counts as Europe, Iran as
+//! the Middle East.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::text::spelled_enum;
+
+spelled_enum! {
+    /// A coverage region.
+    pub enum Region {
+        /// Europe, Russia and Cyprus included.
+        Europe = "EUROPE",
+        /// Both Americas.
+        Americas = "AMERICAS",
+        /// Asia without the Middle East, and Oceania.
+        AsiaPacific = "ASIA_PACIFIC",
+        /// Everywhere.
+        Global = "GLOBAL",
+        /// Northern and Central America and the Caribbean.
+        NorthAmerica = "NORTH_AMERICA",
+        /// South America.
+        SouthAmerica = "SOUTH_AMERICA",
+        /// Africa.
+        Africa = "AFRICA",
+        /// Western Asia and Iran.
+        MiddleEast = "MIDDLE_EAST",
+    }
+}
+
+impl Region {
+    /// The region itself and every region that contains it.
+    #[must_use]
+    pub const fn with_containing(self) -> &'static [Self] {
+        match self {
+            Self::Global => &[Self::Global],
+            Self::Americas => &[Self::Americas, Self::Global],
+            Self::NorthAmerica => &[Self::NorthAmerica, Self::Americas, Self::Global],
+            Self::SouthAmerica => &[Self::SouthAmerica, Self::Americas, Self::Global],
+            Self::Europe => &[Self::Europe, Self::Global],
+            Self::AsiaPacific => &[Self::AsiaPacific, Self::Global],
+            Self::Africa => &[Self::Africa, Self::Global],
+            Self::MiddleEast => &[Self::MiddleEast, Self::Global],
+        }
+    }
+}
+
+/// A country, by its two letters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Country([u8; 2]);
+
+impl Country {
+    /// Reads an ISO 3166-1 alpha-2 code in upper case.
+    ///
+    /// # Errors
+    /// The sentence to show the sender.
+    pub fn parse(code: &str) -> Result<Self, String> {
+        match code.as_bytes() {
+            &[a, b] if region_of([a, b]).is_some() => Ok(Self([a, b])),
+            _ => {
+                Err("must be an ISO 3166-1 alpha-2 country code in upper case, such as GH"
+                    .to_owned())
+            }
+        }
+    }
+
+    /// The two letters.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// Every region that contains the country, the widest last.
+    #[must_use]
+    pub fn regions(self) -> &'static [Region] {
+        match region_of(self.0) {
+            Some(Some(region)) => region.with_containing(),
+            _ => &[Region::Global],
+        }
+    }
+}
+
+impl fmt::Display for Country {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl fmt::Debug for Country {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl TryFrom<String> for Country {
+    type Error = String;
+
+    fn try_from(code: String) -> Result<Self, Self::Error> {
+        Self::parse(&code)
+    }
+}
+
+impl From<Country> for String {
+    fn from(country: Country) -> Self {
+        country.code().to_owned()
+    }
+}
+
+/// `None`: no such country. `Some(None)`: a country in no region but GLOBAL (Antarctica).
+fn region_of(code: [u8; 2]) -> Option<Option<Region>> {
+    COUNTRIES.iter().find_map(|(region, codes)| {
+        codes.split_ascii_whitespace().any(|c| c.as_bytes() == code).then_some(*region)
+    })
+}
+
+/// Every country by its region (UN M49, with the deviations the module names).
+const COUNTRIES: &[(Option<Region>, &str)] = &[
+    (
+        Some(Region::Europe),
+        "AD AL AT AX BA BE BG BY CH CY CZ DE DK EE ES FI FO FR GB GG GI GR HR HU IE IM IS IT JE LI LT \
+         LU LV MC MD ME MK MT NL NO PL PT RO RS RU SE SI SJ SK SM UA VA XK",
+    ),
+    (
+        Some(Region::NorthAmerica),
+        "AG AI AW BB BL BM BQ BS BZ CA CR CU CW DM DO GD GL GP GT HN HT JM KN KY LC MF MQ MS MX NI PA \
+         PM PR SV SX TC TT US VC VG VI",
+    ),
+    (Some(Region::SouthAmerica), "AR BO BR BV CL CO EC FK GF GS GY PE PY SR UY VE"),
+    (
+        Some(Region::AsiaPacific),
+        "AF AS AU BD BN BT CC CK CN CX FJ FM GU HK HM ID IN JP KG KH KI KP KR KZ LA LK MH MM MN MO MP \
+         MV MY NC NF NP NR NU NZ PF PG PH PK PN PW SB SG TH TJ TK TL TM TO TV TW UM UZ VN VU WF WS",
+    ),
+    (
+        Some(Region::Africa),
+        "AO BF BI BJ BW CD CF CG CI CM CV DJ DZ EG EH ER ET GA GH GM GN GQ GW IO KE KM LR LS LY MA MG \
+         ML MR MU MW MZ NA NE NG RE RW SC SD SH SL SN SO SS ST SZ TD TF TG TN TZ UG YT ZA ZM ZW",
+    ),
+    (Some(Region::MiddleEast), "AE AM AZ BH GE IL IQ IR JO KW LB OM PS QA SA SY TR YE"),
+    (None, "AQ"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_holds_the_249_countries_of_iso_3166_and_kosovo_each_once() {
+        let mut codes: Vec<&str> =
+            COUNTRIES.iter().flat_map(|(_, codes)| codes.split_ascii_whitespace()).collect();
+        assert_eq!(codes.len(), 250);
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), 250);
+    }
+
+    #[test]
+    fn a_country_lies_in_its_region_and_in_all_that_contain_it() {
+        let regions = |code: &str| Country::parse(code).expect(code).regions();
+        assert_eq!(regions("US"), [Region::NorthAmerica, Region::Americas, Region::Global]);
+        assert_eq!(regions("BR"), [Region::SouthAmerica, Region::Americas, Region::Global]);
+        assert_eq!(regions("GH"), [Region::Africa, Region::Global]);
+        assert_eq!(regions("AQ"), [Region::Global]);
+    }
+
+    #[test]
+    fn what_is_no_country_is_refused() {
+        for code in ["", "G", "GHA", "gh", "XX", "ZZ", "UK", "É", "🇬🇭"] {
+            assert!(Country::parse(code).is_err(), "{code:?}");
+        }
+    }
+}

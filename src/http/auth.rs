@@ -1,0 +1,190 @@
+//! From a key to who is asking.
+//!
+//! A key's record is kept in the instance for a short time (60 s in Lambda), so that a busy key costs
+//! one read a minute. It follows that a revoked key may work for that long in an instance that knows
+//! it. Unknown keys are remembered, too, more briefly and apart from the known ones, so that neither
+//! guessing costs a read each time nor a flood of guesses pushes out the keys in use.
+
+use std::{
+    net::IpAddr,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use lru::LruCache;
+use tokio::time::Instant;
+
+use super::ApiError;
+use crate::{
+    access::{ApiKey, KeyHash, KeyRecord, Permission, Principal, Rejection},
+    store::{KeyLookup, Read},
+};
+
+const REMEMBERED_KEYS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
+
+/// How long an unknown key stays unknown at most.
+const UNKNOWN_FOR: Duration = Duration::from_secs(10);
+
+/// Looks keys up and checks them.
+pub struct Authenticator<K> {
+    keys: K,
+    known_for: Duration,
+    known: Mutex<LruCache<KeyHash, (Instant, Arc<KeyRecord>)>>,
+    unknown: Mutex<LruCache<KeyHash, Instant>>,
+}
+
+impl<K: KeyLookup> Authenticator<K> {
+    /// Over this directory of keys, remembering a known key for `known_for`.
+    pub fn new(keys: K, known_for: Duration) -> Self {
+        Self {
+            keys,
+            known_for,
+            known: Mutex::new(LruCache::new(REMEMBERED_KEYS)),
+            unknown: Mutex::new(LruCache::new(REMEMBERED_KEYS)),
+        }
+    }
+
+    /// Opens the connection to the database by one cheap read (half a unit), so that the first
+    /// request does not pay for the TLS handshake. Its outcome does not matter.
+    pub async fn warm_up(&self) {
+        if let Some(nobody) = KeyHash::parse(&"0".repeat(64)) {
+            let _ = self.keys.key(&nobody).await;
+        }
+    }
+
+    /// Who is asking, and the read units it took to know.
+    ///
+    /// # Errors
+    /// [`ApiError::NotAdmitted`], or what the database had.
+    pub async fn admit(
+        &self,
+        key: Option<ApiKey>,
+        permission: Permission,
+        source_ip: Option<IpAddr>,
+    ) -> Result<Read<Principal>, ApiError> {
+        let hash = key.ok_or(ApiError::NotAdmitted(Rejection::Malformed))?.hash();
+        let Read { value: record, read_units } = self.record(hash).await?;
+        let record = record.ok_or(ApiError::NotAdmitted(Rejection::Unknown))?;
+        let value =
+            record.admit(permission, source_ip, Timestamp::now()).map_err(ApiError::NotAdmitted)?;
+        Ok(Read { value, read_units })
+    }
+
+    async fn record(&self, hash: KeyHash) -> Result<Read<Option<Arc<KeyRecord>>>, ApiError> {
+        let now = Instant::now();
+        if let Some((read_at, record)) = lock(&self.known).get(&hash)
+            && now.duration_since(*read_at) < self.known_for
+        {
+            return Ok(Read { value: Some(record.clone()), read_units: 0.0 });
+        }
+        if let Some(read_at) = lock(&self.unknown).get(&hash)
+            && now.duration_since(*read_at) < UNKNOWN_FOR.min(self.known_for)
+        {
+            return Ok(Read { value: None, read_units: 0.0 });
+        }
+        let Read { value, read_units } = self.keys.key(&hash).await?;
+        let value = value.map(Arc::new);
+        match &value {
+            Some(record) => {
+                lock(&self.known).put(hash, (now, record.clone()));
+            }
+            None => {
+                lock(&self.known).pop(&hash);
+                lock(&self.unknown).put(hash, now);
+            }
+        }
+        Ok(Read { value, read_units })
+    }
+}
+
+/// A cache is whole whatever a panicking holder of its lock was doing.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::{account::AccountId, money::Currency, store::StoreError};
+
+    /// A directory with one record for every hash, or none, that counts its reads.
+    #[derive(Clone, Default)]
+    struct Directory {
+        record: Arc<Mutex<Option<KeyRecord>>>,
+        reads: Arc<AtomicU32>,
+    }
+
+    impl KeyLookup for Directory {
+        async fn key(&self, _: &KeyHash) -> Result<Read<Option<KeyRecord>>, StoreError> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            Ok(Read { value: lock(&self.record).clone(), read_units: 0.5 })
+        }
+    }
+
+    fn record() -> KeyRecord {
+        KeyRecord {
+            account: AccountId::parse("ACME").expect("account"),
+            label: None,
+            permissions: [Permission::OfferingsRead].into(),
+            customer_types: None,
+            product_catalogs: None,
+            wallet_currency: Currency::USD,
+            allowed_cidrs: vec![],
+            expires_at: None,
+            revoked_at: None,
+            created_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    async fn ask(auth: &Authenticator<Directory>, key: &str) -> Result<f64, u16> {
+        let admitted = auth.admit(ApiKey::parse(key), Permission::OfferingsRead, None).await;
+        admitted.map(|read| read.read_units).map_err(|error| error.status())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_revoked_key_stops_within_a_minute_and_a_busy_key_costs_one_read_in_it() {
+        let directory = Directory::default();
+        *lock(&directory.record) = Some(record());
+        let auth = Authenticator::new(directory.clone(), Duration::from_secs(60));
+        let key = format!("cat_live_{}", "k".repeat(32));
+        assert_eq!(ask(&auth, &key).await, Ok(0.5));
+        lock(&directory.record).as_mut().expect("record").revoked_at = Some(Timestamp::now());
+        for _ in 0..59 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert_eq!(ask(&auth, &key).await, Ok(0.0));
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(ask(&auth, &key).await, Err(401));
+        assert_eq!(directory.reads.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn guesses_cost_one_read_each_and_push_no_known_key_out() {
+        let directory = Directory::default();
+        let auth = Authenticator::new(directory.clone(), Duration::from_secs(60));
+        *lock(&directory.record) = Some(record());
+        let known = format!("cat_live_{}", "k".repeat(32));
+        assert_eq!(ask(&auth, &known).await, Ok(0.5));
+        *lock(&directory.record) = None;
+        for guess in 0..2_000 {
+            let guess = format!("cat_live_{guess:032}");
+            assert_eq!(ask(&auth, &guess).await, Err(401));
+            assert_eq!(ask(&auth, &guess).await, Err(401));
+        }
+        assert_eq!(directory.reads.load(Ordering::Relaxed), 2_001);
+        assert_eq!(ask(&auth, &known).await, Ok(0.0));
+        assert!(lock(&auth.unknown).len() <= REMEMBERED_KEYS.get());
+    }
+
+    #[tokio::test]
+    async fn a_missing_or_malformed_key_is_refused_without_a_read() {
+        let directory = Directory::default();
+        let auth = Authenticator::new(directory.clone(), Duration::from_secs(60));
+        assert_eq!(ask(&auth, "nonsense").await, Err(401));
+        assert_eq!(directory.reads.load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,210 @@
+//! The way of every request: path and method, key, answer, reply, one log line.
+
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use futures_util::FutureExt as _;
+use lambda_http::{
+    Body, Request, Response,
+    http::{
+        HeaderMap, HeaderValue, Method, StatusCode,
+        header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    },
+};
+
+use super::{ApiError, ApiRequest, Authenticator, Payload, dialect::Dialect};
+use crate::{
+    access::{Permission, Principal},
+    offerings::ReadCost,
+    store::{KeyLookup, Read},
+};
+
+/// What a function answers.
+pub trait Endpoint: Send + Sync + 'static {
+    /// What a key needs to be answered.
+    const PERMISSION: Permission;
+
+    /// The methods a path takes, as `Allow` lists them; `None`: the path is unknown here.
+    fn methods(&self, request: &ApiRequest) -> Option<&'static str>;
+
+    /// Answers a request of an admitted caller, and notes what it cost.
+    fn answer(
+        &self,
+        request: &ApiRequest,
+        principal: &Principal,
+        record: &mut RequestRecord,
+    ) -> impl Future<Output = Result<Payload, ApiError>> + Send;
+}
+
+/// What the log line of a request tells beyond its status.
+#[derive(Debug, Default)]
+pub struct RequestRecord {
+    /// Whose data it was about.
+    pub account: Option<String>,
+    /// Things in the answer.
+    pub items: usize,
+    /// What reading the catalog cost.
+    pub cost: ReadCost,
+    /// What reading the key cost: nothing while it is remembered.
+    pub key_read_units: f64,
+    /// It continued a list.
+    pub continued: bool,
+    /// It left a list to be continued.
+    pub to_be_continued: bool,
+}
+
+/// A function's endpoint behind everything endpoints have in common.
+pub struct Edge<E, K> {
+    endpoint: E,
+    keys: Authenticator<K>,
+    show_cost: bool,
+    warm: AtomicBool,
+}
+
+impl<E: Endpoint, K: KeyLookup> Edge<E, K> {
+    /// Puts an endpoint behind its edge. With `show_cost` replies tell what they consumed, in
+    /// headers that no client of a deployed stack should see.
+    pub fn new(endpoint: E, keys: Authenticator<K>, show_cost: bool) -> Self {
+        Self { endpoint, keys, show_cost, warm: AtomicBool::new(false) }
+    }
+
+    /// One cheap call, while the function initializes.
+    pub async fn warm_up(&self) {
+        self.keys.warm_up().await;
+    }
+
+    /// Answers a request; whatever happens, there is an answer.
+    pub async fn handle(&self, request: Request) -> Response<Body> {
+        let started = Instant::now();
+        let request = ApiRequest::new(&request);
+        let dialect = Dialect::of(&request.path);
+        let mut record = RequestRecord::default();
+
+        let answer = AssertUnwindSafe(self.answer(&request, dialect, &mut record)).catch_unwind();
+        let outcome = match tokio::time::timeout_at(request.deadline.into(), answer).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => Err(ApiError::Internal(format!("panic: {}", panic_text(&*panic)))),
+            Err(_) => Err(ApiError::Unavailable("no answer before the deadline".to_owned())),
+        };
+        let cause = outcome.as_ref().err().map(ApiError::cause);
+        let mut response = match outcome {
+            Ok(payload) => payload.into_response(&request.headers),
+            Err(error) => error_response(&error, dialect, &request.path),
+        };
+        if request.method == Method::HEAD {
+            *response.body_mut() = Body::Empty;
+        }
+        let headers = response.headers_mut();
+        insert(headers, "x-request-id", &request.id);
+        if self.show_cost {
+            insert(headers, "x-consumed-read-units", &record.cost.read_units.to_string());
+            insert(headers, "x-queries", &record.cost.queries.to_string());
+        }
+        let cold = !self.warm.swap(true, Ordering::Relaxed);
+        log(&request, &record, response.status(), cold, started.elapsed(), cause.as_deref());
+        response
+    }
+
+    async fn answer(
+        &self,
+        request: &ApiRequest,
+        dialect: Dialect,
+        record: &mut RequestRecord,
+    ) -> Result<Payload, ApiError> {
+        let methods = self
+            .endpoint
+            .methods(request)
+            .ok_or(ApiError::NotFound("There is nothing at this path."))?;
+        if !methods.split(", ").any(|method| method == request.method.as_str()) {
+            return Err(ApiError::MethodNotAllowed(methods));
+        }
+        let key = dialect.key(&request.headers);
+        let Read { value: principal, read_units } =
+            self.keys.admit(key, E::PERMISSION, request.source_ip).await?;
+        record.key_read_units = read_units;
+        record.account = Some(principal.account.to_string());
+        self.endpoint.answer(request, &principal, record).await
+    }
+}
+
+fn error_response(error: &ApiError, dialect: Dialect, path: &str) -> Response<Body> {
+    let rendered = dialect.error(error, path);
+    let mut response = Response::new(Body::Text(rendered.body));
+    *response.status_mut() =
+        StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(rendered.content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    match error {
+        ApiError::MethodNotAllowed(methods) => {
+            headers.insert(ALLOW, HeaderValue::from_static(methods));
+        }
+        ApiError::Unavailable(_) => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        ApiError::NotAdmitted(_) if error.status() == 401 => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(rendered.challenge));
+        }
+        _ => {}
+    }
+    response
+}
+
+fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("of unknown kind")
+}
+
+/// The one line of a request. It names parameters, never their values.
+fn log(
+    request: &ApiRequest,
+    record: &RequestRecord,
+    status: StatusCode,
+    cold: bool,
+    elapsed: Duration,
+    cause: Option<&str>,
+) {
+    let status = status.as_u16();
+    let millis = u64::try_from(elapsed.as_micros())
+        .map_or(f64::MAX, |micros| f64::from(u32::try_from(micros).unwrap_or(u32::MAX)) / 1_000.0);
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                request_id = request.id,
+                route = request.route,
+                method = request.method.as_str(),
+                trace_id = request.trace_id,
+                account = record.account,
+                status,
+                millis,
+                items = record.items,
+                queries = record.cost.queries,
+                read_units = record.cost.read_units,
+                key_read_units = record.key_read_units,
+                cold_start = cold,
+                continued = record.continued,
+                to_be_continued = record.to_be_continued,
+                cause,
+                "request"
+            )
+        };
+    }
+    if status >= 500 {
+        line!(error);
+    } else {
+        line!(info);
+    }
+}

@@ -1,0 +1,282 @@
+//! The two endpoints of the offerings dialect (seeds 000 and 001).
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+use super::{
+    ApiError, ApiRequest, Endpoint, Payload, RequestRecord,
+    params::{Params, boolean, whole_number},
+};
+use crate::{
+    access::{Permission, Principal},
+    account::AccountId,
+    cursor::{Context, Cursors},
+    geography::{Country, Region},
+    offerings::{
+        Budget, CatalogId, Category, CustomerType, NotVisible, Offering, OfferingId, OfferingQuery,
+        OfferingRow, OfferingStreams, Plan, Position, ProductType, PromoCode, Promotion,
+        PromotionRejection, list,
+    },
+    store::{OfferingLookup, PromotionLookup, StoreError},
+    text::FieldError,
+};
+
+const METHODS: &str = "GET, HEAD";
+
+/// The name a cursor is bound to.
+const ENDPOINT: &str = "product-offerings";
+
+/// Offerings change rarely and are asked for often: a client may keep an answer, and must ask
+/// whether it is still good.
+const CACHE: &str = "private, no-cache";
+
+/// The contract's bound of a page's time.
+const PAGE_TIME: Duration = Duration::from_secs(20);
+
+/// `GET /product-offerings`.
+pub struct ListOfferings<S> {
+    store: S,
+    cursors: Arc<Cursors>,
+}
+
+/// `GET /product-offerings/{productOfferingId}`.
+pub struct GetOffering<S> {
+    store: S,
+}
+
+/// The query string of a list.
+struct ListRequest {
+    query: OfferingQuery,
+    promo_code: Option<PromoCode>,
+    limit: u32,
+    cursor: Option<String>,
+}
+
+impl ListRequest {
+    fn parse(raw: &str) -> Result<Self, ApiError> {
+        let mut params = Params::parse(raw);
+        let one_of = |spellings: String| format!("must be one of {spellings}");
+        let request = Self {
+            query: OfferingQuery {
+                types: params.list("types", |text| {
+                    ProductType::parse(text).ok_or_else(|| one_of(ProductType::spellings()))
+                }),
+                categories: params.list("categories", Category::parse),
+                customer_type: params.single("customerType", |text| {
+                    CustomerType::parse(text).ok_or_else(|| one_of(CustomerType::spellings()))
+                }),
+                product_catalog: params.single("productCatalogId", CatalogId::parse),
+                include_archived: params.single("includeArchived", boolean).unwrap_or(false),
+                countries: params.list("countries", Country::parse),
+                regions: params.list("regions", |text| {
+                    Region::parse(text).ok_or_else(|| one_of(Region::spellings()))
+                }),
+            },
+            promo_code: params.single("promoCode", PromoCode::parse),
+            limit: params.single("limit", |text| whole_number(text, 1, 1_000)).unwrap_or(100),
+            cursor: params.single("cursor", |text| Ok(text.to_owned())),
+        };
+        params.finish().map(|()| request)
+    }
+}
+
+impl<S> ListOfferings<S> {
+    /// Over these tables, with cursors sealed by these secrets.
+    pub fn new(store: S, cursors: Arc<Cursors>) -> Self {
+        Self { store, cursors }
+    }
+}
+
+impl<S> Endpoint for ListOfferings<S>
+where
+    S: OfferingStreams<Error = StoreError> + PromotionLookup<Error = StoreError> + Send + 'static,
+{
+    const PERMISSION: Permission = Permission::OfferingsRead;
+
+    fn methods(&self, request: &ApiRequest) -> Option<&'static str> {
+        (request.segments() == ["product-offerings"]).then_some(METHODS)
+    }
+
+    async fn answer(
+        &self,
+        request: &ApiRequest,
+        principal: &Principal,
+        record: &mut RequestRecord,
+    ) -> Result<Payload, ApiError> {
+        let ListRequest { query, promo_code, limit, cursor } = ListRequest::parse(&request.query)?;
+        let customer_types = query.customer_types_for(principal).map_err(not_visible)?;
+        let filter = query.filter_for(principal).map_err(not_visible)?;
+        let plan = Plan::new(customer_types, query.types, query.categories, query.include_archived);
+        let fingerprint = plan.fingerprint(&filter, promo_code.as_ref().map(PromoCode::as_str));
+        let context =
+            Context { account: &principal.account, endpoint: ENDPOINT, fingerprint: &fingerprint };
+        let start = match &cursor {
+            None => Position::START,
+            Some(token) => open(&self.cursors, context, token, &plan)?,
+        };
+        record.continued = cursor.is_some();
+
+        let until = request.deadline.min(Instant::now() + PAGE_TIME);
+        let budget = Budget { read_units: Budget::READ_UNITS, until };
+        // The promotion is looked up beside the page: it costs no round trip of its own.
+        let (promotion, listing) = tokio::join!(
+            promotion(&self.store, &principal.account, promo_code),
+            list(&self.store, &principal.account, &plan, &filter, start, limit, budget),
+        );
+        let (promotion, promotion_units) = promotion?;
+        let listing = listing?;
+        record.items = listing.rows.len();
+        record.cost = listing.cost;
+        if let Some(read_units) = promotion_units {
+            record.cost.add(read_units);
+        }
+
+        let next = listing
+            .next
+            .map(|position| self.cursors.seal(context, &Plan::encode(&position)))
+            .transpose()
+            .map_err(|error| ApiError::Internal(error.to_string()))?;
+        record.to_be_continued = next.is_some();
+        Ok(Payload {
+            body: page(listing.rows, promotion.as_ref(), next.as_deref())?,
+            cache_control: CACHE,
+        })
+    }
+}
+
+impl<S> GetOffering<S> {
+    /// Over these tables.
+    pub fn new(store: S) -> Self {
+        Self { store }
+    }
+}
+
+impl<S> Endpoint for GetOffering<S>
+where
+    S: OfferingLookup<Error = StoreError> + PromotionLookup<Error = StoreError> + Send + 'static,
+{
+    const PERMISSION: Permission = Permission::OfferingsRead;
+
+    fn methods(&self, request: &ApiRequest) -> Option<&'static str> {
+        match request.segments().as_slice() {
+            [collection, id] if collection == "product-offerings" && !id.is_empty() => {
+                Some(METHODS)
+            }
+            _ => None,
+        }
+    }
+
+    async fn answer(
+        &self,
+        request: &ApiRequest,
+        principal: &Principal,
+        record: &mut RequestRecord,
+    ) -> Result<Payload, ApiError> {
+        const NOT_FOUND: ApiError = ApiError::NotFound("There is no such product offering.");
+        let mut params = Params::parse(&request.query);
+        let promo_code = params.single("promoCode", PromoCode::parse);
+        params.finish()?;
+        let id = request.segments().pop().unwrap_or_default();
+        // What cannot be an id is the id of nothing.
+        let id = OfferingId::parse(&id).map_err(|_| NOT_FOUND)?;
+
+        let (promotion, offering) = tokio::join!(
+            promotion(&self.store, &principal.account, promo_code),
+            self.store.offering(&principal.account, &id),
+        );
+        let (promotion, promotion_units) = promotion?;
+        let offering = offering?;
+        record.cost.add(offering.read_units);
+        if let Some(read_units) = promotion_units {
+            record.cost.add(read_units);
+        }
+        let row = offering.value.filter(|row| row.visibility.allows(principal)).ok_or(NOT_FOUND)?;
+        record.items = 1;
+        Ok(Payload { body: document(row, promotion.as_ref())?, cache_control: CACHE })
+    }
+}
+
+fn not_visible(what: NotVisible) -> ApiError {
+    let (field, message) = match what {
+        NotVisible::CustomerType => ("customerType", "is a customer type this key may not see"),
+        NotVisible::ProductCatalog => ("productCatalogId", "is a catalog this key may not see"),
+    };
+    ApiError::NotVisible(FieldError::new(field, message))
+}
+
+/// The place a cursor stands for; whatever is wrong with it, the message is the same.
+fn open(
+    cursors: &Cursors,
+    context: Context<'_>,
+    token: &str,
+    plan: &Plan,
+) -> Result<Position, ApiError> {
+    let opened = cursors.open(context, token);
+    let position =
+        opened.and_then(|bytes| plan.decode(&bytes).map_err(|_| crate::cursor::InvalidCursor));
+    position.map_err(|error| ApiError::invalid("cursor", error.to_string()))
+}
+
+/// The promotion of a code that counts now, and the read units it took to know.
+async fn promotion<S: PromotionLookup<Error = StoreError>>(
+    store: &S,
+    account: &AccountId,
+    code: Option<PromoCode>,
+) -> Result<(Option<Promotion>, Option<f64>), ApiError> {
+    let Some(code) = code else { return Ok((None, None)) };
+    let found = store.promotion(account, &code).await?;
+    let valid = found
+        .value
+        .ok_or(PromotionRejection::Unknown)
+        .and_then(|promotion| promotion.valid_at(Timestamp::now()).map(|()| promotion));
+    match valid {
+        Ok(promotion) => Ok((Some(promotion), Some(found.read_units))),
+        Err(rejection) => Err(ApiError::invalid(
+            "promoCode",
+            match rejection {
+                PromotionRejection::Unknown => "is not a known promo code",
+                PromotionRejection::NotYetValid => "is not valid yet",
+                PromotionRejection::Expired => "has expired",
+            },
+        )),
+    }
+}
+
+/// `{"items":[…],"pagination":{…}}` out of documents that are JSON already.
+fn page(
+    rows: Vec<OfferingRow>,
+    promotion: Option<&Promotion>,
+    next_cursor: Option<&str>,
+) -> Result<String, ApiError> {
+    let bytes: usize = rows.iter().map(|row| row.document.len() + 1).sum();
+    let mut body = String::with_capacity(bytes + 640);
+    body.push_str("{\"items\":[");
+    for (index, row) in rows.into_iter().enumerate() {
+        if index > 0 {
+            body.push(',');
+        }
+        body.push_str(&document(row, promotion)?);
+    }
+    body.push_str("],\"pagination\":{");
+    if let Some(cursor) = next_cursor {
+        // A cursor is of URL-safe characters: nothing to escape.
+        body.push_str("\"nextCursor\":\"");
+        body.push_str(cursor);
+        body.push('"');
+    }
+    body.push_str("}}");
+    Ok(body)
+}
+
+/// The published object: as stored, or with its promotional price.
+fn document(row: OfferingRow, promotion: Option<&Promotion>) -> Result<String, ApiError> {
+    let Some(promotion) = promotion else { return Ok(row.document) };
+    let unreadable = |error| ApiError::Internal(format!("stored document: {error}"));
+    let mut offering: Offering = serde_json::from_str(&row.document).map_err(unreadable)?;
+    promotion.apply(&mut offering);
+    serde_json::to_string(&offering).map_err(unreadable)
+}

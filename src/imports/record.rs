@@ -1,0 +1,249 @@
+//! One line of an import becoming a checked record.
+
+use jiff::Timestamp;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{
+    offerings::{
+        OfferingDraft, OfferingId, PreparedOffering, PreparedPromotion, PromoCode, PromotionDraft,
+    },
+    text::{FieldError, spelled_enum},
+};
+
+/// The longest line read, in bytes: well above the 400 KB a DynamoDB item may have.
+pub const MAX_LINE_BYTES: usize = 1024 * 1024;
+
+spelled_enum! {
+    /// What a record is about.
+    pub enum Kind {
+        /// A product offering.
+        Offering = "offering",
+        /// A promotion.
+        Promotion = "promotion",
+    }
+}
+
+/// What a record wants done.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Wanted {
+    Upsert,
+    Delete,
+}
+
+/// The identity a record is about, within the account it is imported to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// An offering.
+    Offering(OfferingId),
+    /// A promotion.
+    Promotion(PromoCode),
+}
+
+/// A checked record.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// What it is about.
+    pub key: Key,
+    /// What to do.
+    pub operation: Operation,
+    /// When its source says it last changed; a record older than what is stored is left alone.
+    pub source_updated_at: Option<Timestamp>,
+}
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    /// Store this whole version.
+    Upsert(Content),
+    /// Remove what is stored.
+    Delete,
+}
+
+/// What to store.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// An offering.
+    Offering(Box<PreparedOffering>),
+    /// A promotion.
+    Promotion(Box<PreparedPromotion>),
+}
+
+/// The fields that say how to read the rest.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope {
+    #[serde(default)]
+    kind: Option<Kind>,
+    #[serde(default)]
+    op: Option<Wanted>,
+    #[serde(default)]
+    updated_at: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OfferingIdentity {
+    product_offering_id: OfferingId,
+}
+
+#[derive(Deserialize)]
+struct PromotionIdentity {
+    code: PromoCode,
+}
+
+impl Record {
+    /// Reads and checks one line.
+    ///
+    /// # Errors
+    /// What is wrong with it, field by field; a line that is no JSON object has the field "".
+    pub fn parse(line: &[u8]) -> Result<Self, Vec<FieldError>> {
+        let text = std::str::from_utf8(line).map_err(|error| {
+            let at = error.valid_up_to() + 1;
+            vec![FieldError::new("", format!("is not UTF-8 from byte {at} on"))]
+        })?;
+        if !text.trim_start().starts_with('{') {
+            return Err(vec![FieldError::new("", "must be a JSON object")]);
+        }
+        let envelope: Envelope = read(text)?;
+        let kind = envelope.kind.ok_or_else(|| {
+            vec![FieldError::new("kind", format!("is required: one of {}", Kind::spellings()))]
+        })?;
+        let wanted = envelope.op.unwrap_or(Wanted::Upsert);
+        let source_updated_at = envelope.updated_at;
+        let (key, operation) = match (kind, wanted) {
+            (Kind::Offering, Wanted::Delete) => {
+                let id = read::<OfferingIdentity>(text)?.product_offering_id;
+                (Key::Offering(id), Operation::Delete)
+            }
+            (Kind::Offering, Wanted::Upsert) => {
+                let offering = read::<OfferingDraft>(text)?.prepare()?;
+                let key = Key::Offering(offering.id().clone());
+                (key, Operation::Upsert(Content::Offering(Box::new(offering))))
+            }
+            (Kind::Promotion, Wanted::Delete) => {
+                let code = read::<PromotionIdentity>(text)?.code;
+                (Key::Promotion(code), Operation::Delete)
+            }
+            (Kind::Promotion, Wanted::Upsert) => {
+                let promotion = read::<PromotionDraft>(text)?.prepare()?;
+                let key = Key::Promotion(promotion.code().clone());
+                (key, Operation::Upsert(Content::Promotion(Box::new(promotion))))
+            }
+        };
+        Ok(Self { key, operation, source_updated_at })
+    }
+}
+
+impl Content {
+    /// What makes two versions the same, as bytes to hash.
+    #[must_use]
+    pub fn fingerprint_source(&self) -> String {
+        match self {
+            Self::Offering(offering) => offering.content(),
+            Self::Promotion(promotion) => promotion.document(),
+        }
+    }
+}
+
+/// Reads a line as `T`; a field of the wrong type is named by its path.
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, Vec<FieldError>> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.inner();
+        let field =
+            if path == "." || inner.is_syntax() || inner.is_eof() { String::new() } else { path };
+        vec![FieldError::new(field, without_place(&inner.to_string()))]
+    })?;
+    json.end().map_err(|error| vec![FieldError::new("", without_place(&error.to_string()))])?;
+    Ok(value)
+}
+
+/// A parser's message without its "at line 1 column 7": the line is told apart from it.
+fn without_place(message: &str) -> String {
+    match message.rsplit_once(" at line ") {
+        Some((what, _)) => what.to_owned(),
+        None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(line: &str) -> (String, String) {
+        let error = Record::parse(line.as_bytes()).expect_err(line).remove(0);
+        (error.field, error.message)
+    }
+
+    const OFFERING: &str = r#"{"kind":"offering","productOfferingId":"a","name":"A","customerType":"CONSUMER","price":{"currency":"USD","priceType":"ONE_TIME","grossPrice":1},"product":{"productId":"p","type":"LICENSE"}}"#;
+
+    #[test]
+    fn a_minimal_offering_and_both_deletes_are_read() {
+        let record = Record::parse(OFFERING.as_bytes()).expect("record");
+        assert!(matches!(record.operation, Operation::Upsert(Content::Offering(_))));
+        for line in [
+            r#"{"kind":"offering","op":"delete","productOfferingId":"a"}"#,
+            r#"{"kind":"promotion","op":"delete","code":"x"}"#,
+        ] {
+            let record = Record::parse(line.as_bytes()).expect(line);
+            assert!(matches!(record.operation, Operation::Delete));
+        }
+    }
+
+    #[test]
+    fn a_bad_line_names_its_field_and_what_would_be_right() {
+        let with = |from: &str, to: &str| OFFERING.replace(from, to);
+        for (line, field, part) in [
+            (String::new(), "", "JSON object"),
+            ("[]".into(), "", "JSON object"),
+            ("{".into(), "", "EOF"),
+            ("{}".into(), "kind", "is required"),
+            (with("\"offering\"", "\"offer\""), "kind", "unknown variant"),
+            (with("\"kind\"", "\"op\":\"drop\",\"kind\""), "op", "unknown variant"),
+            (format!("{OFFERING} x"), "", "trailing characters"),
+            (with("\"name\":\"A\",", ""), "", "missing field `name`"),
+            (with("\"name\":\"A\"", "\"name\":\" \""), "name", "must not be empty"),
+            (with("\"name\":\"A\"", "\"name\":7"), "name", "invalid type"),
+            (with("\"name\":\"A\"", "\"name\":\"A\",\"name\":\"B\""), "", "duplicate field"),
+            (with(":1}", ":\"1\"}"), "price.grossPrice", "must be a number"),
+            (with(":1}", ":-1}"), "price.grossPrice", "greater than or equal to 0"),
+            (with(":1}", ":1e400}"), "price.grossPrice", "28 digits"),
+            (with(":1}", ":NaN}"), "", "expected value"),
+            (with("USD", "USDT"), "price.currency", "ISO 4217"),
+            (with("ONE_TIME", "RECURRING"), "price.billingCycle", "is required"),
+            (with("CONSUMER", "consumer"), "customerType", "unknown variant"),
+            (with("LICENSE", "LICENCE"), "product.type", "unknown variant"),
+            (
+                with("\"LICENSE\"", "\"LICENSE\",\"category\":\"a b\""),
+                "product.category",
+                "letters",
+            ),
+            (
+                with("\"LICENSE\"", "\"LICENSE\",\"features\":{\"countries\":[\"FR\",\"XX\"]}"),
+                "product.features.countries[1]",
+                "ISO 3166-1",
+            ),
+            (with("\"name\"", "\"metadata\":[],\"name\""), "metadata", "JSON object"),
+            (with("\"name\"", "\"updatedAt\":\"now\",\"name\""), "updatedAt", ""),
+            (with("\"a\"", "\"a/b\""), "productOfferingId", "'/'"),
+            (with("\"a\"", &format!("\"{}\"", "a".repeat(201))), "productOfferingId", "200 bytes"),
+            (with("\"a\"", "\"\""), "productOfferingId", "empty"),
+        ] {
+            let (told_field, message) = refusal(&line);
+            assert_eq!(told_field, field, "{line}: {message}");
+            assert!(message.contains(part), "{line}: {message}");
+        }
+        let broken = Record::parse(b"{\"kind\":\"\xff\"}").expect_err("not UTF-8");
+        assert_eq!(broken[0].message, "is not UTF-8 from byte 10 on");
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_the_values_of_a_record_is_told_at_once() {
+        let line = OFFERING.replace("\"A\"", "\"\"").replace(":1}", ":-1}");
+        let errors = Record::parse(line.as_bytes()).expect_err("two errors");
+        let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+        assert_eq!(fields, ["name", "price.grossPrice"]);
+    }
+}

@@ -1,0 +1,181 @@
+//! Wiring: a function's settings out of its environment, and the service Lambda runs.
+
+use std::{sync::Arc, time::Duration};
+
+use lambda_http::{
+    Adapter, Error, LambdaEvent, Request, Service,
+    http::{HeaderName, HeaderValue, Uri, header::HOST},
+    request::LambdaRequest,
+    service_fn,
+};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde::Serialize;
+
+use crate::{
+    cursor::Cursors,
+    http::{Authenticator, Edge, Endpoint},
+    store::{Store, TableNames, lean_client},
+    telemetry,
+};
+
+/// How long an instance trusts what it knows of a key: the contract's maximum.
+const KEY_CACHE: Duration = Duration::from_secs(60);
+
+/// What a function needs to know.
+#[derive(Debug)]
+pub struct Settings {
+    /// The catalog's tables.
+    pub store: Store,
+    /// How long a key's record is remembered.
+    pub key_cache: Duration,
+    /// Whether replies tell what they consumed.
+    pub show_cost: bool,
+}
+
+/// A setting that is missing or wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// Not there.
+    #[error("the environment variable {0} is missing")]
+    Missing(&'static str),
+    /// There, and of no use.
+    #[error("the environment variable {0} is wrong: {1}")]
+    Wrong(&'static str, String),
+}
+
+impl Settings {
+    /// Reads a function's environment, as `template.yaml` sets it.
+    ///
+    /// # Errors
+    /// [`SettingsError`] when a table's name is missing.
+    pub fn from_environment() -> Result<Self, SettingsError> {
+        let tables = TableNames {
+            offerings: required("OFFERINGS_TABLE")?,
+            promotions: required("PROMOTIONS_TABLE")?,
+            api_keys: required("API_KEYS_TABLE")?,
+        };
+        let endpoint =
+            optional("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| optional("AWS_ENDPOINT_URL"));
+        let client = lean_client(optional("AWS_REGION"), endpoint.as_deref()).map_err(|error| {
+            SettingsError::Wrong("AWS_ENDPOINT_URL_DYNAMODB", error.to_string())
+        })?;
+        Ok(Self { store: Store::new(client, tables), key_cache: KEY_CACHE, show_cost: false })
+    }
+}
+
+/// The cursor secrets of a function that makes cursors: `CURSOR_SECRET` and, during a rotation,
+/// `CURSOR_SECRET_PREVIOUS`.
+///
+/// # Errors
+/// [`SettingsError`] when the secret is missing or shorter than 32 characters.
+pub fn cursors_from_environment() -> Result<Arc<Cursors>, SettingsError> {
+    let current = required("CURSOR_SECRET")?;
+    let previous = optional("CURSOR_SECRET_PREVIOUS");
+    let cursors = Cursors::new(&current, previous.as_deref())
+        .map_err(|error| SettingsError::Wrong("CURSOR_SECRET", error.to_string()))?;
+    Ok(Arc::new(cursors))
+}
+
+fn optional(name: &'static str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn required(name: &'static str) -> Result<String, SettingsError> {
+    optional(name).ok_or(SettingsError::Missing(name))
+}
+
+/// Runs a function: initializes, opens the connection to the database, then answers events.
+///
+/// # Errors
+/// When a setting is missing or the runtime API is out of reach.
+pub async fn run<E: Endpoint>(
+    wire: impl FnOnce(Store) -> Result<E, SettingsError>,
+) -> Result<(), Error> {
+    telemetry::init();
+    let settings = Settings::from_environment()?;
+    let edge = edge(&settings, wire(settings.store.clone())?);
+    edge.warm_up().await;
+    lambda_runtime::run(service(edge)).await
+}
+
+/// An endpoint behind its edge.
+#[must_use]
+pub fn edge<E: Endpoint>(settings: &Settings, endpoint: E) -> Arc<Edge<E, Store>> {
+    let keys = Authenticator::new(settings.store.clone(), settings.key_cache);
+    Arc::new(Edge::new(endpoint, keys, settings.show_cost))
+}
+
+/// The service of a function: an API Gateway event in, API Gateway's reply format out. Lambda and
+/// `catalog serve` run this very service.
+pub fn service<E: Endpoint>(
+    edge: Arc<Edge<E, Store>>,
+) -> impl Service<LambdaEvent<LambdaRequest>, Response: Serialize + Send, Error = Error, Future: Send>
++ Clone
++ Send
++ 'static {
+    service_fn(move |mut event: LambdaEvent<LambdaRequest>| {
+        let edge = edge.clone();
+        make_convertible(&mut event.payload);
+        Adapter::from(service_fn(move |request: Request| {
+            let edge = edge.clone();
+            async move { Ok::<_, Error>(edge.handle(request).await) }
+        }))
+        .call(event)
+    })
+}
+
+/// What a URI's path may hold as it is.
+const PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// What a query may hold as it is.
+const QUERY: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// Makes an event safe to convert: the adapter panics on a path, query or host that no URI may have,
+/// and API Gateway passes some of them on (a path arrives percent-decoded, for one).
+fn make_convertible(event: &mut LambdaRequest) {
+    let LambdaRequest::ApiGatewayV2(request) = event else { return };
+    if let Some(path) = &mut request.raw_path {
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        *path = format!("{slash}{}", utf8_percent_encode(path, PATH));
+    }
+    if let Some(query) = &mut request.raw_query_string {
+        *query = utf8_percent_encode(query, QUERY).to_string();
+    }
+    let usable = |host: &str| {
+        let uri = format!("https://{host}/").parse::<Uri>();
+        uri.is_ok_and(|uri| uri.authority().is_some_and(|authority| authority.as_str() == host))
+    };
+    let host_is_usable =
+        request.headers.get(HOST).and_then(|host| host.to_str().ok()).is_none_or(usable);
+    if !host_is_usable {
+        request.headers.insert(HOST, HeaderValue::from_static("localhost"));
+    }
+    if !request.request_context.domain_name.as_deref().is_none_or(usable) {
+        request.request_context.domain_name = None;
+    }
+    // Only the scheme of a URI nobody looks at comes from it.
+    request.headers.remove(HeaderName::from_static("x-forwarded-proto"));
+}

@@ -1,0 +1,33 @@
+//! A product catalog for telecom sellers on AWS Lambda and DynamoDB: published catalog APIs over
+//! one set of tables, one small binary per endpoint.
+//!
+//! # The map of this house
+//!
+//! Dependencies point inward: `bin → lambda → http → domain ← store`.
+//!
+//! | Room | What lives there |
+//! |---|---|
+//! | [`account`], [`money`], [`geography`] | the words every dialect shares: whose data, how much, where |
+//! | [`access`] | API keys: their format, what they permit, why one is refused |
+//! | [`offerings`] | the product offering, its filters, the query plan, paging, promotions |
+//! | [`imports`] | import records: parsing, validation, and the difference import |
+//! | [`cursor`] | the opaque page token |
+//! | [`http`] | the edge: query strings, errors in a dialect, `ETag`, gzip, the request log |
+//! | [`store`] | DynamoDB: one narrow implementation per access pattern |
+//! | [`lambda`] | wiring: settings from the environment, the service a Lambda runs |
+//!
+//! The domain rooms know neither AWS nor HTTP; [`http`] and [`store`] only translate. The binaries
+//! in `src/bin` wire and run. The operator's tool `catalog` lives in its own package, `cli/`.
+
+pub mod access;
+pub mod account;
+pub mod cursor;
+pub mod geography;
+pub mod http;
+pub mod imports;
+pub mod lambda;
+pub mod money;
+pub mod offerings;
+pub mod store;
+pub mod telemetry;
+pub mod text;

@@ -1,0 +1,260 @@
+//! Money: exact decimals and ISO 4217 currencies.
+//!
+//! An amount is read from the very characters of a JSON number and written back as one; no binary
+//! float touches it on the way.
+
+use std::fmt;
+
+use rust_decimal::{Decimal, RoundingStrategy};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
+use serde_json::value::RawValue;
+
+/// An exact decimal amount: up to 28 significant digits, at most 28 of them after the point.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Amount(Decimal);
+
+/// Why a number is no [`Amount`].
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AmountError {
+    /// Not a number in JSON's sense (RFC 8259 section 6).
+    #[error("must be a number")]
+    NotANumber,
+    /// A number that 28 decimal digits cannot hold exactly.
+    #[error("must be a number of at most 28 digits")]
+    TooPrecise,
+}
+
+impl Amount {
+    /// Nothing.
+    pub const ZERO: Self = Self(Decimal::ZERO);
+
+    /// Reads a JSON number, exponent form included, without rounding.
+    ///
+    /// # Errors
+    /// [`AmountError`] when the text is no JSON number, or needs more than 28 digits.
+    pub fn parse(text: &str) -> Result<Self, AmountError> {
+        let (negative, unsigned) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+            None => (unsigned, None),
+        };
+        let (whole, fraction) = match mantissa.split_once('.') {
+            Some((_, "")) => return Err(AmountError::NotANumber),
+            Some((whole, fraction)) => (whole, fraction),
+            None => (mantissa, ""),
+        };
+        let digits_only = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+        let leading_zero = whole.len() > 1 && whole.starts_with('0');
+        if whole.is_empty() || leading_zero || !digits_only(whole) || !digits_only(fraction) {
+            return Err(AmountError::NotANumber);
+        }
+        let exponent = exponent.map_or(Ok(0), parse_exponent)?;
+
+        let digits = format!("{whole}{fraction}");
+        let significant = digits.trim_start_matches('0');
+        if significant.is_empty() {
+            return Ok(Self::ZERO);
+        }
+        let trimmed = significant.trim_end_matches('0');
+        let dropped_zeros = significant.len() - trimmed.len();
+        let too_precise = |_| AmountError::TooPrecise;
+        // The value is `trimmed` times ten to the minus `scale`.
+        let scale = i64::try_from(fraction.len()).map_err(too_precise)?
+            - i64::try_from(dropped_zeros).map_err(too_precise)?
+            - exponent;
+        let zeros = usize::try_from(-scale.min(0)).map_err(too_precise)?;
+        if trimmed.len().saturating_add(zeros) > 28 || scale > 28 {
+            return Err(AmountError::TooPrecise);
+        }
+        let mut value: i128 = format!("{trimmed}{}", "0".repeat(zeros))
+            .parse()
+            .map_err(|_| AmountError::TooPrecise)?;
+        if negative {
+            value = -value;
+        }
+        let scale = u32::try_from(scale.max(0)).map_err(too_precise)?;
+        Decimal::try_from_i128_with_scale(value, scale)
+            .map(Self)
+            .map_err(|_| AmountError::TooPrecise)
+    }
+
+    /// Below zero?
+    #[must_use]
+    pub fn is_negative(self) -> bool {
+        self < Self::ZERO
+    }
+
+    /// This many percent of the amount, unrounded; `None` when it does not fit 28 digits.
+    #[must_use]
+    pub fn percent(self, percent: Self) -> Option<Self> {
+        self.0.checked_mul(percent.0)?.checked_div(Decimal::ONE_HUNDRED).map(Self)
+    }
+
+    /// The difference, but never below zero.
+    #[must_use]
+    pub fn minus_floored(self, other: Self) -> Self {
+        Self(self.0.checked_sub(other.0).unwrap_or_default().max(Decimal::ZERO))
+    }
+
+    /// Rounds half to even to the currency's minor unit (JPY 0 digits, USD 2, KWD 3). A currency
+    /// without a minor unit (gold, for one) keeps every digit.
+    #[must_use]
+    pub fn round_to(self, currency: Currency) -> Self {
+        match currency.minor_digits() {
+            Some(digits) => {
+                Self(self.0.round_dp_with_strategy(digits, RoundingStrategy::MidpointNearestEven))
+            }
+            None => self,
+        }
+    }
+}
+
+/// An exponent's value; beyond a thousand it is out of any range this project knows.
+fn parse_exponent(text: &str) -> Result<i64, AmountError> {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if unsigned.is_empty() || !unsigned.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(AmountError::NotANumber);
+    }
+    let size: i64 = unsigned.parse().unwrap_or(i64::MAX).min(1_000);
+    Ok(if text.starts_with('-') { -size } else { size })
+}
+
+impl fmt::Display for Amount {
+    /// Plain digits, no exponent, no trailing zeros.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.normalize(), f)
+    }
+}
+
+impl Serialize for Amount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        RawValue::from_string(self.to_string()).map_err(S::Error::custom)?.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Self::parse(raw.get()).map_err(D::Error::custom)
+    }
+}
+
+/// An ISO 4217 currency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Currency(iso_currency::Currency);
+
+/// The text is no ISO 4217 code.
+#[derive(Debug, thiserror::Error)]
+#[error("must be an ISO 4217 currency code such as USD")]
+pub struct UnknownCurrency;
+
+impl Currency {
+    /// The US dollar: the default wallet currency.
+    pub const USD: Self = Self(iso_currency::Currency::USD);
+
+    /// Reads a code in upper case.
+    ///
+    /// # Errors
+    /// [`UnknownCurrency`].
+    pub fn parse(code: &str) -> Result<Self, UnknownCurrency> {
+        iso_currency::Currency::from_code(code).map(Self).ok_or(UnknownCurrency)
+    }
+
+    /// The three-letter code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        self.0.code()
+    }
+
+    /// Digits after the point of its minor unit, where it has one.
+    #[must_use]
+    pub fn minor_digits(self) -> Option<u32> {
+        self.0.exponent().map(u32::from)
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl std::str::FromStr for Currency {
+    type Err = UnknownCurrency;
+
+    fn from_str(code: &str) -> Result<Self, Self::Err> {
+        Self::parse(code)
+    }
+}
+
+impl TryFrom<String> for Currency {
+    type Error = UnknownCurrency;
+
+    fn try_from(code: String) -> Result<Self, Self::Error> {
+        Self::parse(&code)
+    }
+}
+
+impl From<Currency> for String {
+    fn from(currency: Currency) -> Self {
+        currency.code().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_read_and_written_exactly() {
+        for (written, read) in [
+            ("0.1", "0.1"),
+            ("19.99", "19.99"),
+            ("12345678901234.56", "12345678901234.56"),
+            ("1e-7", "0.0000001"),
+            ("2.50", "2.5"),
+            ("49", "49"),
+            ("1E3", "1000"),
+            ("-0", "0"),
+            ("0e999999999999999999999", "0"),
+            ("0.10e1", "1"),
+            ("-4.05", "-4.05"),
+            ("9999999999999999999999999999", "9999999999999999999999999999"),
+        ] {
+            let amount: Amount = serde_json::from_str(written).expect(written);
+            assert_eq!(serde_json::to_string(&amount).expect(written), read, "{written}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_exact_number_is_refused() {
+        for text in
+            ["", "-", "+1", ".5", "1.", "01", "1e", "1e+", "NaN", "Infinity", "0x10", "1_0", "1 "]
+        {
+            assert_eq!(Amount::parse(text), Err(AmountError::NotANumber), "{text:?}");
+        }
+        for text in ["1e400", "1e-400", "1e99999999999999999999", "0.12345678901234567890123456789"]
+        {
+            assert_eq!(Amount::parse(text), Err(AmountError::TooPrecise), "{text}");
+        }
+        assert!(serde_json::from_str::<Amount>("\"5\"").is_err());
+        assert!(serde_json::from_str::<Amount>("null").is_err());
+    }
+
+    #[test]
+    fn rounding_is_half_to_even_in_the_minor_unit() {
+        let round = |text: &str, code: &str| {
+            let currency = Currency::parse(code).expect(code);
+            Amount::parse(text).expect(text).round_to(currency).to_string()
+        };
+        assert_eq!(round("0.125", "USD"), "0.12");
+        assert_eq!(round("0.135", "USD"), "0.14");
+        assert_eq!(round("2.5", "JPY"), "2");
+        assert_eq!(round("3.5", "JPY"), "4");
+        assert_eq!(round("1.2345", "KWD"), "1.234");
+    }
+}

@@ -1,0 +1,291 @@
+//! One page of a list: a walk over the query's streams.
+//!
+//! # What a page costs
+//! Reads ask for one item more than the page still needs. That item tells whether there is a next
+//! page without another round trip, and costs less than asking again.
+//!
+//! A stream that ends early makes the walk open the next ones several at a time (2, 4, then 8):
+//! empty streams must not cost a round trip each. All but the first of such a group are read only as
+//! far as half a read unit reaches (4 KB), which a query is charged anyway, and what they return is
+//! kept, so that opening a stream too early costs that half unit and nothing else.
+//!
+//! # When a page ends
+//! When it is full, when one more item would pass the reply's size, when the streams are at their
+//! end, or when the budget is spent. In all cases but the end it has a next position: right after
+//! its last item, or, when a selective filter spent the budget, after the last item looked at, so
+//! that the next page does not look at it again.
+
+use std::{collections::VecDeque, future::Future, time::Instant};
+
+use futures_util::future::try_join_all;
+
+use super::{CatalogFilter, OfferingRow, Plan, Position, RowKey, Stream};
+use crate::account::AccountId;
+
+/// The most bytes of a page, counted as its JSON text travels inside a Lambda reply (6 MB at most),
+/// where every quote is escaped once more.
+const PAGE_BYTES: usize = 5_500_000;
+
+/// The most items one read may examine; DynamoDB itself stops a read at 1 MB.
+const MAX_READ_ITEMS: u32 = 5_000;
+
+/// The fewest items a filtered read examines: a round trip costs more than they do.
+const MIN_FILTERED_ITEMS: f64 = 25.0;
+
+/// The most streams opened at once.
+const MAX_WINDOW: u32 = 8;
+
+/// Bytes of items that a read unit pays for, read eventually consistently.
+const BYTES_PER_UNIT: f64 = 8_192.0;
+
+/// The size of an offering before any was seen.
+const TYPICAL_ITEM_BYTES: f64 = 1_500.0;
+
+/// The access pattern of lists: one page of one index range.
+pub trait OfferingStreams: Sync {
+    /// What can go wrong below.
+    type Error: Send;
+
+    /// Reads `stream` of `account` from after `after`, examining at most `limit` items, and returns
+    /// those that `filter` admits, in key order.
+    fn read(
+        &self,
+        account: &AccountId,
+        stream: Stream<'_>,
+        filter: &CatalogFilter,
+        after: Option<&RowKey>,
+        limit: u32,
+    ) -> impl Future<Output = Result<StreamPage, Self::Error>> + Send;
+}
+
+/// What one read of a stream returned.
+#[derive(Clone, Debug, Default)]
+pub struct StreamPage {
+    /// The admitted items.
+    pub rows: Vec<OfferingRow>,
+    /// Where to read on; `None`: the stream is at its end.
+    pub resume: Option<RowKey>,
+    /// Items looked at, admitted or not.
+    pub examined: u32,
+    /// Read units consumed.
+    pub read_units: f64,
+}
+
+/// What reading cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ReadCost {
+    /// Requests to the database.
+    pub queries: u32,
+    /// Read units consumed.
+    pub read_units: f64,
+}
+
+impl ReadCost {
+    /// Adds one request.
+    pub fn add(&mut self, read_units: f64) {
+        self.queries += 1;
+        self.read_units += read_units;
+    }
+}
+
+/// What one page may spend at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Read units after which no further read is started.
+    pub read_units: f64,
+    /// The moment after which no further read is started.
+    pub until: Instant,
+}
+
+impl Budget {
+    /// The contract's budget of read units: about 8 MB of items.
+    pub const READ_UNITS: f64 = 1_000.0;
+}
+
+/// One page.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// The offerings, at most as many as asked for.
+    pub rows: Vec<OfferingRow>,
+    /// Where the next page begins; `None`: this was the last.
+    pub next: Option<Position>,
+    /// What it cost.
+    pub cost: ReadCost,
+}
+
+/// A stream that was opened and not yet used up.
+struct OpenStream {
+    number: u32,
+    rows: VecDeque<OfferingRow>,
+    resume: Option<RowKey>,
+}
+
+/// Reads one page of at most `limit` offerings from `start` on.
+///
+/// # Errors
+/// The first error of a read; nothing of the page is returned then.
+pub async fn list<S: OfferingStreams>(
+    streams: &S,
+    account: &AccountId,
+    plan: &Plan,
+    filter: &CatalogFilter,
+    start: Position,
+    limit: u32,
+    budget: Budget,
+) -> Result<Listing, S::Error> {
+    let mut page = Page { rows: Vec::new(), bytes: 0, limit, last: None };
+    let mut pace = Pace::default();
+    let mut open: VecDeque<OpenStream> = VecDeque::new();
+    let mut next_stream = start.stream;
+    let mut first_after = start.after;
+    let mut window = 1;
+
+    loop {
+        while let Some(stream) = open.front_mut() {
+            while let Some(row) = stream.rows.pop_front() {
+                if let Err(next) = page.take(stream.number, row) {
+                    return Ok(page.finish(Some(next), pace.cost));
+                }
+            }
+            if stream.resume.is_some() {
+                break;
+            }
+            open.pop_front();
+        }
+
+        let at_end = open.is_empty() && next_stream >= plan.len();
+        if at_end || pace.spent(budget) {
+            let next = match open.pop_front() {
+                Some(stream) => Some(Position { stream: stream.number, after: stream.resume }),
+                None if at_end => None,
+                None => Some(Position { stream: next_stream, after: first_after }),
+            };
+            return Ok(page.finish(next, pace.cost));
+        }
+
+        let wanted = page.room() + 1;
+        if let Some(stream) = open.front_mut() {
+            let Some(definition) = plan.stream(stream.number) else { break };
+            let after = stream.resume.take();
+            let limit = pace.full_read(wanted, filter);
+            let read = streams.read(account, definition, filter, after.as_ref(), limit).await?;
+            pace.record(&read);
+            stream.rows = read.rows.into();
+            stream.resume = read.resume;
+        } else {
+            let numbers: Vec<u32> =
+                (next_stream..plan.len().min(next_stream.saturating_add(window))).collect();
+            next_stream += u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+            window = (window * 2).min(MAX_WINDOW);
+            let after = first_after.take();
+            let reads = numbers.iter().enumerate().filter_map(|(index, number)| {
+                let (after, limit) = match index {
+                    0 => (after.as_ref(), pace.full_read(wanted, filter)),
+                    _ => (None, pace.peek(wanted)),
+                };
+                Some(streams.read(account, plan.stream(*number)?, filter, after, limit))
+            });
+            for (number, read) in numbers.iter().zip(try_join_all(reads).await?) {
+                pace.record(&read);
+                let (rows, resume) = (read.rows.into(), read.resume);
+                open.push_back(OpenStream { number: *number, rows, resume });
+            }
+        }
+    }
+    Ok(page.finish(None, pace.cost))
+}
+
+/// The page being filled.
+struct Page {
+    rows: Vec<OfferingRow>,
+    bytes: usize,
+    limit: u32,
+    last: Option<Position>,
+}
+
+impl Page {
+    fn room(&self) -> u32 {
+        self.limit.saturating_sub(u32::try_from(self.rows.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Takes a row, or tells where the next page begins when it has no place here.
+    fn take(&mut self, stream: u32, row: OfferingRow) -> Result<(), Position> {
+        let bytes = bytes_in_reply(&row.document) + 1;
+        if let Some(last) = &self.last
+            && (self.room() == 0 || self.bytes + bytes > PAGE_BYTES)
+        {
+            return Err(last.clone());
+        }
+        self.bytes += bytes;
+        let (status, product_type, id) = (row.status, row.product_type, row.id.clone());
+        self.last = Some(Position { stream, after: Some(RowKey { status, product_type, id }) });
+        self.rows.push(row);
+        Ok(())
+    }
+
+    fn finish(self, next: Option<Position>, cost: ReadCost) -> Listing {
+        Listing { rows: self.rows, next, cost }
+    }
+}
+
+/// How long a JSON text is as a string inside JSON.
+fn bytes_in_reply(json: &str) -> usize {
+    json.len() + json.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count()
+}
+
+/// What the reads of this page taught about the next one.
+#[derive(Default)]
+struct Pace {
+    cost: ReadCost,
+    examined: u32,
+    admitted: u32,
+}
+
+impl Pace {
+    fn record(&mut self, read: &StreamPage) {
+        self.cost.add(read.read_units);
+        self.examined = self.examined.saturating_add(read.examined);
+        self.admitted =
+            self.admitted.saturating_add(u32::try_from(read.rows.len()).unwrap_or(u32::MAX));
+    }
+
+    fn spent(&self, budget: Budget) -> bool {
+        // Even a query that finds nothing is charged half a unit.
+        let units = self.cost.read_units.max(f64::from(self.cost.queries) * 0.5);
+        self.cost.queries > 0 && (units >= budget.read_units || Instant::now() >= budget.until)
+    }
+
+    /// Items to examine so that about `wanted` are admitted.
+    fn full_read(&self, wanted: u32, filter: &CatalogFilter) -> u32 {
+        if filter.is_open() {
+            return wanted.min(MAX_READ_ITEMS);
+        }
+        let share = match (self.examined, self.admitted) {
+            // Nothing known yet: as if every second item passed.
+            (0, _) => 0.5,
+            (examined, admitted) => f64::from(admitted.max(1)) / f64::from(examined) / 1.25,
+        };
+        clamp_items((f64::from(wanted) / share).max(MIN_FILTERED_ITEMS))
+    }
+
+    /// Items that fit the half unit any query costs.
+    fn peek(&self, wanted: u32) -> u32 {
+        let item_bytes = match self.examined {
+            0 => TYPICAL_ITEM_BYTES,
+            examined => self.cost.read_units * BYTES_PER_UNIT / f64::from(examined),
+        };
+        clamp_items(BYTES_PER_UNIT / 2.0 / item_bytes.max(1.0)).min(wanted)
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to a small positive range first"
+)]
+fn clamp_items(items: f64) -> u32 {
+    items.clamp(1.0, f64::from(MAX_READ_ITEMS)) as u32
+}
+
+#[cfg(test)]
+mod tests;

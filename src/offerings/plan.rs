@@ -1,0 +1,308 @@
+//! A query as a row of exact index ranges.
+//!
+//! Every mix of customer type, product type, category and status is a set of **streams**: ranges of
+//! one index that hold nothing but what was asked for. A list is their concatenation, so a page
+//! never reads an item that the indexed filters would throw away, and a place in the list is a
+//! stream's number and a key within it.
+//!
+//! The streams of a query are disjoint (an offering has one customer type, one category, one type
+//! and one status), which is why following cursors returns each offering once.
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Category, CustomerType, OfferingId, ProductType, Status};
+use crate::offerings::CatalogFilter;
+
+/// One index range.
+///
+/// With a category it is of the index `byCategory`, without of `byCustomerType`. A product type
+/// comes only with a status, because the status is the range key before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream<'a> {
+    /// Partition key attribute.
+    pub customer_type: CustomerType,
+    /// Partition key attribute of `byCategory`.
+    pub category: Option<&'a Category>,
+    /// The range: everything, one status, or one status and one type.
+    pub range: Range,
+}
+
+/// How much of a partition a stream holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Range {
+    /// All of it.
+    Everything,
+    /// One status.
+    Status(Status),
+    /// One status and one type.
+    StatusAndType(Status, ProductType),
+}
+
+impl Range {
+    /// Does an item of this status and type lie in the range?
+    #[must_use]
+    pub fn holds(self, status: Status, product_type: ProductType) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Status(wanted) => wanted == status,
+            Self::StatusAndType(wanted, wanted_type) => {
+                wanted == status && wanted_type == product_type
+            }
+        }
+    }
+}
+
+/// The range key of an item in either index: what a cursor must remember of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowKey {
+    /// First range attribute.
+    pub status: Status,
+    /// Second range attribute.
+    pub product_type: ProductType,
+    /// Third range attribute.
+    pub id: OfferingId,
+}
+
+/// A place between two offerings of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The stream's number in the plan.
+    pub stream: u32,
+    /// Right after this key; `None`: at the stream's start.
+    pub after: Option<RowKey>,
+}
+
+impl Position {
+    /// Before the first offering.
+    pub const START: Self = Self { stream: 0, after: None };
+}
+
+/// The bytes are no position of this plan.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the bytes are no position of this plan")]
+pub struct InvalidPosition;
+
+/// The streams of a query, in a fixed order, made one at a time: a query may have thousands.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    customer_types: Vec<CustomerType>,
+    categories: Option<Vec<Category>>,
+    ranges: Vec<Range>,
+}
+
+impl Plan {
+    /// Plans a query over the customer types a caller may see.
+    #[must_use]
+    pub fn new(
+        customer_types: Vec<CustomerType>,
+        types: impl IntoIterator<Item = ProductType>,
+        categories: impl IntoIterator<Item = Category>,
+        include_archived: bool,
+    ) -> Self {
+        let types: Vec<ProductType> = types.into_iter().collect();
+        // All types asked for is no type asked for: one range instead of one a type.
+        let every_type = types.is_empty() || types.len() == ProductType::ALL.len();
+        let ranges = match (include_archived, every_type) {
+            (true, true) => vec![Range::Everything],
+            (false, true) => vec![Range::Status(Status::Available)],
+            (include_archived, false) => {
+                let statuses: &[Status] =
+                    if include_archived { Status::ALL } else { &[Status::Available] };
+                let with_types = |status: &Status| {
+                    types.iter().map(|t| Range::StatusAndType(*status, *t)).collect()
+                };
+                statuses.iter().flat_map::<Vec<Range>, _>(with_types).collect()
+            }
+        };
+        let categories: Vec<Category> = categories.into_iter().collect();
+        let categories = (!categories.is_empty()).then_some(categories);
+        Self { customer_types, categories, ranges }
+    }
+
+    /// How many streams there are.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        let categories = self.categories.as_ref().map_or(1, Vec::len);
+        u32::try_from(self.customer_types.len() * categories * self.ranges.len())
+            .unwrap_or(u32::MAX)
+    }
+
+    /// No streams: the caller may see nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The stream of this number; `None` past the last.
+    #[must_use]
+    pub fn stream(&self, number: u32) -> Option<Stream<'_>> {
+        let number = usize::try_from(number).ok()?;
+        let (outer, range) = (number / self.ranges.len(), number % self.ranges.len());
+        let (customer_type, category) = match &self.categories {
+            None => (outer, None),
+            Some(list) => (outer / list.len(), list.get(outer % list.len())),
+        };
+        Some(Stream {
+            customer_type: *self.customer_types.get(customer_type)?,
+            category,
+            range: *self.ranges.get(range)?,
+        })
+    }
+
+    /// What a cursor of this list is bound to: the same for every spelling of the same filters.
+    #[must_use]
+    pub fn fingerprint(&self, filter: &CatalogFilter, promo_code: Option<&str>) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        for customer_type in &self.customer_types {
+            digest.update(customer_type.as_str());
+            digest.update([0]);
+        }
+        for range in &self.ranges {
+            digest.update([1, encode_range(*range)]);
+        }
+        for category in self.categories.iter().flatten() {
+            digest.update([2]);
+            digest.update(category.as_str());
+        }
+        digest.update([3]);
+        filter.digest(&mut digest);
+        digest.update([4]);
+        digest.update(promo_code.unwrap_or_default());
+        digest.finalize().into()
+    }
+
+    /// A position as bytes, for a cursor.
+    #[must_use]
+    pub fn encode(position: &Position) -> Vec<u8> {
+        let mut bytes = position.stream.to_be_bytes().to_vec();
+        if let Some(key) = &position.after {
+            bytes.push(encode_range(Range::StatusAndType(key.status, key.product_type)));
+            bytes.extend_from_slice(key.id.as_str().as_bytes());
+        }
+        bytes
+    }
+
+    /// The position that [`Plan::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`InvalidPosition`] when the bytes name no stream of this plan or no key.
+    pub fn decode(&self, bytes: &[u8]) -> Result<Position, InvalidPosition> {
+        let (number, rest) = bytes.split_first_chunk::<4>().ok_or(InvalidPosition)?;
+        let stream = u32::from_be_bytes(*number);
+        let range = self.stream(stream).ok_or(InvalidPosition)?.range;
+        let after = match rest.split_first() {
+            None => None,
+            Some((code, id)) => {
+                let (status, product_type) = decode_row(*code).ok_or(InvalidPosition)?;
+                if !range.holds(status, product_type) {
+                    return Err(InvalidPosition);
+                }
+                let id = std::str::from_utf8(id).map_err(|_| InvalidPosition)?;
+                let id = OfferingId::parse(id).map_err(|_| InvalidPosition)?;
+                Some(RowKey { status, product_type, id })
+            }
+        };
+        Ok(Position { stream, after })
+    }
+}
+
+fn encode_range(range: Range) -> u8 {
+    let (status, product_type) = match range {
+        Range::Everything => return 0,
+        Range::Status(status) => (status, 0),
+        Range::StatusAndType(status, ProductType::Subscription) => (status, 1),
+        Range::StatusAndType(status, ProductType::SubscriptionAddon) => (status, 2),
+        Range::StatusAndType(status, ProductType::License) => (status, 3),
+        Range::StatusAndType(status, ProductType::ExternalProduct) => (status, 4),
+    };
+    match status {
+        Status::Available => 0x10 | product_type,
+        Status::Archived => 0x20 | product_type,
+    }
+}
+
+fn decode_row(code: u8) -> Option<(Status, ProductType)> {
+    Status::ALL
+        .iter()
+        .flat_map(|status| ProductType::ALL.iter().map(|product_type| (*status, *product_type)))
+        .find(|(status, product_type)| {
+            encode_range(Range::StatusAndType(*status, *product_type)) == code
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn categories(names: &[&str]) -> Vec<Category> {
+        names.iter().map(|name| Category::parse(name).expect("category")).collect()
+    }
+
+    #[test]
+    fn without_types_a_customer_type_is_one_range_even_with_archived_offerings() {
+        for include_archived in [false, true] {
+            let plan = Plan::new(CustomerType::ALL.to_vec(), [], [], include_archived);
+            assert_eq!(plan.len(), 2);
+        }
+    }
+
+    #[test]
+    fn all_types_are_planned_as_no_type() {
+        let plan = Plan::new(
+            vec![CustomerType::Consumer],
+            ProductType::ALL.iter().copied(),
+            categories(&["A", "B"]),
+            false,
+        );
+        assert_eq!(plan.len(), 2);
+    }
+
+    #[test]
+    fn every_item_asked_for_lies_in_exactly_one_stream() {
+        let types = [ProductType::License, ProductType::Subscription];
+        let plan = Plan::new(CustomerType::ALL.to_vec(), types, categories(&["A", "B", "C"]), true);
+        assert_eq!(plan.len(), 2 * 3 * 4);
+        let streams: Vec<Stream> = (0..plan.len()).filter_map(|n| plan.stream(n)).collect();
+        let names = categories(&["A", "B", "C"]);
+        for customer_type in CustomerType::ALL {
+            for category in &names {
+                for status in Status::ALL {
+                    for product_type in types {
+                        let holding = streams.iter().filter(|s| {
+                            s.customer_type == *customer_type
+                                && s.category == Some(category)
+                                && s.range.holds(*status, product_type)
+                        });
+                        assert_eq!(holding.count(), 1);
+                    }
+                }
+            }
+        }
+        assert_eq!(plan.stream(plan.len()), None);
+    }
+
+    #[test]
+    fn a_position_survives_its_bytes_and_foreign_bytes_are_refused() {
+        let plan = Plan::new(vec![CustomerType::Consumer], [ProductType::License], [], false);
+        let id = OfferingId::parse("plán-🦀").expect("id");
+        let key = RowKey { status: Status::Available, product_type: ProductType::License, id };
+        for after in [None, Some(key.clone())] {
+            let position = Position { stream: 0, after };
+            assert_eq!(plan.decode(&Plan::encode(&position)), Ok(position));
+        }
+        let elsewhere = Position { stream: 1, after: Some(key.clone()) };
+        let other_type = RowKey { product_type: ProductType::Subscription, ..key };
+        let other_range = Position { stream: 0, after: Some(other_type) };
+        for bytes in [
+            vec![],
+            vec![0, 0, 0],
+            vec![0, 0, 0, 0, 0xff, b'x'],
+            vec![0, 0, 0, 0, 0x13],
+            vec![0, 0, 0, 0, 0x13, 0xff],
+            Plan::encode(&elsewhere),
+            Plan::encode(&other_range),
+        ] {
+            assert_eq!(plan.decode(&bytes), Err(InvalidPosition), "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The filters of a list of offerings, as a caller may use them.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest as _, Sha256};
+
+use super::{CatalogId, Category, CustomerType, OfferingRow, ProductType};
+use crate::{
+    access::Principal,
+    geography::{Country, Region},
+};
+
+/// What to list. All filters combine with AND, the values inside one with OR; an empty set does not
+/// filter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OfferingQuery {
+    /// One customer type, or every one the caller may see.
+    pub customer_type: Option<CustomerType>,
+    /// Product types.
+    pub types: BTreeSet<ProductType>,
+    /// Product categories.
+    pub categories: BTreeSet<Category>,
+    /// One product catalog.
+    pub product_catalog: Option<CatalogId>,
+    /// Archived offerings, too.
+    pub include_archived: bool,
+    /// Countries, any of which must be covered.
+    pub countries: BTreeSet<Country>,
+    /// Regions, any of which must be covered.
+    pub regions: BTreeSet<Region>,
+}
+
+/// The caller asked for something the key may not see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotVisible {
+    /// A customer type outside the key's.
+    CustomerType,
+    /// A catalog outside the key's.
+    ProductCatalog,
+}
+
+impl OfferingQuery {
+    /// The customer types to read for this caller, in a fixed order.
+    ///
+    /// # Errors
+    /// [`NotVisible::CustomerType`] when the one asked for is not the caller's to see.
+    pub fn customer_types_for(
+        &self,
+        principal: &Principal,
+    ) -> Result<Vec<CustomerType>, NotVisible> {
+        let may_see = |wanted: &CustomerType| {
+            principal.customer_types.as_ref().is_none_or(|allowed| allowed.contains(wanted))
+        };
+        match self.customer_type {
+            Some(wanted) if may_see(&wanted) => Ok(vec![wanted]),
+            Some(_) => Err(NotVisible::CustomerType),
+            None => Ok(CustomerType::ALL.iter().copied().filter(may_see).collect()),
+        }
+    }
+
+    /// The filters no index serves, for this caller.
+    ///
+    /// # Errors
+    /// [`NotVisible::ProductCatalog`] when the catalog asked for is not the caller's to see.
+    pub fn filter_for(&self, principal: &Principal) -> Result<CatalogFilter, NotVisible> {
+        let catalogs = match (&self.product_catalog, &principal.product_catalogs) {
+            (Some(wanted), Some(allowed)) if !allowed.contains(wanted) => {
+                return Err(NotVisible::ProductCatalog);
+            }
+            (Some(wanted), _) => Some(BTreeSet::from([wanted.clone()])),
+            (None, allowed) => allowed.clone(),
+        };
+        let coverage = (!self.countries.is_empty()).then(|| Coverage {
+            regions: self.countries.iter().flat_map(|country| country.regions()).copied().collect(),
+            countries: self.countries.clone(),
+        });
+        let regions = self.regions.iter().flat_map(|region| region.with_containing()).copied();
+        Ok(CatalogFilter { catalogs, coverage, regions: regions.collect() })
+    }
+}
+
+/// The part of a query that no index serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CatalogFilter {
+    /// The offering belongs to one of these; `None`: to any, or to none.
+    pub catalogs: Option<BTreeSet<CatalogId>>,
+    /// The offering covers a country asked for.
+    pub coverage: Option<Coverage>,
+    /// The offering has one of these regions: those asked for and all that contain one of them;
+    /// empty: any.
+    pub regions: BTreeSet<Region>,
+}
+
+/// Covers any of the countries: lists it, or has a region that contains it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage {
+    /// The countries asked for.
+    pub countries: BTreeSet<Country>,
+    /// Every region that contains one of them.
+    pub regions: BTreeSet<Region>,
+}
+
+impl CatalogFilter {
+    /// Does it let everything pass?
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.catalogs.is_none() && self.coverage.is_none() && self.regions.is_empty()
+    }
+
+    /// Does this offering pass?
+    #[must_use]
+    pub fn admits(&self, row: &OfferingRow) -> bool {
+        let in_catalog = self
+            .catalogs
+            .as_ref()
+            .is_none_or(|catalogs| !catalogs.is_disjoint(&row.visibility.catalogs));
+        let covers = self.coverage.as_ref().is_none_or(|wanted| {
+            !wanted.countries.is_disjoint(&row.countries)
+                || !wanted.regions.is_disjoint(&row.regions)
+        });
+        let in_region = self.regions.is_empty() || !self.regions.is_disjoint(&row.regions);
+        in_catalog && covers && in_region
+    }
+
+    /// Feeds the filter's meaning into a digest, the same for every spelling of the same filter.
+    pub(super) fn digest(&self, digest: &mut Sha256) {
+        let mut part = |tag: u8, value: &str| {
+            digest.update([tag]);
+            digest.update(u64::try_from(value.len()).unwrap_or(u64::MAX).to_be_bytes());
+            digest.update(value.as_bytes());
+        };
+        if let Some(catalogs) = &self.catalogs {
+            part(b'K', "");
+            catalogs.iter().for_each(|catalog| part(b'k', catalog.as_str()));
+        }
+        if let Some(coverage) = &self.coverage {
+            coverage.countries.iter().for_each(|country| part(b'c', country.code()));
+        }
+        self.regions.iter().for_each(|region| part(b'r', region.as_str()));
+    }
+}

@@ -1,0 +1,225 @@
+//! Items as DynamoDB holds them, and how they become domain types.
+//!
+//! Key and filter attributes are natural attributes. What the API returns is one attribute more,
+//! `document`: the published JSON, written once and copied by every read. Its first three fields
+//! (`productOfferingId`, `status`, `customerType`) are key attributes already, so the stored document
+//! leaves them out: read units are paid by the byte.
+
+use std::collections::{BTreeSet, HashMap};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use crate::{
+    account::AccountId,
+    geography::{Country, Region},
+    imports::Stored,
+    offerings::{
+        CatalogId, Category, CustomerType, OfferingId, OfferingRow, ProductType, PromoCode, RowKey,
+        Status, Visibility,
+    },
+};
+
+/// An item as the SDK has it.
+pub(super) type Item = HashMap<String, AttributeValue>;
+
+/// An item of the `Offerings` table.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OfferingItem {
+    /// Left out of projections: a reader knows it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    account: String,
+    product_offering_id: OfferingId,
+    customer_type: CustomerType,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    category: Option<Category>,
+    status: Status,
+    #[serde(rename = "type")]
+    product_type: ProductType,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "serde_dynamo::string_set")]
+    product_catalog_ids: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "serde_dynamo::string_set")]
+    countries: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "serde_dynamo::string_set")]
+    regions: Vec<String>,
+    document: String,
+}
+
+/// An item of the `Promotions` table.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct PromotionItem {
+    pub(super) account: String,
+    pub(super) code: PromoCode,
+    pub(super) document: String,
+}
+
+/// What an import remembers of the version it wrote, in attributes beside the others; times are in
+/// milliseconds since 1970.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct VersionAttributes {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content_hash: Option<binary::Hash>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    created_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source_updated_at: Option<i64>,
+}
+
+impl VersionAttributes {
+    /// The attribute names, for projections.
+    pub(super) const NAMES: &'static str = "contentHash, createdAt, sourceUpdatedAt";
+
+    /// What the attributes say; `None` when an item was written by other hands.
+    pub(super) fn stored(&self) -> Option<Stored> {
+        Some(Stored {
+            content_hash: self.content_hash.as_ref()?.0,
+            created_at: Timestamp::from_millisecond(self.created_at?).ok()?,
+            source_updated_at: self
+                .source_updated_at
+                .and_then(|millis| Timestamp::from_millisecond(millis).ok()),
+        })
+    }
+}
+
+impl From<Stored> for VersionAttributes {
+    fn from(stored: Stored) -> Self {
+        Self {
+            content_hash: Some(binary::Hash(stored.content_hash)),
+            created_at: Some(stored.created_at.as_millisecond()),
+            source_updated_at: stored.source_updated_at.map(Timestamp::as_millisecond),
+        }
+    }
+}
+
+impl OfferingItem {
+    pub(super) fn new(account: &AccountId, row: OfferingRow) -> Self {
+        let head = document_head(&row.id, row.status, row.visibility.customer_type);
+        let document = row.document.strip_prefix(&head).unwrap_or(&row.document).to_owned();
+        let texts = |values: BTreeSet<CatalogId>| values.into_iter().map(String::from).collect();
+        Self {
+            account: account.to_string(),
+            product_offering_id: row.id,
+            customer_type: row.visibility.customer_type,
+            category: row.category,
+            status: row.status,
+            product_type: row.product_type,
+            product_catalog_ids: texts(row.visibility.catalogs),
+            countries: row.countries.into_iter().map(String::from).collect(),
+            regions: row.regions.iter().map(|region| region.as_str().to_owned()).collect(),
+            document,
+        }
+    }
+
+    /// The row of an item read in full.
+    pub(super) fn into_row(self) -> Result<OfferingRow, String> {
+        fn parsed<T: Ord, E>(
+            texts: &[String],
+            parse: impl Fn(&str) -> Result<T, E>,
+        ) -> Result<BTreeSet<T>, E> {
+            texts.iter().map(|text| parse(text)).collect()
+        }
+        let head = document_head(&self.product_offering_id, self.status, self.customer_type);
+        // A stored document that is whole begins with its brace.
+        let document = match self.document.starts_with('{') {
+            true => self.document,
+            false => head + &self.document,
+        };
+        Ok(OfferingRow {
+            id: self.product_offering_id,
+            status: self.status,
+            product_type: self.product_type,
+            category: self.category,
+            visibility: Visibility {
+                customer_type: self.customer_type,
+                catalogs: parsed(&self.product_catalog_ids, CatalogId::parse)?,
+            },
+            countries: parsed(&self.countries, Country::parse)?,
+            regions: parsed(&self.regions, str::parse::<Region>)?,
+            document,
+        })
+    }
+}
+
+/// The beginning of a published document that its item's key attributes make up.
+fn document_head(id: &OfferingId, status: Status, customer_type: CustomerType) -> String {
+    // A text always serializes.
+    let id = serde_json::to_string(id.as_str()).unwrap_or_default();
+    format!(
+        "{{\"productOfferingId\":{id},\"status\":\"{status}\",\"customerType\":\"{customer_type}\","
+    )
+}
+
+/// The range attributes of an index key, as a `LastEvaluatedKey` has them.
+pub(super) fn row_key(operation: &'static str, key: Item) -> Result<RowKey, StoreError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct KeyItem {
+        status: Status,
+        #[serde(rename = "type")]
+        product_type: ProductType,
+        product_offering_id: OfferingId,
+    }
+    let key: KeyItem = read(operation, key)?;
+    Ok(RowKey { status: key.status, product_type: key.product_type, id: key.product_offering_id })
+}
+
+/// An item as a `T`.
+pub(super) fn read<'de, T: Deserialize<'de>>(
+    operation: &'static str,
+    item: Item,
+) -> Result<T, StoreError> {
+    serde_dynamo::from_item(item).map_err(|error| StoreError::unreadable(operation, error))
+}
+
+/// A `T` as an item.
+pub(super) fn write<T: Serialize>(operation: &'static str, value: T) -> Result<Item, StoreError> {
+    serde_dynamo::to_item(value).map_err(|error| StoreError::unbuildable(operation, error))
+}
+
+/// A text attribute.
+pub(super) fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+/// Sixteen bytes as a binary attribute.
+mod binary {
+    use serde::{
+        Deserialize, Deserializer, Serialize, Serializer,
+        de::{Error, Visitor},
+    };
+
+    #[derive(Clone, Copy, Debug)]
+    pub(super) struct Hash(pub(super) [u8; 16]);
+
+    impl Serialize for Hash {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_bytes(&self.0)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Hash {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Bytes;
+            impl Visitor<'_> for Bytes {
+                type Value = Hash;
+
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("16 bytes")
+                }
+
+                fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Hash, E> {
+                    bytes.try_into().map(Hash).map_err(|_| E::invalid_length(bytes.len(), &self))
+                }
+
+                fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Hash, E> {
+                    self.visit_bytes(&bytes)
+                }
+            }
+            deserializer.deserialize_bytes(Bytes)
+        }
+    }
+}

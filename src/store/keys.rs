@@ -1,0 +1,204 @@
+//! The `ApiKeys` table: one key by its hash, and a key's life.
+
+use std::{collections::BTreeSet, future::Future};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    CAPACITY, Read, Store, StoreError,
+    item::{Item, read, text, write},
+    units,
+};
+use crate::{
+    access::{KeyHash, KeyRecord, Permission},
+    account::AccountId,
+    money::Currency,
+    offerings::{CatalogId, CustomerType},
+};
+
+/// The access pattern of authentication.
+pub trait KeyLookup: Send + Sync + 'static {
+    /// What is known of the key with this hash.
+    fn key(
+        &self,
+        hash: &KeyHash,
+    ) -> impl Future<Output = Result<Read<Option<KeyRecord>>, StoreError>> + Send;
+}
+
+/// The access patterns of the operator.
+pub trait KeyAdmin: Sync {
+    /// Stores a new key.
+    fn create_key(
+        &self,
+        hash: &KeyHash,
+        record: &KeyRecord,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// All keys of an account, oldest first.
+    fn keys_of(
+        &self,
+        account: &AccountId,
+    ) -> impl Future<Output = Result<Vec<(KeyHash, KeyRecord)>, StoreError>> + Send;
+
+    /// Revokes a key from `now` on; `false` when there is none of this hash in the account. A key
+    /// revoked before keeps its time.
+    fn revoke_key(
+        &self,
+        account: &AccountId,
+        hash: &KeyHash,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}
+
+/// An item of the table.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct KeyItem {
+    key_hash: String,
+    account: AccountId,
+    created_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
+    permissions: BTreeSet<Permission>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    customer_types: Option<BTreeSet<CustomerType>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    product_catalogs: Option<BTreeSet<CatalogId>>,
+    wallet_currency: Currency,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    allowed_cidrs: Vec<IpNet>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    revoked_at: Option<Timestamp>,
+}
+
+impl KeyItem {
+    fn new(hash: &KeyHash, record: &KeyRecord) -> Self {
+        let record = record.clone();
+        Self {
+            key_hash: hash.as_str().to_owned(),
+            account: record.account,
+            created_at: record.created_at,
+            label: record.label,
+            permissions: record.permissions,
+            customer_types: record.customer_types,
+            product_catalogs: record.product_catalogs,
+            wallet_currency: record.wallet_currency,
+            allowed_cidrs: record.allowed_cidrs,
+            expires_at: record.expires_at,
+            revoked_at: record.revoked_at,
+        }
+    }
+
+    fn into_record(self) -> KeyRecord {
+        KeyRecord {
+            account: self.account,
+            label: self.label,
+            permissions: self.permissions,
+            customer_types: self.customer_types,
+            product_catalogs: self.product_catalogs,
+            wallet_currency: self.wallet_currency,
+            allowed_cidrs: self.allowed_cidrs,
+            expires_at: self.expires_at,
+            revoked_at: self.revoked_at,
+            created_at: self.created_at,
+        }
+    }
+}
+
+impl KeyLookup for Store {
+    async fn key(&self, hash: &KeyHash) -> Result<Read<Option<KeyRecord>>, StoreError> {
+        const OPERATION: &str = "get API key";
+        let reply = self
+            .client
+            .get_item()
+            .table_name(&self.tables.api_keys)
+            .key("keyHash", text(hash.as_str()))
+            .return_consumed_capacity(CAPACITY)
+            .send()
+            .await
+            .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+        let read_units = units(reply.consumed_capacity());
+        let value =
+            reply.item.map(|item| read(OPERATION, item).map(KeyItem::into_record)).transpose()?;
+        Ok(Read { value, read_units })
+    }
+}
+
+impl KeyAdmin for Store {
+    async fn create_key(&self, hash: &KeyHash, record: &KeyRecord) -> Result<(), StoreError> {
+        const OPERATION: &str = "create API key";
+        self.client
+            .put_item()
+            .table_name(&self.tables.api_keys)
+            .set_item(Some(write(OPERATION, KeyItem::new(hash, record))?))
+            .send()
+            .await
+            .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+        Ok(())
+    }
+
+    async fn keys_of(&self, account: &AccountId) -> Result<Vec<(KeyHash, KeyRecord)>, StoreError> {
+        const OPERATION: &str = "list API keys";
+        let mut keys = Vec::new();
+        let mut start: Option<Item> = None;
+        loop {
+            let reply = self
+                .client
+                .query()
+                .table_name(&self.tables.api_keys)
+                .index_name("byAccount")
+                .key_condition_expression("account = :account")
+                .expression_attribute_values(":account", text(account.as_str()))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+            for item in reply.items.unwrap_or_default() {
+                let item: KeyItem = read(OPERATION, item)?;
+                let hash = KeyHash::parse(&item.key_hash)
+                    .ok_or_else(|| StoreError::unreadable(OPERATION, "a malformed key hash"))?;
+                keys.push((hash, item.into_record()));
+            }
+            start = reply.last_evaluated_key;
+            if start.is_none() {
+                return Ok(keys);
+            }
+        }
+    }
+
+    async fn revoke_key(
+        &self,
+        account: &AccountId,
+        hash: &KeyHash,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        const OPERATION: &str = "revoke API key";
+        let outcome = self
+            .client
+            .update_item()
+            .table_name(&self.tables.api_keys)
+            .key("keyHash", text(hash.as_str()))
+            .update_expression("SET revokedAt = if_not_exists(revokedAt, :now)")
+            .condition_expression("account = :account")
+            .expression_attribute_values(":account", text(account.as_str()))
+            .expression_attribute_values(":now", AttributeValue::S(now.to_string()))
+            .send()
+            .await;
+        match outcome {
+            Ok(_) => Ok(true),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|service| service.is_conditional_check_failed_exception()) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(StoreError::from_sdk(OPERATION, &error)),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! DynamoDB: one narrow implementation per access pattern.
+//!
+//! | File | Access pattern |
+//! |---|---|
+//! | `client` | the lean SDK client, built in one place |
+//! | `error` | what can go wrong, and whether it is worth coming back |
+//! | `offerings` | a page of an index range; one offering |
+//! | `promotions` | one promotion |
+//! | `keys` | one key by its hash; a key's life |
+//! | `imports` | content hashes in batches; writes in batches |
+//!
+//! Every method returns the capacity it consumed. Reads are eventually consistent: half a read unit
+//! per 4 KB.
+
+mod client;
+mod error;
+mod imports;
+mod item;
+mod keys;
+mod offerings;
+mod promotions;
+
+use aws_sdk_dynamodb::{
+    Client,
+    types::{ConsumedCapacity, ReturnConsumedCapacity},
+};
+pub use client::{ClientError, lean_client};
+pub use error::StoreError;
+pub use keys::{KeyAdmin, KeyLookup};
+pub use offerings::OfferingLookup;
+pub use promotions::PromotionLookup;
+
+/// The tables' names, from the environment of a function or from a common prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableNames {
+    /// Offerings.
+    pub offerings: String,
+    /// Promotions.
+    pub promotions: String,
+    /// API keys.
+    pub api_keys: String,
+}
+
+impl TableNames {
+    /// The names a deployment of `template.yaml` gives its tables: `<prefix>-offerings` and so on,
+    /// the prefix being the stack's name.
+    #[must_use]
+    pub fn with_prefix(prefix: &str) -> Self {
+        Self {
+            offerings: format!("{prefix}-offerings"),
+            promotions: format!("{prefix}-promotions"),
+            api_keys: format!("{prefix}-api-keys"),
+        }
+    }
+}
+
+/// The catalog's tables behind one client.
+#[derive(Clone, Debug)]
+pub struct Store {
+    client: Client,
+    tables: TableNames,
+}
+
+impl Store {
+    /// The tables of these names through this client.
+    #[must_use]
+    pub fn new(client: Client, tables: TableNames) -> Self {
+        Self { client, tables }
+    }
+}
+
+/// A value and the read units it cost.
+#[derive(Clone, Debug)]
+pub struct Read<T> {
+    /// What was read.
+    pub value: T,
+    /// What it cost.
+    pub read_units: f64,
+}
+
+const CAPACITY: ReturnConsumedCapacity = ReturnConsumedCapacity::Total;
+
+/// The units of one reply; nothing told is nothing charged.
+fn units(capacity: Option<&ConsumedCapacity>) -> f64 {
+    capacity.and_then(ConsumedCapacity::capacity_units).unwrap_or_default()
+}
+
+/// The units of a batch reply, over all its tables.
+fn total_units(capacity: &[ConsumedCapacity]) -> f64 {
+    capacity.iter().map(|table| units(Some(table))).sum()
+}

@@ -1,0 +1,222 @@
+//! The `Offerings` table: pages of its two indexes, and one offering by its id.
+
+use std::{collections::HashMap, fmt::Write as _, future::Future};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::{
+    CAPACITY, Read, Store, StoreError,
+    item::{Item, OfferingItem, read, row_key, text},
+    units,
+};
+use crate::{
+    account::AccountId,
+    offerings::{
+        CatalogFilter, OfferingId, OfferingRow, OfferingStreams, Range, RowKey, Stream, StreamPage,
+    },
+};
+
+const BY_CUSTOMER_TYPE: &str = "byCustomerType";
+const BY_CATEGORY: &str = "byCategory";
+
+/// What a list needs of an item; the rest of it serves imports.
+const ROW_ATTRIBUTES: &str = "productOfferingId, customerType, category, #status, #type, productCatalogIds, countries, #regions, document";
+
+/// DynamoDB allows 300 operators in an expression; a filter that needs more is applied here alone.
+const MAX_FILTER_TERMS: usize = 140;
+
+/// The access pattern of `get-offering`.
+pub trait OfferingLookup: Sync {
+    /// What can go wrong below.
+    type Error: Send;
+
+    /// The offering of this id, whatever its status.
+    fn offering(
+        &self,
+        account: &AccountId,
+        id: &OfferingId,
+    ) -> impl Future<Output = Result<Read<Option<OfferingRow>>, Self::Error>> + Send;
+}
+
+impl OfferingLookup for Store {
+    type Error = StoreError;
+
+    async fn offering(
+        &self,
+        account: &AccountId,
+        id: &OfferingId,
+    ) -> Result<Read<Option<OfferingRow>>, StoreError> {
+        const OPERATION: &str = "get offering";
+        let reply = self
+            .client
+            .get_item()
+            .table_name(&self.tables.offerings)
+            .key("account", text(account.as_str()))
+            .key("productOfferingId", text(id.as_str()))
+            .return_consumed_capacity(CAPACITY)
+            .send()
+            .await
+            .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+        let read_units = units(reply.consumed_capacity());
+        let value = reply.item.map(|item| row(OPERATION, item)).transpose()?;
+        Ok(Read { value, read_units })
+    }
+}
+
+impl OfferingStreams for Store {
+    type Error = StoreError;
+
+    async fn read(
+        &self,
+        account: &AccountId,
+        stream: Stream<'_>,
+        filter: &CatalogFilter,
+        after: Option<&RowKey>,
+        limit: u32,
+    ) -> Result<StreamPage, StoreError> {
+        const OPERATION: &str = "list offerings";
+        let keys = KeyAttributes::of(account, stream);
+        let filter_expression = FilterExpression::of(filter);
+        let reply = self
+            .client
+            .query()
+            .table_name(&self.tables.offerings)
+            .index_name(keys.index)
+            .key_condition_expression(keys.condition)
+            .set_filter_expression(filter_expression.text)
+            .projection_expression(ROW_ATTRIBUTES)
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#type", "type")
+            .expression_attribute_names("#regions", "regions")
+            .set_expression_attribute_values(Some(
+                keys.values.into_iter().chain(filter_expression.values).collect(),
+            ))
+            .set_exclusive_start_key(after.map(|key| start_key(account, stream, key)))
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .return_consumed_capacity(CAPACITY)
+            .send()
+            .await
+            .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+
+        let read_units = units(reply.consumed_capacity());
+        let examined = u32::try_from(reply.scanned_count).unwrap_or_default();
+        let resume = reply.last_evaluated_key.map(|key| row_key(OPERATION, key)).transpose()?;
+        let items = reply.items.unwrap_or_default().into_iter();
+        let rows: Vec<OfferingRow> =
+            items.map(|item| row(OPERATION, item)).collect::<Result<_, _>>()?;
+        // The expression only spares the transfer of what would not pass; this decides.
+        let rows = rows.into_iter().filter(|row| filter.admits(row)).collect();
+        Ok(StreamPage { rows, resume, examined, read_units })
+    }
+}
+
+fn row(operation: &'static str, item: Item) -> Result<OfferingRow, StoreError> {
+    let item: OfferingItem = read(operation, item)?;
+    item.into_row().map_err(|cause| StoreError::unreadable(operation, cause))
+}
+
+/// An index, the condition that makes a range of it, and the values of the condition.
+struct KeyAttributes {
+    index: &'static str,
+    condition: String,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl KeyAttributes {
+    fn of(account: &AccountId, stream: Stream<'_>) -> Self {
+        let mut keys = Self {
+            index: BY_CUSTOMER_TYPE,
+            condition: String::new(),
+            values: HashMap::with_capacity(6),
+        };
+        keys.equal("account", ":account", account.as_str());
+        keys.equal("customerType", ":customerType", stream.customer_type.as_str());
+        if let Some(category) = stream.category {
+            keys.index = BY_CATEGORY;
+            keys.equal("category", ":category", category.as_str());
+        }
+        let (status, product_type) = match stream.range {
+            Range::Everything => (None, None),
+            Range::Status(status) => (Some(status), None),
+            Range::StatusAndType(status, product_type) => (Some(status), Some(product_type)),
+        };
+        if let Some(status) = status {
+            keys.equal("#status", ":status", status.as_str());
+        }
+        if let Some(product_type) = product_type {
+            keys.equal("#type", ":type", product_type.as_str());
+        }
+        keys
+    }
+
+    fn equal(&mut self, name: &str, placeholder: &str, value: &str) {
+        let and = if self.condition.is_empty() { "" } else { " AND " };
+        let _ = write!(self.condition, "{and}{name} = {placeholder}");
+        self.values.insert(placeholder.to_owned(), text(value));
+    }
+}
+
+/// The `ExclusiveStartKey` of a place in a stream: all key attributes of index and table.
+fn start_key(account: &AccountId, stream: Stream<'_>, key: &RowKey) -> Item {
+    let mut item = Item::from([
+        ("account".to_owned(), text(account.as_str())),
+        ("customerType".to_owned(), text(stream.customer_type.as_str())),
+        ("status".to_owned(), text(key.status.as_str())),
+        ("type".to_owned(), text(key.product_type.as_str())),
+        ("productOfferingId".to_owned(), text(key.id.as_str())),
+    ]);
+    if let Some(category) = stream.category {
+        item.insert("category".to_owned(), text(category.as_str()));
+    }
+    item
+}
+
+/// A [`CatalogFilter`] as DynamoDB's filter expression.
+#[derive(Default)]
+struct FilterExpression {
+    text: Option<String>,
+    values: HashMap<String, AttributeValue>,
+    terms: usize,
+}
+
+impl FilterExpression {
+    fn of(filter: &CatalogFilter) -> Self {
+        let mut expression = Self::default();
+        let mut groups = Vec::new();
+        if let Some(catalogs) = &filter.catalogs {
+            let ids = catalogs.iter().map(|id| ("productCatalogIds", id.as_str()));
+            groups.push(expression.any_of(ids));
+        }
+        if let Some(coverage) = &filter.coverage {
+            let countries = coverage.countries.iter().map(|country| ("countries", country.code()));
+            let regions = coverage.regions.iter().map(|region| ("#regions", region.as_str()));
+            groups.push(expression.any_of(countries.chain(regions)));
+        }
+        if !filter.regions.is_empty() {
+            let regions = filter.regions.iter().map(|region| ("#regions", region.as_str()));
+            groups.push(expression.any_of(regions));
+        }
+        if groups.is_empty() || expression.terms > MAX_FILTER_TERMS {
+            return Self::default();
+        }
+        expression.text = Some(groups.join(" AND "));
+        expression
+    }
+
+    /// `(contains(a, :x) OR contains(b, :y) …)`; nothing wanted at all matches nothing.
+    fn any_of<'a>(&mut self, wanted: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+        let mut group = String::from("(");
+        for (attribute, value) in wanted {
+            let or = if group.len() > 1 { " OR " } else { "" };
+            let placeholder = format!(":f{}", self.terms);
+            let _ = write!(group, "{or}contains({attribute}, {placeholder})");
+            self.values.insert(placeholder, text(value));
+            self.terms += 1;
+        }
+        if group.len() == 1 {
+            group.push_str("attribute_not_exists(document)");
+        }
+        group.push(')');
+        group
+    }
+}

@@ -1,0 +1,59 @@
+//! The `Promotions` table: one promotion by its code.
+
+use std::future::Future;
+
+use super::{
+    CAPACITY, Read, Store, StoreError,
+    item::{PromotionItem, read, text},
+    units,
+};
+use crate::{
+    account::AccountId,
+    offerings::{PromoCode, Promotion, PromotionDraft},
+};
+
+/// The access pattern of promo codes.
+pub trait PromotionLookup: Sync {
+    /// What can go wrong below.
+    type Error: Send;
+
+    /// The promotion of this code, valid at the moment or not.
+    fn promotion(
+        &self,
+        account: &AccountId,
+        code: &PromoCode,
+    ) -> impl Future<Output = Result<Read<Option<Promotion>>, Self::Error>> + Send;
+}
+
+impl PromotionLookup for Store {
+    type Error = StoreError;
+
+    async fn promotion(
+        &self,
+        account: &AccountId,
+        code: &PromoCode,
+    ) -> Result<Read<Option<Promotion>>, StoreError> {
+        const OPERATION: &str = "get promotion";
+        let reply = self
+            .client
+            .get_item()
+            .table_name(&self.tables.promotions)
+            .key("account", text(account.as_str()))
+            .key("code", text(code.as_str()))
+            .return_consumed_capacity(CAPACITY)
+            .send()
+            .await
+            .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+        let read_units = units(reply.consumed_capacity());
+        let Some(item) = reply.item else {
+            return Ok(Read { value: None, read_units });
+        };
+        let item: PromotionItem = read(OPERATION, item)?;
+        let draft: PromotionDraft = serde_json::from_str(&item.document)
+            .map_err(|error| StoreError::unreadable(OPERATION, error))?;
+        let promotion = draft
+            .promotion()
+            .map_err(|_| StoreError::unreadable(OPERATION, "a promotion that breaks the rules"))?;
+        Ok(Read { value: Some(promotion), read_units })
+    }
+}

@@ -1,0 +1,152 @@
+//! Small vocabulary types over text, and the shape of a complaint about one field.
+
+use serde::Serialize;
+
+/// One thing wrong with one field of a request or a record, in words for its sender.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// The parameter's name, or the path of the field (`price.grossPrice`).
+    pub field: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl FieldError {
+    /// A complaint about `field`.
+    #[must_use]
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+/// Defines an enum whose values have one fixed spelling, in JSON, in DynamoDB and in parameters.
+macro_rules! spelled_enum {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+        $vis enum $name { $($(#[$vmeta])* #[serde(rename = $text)] $variant),+ }
+
+        impl $name {
+            /// Every value, in declaration order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The published spelling.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// Reads the published spelling; letter case counts.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == text)
+            }
+
+            /// All spellings, for error messages: `A, B, C`.
+            #[must_use]
+            pub fn spellings() -> String {
+                Self::ALL.iter().map(|value| value.as_str()).collect::<Vec<_>>().join(", ")
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::parse(text).ok_or_else(|| format!("must be one of {}", Self::spellings()))
+            }
+        }
+    };
+}
+pub(crate) use spelled_enum;
+
+/// Defines a short identifier: text of 1 to `$max` bytes without control characters, spaces at its
+/// ends, or the characters of `$forbidden`.
+macro_rules! identifier {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident, max $max:literal, forbidden $forbidden:literal) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        $vis struct $name(String);
+
+        impl $name {
+            /// The longest one allowed, in bytes of UTF-8.
+            pub const MAX_BYTES: usize = $max;
+
+            /// Reads one.
+            ///
+            /// # Errors
+            /// The sentence to show the sender when the text breaks a rule.
+            pub fn parse(text: &str) -> Result<Self, String> {
+                if text.is_empty() {
+                    return Err("must not be empty".to_owned());
+                }
+                if text.len() > Self::MAX_BYTES {
+                    return Err(format!("must be at most {} bytes", Self::MAX_BYTES));
+                }
+                let forbidden = |c: char| c.is_control() || ($forbidden as &str).contains(c);
+                if text.chars().any(forbidden) || text.trim() != text {
+                    return Err(crate::text::forbidden_message($forbidden));
+                }
+                Ok(Self(text.to_owned()))
+            }
+
+            /// The text itself.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                Self::parse(&text)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::parse(text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+    };
+}
+pub(crate) use identifier;
+
+pub(crate) fn forbidden_message(forbidden: &str) -> String {
+    let mut message = "must not hold control characters or spaces at its ends".to_owned();
+    if !forbidden.is_empty() {
+        let shown: Vec<String> = forbidden.chars().map(|c| format!("'{c}'")).collect();
+        message.push_str(", nor ");
+        message.push_str(&shown.join(" "));
+    }
+    message
+}
+
+/// The contract's form of a time: RFC 3339 in UTC with milliseconds.
+#[must_use]
+pub fn rfc3339_millis(time: jiff::Timestamp) -> String {
+    format!("{time:.3}")
+}
