@@ -9,12 +9,11 @@ use std::{
     net::IpAddr,
     num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 use lru::LruCache;
-use tokio::time::Instant;
 
 use super::ApiError;
 use crate::{
@@ -64,16 +63,29 @@ impl<K: KeyLookup> Authenticator<K> {
         permission: Permission,
         source_ip: Option<IpAddr>,
     ) -> Result<Read<Principal>, ApiError> {
+        self.admit_at(Instant::now(), key, permission, source_ip).await
+    }
+
+    async fn admit_at(
+        &self,
+        now: Instant,
+        key: Option<ApiKey>,
+        permission: Permission,
+        source_ip: Option<IpAddr>,
+    ) -> Result<Read<Principal>, ApiError> {
         let hash = key.ok_or(ApiError::NotAdmitted(Rejection::Malformed))?.hash();
-        let Read { value: record, read_units } = self.record(hash).await?;
+        let Read { value: record, read_units } = self.record(hash, now).await?;
         let record = record.ok_or(ApiError::NotAdmitted(Rejection::Unknown))?;
         let value =
             record.admit(permission, source_ip, Timestamp::now()).map_err(ApiError::NotAdmitted)?;
         Ok(Read { value, read_units })
     }
 
-    async fn record(&self, hash: KeyHash) -> Result<Read<Option<Arc<KeyRecord>>>, ApiError> {
-        let now = Instant::now();
+    async fn record(
+        &self,
+        hash: KeyHash,
+        now: Instant,
+    ) -> Result<Read<Option<Arc<KeyRecord>>>, ApiError> {
         if let Some((read_at, record)) = lock(&self.known).get(&hash)
             && now.duration_since(*read_at) < self.known_for
         {
@@ -140,43 +152,44 @@ mod tests {
         }
     }
 
-    async fn ask(auth: &Authenticator<Directory>, key: &str) -> Result<f64, u16> {
-        let admitted = auth.admit(ApiKey::parse(key), Permission::OfferingsRead, None).await;
+    async fn ask(auth: &Authenticator<Directory>, now: Instant, key: &str) -> Result<f64, u16> {
+        let (key, permission) = (ApiKey::parse(key), Permission::OfferingsRead);
+        let admitted = auth.admit_at(now, key, permission, None).await;
         admitted.map(|read| read.read_units).map_err(|error| error.status())
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_revoked_key_stops_within_a_minute_and_a_busy_key_costs_one_read_in_it() {
         let directory = Directory::default();
         *lock(&directory.record) = Some(record());
         let auth = Authenticator::new(directory.clone(), Duration::from_secs(60));
         let key = format!("cat_live_{}", "k".repeat(32));
-        assert_eq!(ask(&auth, &key).await, Ok(0.5));
+        let start = Instant::now();
+        assert_eq!(ask(&auth, start, &key).await, Ok(0.5));
         lock(&directory.record).as_mut().expect("record").revoked_at = Some(Timestamp::now());
-        for _ in 0..59 {
-            tokio::time::advance(Duration::from_secs(1)).await;
-            assert_eq!(ask(&auth, &key).await, Ok(0.0));
+        for second in 1..60 {
+            assert_eq!(ask(&auth, start + Duration::from_secs(second), &key).await, Ok(0.0));
         }
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(ask(&auth, &key).await, Err(401));
+        assert_eq!(ask(&auth, start + Duration::from_secs(60), &key).await, Err(401));
         assert_eq!(directory.reads.load(Ordering::Relaxed), 2);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn guesses_cost_one_read_each_and_push_no_known_key_out() {
         let directory = Directory::default();
         let auth = Authenticator::new(directory.clone(), Duration::from_secs(60));
         *lock(&directory.record) = Some(record());
         let known = format!("cat_live_{}", "k".repeat(32));
-        assert_eq!(ask(&auth, &known).await, Ok(0.5));
+        let now = Instant::now();
+        assert_eq!(ask(&auth, now, &known).await, Ok(0.5));
         *lock(&directory.record) = None;
         for guess in 0..2_000 {
             let guess = format!("cat_live_{guess:032}");
-            assert_eq!(ask(&auth, &guess).await, Err(401));
-            assert_eq!(ask(&auth, &guess).await, Err(401));
+            assert_eq!(ask(&auth, now, &guess).await, Err(401));
+            assert_eq!(ask(&auth, now, &guess).await, Err(401));
         }
         assert_eq!(directory.reads.load(Ordering::Relaxed), 2_001);
-        assert_eq!(ask(&auth, &known).await, Ok(0.0));
+        assert_eq!(ask(&auth, now, &known).await, Ok(0.0));
         assert!(lock(&auth.unknown).len() <= REMEMBERED_KEYS.get());
     }
 
@@ -184,7 +197,7 @@ mod tests {
     async fn a_missing_or_malformed_key_is_refused_without_a_read() {
         let directory = Directory::default();
         let auth = Authenticator::new(directory.clone(), Duration::from_secs(60));
-        assert_eq!(ask(&auth, "nonsense").await, Err(401));
+        assert_eq!(ask(&auth, Instant::now(), "nonsense").await, Err(401));
         assert_eq!(directory.reads.load(Ordering::Relaxed), 0);
     }
 }

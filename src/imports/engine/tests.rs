@@ -1,1 +1,176 @@
+use std::sync::Mutex;
 
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use super::*;
+use crate::offerings::OfferingId;
+
+/// Items in memory; every `refuse_every`th write is not taken.
+#[derive(Default)]
+struct Memory {
+    items: Mutex<HashMap<Key, (Stored, String)>>,
+    writes: Mutex<u32>,
+    refuse_every: Option<u32>,
+}
+
+impl ImportTarget for Memory {
+    type Error = std::convert::Infallible;
+
+    async fn stored(
+        &self,
+        _: &AccountId,
+        keys: &[Key],
+    ) -> Result<(HashMap<Key, Stored>, f64), Self::Error> {
+        let items = self.items.lock().expect("lock");
+        let found = keys.iter().filter_map(|key| Some((key.clone(), items.get(key)?.0))).collect();
+        Ok((found, 0.0))
+    }
+
+    async fn write(
+        &self,
+        _: &AccountId,
+        changes: ChangeSet,
+    ) -> Result<(Vec<RefusedWrite>, f64), Self::Error> {
+        let mut items = self.items.lock().expect("lock");
+        let mut writes = self.writes.lock().expect("lock");
+        let mut refused = Vec::new();
+        for (key, change) in changes {
+            *writes += 1;
+            if self.refuse_every.is_some_and(|every| (*writes).is_multiple_of(every)) {
+                refused.push(RefusedWrite { key, message: "no".to_owned() });
+                continue;
+            }
+            match change {
+                Write::Delete(key) => {
+                    items.remove(&key);
+                }
+                Write::Put { content, stored, .. } => {
+                    items.insert(key, (stored, content.fingerprint_source()));
+                }
+            }
+        }
+        Ok((refused, 0.0))
+    }
+}
+
+fn account() -> AccountId {
+    AccountId::parse("ACME").expect("account")
+}
+
+fn offering(id: &str, name: &str, updated_at: Option<u8>) -> String {
+    let updated_at = updated_at
+        .map(|minute| format!(r#","updatedAt":"2026-01-01T00:{minute:02}:00Z""#))
+        .unwrap_or_default();
+    format!(
+        r#"{{"kind":"offering","productOfferingId":"{id}","name":"{name}","customerType":"CONSUMER","price":{{"currency":"USD","priceType":"ONE_TIME","grossPrice":1}},"product":{{"productId":"p","type":"LICENSE"}}{updated_at}}}"#
+    )
+}
+
+fn delete(id: &str) -> String {
+    format!(r#"{{"kind":"offering","op":"delete","productOfferingId":"{id}"}}"#)
+}
+
+async fn import(memory: &Memory, lines: &[String], group: usize) -> (Counts, Vec<LineError>) {
+    let account = account();
+    let mut importer = Importer::new(memory, &account, false);
+    let numbered: Vec<(u64, Vec<u8>)> =
+        (1..).zip(lines).map(|(number, line)| (number, line.clone().into_bytes())).collect();
+    let mut refused = Vec::new();
+    for lines in numbered.chunks(group) {
+        refused.extend(importer.group(lines, Timestamp::UNIX_EPOCH).await.expect("import"));
+    }
+    (importer.counts(), refused)
+}
+
+#[tokio::test]
+async fn only_differences_are_written_and_every_line_is_counted_once() {
+    let memory = Memory::default();
+    let lines = [offering("a", "A", None), offering("b", "B", None), "{}".into(), delete("c")];
+    let (counts, refused) = import(&memory, &lines, 10).await;
+    assert_eq!(counts, Counts { created: 2, failed: 1, unchanged: 1, ..Counts::default() });
+    assert_eq!((refused.len(), refused[0].line), (1, 3));
+
+    let lines = [offering("a", "A", None), offering("b", "B2", None), delete("a")];
+    let writes_before = *memory.writes.lock().expect("lock");
+    let (counts, _) = import(&memory, &lines, 10).await;
+    assert_eq!(counts, Counts { unchanged: 1, updated: 1, deleted: 1, ..Counts::default() });
+    assert_eq!(*memory.writes.lock().expect("lock") - writes_before, 2);
+}
+
+#[tokio::test]
+async fn an_older_record_never_overwrites_a_newer_one_in_or_across_groups() {
+    for group in [1, 10] {
+        let memory = Memory::default();
+        let lines = [
+            offering("a", "new", Some(5)),
+            offering("a", "old", Some(4)),
+            offering("a", "newer", Some(6)),
+            offering("a", "undated", None),
+        ];
+        let (counts, _) = import(&memory, &lines[..3], group).await;
+        assert_eq!(counts, Counts { created: 1, stale: 1, updated: 1, ..Counts::default() });
+        let (counts, _) = import(&memory, &lines[3..], group).await;
+        assert_eq!(counts.updated, 1, "a record without a time always counts");
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_was_not_taken_is_a_refused_line() {
+    let memory = Memory { refuse_every: Some(3), ..Memory::default() };
+    let lines: Vec<String> =
+        (0..9).map(|number| offering(&format!("o{number}"), "A", None)).collect();
+    let (counts, refused) = import(&memory, &lines, 9).await;
+    assert_eq!(counts, Counts { created: 6, failed: 3, ..Counts::default() });
+    let lines: Vec<u64> = refused.iter().map(|refusal| refusal.line).collect();
+    assert_eq!(lines, [3, 6, 9], "writes go in the order of the lines");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever the grouping, an import ends where replaying its lines one by one ends.
+    #[test]
+    fn an_import_equals_the_replay_of_its_lines(
+        lines in vec(
+            (select(vec!["a", "b", "c"]), select(vec!["N", "M"]), prop::option::of(0_u8..4), prop::bool::weighted(0.2)),
+            0..40,
+        ),
+        group in 1_usize..12,
+    ) {
+        let mut replayed: HashMap<&str, (String, Option<u8>)> = HashMap::new();
+        let mut stale = 0;
+        for (id, name, time, deleted) in &lines {
+            let known_time = replayed.get(id).and_then(|(_, time)| *time);
+            if *deleted {
+                replayed.remove(id);
+            } else if time.is_some() && known_time > *time {
+                stale += 1;
+            } else {
+                let line = offering(id, name, *time);
+                let same = replayed.get(id).is_some_and(|(known, _)| *known == line);
+                if !same {
+                    replayed.insert(id, (line, *time));
+                }
+            }
+        }
+        let texts: Vec<String> = lines
+            .iter()
+            .map(|(id, name, time, deleted)| if *deleted { delete(id) } else { offering(id, name, *time) })
+            .collect();
+        let memory = Memory::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+        let (counts, refused) = runtime.block_on(import(&memory, &texts, group));
+        prop_assert!(refused.is_empty());
+        prop_assert_eq!(counts.total(), lines.len() as u64);
+        prop_assert_eq!(counts.stale, stale);
+        let items = memory.items.lock().expect("lock");
+        prop_assert_eq!(items.len(), replayed.len());
+        for (id, (line, _)) in &replayed {
+            let key = Key::Offering(OfferingId::parse(id).expect("id"));
+            let Ok(Record { operation: Operation::Upsert(content), .. }) = Record::parse(line.as_bytes()) else {
+                panic!("own line");
+            };
+            prop_assert_eq!(&items[&key].1, &content.fingerprint_source());
+        }
+    }
+}

@@ -1,1 +1,377 @@
+use std::{collections::BTreeSet, sync::Mutex, time::Duration};
 
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use super::*;
+use crate::offerings::{
+    CatalogId, Category, CustomerType, OfferingId, OfferingQuery, ProductType, Status, Visibility,
+};
+
+/// Index ranges over a list in memory, sorted as DynamoDB sorts them, with a price tag: every item
+/// examined costs its bytes, every read at least half a unit.
+struct Memory {
+    rows: Vec<OfferingRow>,
+    /// The most items a read examines, as DynamoDB's 1 MB would.
+    page: u32,
+    reads: Mutex<u32>,
+}
+
+impl Memory {
+    fn new(rows: Vec<OfferingRow>, page: u32) -> Self {
+        Self { rows, page, reads: Mutex::new(0) }
+    }
+}
+
+fn key(row: &OfferingRow) -> RowKey {
+    RowKey { status: row.status, product_type: row.product_type, id: row.id.clone() }
+}
+
+fn sort_key(key: &RowKey) -> (&str, &str, &str) {
+    (key.status.as_str(), key.product_type.as_str(), key.id.as_str())
+}
+
+impl OfferingStreams for Memory {
+    type Error = std::convert::Infallible;
+
+    async fn read(
+        &self,
+        _: &AccountId,
+        stream: Stream<'_>,
+        filter: &CatalogFilter,
+        after: Option<&RowKey>,
+        limit: u32,
+    ) -> Result<StreamPage, Self::Error> {
+        *self.reads.lock().expect("lock") += 1;
+        let mut range: Vec<&OfferingRow> = self
+            .rows
+            .iter()
+            .filter(|row| {
+                row.visibility.customer_type == stream.customer_type
+                    && stream.category.is_none_or(|wanted| row.category.as_ref() == Some(wanted))
+                    && stream.range.holds(row.status, row.product_type)
+            })
+            .collect();
+        range.sort_by(|a, b| sort_key(&key(a)).cmp(&sort_key(&key(b))));
+        let from = after
+            .map_or(0, |after| range.partition_point(|row| sort_key(&key(row)) <= sort_key(after)));
+        let examined = range.len().saturating_sub(from).min(limit.min(self.page) as usize);
+        let seen = &range[from..from + examined];
+        // Like DynamoDB, a read that used up its limit tells a place to go on, even at the end.
+        let used_up = examined == limit.min(self.page) as usize;
+        let bytes: usize = seen.iter().map(|row| row.document.len()).sum();
+        Ok(StreamPage {
+            rows: seen.iter().filter(|row| filter.admits(row)).map(|row| (*row).clone()).collect(),
+            resume: seen.last().filter(|_| used_up).map(|row| key(row)),
+            examined: u32::try_from(examined).expect("small"),
+            read_units: f64::from(u32::try_from(bytes.div_ceil(4_096).max(1)).expect("small"))
+                * 0.5,
+        })
+    }
+}
+
+fn row(id: u32, customer_type: CustomerType, product_type: ProductType) -> OfferingRow {
+    OfferingRow {
+        id: OfferingId::parse(&format!("o{id:05}")).expect("id"),
+        status: Status::Available,
+        product_type,
+        category: None,
+        visibility: Visibility { customer_type, catalogs: BTreeSet::new() },
+        countries: BTreeSet::new(),
+        regions: BTreeSet::new(),
+        document: "x".repeat(1_500),
+    }
+}
+
+fn account() -> AccountId {
+    AccountId::parse("ACME").expect("account")
+}
+
+const AMPLE: Duration = Duration::from_secs(600);
+
+fn budget(read_units: f64) -> Budget {
+    Budget { read_units, until: Instant::now() + AMPLE }
+}
+
+fn plan(types: &[ProductType]) -> Plan {
+    Plan::new(CustomerType::ALL.to_vec(), types.iter().copied(), [], false)
+}
+
+/// All pages of a list.
+async fn walk(
+    memory: &Memory,
+    plan: &Plan,
+    filter: &CatalogFilter,
+    limits: &[u32],
+    units: f64,
+) -> Vec<Listing> {
+    let mut pages = Vec::new();
+    let mut next = Some(Position::START);
+    while let Some(position) = next {
+        assert!(pages.len() < 10_000, "the list does not end");
+        // Through its bytes, as a cursor carries it.
+        let position = plan.decode(&Plan::encode(&position)).expect("position");
+        let limit = limits[pages.len() % limits.len()];
+        let page = list(memory, &account(), plan, filter, position, limit, budget(units))
+            .await
+            .expect("page");
+        assert!(page.rows.len() <= limit as usize);
+        next = page.next.clone();
+        pages.push(page);
+    }
+    pages
+}
+
+fn ids(pages: &[Listing]) -> Vec<String> {
+    let rows = pages.iter().flat_map(|page| &page.rows);
+    rows.map(|row| row.id.as_str().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn the_last_page_has_no_next_even_when_it_is_full() {
+    let rows = (0..20).map(|id| row(id, CustomerType::Consumer, ProductType::License)).collect();
+    let memory = Memory::new(rows, 1_000);
+    let pages = walk(&memory, &plan(&[]), &CatalogFilter::default(), &[10], 1e9).await;
+    assert_eq!(pages.iter().map(|page| page.rows.len()).collect::<Vec<_>>(), [10, 10]);
+}
+
+#[tokio::test]
+async fn empty_streams_are_opened_several_at_a_time() {
+    // 2 customer types by 200 categories, of which only the last has an offering.
+    let categories: Vec<Category> =
+        (0..200).map(|n| Category::parse(&format!("C{n:03}")).expect("category")).collect();
+    let mut only = row(1, CustomerType::Business, ProductType::License);
+    only.category = categories.last().cloned();
+    let memory = Memory::new(vec![only], 1_000);
+    let plan = Plan::new(CustomerType::ALL.to_vec(), [], categories, false);
+    let started = Instant::now();
+    let page = list(
+        &memory,
+        &account(),
+        &plan,
+        &CatalogFilter::default(),
+        Position::START,
+        10,
+        Budget { read_units: 1e9, until: started + AMPLE },
+    )
+    .await
+    .expect("page");
+    assert_eq!((page.rows.len(), page.cost.queries), (1, 400));
+    // 1 + 2 + 4 + 8 + 8 + …: 400 streams in 53 round trips.
+    assert!((page.cost.read_units - 200.0).abs() < f64::EPSILON, "half a unit a stream");
+}
+
+#[tokio::test]
+async fn a_page_that_the_first_stream_fills_opens_no_other() {
+    let rows = CustomerType::ALL
+        .iter()
+        .flat_map(|customer_type| (0..50).map(|id| row(id, *customer_type, ProductType::License)))
+        .collect();
+    let memory = Memory::new(rows, 1_000);
+    let filter = CatalogFilter::default();
+    let page = list(&memory, &account(), &plan(&[]), &filter, Position::START, 10, budget(1e9))
+        .await
+        .expect("page");
+    assert_eq!(page.cost.queries, 1);
+}
+
+#[tokio::test]
+async fn a_selective_filter_stops_at_its_budget_and_the_next_page_goes_on_behind_it() {
+    let mut rows: Vec<OfferingRow> =
+        (0..2_000).map(|id| row(id, CustomerType::Consumer, ProductType::License)).collect();
+    let catalog = CatalogId::parse("rare").expect("catalog");
+    rows[1_999].visibility.catalogs.insert(catalog.clone());
+    let memory = Memory::new(rows, 200);
+    let filter = CatalogFilter { catalogs: Some([catalog].into()), ..CatalogFilter::default() };
+    let pages = walk(&memory, &plan(&[]), &filter, &[10], 100.0).await;
+    assert_eq!(ids(&pages), ["o01999"]);
+    assert!(pages[0].rows.is_empty() && pages.len() > 2);
+    let units: f64 = pages.iter().map(|page| page.cost.read_units).sum();
+    let all: f64 = 2_000.0 * 1_500.0 / BYTES_PER_UNIT;
+    assert!(units < all * 1.1 + 5.0, "nothing is looked at twice: {units} units of {all}");
+    for page in &pages {
+        assert!(page.cost.read_units < 100.0 + 50.0, "a page ends near its budget");
+    }
+}
+
+#[tokio::test]
+async fn a_page_out_of_time_still_makes_progress() {
+    let rows = (0..30).map(|id| row(id, CustomerType::Consumer, ProductType::License)).collect();
+    let memory = Memory::new(rows, 10);
+    let filter = CatalogFilter::default();
+    let over = Budget { read_units: 1e9, until: Instant::now() };
+    let page = list(&memory, &account(), &plan(&[]), &filter, Position::START, 25, over)
+        .await
+        .expect("page");
+    assert_eq!(page.rows.len(), 10);
+    assert!(page.next.is_some());
+}
+
+#[tokio::test]
+async fn a_page_ends_before_its_reply_would_pass_the_size_lambda_allows() {
+    let rows = (0..60)
+        .map(|id| OfferingRow {
+            // Quotes count twice: they are escaped inside the reply.
+            document: "\"".repeat(100_000),
+            ..row(id, CustomerType::Consumer, ProductType::License)
+        })
+        .collect();
+    let memory = Memory::new(rows, 1_000);
+    let pages = walk(&memory, &plan(&[]), &CatalogFilter::default(), &[1_000], 1e9).await;
+    assert_eq!(ids(&pages).len(), 60);
+    assert_eq!(pages[0].rows.len(), 27);
+}
+
+#[tokio::test]
+async fn items_added_and_removed_meanwhile_neither_repeat_nor_hide_others() {
+    let rows: Vec<OfferingRow> =
+        (0..40).map(|id| row(id * 2, CustomerType::Consumer, ProductType::License)).collect();
+    let mut memory = Memory::new(rows, 1_000);
+    let filter = CatalogFilter::default();
+    let (mut seen, mut next, mut step) = (Vec::new(), Some(Position::START), 0);
+    while let Some(position) = next {
+        let page = list(&memory, &account(), &plan(&[]), &filter, position, 7, budget(1e9))
+            .await
+            .expect("page");
+        seen.extend(page.rows.iter().map(|row| row.id.clone()));
+        next = page.next;
+        // Behind, at and before the place reached: remove the item just seen, add one on each side.
+        let last = seen.last().cloned().expect("seen");
+        memory.rows.retain(|row| row.id != last);
+        memory.rows.push(row(step * 2 + 1, CustomerType::Consumer, ProductType::License));
+        memory.rows.push(row(101 + step, CustomerType::Consumer, ProductType::License));
+        step += 1;
+        assert!(step < 100);
+    }
+    let unique: BTreeSet<_> = seen.iter().collect();
+    assert_eq!(unique.len(), seen.len(), "nothing repeats");
+    let lasting = (0..40).map(|id| OfferingId::parse(&format!("o{:05}", id * 2)).expect("id"));
+    assert!(lasting.into_iter().all(|id| unique.contains(&id)), "nothing is hidden");
+}
+
+fn any_row() -> impl Strategy<Value = OfferingRow> {
+    (
+        0_u32..200,
+        select(CustomerType::ALL),
+        select(ProductType::ALL),
+        select(Status::ALL),
+        prop::option::of(select(vec!["A", "B", "C"])),
+        vec(select(vec!["retail", "web"]), 0..3),
+        vec(select(vec!["FR", "GH", "BR"]), 0..3),
+        vec(select(crate::geography::Region::ALL), 0..2),
+        1_usize..9_000,
+    )
+        .prop_map(
+            |(
+                id,
+                customer_type,
+                product_type,
+                status,
+                category,
+                catalogs,
+                countries,
+                regions,
+                size,
+            )| {
+                OfferingRow {
+                    status,
+                    category: category.map(|name| Category::parse(name).expect("category")),
+                    visibility: Visibility {
+                        customer_type,
+                        catalogs: catalogs
+                            .into_iter()
+                            .map(|id| CatalogId::parse(id).expect("id"))
+                            .collect(),
+                    },
+                    countries: countries
+                        .into_iter()
+                        .map(|code| crate::geography::Country::parse(code).expect("country"))
+                        .collect(),
+                    regions: regions.into_iter().collect(),
+                    document: "\"".repeat(size),
+                    ..row(id, customer_type, product_type)
+                }
+            },
+        )
+}
+
+fn any_query() -> impl Strategy<Value = OfferingQuery> {
+    (
+        prop::option::of(select(CustomerType::ALL)),
+        vec(select(ProductType::ALL), 0..4),
+        vec(select(vec!["A", "B", "C", "D"]), 0..3),
+        any::<bool>(),
+        prop::option::weighted(0.3, select(vec!["retail", "web"])),
+        vec(select(vec!["FR", "US", "BR"]), 0..2),
+        prop::option::weighted(0.3, select(crate::geography::Region::ALL)),
+    )
+        .prop_map(
+            |(customer_type, types, categories, include_archived, catalog, countries, region)| {
+                OfferingQuery {
+                    customer_type,
+                    types: types.into_iter().collect(),
+                    categories: categories
+                        .iter()
+                        .map(|c| Category::parse(c).expect("category"))
+                        .collect(),
+                    product_catalog: catalog.map(|id| CatalogId::parse(id).expect("id")),
+                    include_archived,
+                    countries: countries
+                        .iter()
+                        .map(|code| crate::geography::Country::parse(code).expect("country"))
+                        .collect(),
+                    regions: region.into_iter().collect(),
+                }
+            },
+        )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn following_positions_gives_every_match_once_whatever_limits_budget_and_database_pages(
+        rows in vec(any_row(), 0..120),
+        query in any_query(),
+        limits in vec(1_u32..40, 1..4),
+        page in 1_u32..50,
+        units in 1_u32..200,
+    ) {
+        let mut rows = rows;
+        let mut known = BTreeSet::new();
+        rows.retain(|row| known.insert(row.id.clone()));
+        let principal = crate::access::Principal {
+            account: account(),
+            customer_types: None,
+            product_catalogs: None,
+            wallet_currency: crate::money::Currency::USD,
+        };
+        let filter = query.filter_for(&principal).expect("visible");
+        let customer_types = query.customer_types_for(&principal).expect("visible");
+        let plan = Plan::new(
+            customer_types,
+            query.types.clone(),
+            query.categories.clone(),
+            query.include_archived,
+        );
+        // The same question put to the whole list, without plan or pages.
+        let mut expected: Vec<String> = rows
+            .iter()
+            .filter(|row| query.customer_type.is_none_or(|t| t == row.visibility.customer_type))
+            .filter(|row| query.types.is_empty() || query.types.contains(&row.product_type))
+            .filter(|row| {
+                query.categories.is_empty()
+                    || row.category.as_ref().is_some_and(|c| query.categories.contains(c))
+            })
+            .filter(|row| query.include_archived || row.status == Status::Available)
+            .filter(|row| filter.admits(row))
+            .map(|row| row.id.as_str().to_owned())
+            .collect();
+        let memory = Memory::new(rows, page);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+        let pages = runtime.block_on(walk(&memory, &plan, &filter, &limits, f64::from(units)));
+        let mut listed = ids(&pages);
+        listed.sort();
+        expected.sort();
+        prop_assert_eq!(listed, expected);
+    }
+}
