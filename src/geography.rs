@@ -72,6 +72,12 @@ impl Country {
         }
     }
 
+    /// Every country, region by region.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let codes = COUNTRIES.iter().flat_map(|(_, codes)| codes.split_ascii_whitespace());
+        codes.filter_map(|code| Self::parse(code).ok())
+    }
+
     /// The two letters.
     #[must_use]
     pub fn code(&self) -> &str {
@@ -154,12 +160,11 @@ mod tests {
 
     #[test]
     fn the_table_holds_the_249_countries_of_iso_3166_and_kosovo_each_once() {
-        let mut codes: Vec<&str> =
-            COUNTRIES.iter().flat_map(|(_, codes)| codes.split_ascii_whitespace()).collect();
-        assert_eq!(codes.len(), 250);
-        codes.sort_unstable();
-        codes.dedup();
-        assert_eq!(codes.len(), 250);
+        let mut countries: Vec<Country> = Country::all().collect();
+        assert_eq!(countries.len(), 250);
+        countries.sort_unstable();
+        countries.dedup();
+        assert_eq!(countries.len(), 250);
     }
 
     #[test]

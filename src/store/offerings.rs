@@ -22,8 +22,9 @@ const BY_CATEGORY: &str = "byCategory";
 /// What a list needs of an item; the rest of it serves imports.
 const ROW_ATTRIBUTES: &str = "productOfferingId, customerType, category, #status, #type, productCatalogIds, countries, #regions, document";
 
-/// DynamoDB allows 300 operators in an expression; a filter that needs more is applied here alone.
-const MAX_FILTER_TERMS: usize = 140;
+/// DynamoDB allows an expression 300 operators and 4 KB, which a term takes 32 bytes of; a filter that
+/// needs more is applied here alone.
+const MAX_FILTER_TERMS: usize = 100;
 
 /// The access pattern of `get-offering`.
 pub trait OfferingLookup: Sync {

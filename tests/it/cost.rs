@@ -1,0 +1,177 @@
+//! What reads cost, as DynamoDB itself counts it.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use catalog_cli::local::sample;
+use serde_json::{Value, json};
+use serverless_catalog::imports::Importer;
+
+use crate::support::{Catalog, offering};
+
+const ACME: &str = sample::SAMPLES[0].key;
+
+/// The bytes DynamoDB counts for a value ("Item sizes and formats" in the developer guide).
+fn value_bytes(value: &AttributeValue) -> usize {
+    match value {
+        AttributeValue::S(text) => text.len(),
+        AttributeValue::N(digits) => digits.len().div_ceil(2) + 1,
+        AttributeValue::B(bytes) => bytes.as_ref().len(),
+        AttributeValue::Ss(texts) => texts.iter().map(String::len).sum(),
+        other => panic!("an attribute of another type: {other:?}"),
+    }
+}
+
+/// The read units that reading these bytes in one query costs, eventually consistently.
+fn units(bytes: usize) -> f64 {
+    f64::from(u32::try_from(bytes.div_ceil(4_096)).expect("small")) * 0.5
+}
+
+/// The stored size of every sample offering of ACME.
+async fn stored_sizes(catalog: &Catalog) -> std::collections::HashMap<String, usize> {
+    let mut sizes = std::collections::HashMap::new();
+    let mut start = None;
+    loop {
+        let reply = catalog
+            .stack
+            .client()
+            .query()
+            .table_name("test-offerings")
+            .key_condition_expression("account = :account")
+            .expression_attribute_values(":account", AttributeValue::S("ACME".to_owned()))
+            .set_exclusive_start_key(start)
+            .send()
+            .await
+            .expect("query");
+        for item in reply.items() {
+            let id = item["productOfferingId"].as_s().expect("id").clone();
+            sizes
+                .insert(id, item.iter().map(|(name, value)| name.len() + value_bytes(value)).sum());
+        }
+        start = reply.last_evaluated_key;
+        if start.is_none() {
+            return sizes;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_costs_what_its_items_cost() {
+    let catalog = Catalog::start().await;
+    sample::load(catalog.stack.store()).await.expect("sample");
+    let sizes = stored_sizes(&catalog).await;
+    catalog.get(ACME, "/product-offerings?limit=1").await;
+
+    let mut compared = 0;
+    for customer_type in ["", "customerType=CONSUMER&", "customerType=BUSINESS&"] {
+        for types in ["", "types=LICENSE&", "types=SUBSCRIPTION,SUBSCRIPTION_ADDON&"] {
+            for categories in
+                ["", "categories=TRAVEL_ESIM_PACKAGE&", "categories=ABROAD,EXTRA_DATA,TRAVEL_ESIM&"]
+            {
+                for archived in ["", "includeArchived=true&"] {
+                    for limit in [20, 100, 1_000] {
+                        let query = format!("{customer_type}{types}{categories}{archived}");
+                        for page in catalog.pages(ACME, query.trim_end_matches('&'), &[limit]).await
+                        {
+                            let bytes: usize = page.ids().iter().map(|id| sizes[id]).sum();
+                            let most = units(bytes) * 1.05 + f64::from(page.queries()) * 0.5;
+                            assert!(
+                                page.read_units() <= most,
+                                "{query}limit={limit}: {} units for {bytes} bytes in {} queries",
+                                page.read_units(),
+                                page.queries()
+                            );
+                            compared += 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(compared > 200, "{compared} pages");
+}
+
+#[tokio::test]
+async fn a_read_touches_no_more_streams_than_its_filters_have() {
+    let catalog = Catalog::start().await;
+    sample::load(catalog.stack.store()).await.expect("sample");
+    for (query, streams) in [
+        ("customerType=CONSUMER", 1),
+        ("customerType=CONSUMER&includeArchived=true", 1),
+        ("", 2),
+        ("types=LICENSE", 2),
+        ("types=LICENSE&includeArchived=true", 4),
+        ("customerType=CONSUMER&categories=ABROAD", 1),
+        ("categories=NONE_SUCH&customerType=BUSINESS&types=LICENSE", 1),
+    ] {
+        let pages = catalog.pages(ACME, query, &[1_000]).await;
+        assert_eq!(pages.len(), 1, "{query}");
+        // A stream opened beside others for a first look is read on once.
+        assert!(pages[0].queries() < 2 * streams, "{query}: {} queries", pages[0].queries());
+        assert!(pages[0].queries() >= streams, "{query}");
+    }
+}
+
+async fn fill(catalog: &Catalog, account: &str, count: usize) {
+    let account = account.parse().expect("account");
+    let mut importer = Importer::new(catalog.stack.store(), &account, false);
+    let lines: Vec<(u64, Vec<u8>)> = (0..count)
+        .map(|n| {
+            // The first offerings are the same in every catalog, whatever its size.
+            let record =
+                offering(&format!("o{n:06}"), json!({"product": {"category": "TRAVEL_ESIM"}}));
+            (n as u64, record.to_string().into_bytes())
+        })
+        .collect();
+    for group in lines.chunks(1_000) {
+        let refused = importer.group(group, jiff::Timestamp::UNIX_EPOCH).await.expect("import");
+        assert!(refused.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_offerings_serve_a_page_at_the_cost_of_a_thousand() {
+    let catalog = Catalog::start().await;
+    tokio::join!(fill(&catalog, "SMALL", 1_000), fill(&catalog, "LARGE", 100_000));
+    let (small, large) = (catalog.key("SMALL").await, catalog.key("LARGE").await);
+    for query in [
+        "",
+        "?limit=10",
+        "?categories=TRAVEL_ESIM",
+        "?types=SUBSCRIPTION&customerType=CONSUMER&limit=500",
+    ] {
+        let path = format!("/product-offerings{query}");
+        let (few, many) = (catalog.get(&small, &path).await, catalog.get(&large, &path).await);
+        assert_eq!(few.json()["items"], many.json()["items"], "{query}");
+        assert_eq!(
+            (few.queries(), few.read_units()),
+            (many.queries(), many.read_units()),
+            "{query}"
+        );
+    }
+
+    let mut costs: Vec<(u32, f64)> = Vec::new();
+    let mut cursor = String::new();
+    for _ in 0..50 {
+        let page = catalog.get(&large, &format!("/product-offerings?limit=100{cursor}")).await;
+        costs.push((page.queries(), page.read_units()));
+        cursor = format!("&cursor={}", page.next_cursor().expect("more"));
+    }
+    assert!(costs.iter().all(|cost| *cost == costs[0]), "{costs:?}");
+}
+
+#[tokio::test]
+async fn importing_again_what_is_stored_writes_nothing() {
+    let catalog = Catalog::start().await;
+    let account = "ACME".parse().expect("account");
+    let lines: Vec<(u64, Vec<u8>)> =
+        (1..).zip(sample::SAMPLES[0].records.lines()).map(|(n, line)| (n, line.into())).collect();
+    let mut costs: Vec<Value> = Vec::new();
+    for _ in 0..2 {
+        let mut importer = Importer::new(catalog.stack.store(), &account, false);
+        importer.group(&lines, jiff::Timestamp::now()).await.expect("import");
+        let (counts, cost) = (importer.counts(), importer.cost());
+        costs.push(json!([counts.created, counts.unchanged, cost.write_units > 0.0]));
+        assert!(cost.read_units <= 0.5 * lines.len() as f64, "{cost:?}");
+    }
+    let all = lines.len();
+    assert_eq!(costs, [json!([all, 0, true]), json!([0, all, false])]);
+}

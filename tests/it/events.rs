@@ -1,0 +1,115 @@
+//! Every file of `events/`, through the function its name begins with, over the sample data.
+
+use std::{collections::HashMap, fs, time::Duration};
+
+use catalog_cli::local::{Function, functions, sample};
+use lambda_http::Context;
+use serde_json::Value;
+use serverless_catalog::{
+    cursor::Cursors,
+    lambda::Settings,
+    store::{Store, TableNames},
+};
+
+use crate::support::Catalog;
+
+/// What each event is answered with.
+const EXPECTED: [(&str, u16); 9] = [
+    ("get-offering.bad-key.json", 401),
+    ("get-offering.json", 200),
+    ("get-offering.promo-code.json", 200),
+    ("get-offering.unknown.json", 404),
+    ("list-offerings.all-filters.json", 200),
+    ("list-offerings.bad-key.json", 401),
+    ("list-offerings.json", 200),
+    ("list-offerings.next-page.json", 400),
+    ("list-offerings.unknown-path.json", 404),
+];
+
+async fn functions_over_sample() -> (Catalog, HashMap<&'static str, Function>) {
+    let catalog = Catalog::start().await;
+    sample::load(catalog.stack.store()).await.expect("sample");
+    let store = Store::new(catalog.stack.client().clone(), TableNames::with_prefix("test"));
+    let settings = Settings { store, key_cache: Duration::from_secs(60), show_cost: false };
+    let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
+    let functions = functions(&settings, &cursors.into());
+    (catalog, functions)
+}
+
+fn file(name: &str) -> String {
+    fs::read_to_string(format!("{}/events/{name}", env!("CARGO_MANIFEST_DIR"))).expect(name)
+}
+
+async fn reply(functions: &HashMap<&'static str, Function>, name: &str, event: String) -> Value {
+    let function = &functions[name.split('.').next().expect("function")];
+    let reply = function.invoke(event, Context::default()).await.expect("reply");
+    serde_json::from_str(&reply).expect("JSON")
+}
+
+#[tokio::test]
+async fn every_event_file_is_answered_as_its_name_says() {
+    let folder = fs::read_dir(format!("{}/events", env!("CARGO_MANIFEST_DIR"))).expect("events");
+    let mut names: Vec<String> = folder
+        .map(|entry| entry.expect("entry").file_name().into_string().expect("name"))
+        .filter(|name| name.ends_with(".json"))
+        .collect();
+    names.sort();
+    assert_eq!(names, EXPECTED.map(|(name, _)| name));
+    let (_catalog, functions) = functions_over_sample().await;
+    for (name, status) in EXPECTED {
+        let reply = reply(&functions, name, file(name)).await;
+        assert_eq!(reply["statusCode"], status, "{name}: {reply}");
+        if status == 200 {
+            assert!(reply["headers"]["etag"].is_string(), "{name}");
+            assert_eq!(
+                reply["isBase64Encoded"],
+                reply["headers"]["content-encoding"] == "gzip",
+                "{name}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_next_page_event_works_once_it_has_a_cursor() {
+    let (_catalog, functions) = functions_over_sample().await;
+    let name = "list-offerings.next-page.json";
+    let first =
+        file(name).replace("&cursor=REPLACE_WITH_NEXT_CURSOR", "").replace("gzip", "identity");
+    let first = reply(&functions, name, first).await;
+    let body: Value = serde_json::from_str(first["body"].as_str().expect("text")).expect("JSON");
+    let cursor = body["pagination"]["nextCursor"].as_str().expect("cursor");
+    let second =
+        reply(&functions, name, file(name).replace("REPLACE_WITH_NEXT_CURSOR", cursor)).await;
+    assert_eq!(second["statusCode"], 200, "{second}");
+}
+
+#[tokio::test]
+async fn events_no_uri_could_hold_are_answered_and_not_panicked_on() {
+    let (_catalog, functions) = functions_over_sample().await;
+    let plain = file("list-offerings.json");
+    for (from, to, status) in [
+        (r#""rawQueryString": """#, r#""rawQueryString": "q=\"<{é}> |^`\\ #""#, 200),
+        (r#""rawPath": "/product-offerings""#, r#""rawPath": "/pröduct offerings/\"<x>?#{}""#, 404),
+        (r#""rawPath": "/product-offerings""#, r#""rawPath": "product-offerings""#, 200),
+        (r#""rawPath": "/product-offerings""#, r#""rawPath": ":99999""#, 404),
+        (r#""rawPath": "/product-offerings""#, r#""rawPath": """#, 404),
+        (
+            r#""host": "a1b2c3d4e5.execute-api.eu-west-1.amazonaws.com""#,
+            r#""host": "a b<>:x""#,
+            200,
+        ),
+        (r#""x-forwarded-proto": "https""#, r#""x-forwarded-proto": "::""#, 200),
+        (r#""stage": "$default""#, r#""stage": "prod""#, 200),
+        (r#""sourceIp": "192.0.2.44""#, r#""sourceIp": "somewhere""#, 200),
+    ] {
+        let event = plain.replace(from, to);
+        assert_ne!(event, plain, "{from}");
+        let reply = reply(&functions, "list-offerings", event).await;
+        assert_eq!(reply["statusCode"], status, "{to}: {reply}");
+    }
+    let staged = plain
+        .replace(r#""stage": "$default""#, r#""stage": "prod""#)
+        .replace(r#""rawPath": "/product-offerings""#, r#""rawPath": "/prod/product-offerings""#);
+    assert_eq!(reply(&functions, "list-offerings", staged).await["statusCode"], 200);
+}

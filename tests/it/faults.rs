@@ -1,0 +1,103 @@
+//! A database that does not answer as it should: a 503 that says when to come back, never a hang,
+//! never a word of the SDK's.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use catalog_cli::local::{Gateway, functions};
+use catalog_cli::template::Template;
+use serverless_catalog::{
+    cursor::Cursors,
+    lambda::Settings,
+    store::{Store, TableNames, lean_client},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+
+use crate::support::client;
+
+/// What a broken database does with every request.
+#[derive(Clone, Copy)]
+enum Fault {
+    Reset,
+    Silence,
+    Reply(u16, &'static str),
+}
+
+async fn broken(fault: Fault) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
+    let address = listener.local_addr().expect("address");
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 16_384];
+                while let Ok(1..) = socket.read(&mut request).await {
+                    match fault {
+                        Fault::Reset => return,
+                        Fault::Silence => {}
+                        Fault::Reply(status, kind) => {
+                            let body = format!(
+                                "{{\"__type\":\"com.amazonaws.dynamodb.v20120810#{kind}\",\"message\":\"inner words\"}}"
+                            );
+                            let head = format!(
+                                "HTTP/1.1 {status} X\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {}\r\n\r\n",
+                                body.len()
+                            );
+                            let _ = socket.write_all((head + &body).as_bytes()).await;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+async fn answer(fault: Fault) -> (u16, String, String) {
+    let client_of = lean_client(None, Some(&broken(fault).await)).expect("client");
+    let store = Store::new(client_of, TableNames::with_prefix("test"));
+    let settings = Settings { store, key_cache: Duration::from_secs(1), show_cost: false };
+    let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
+    let functions: HashMap<_, _> = functions(&settings, &cursors.into());
+    let routes = Template::built_in().and_then(|template| template.routes()).expect("routes");
+    let gateway = Gateway::start(0, routes, &functions).await.expect("gateway");
+    let response = client()
+        .get(format!("{}/product-offerings", gateway.url()))
+        .header("X-Api-Key", format!("cat_live_{}", "k".repeat(32)))
+        .send()
+        .await
+        .expect("answer");
+    let status = response.status().as_u16();
+    let retry_after =
+        response.headers().get("retry-after").map_or("", |v| v.to_str().expect("ASCII")).to_owned();
+    (status, retry_after, response.text().await.expect("body"))
+}
+
+#[tokio::test]
+async fn a_database_in_trouble_is_a_503_and_a_refusal_of_ours_a_500() {
+    let busy = "The catalog is busy; try again in a moment.";
+    let wrong = "Something went wrong on our side.";
+    for (fault, status, detail) in [
+        (Fault::Reset, 503, busy),
+        (Fault::Silence, 503, busy),
+        (Fault::Reply(400, "ThrottlingException"), 503, busy),
+        (Fault::Reply(400, "ProvisionedThroughputExceededException"), 503, busy),
+        (Fault::Reply(500, "InternalServerError"), 503, busy),
+        (Fault::Reply(503, "ServiceUnavailable"), 503, busy),
+        (Fault::Reply(400, "ResourceNotFoundException"), 500, wrong),
+        (Fault::Reply(400, "AccessDeniedException"), 500, wrong),
+        (Fault::Reply(400, "ValidationException"), 500, wrong),
+        (Fault::Reply(200, "no reply of any operation"), 401, "The API key is unknown."),
+    ] {
+        let started = Instant::now();
+        let (got, retry_after, body) = answer(fault).await;
+        assert_eq!(got, status, "{body}");
+        assert_eq!(retry_after, if status == 503 { "1" } else { "" });
+        assert!(body.contains(detail) && !body.contains("inner words"), "{body}");
+        assert!(started.elapsed() < Duration::from_secs(29), "before the gateway gives up");
+    }
+}

@@ -1,0 +1,14 @@
+//! Whole-system tests: requests over HTTP, through the gateway's events, the very service a Lambda
+//! runs, the SDK, and the embedded engine with the tables of `template.yaml`.
+
+mod admission;
+mod bad_input;
+mod cost;
+mod events;
+mod faults;
+mod isolation;
+mod offerings;
+mod paging;
+mod promotions;
+mod replies;
+mod support;

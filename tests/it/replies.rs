@@ -1,0 +1,114 @@
+//! What every endpoint has in common: methods, paths, conditional requests, compression, names.
+
+use serde_json::json;
+
+use crate::support::{Catalog, offering};
+
+async fn with_offerings(count: u32) -> (Catalog, String) {
+    let catalog = Catalog::start().await;
+    let records: Vec<_> = (0..count).map(|n| offering(&format!("o{n}"), json!({}))).collect();
+    catalog.import("ACME", &records).await;
+    let key = catalog.key("ACME").await;
+    (catalog, key)
+}
+
+#[tokio::test]
+async fn an_unchanged_answer_is_a_304_and_a_changed_one_is_not() {
+    let (catalog, key) = with_offerings(3).await;
+    for path in ["/product-offerings", "/product-offerings?limit=2", "/product-offerings/o1"] {
+        let first = catalog.get(&key, path).await;
+        let etag = first.header("etag").to_owned();
+        let again =
+            catalog.request("GET", path).header("X-Api-Key", &key).header("If-None-Match", &etag);
+        let again = catalog.send(again).await;
+        assert_eq!((again.status, again.bytes.len()), (304, 0), "{path}");
+        assert_eq!(again.header("etag"), etag);
+        catalog
+            .import("ACME", &[offering("o1", json!({"name": format!("Changed for {path}")}))])
+            .await;
+        let changed =
+            catalog.request("GET", path).header("X-Api-Key", &key).header("If-None-Match", &etag);
+        assert_eq!(catalog.send(changed).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_answer_is_compressed_for_those_who_take_it_and_says_the_same() {
+    let (catalog, key) = with_offerings(30).await;
+    let plain = catalog.get(&key, "/product-offerings").await;
+    let request = catalog.request("GET", "/product-offerings").header("X-Api-Key", &key);
+    let coded = catalog.send(request.header("Accept-Encoding", "br, gzip")).await;
+    assert_eq!((plain.header("content-encoding"), coded.header("content-encoding")), ("", "gzip"));
+    assert_ne!(plain.header("etag"), coded.header("etag"));
+    assert!(coded.bytes.len() * 4 < plain.bytes.len());
+    let mut unpacked = Vec::new();
+    let mut decoder = flate2::read::GzDecoder::new(coded.bytes.as_slice());
+    std::io::Read::read_to_end(&mut decoder, &mut unpacked).expect("gzip");
+    assert_eq!(unpacked, plain.bytes);
+}
+
+#[tokio::test]
+async fn head_answers_as_get_does_without_a_body() {
+    let (catalog, key) = with_offerings(2).await;
+    for path in ["/product-offerings", "/product-offerings/o1", "/product-offerings/none"] {
+        let get = catalog.get(&key, path).await;
+        let head = catalog.send(catalog.request("HEAD", path).header("X-Api-Key", &key)).await;
+        assert_eq!((head.status, head.bytes.len()), (get.status, 0), "{path}");
+        assert_eq!(head.header("etag"), get.header("etag"));
+        assert_eq!(head.header("content-type"), get.header("content-type"));
+    }
+}
+
+#[tokio::test]
+async fn wrong_methods_and_unknown_paths_are_told_apart_with_or_without_a_key() {
+    let (catalog, key) = with_offerings(1).await;
+    for path in ["/product-offerings", "/product-offerings/o0"] {
+        for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+            for key in [key.as_str(), "none"] {
+                let answer =
+                    catalog.send(catalog.request(method, path).header("X-Api-Key", key)).await;
+                assert_eq!(
+                    (answer.status, answer.header("allow")),
+                    (405, "GET, HEAD"),
+                    "{method} {path}"
+                );
+                assert_eq!(answer.header("content-type"), "application/problem+json");
+            }
+        }
+    }
+    for path in
+        ["/", "/product-offering", "/product-offerings/", "/product-offerings/a/b", "/%FF", "//x"]
+    {
+        let answer = catalog.get(&key, path).await;
+        assert_eq!((answer.status, answer.json()["status"].as_u64()), (404, Some(404)), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_has_a_name_of_its_own() {
+    let (catalog, key) = with_offerings(1).await;
+    let mut names = std::collections::BTreeSet::new();
+    for path in
+        ["/product-offerings", "/product-offerings", "/nowhere", "/product-offerings?limit=x"]
+    {
+        let answer = catalog.get(&key, path).await;
+        let name = answer.header("x-request-id").to_owned();
+        assert!(name.starts_with("req_") && name.len() > 10, "{name}");
+        assert!(names.insert(name));
+    }
+}
+
+#[tokio::test]
+async fn a_page_near_the_size_lambda_allows_arrives_whole() {
+    let catalog = Catalog::start().await;
+    let text = "\"quoted\" ".repeat(30_000);
+    let records: Vec<_> =
+        (0..20).map(|n| offering(&format!("o{n:02}"), json!({"richContent": text}))).collect();
+    catalog.import("ACME", &records).await;
+    let key = catalog.key("ACME").await;
+    let pages = catalog.pages(&key, "", &[1_000]).await;
+    assert!(pages.len() > 1);
+    assert_eq!(pages.iter().map(|page| page.ids().len()).sum::<usize>(), 20);
+    assert!(pages.iter().all(|page| page.bytes.len() <= 5_500_000));
+    assert!(pages[0].bytes.len() > 3_000_000, "a page is filled: {}", pages[0].bytes.len());
+}
