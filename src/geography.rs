@@ -87,10 +87,7 @@ impl Country {
     /// Every region that contains the country, the widest last.
     #[must_use]
     pub fn regions(self) -> &'static [Region] {
-        match region_of(self.0) {
-            Some(Some(region)) => region.with_containing(),
-            _ => &[Region::Global],
-        }
+        region_of(self.0).unwrap_or(Region::Global).with_containing()
     }
 }
 
@@ -120,38 +117,39 @@ impl From<Country> for String {
     }
 }
 
-/// `None`: no such country. `Some(None)`: a country in no region but GLOBAL (Antarctica).
-fn region_of(code: [u8; 2]) -> Option<Option<Region>> {
+/// The smallest region around a country; `None`: no such country.
+fn region_of(code: [u8; 2]) -> Option<Region> {
     COUNTRIES.iter().find_map(|(region, codes)| {
         codes.split_ascii_whitespace().any(|c| c.as_bytes() == code).then_some(*region)
     })
 }
 
-/// Every country by its region (UN M49, with the deviations the module names).
-const COUNTRIES: &[(Option<Region>, &str)] = &[
+/// Every country by the smallest region around it (UN M49, with the deviations the module names);
+/// Antarctica is in none but GLOBAL.
+const COUNTRIES: &[(Region, &str)] = &[
     (
-        Some(Region::Europe),
+        Region::Europe,
         "AD AL AT AX BA BE BG BY CH CY CZ DE DK EE ES FI FO FR GB GG GI GR HR HU IE IM IS IT JE LI LT \
          LU LV MC MD ME MK MT NL NO PL PT RO RS RU SE SI SJ SK SM UA VA XK",
     ),
     (
-        Some(Region::NorthAmerica),
+        Region::NorthAmerica,
         "AG AI AW BB BL BM BQ BS BZ CA CR CU CW DM DO GD GL GP GT HN HT JM KN KY LC MF MQ MS MX NI PA \
          PM PR SV SX TC TT US VC VG VI",
     ),
-    (Some(Region::SouthAmerica), "AR BO BR BV CL CO EC FK GF GS GY PE PY SR UY VE"),
+    (Region::SouthAmerica, "AR BO BR BV CL CO EC FK GF GS GY PE PY SR UY VE"),
     (
-        Some(Region::AsiaPacific),
+        Region::AsiaPacific,
         "AF AS AU BD BN BT CC CK CN CX FJ FM GU HK HM ID IN JP KG KH KI KP KR KZ LA LK MH MM MN MO MP \
          MV MY NC NF NP NR NU NZ PF PG PH PK PN PW SB SG TH TJ TK TL TM TO TV TW UM UZ VN VU WF WS",
     ),
     (
-        Some(Region::Africa),
+        Region::Africa,
         "AO BF BI BJ BW CD CF CG CI CM CV DJ DZ EG EH ER ET GA GH GM GN GQ GW IO KE KM LR LS LY MA MG \
          ML MR MU MW MZ NA NE NG RE RW SC SD SH SL SN SO SS ST SZ TD TF TG TN TZ UG YT ZA ZM ZW",
     ),
-    (Some(Region::MiddleEast), "AE AM AZ BH GE IL IQ IR JO KW LB OM PS QA SA SY TR YE"),
-    (None, "AQ"),
+    (Region::MiddleEast, "AE AM AZ BH GE IL IQ IR JO KW LB OM PS QA SA SY TR YE"),
+    (Region::Global, "AQ"),
 ];
 
 #[cfg(test)]

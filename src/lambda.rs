@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long an instance trusts what it knows of a key: the contract's maximum.
-const KEY_CACHE: Duration = Duration::from_secs(60);
+const KEY_CACHE: Duration = Duration::from_mins(1);
 
 /// What a function needs to know.
 #[derive(Debug)]

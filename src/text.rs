@@ -150,3 +150,11 @@ pub(crate) fn forbidden_message(forbidden: &str) -> String {
 pub fn rfc3339_millis(time: jiff::Timestamp) -> String {
     format!("{time:.3}")
 }
+
+/// Bytes in lower-case hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+}

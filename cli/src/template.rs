@@ -194,7 +194,7 @@ impl Table {
         match created {
             Ok(_) => Ok(true),
             Err(error)
-                if error.as_service_error().is_some_and(|e| e.is_resource_in_use_exception()) =>
+                if error.as_service_error().is_some_and(aws_sdk_dynamodb::operation::create_table::CreateTableError::is_resource_in_use_exception) =>
             {
                 Ok(false)
             }

@@ -1,8 +1,10 @@
 //! The key itself.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use sha2::{Digest as _, Sha256};
+
+use crate::text::hex;
 
 const SECRET_CHARACTERS: usize = 32;
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -81,11 +83,7 @@ impl ApiKey {
     /// What is stored of it.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
-        let mut hex = String::with_capacity(64);
-        for byte in Sha256::digest(self.0.as_bytes()) {
-            let _ = write!(hex, "{byte:02x}");
-        }
-        KeyHash(hex)
+        KeyHash(hex(&Sha256::digest(self.0.as_bytes())))
     }
 
     /// The whole key, for the one time it is shown.
@@ -110,8 +108,8 @@ impl KeyHash {
     /// Reads 64 hexadecimal digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        (text.len() == 64 && text.bytes().all(hex)).then(|| Self(text.to_owned()))
+        let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        (text.len() == 64 && text.bytes().all(digit)).then(|| Self(text.to_owned()))
     }
 
     /// The 64 digits.

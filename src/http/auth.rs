@@ -98,14 +98,11 @@ impl<K: KeyLookup> Authenticator<K> {
         }
         let Read { value, read_units } = self.keys.key(&hash).await?;
         let value = value.map(Arc::new);
-        match &value {
-            Some(record) => {
-                lock(&self.known).put(hash, (now, record.clone()));
-            }
-            None => {
-                lock(&self.known).pop(&hash);
-                lock(&self.unknown).put(hash, now);
-            }
+        if let Some(record) = &value {
+            lock(&self.known).put(hash, (now, record.clone()));
+        } else {
+            lock(&self.known).pop(&hash);
+            lock(&self.unknown).put(hash, now);
         }
         Ok(Read { value, read_units })
     }
@@ -162,7 +159,7 @@ mod tests {
     async fn a_revoked_key_stops_within_a_minute_and_a_busy_key_costs_one_read_in_it() {
         let directory = Directory::default();
         *lock(&directory.record) = Some(record());
-        let auth = Authenticator::new(directory.clone(), Duration::from_secs(60));
+        let auth = Authenticator::new(directory.clone(), Duration::from_mins(1));
         let key = format!("cat_live_{}", "k".repeat(32));
         let start = Instant::now();
         assert_eq!(ask(&auth, start, &key).await, Ok(0.5));
@@ -170,14 +167,14 @@ mod tests {
         for second in 1..60 {
             assert_eq!(ask(&auth, start + Duration::from_secs(second), &key).await, Ok(0.0));
         }
-        assert_eq!(ask(&auth, start + Duration::from_secs(60), &key).await, Err(401));
+        assert_eq!(ask(&auth, start + Duration::from_mins(1), &key).await, Err(401));
         assert_eq!(directory.reads.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test]
     async fn guesses_cost_one_read_each_and_push_no_known_key_out() {
         let directory = Directory::default();
-        let auth = Authenticator::new(directory.clone(), Duration::from_secs(60));
+        let auth = Authenticator::new(directory.clone(), Duration::from_mins(1));
         *lock(&directory.record) = Some(record());
         let known = format!("cat_live_{}", "k".repeat(32));
         let now = Instant::now();
@@ -196,7 +193,7 @@ mod tests {
     #[tokio::test]
     async fn a_missing_or_malformed_key_is_refused_without_a_read() {
         let directory = Directory::default();
-        let auth = Authenticator::new(directory.clone(), Duration::from_secs(60));
+        let auth = Authenticator::new(directory.clone(), Duration::from_mins(1));
         assert_eq!(ask(&auth, Instant::now(), "nonsense").await, Err(401));
         assert_eq!(directory.reads.load(Ordering::Relaxed), 0);
     }

@@ -10,7 +10,7 @@ use crate::{access::Rejection, text::FieldError};
 #[derive(Serialize)]
 struct Problem<'a> {
     #[serde(rename = "type")]
-    problem_type: &'static str,
+    kind: &'static str,
     title: &'static str,
     status: u16,
     detail: Cow<'a, str>,
@@ -25,7 +25,7 @@ struct Problem<'a> {
 /// title is the status's own (RFC 9457 section 4.2.1).
 pub(super) fn body(error: &ApiError, path: &str) -> String {
     let problem = Problem {
-        problem_type: "about:blank",
+        kind: "about:blank",
         title: title(error.status()),
         status: error.status(),
         detail: detail(error),

@@ -46,10 +46,10 @@ impl ApiRequest {
     #[must_use]
     pub fn new(request: &Request) -> Self {
         let lambda = request.lambda_context_ref();
-        let (mut route, mut source_ip) = (None, None);
+        let (mut route, mut source_ip) = (String::new(), None);
         let mut path = request.raw_http_path();
         if let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() {
-            route = context.route_key.clone();
+            route.push_str(context.route_key.as_deref().unwrap_or_default());
             source_ip = context.http.source_ip.as_deref().and_then(|ip| ip.parse().ok());
             // A stage with a name is part of the path; `$default` is not.
             let stage = context.stage.as_deref().unwrap_or_default();
@@ -61,7 +61,7 @@ impl ApiRequest {
         let plain: String = invocation.chars().filter(char::is_ascii_alphanumeric).collect();
         Self {
             id: format!("req_{plain}"),
-            route: route.unwrap_or_else(|| "none".to_owned()),
+            route,
             method: request.method().clone(),
             path: path.to_owned(),
             query: request.uri().query().unwrap_or_default().to_owned(),

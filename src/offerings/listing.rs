@@ -134,7 +134,7 @@ pub async fn list<S: OfferingStreams>(
     budget: Budget,
 ) -> Result<Listing, S::Error> {
     let mut page = Page { rows: Vec::new(), bytes: 0, limit, last: None };
-    let mut pace = Pace::default();
+    let mut learned = Learned::default();
     let mut open: VecDeque<OpenStream> = VecDeque::new();
     let mut next_stream = start.stream;
     let mut first_after = start.after;
@@ -144,7 +144,7 @@ pub async fn list<S: OfferingStreams>(
         while let Some(stream) = open.front_mut() {
             while let Some(row) = stream.rows.pop_front() {
                 if let Err(next) = page.take(stream.number, row) {
-                    return Ok(page.finish(Some(next), pace.cost));
+                    return Ok(page.finish(Some(next), learned.cost));
                 }
             }
             if stream.resume.is_some() {
@@ -154,22 +154,22 @@ pub async fn list<S: OfferingStreams>(
         }
 
         let at_end = open.is_empty() && next_stream >= plan.len();
-        if at_end || pace.spent(budget) {
+        if at_end || learned.spent(budget) {
             let next = match open.pop_front() {
                 Some(stream) => Some(Position { stream: stream.number, after: stream.resume }),
                 None if at_end => None,
                 None => Some(Position { stream: next_stream, after: first_after }),
             };
-            return Ok(page.finish(next, pace.cost));
+            return Ok(page.finish(next, learned.cost));
         }
 
         let wanted = page.room() + 1;
         if let Some(stream) = open.front_mut() {
             let Some(definition) = plan.stream(stream.number) else { break };
             let after = stream.resume.take();
-            let limit = pace.full_read(wanted, filter);
+            let limit = learned.full_read(wanted, filter);
             let read = streams.read(account, definition, filter, after.as_ref(), limit).await?;
-            pace.record(&read);
+            learned.record(&read);
             stream.rows = read.rows.into();
             stream.resume = read.resume;
         } else {
@@ -180,19 +180,19 @@ pub async fn list<S: OfferingStreams>(
             let after = first_after.take();
             let reads = numbers.iter().enumerate().filter_map(|(index, number)| {
                 let (after, limit) = match index {
-                    0 => (after.as_ref(), pace.full_read(wanted, filter)),
-                    _ => (None, pace.peek(wanted)),
+                    0 => (after.as_ref(), learned.full_read(wanted, filter)),
+                    _ => (None, learned.peek(wanted)),
                 };
                 Some(streams.read(account, plan.stream(*number)?, filter, after, limit))
             });
             for (number, read) in numbers.iter().zip(try_join_all(reads).await?) {
-                pace.record(&read);
+                learned.record(&read);
                 let (rows, resume) = (read.rows.into(), read.resume);
                 open.push_back(OpenStream { number: *number, rows, resume });
             }
         }
     }
-    Ok(page.finish(None, pace.cost))
+    Ok(page.finish(None, learned.cost))
 }
 
 /// The page being filled.
@@ -235,13 +235,13 @@ fn bytes_in_reply(json: &str) -> usize {
 
 /// What the reads of this page taught about the next one.
 #[derive(Default)]
-struct Pace {
+struct Learned {
     cost: ReadCost,
     examined: u32,
     admitted: u32,
 }
 
-impl Pace {
+impl Learned {
     fn record(&mut self, read: &StreamPage) {
         self.cost.add(read.read_units);
         self.examined = self.examined.saturating_add(read.examined);

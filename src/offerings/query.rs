@@ -31,7 +31,7 @@ pub struct OfferingQuery {
 }
 
 /// The caller asked for something the key may not see.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotVisible {
     /// A customer type outside the key's.
     CustomerType,
@@ -131,11 +131,17 @@ impl CatalogFilter {
         };
         if let Some(catalogs) = &self.catalogs {
             part(b'K', "");
-            catalogs.iter().for_each(|catalog| part(b'k', catalog.as_str()));
+            for catalog in catalogs {
+                part(b'k', catalog.as_str());
+            }
         }
         if let Some(coverage) = &self.coverage {
-            coverage.countries.iter().for_each(|country| part(b'c', country.code()));
+            for country in &coverage.countries {
+                part(b'c', country.code());
+            }
         }
-        self.regions.iter().for_each(|region| part(b'r', region.as_str()));
+        for region in &self.regions {
+            part(b'r', region.as_str());
+        }
     }
 }

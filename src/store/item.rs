@@ -124,10 +124,8 @@ impl OfferingItem {
         }
         let head = document_head(&self.product_offering_id, self.status, self.customer_type);
         // A stored document that is whole begins with its brace.
-        let document = match self.document.starts_with('{') {
-            true => self.document,
-            false => head + &self.document,
-        };
+        let document =
+            if self.document.starts_with('{') { self.document } else { head + &self.document };
         Ok(OfferingRow {
             id: self.product_offering_id,
             status: self.status,

@@ -194,7 +194,7 @@ impl KeyAdmin for Store {
             Err(error)
                 if error
                     .as_service_error()
-                    .is_some_and(|service| service.is_conditional_check_failed_exception()) =>
+                    .is_some_and(aws_sdk_dynamodb::operation::update_item::UpdateItemError::is_conditional_check_failed_exception) =>
             {
                 Ok(false)
             }

@@ -1,6 +1,13 @@
 //! Whole-system tests: requests over HTTP, through the gateway's events, the very service a Lambda
 //! runs, the SDK, and the embedded engine with the tables of `template.yaml`.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test that cannot go on has failed"
+)]
+
 mod admission;
 mod bad_input;
 mod cost;

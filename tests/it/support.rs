@@ -18,50 +18,50 @@ use serverless_catalog::{
 };
 
 /// A catalog of its own for one test.
-pub struct Catalog {
+pub(crate) struct Catalog {
     pub stack: Stack,
     http: reqwest::Client,
 }
 
 /// An answer, read whole.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
     pub bytes: Vec<u8>,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.bytes).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("ASCII"))
     }
 
-    pub fn read_units(&self) -> f64 {
+    pub(crate) fn read_units(&self) -> f64 {
         self.header("x-consumed-read-units").parse().expect("read units")
     }
 
-    pub fn queries(&self) -> u32 {
+    pub(crate) fn queries(&self) -> u32 {
         self.header("x-queries").parse().expect("queries")
     }
 
     /// The ids of the offerings on a page.
-    pub fn ids(&self) -> Vec<String> {
+    pub(crate) fn ids(&self) -> Vec<String> {
         assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.bytes));
         let body = self.json();
         let items = body["items"].as_array().expect("items").iter();
         items.map(|item| item["productOfferingId"].as_str().expect("id").to_owned()).collect()
     }
 
-    pub fn next_cursor(&self) -> Option<String> {
+    pub(crate) fn next_cursor(&self) -> Option<String> {
         self.json()["pagination"]["nextCursor"].as_str().map(ToOwned::to_owned)
     }
 
     /// The fields complained about.
-    pub fn fields(&self) -> Vec<String> {
+    pub(crate) fn fields(&self) -> Vec<String> {
         let body = self.json();
         let errors = body["errors"].as_array().cloned().unwrap_or_default();
         errors.iter().map(|error| error["field"].as_str().expect("field").to_owned()).collect()
@@ -69,11 +69,11 @@ impl Answer {
 }
 
 impl Catalog {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(Template::built_in().expect("template")).await
     }
 
-    pub async fn start_with(template: Template) -> Self {
+    pub(crate) async fn start_with(template: Template) -> Self {
         let stack = Stack::start(StackOptions {
             port: 0,
             storage: Storage::Memory,
@@ -86,17 +86,21 @@ impl Catalog {
         Self { stack, http: client() }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.stack.whereabouts().url
     }
 
     /// A key of an account with every permission.
-    pub async fn key(&self, account: &str) -> String {
+    pub(crate) async fn key(&self, account: &str) -> String {
         self.key_with(account, |_| ()).await
     }
 
     /// A key made different.
-    pub async fn key_with(&self, account: &str, change: impl FnOnce(&mut KeyRecord)) -> String {
+    pub(crate) async fn key_with(
+        &self,
+        account: &str,
+        change: impl FnOnce(&mut KeyRecord),
+    ) -> String {
         let mut record = KeyRecord {
             account: AccountId::parse(account).expect("account"),
             label: None,
@@ -116,13 +120,17 @@ impl Catalog {
     }
 
     /// Imports records; all of them must be taken.
-    pub async fn import(&self, account: &str, records: &[Value]) -> Counts {
+    pub(crate) async fn import(&self, account: &str, records: &[Value]) -> Counts {
         let (counts, refused) = self.try_import(account, records).await;
         assert!(refused.is_empty(), "{refused:?}");
         counts
     }
 
-    pub async fn try_import(&self, account: &str, records: &[Value]) -> (Counts, Vec<LineError>) {
+    pub(crate) async fn try_import(
+        &self,
+        account: &str,
+        records: &[Value],
+    ) -> (Counts, Vec<LineError>) {
         let account = AccountId::parse(account).expect("account");
         let mut importer = Importer::new(self.stack.store(), &account, false);
         let lines: Vec<(u64, Vec<u8>)> = (1..)
@@ -136,23 +144,23 @@ impl Catalog {
         (importer.counts(), refused)
     }
 
-    pub async fn get(&self, key: &str, path: &str) -> Answer {
+    pub(crate) async fn get(&self, key: &str, path: &str) -> Answer {
         self.send(self.request("GET", path).header("X-Api-Key", key)).await
     }
 
-    pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = method.parse().expect("method");
         self.http.request(method, format!("{}{path}", self.url()))
     }
 
-    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         let response = request.send().await.expect("answer");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Answer { status, headers, bytes: response.bytes().await.expect("body").to_vec() }
     }
 
     /// Follows cursors to the end and returns every page.
-    pub async fn pages(&self, key: &str, query: &str, limits: &[u32]) -> Vec<Answer> {
+    pub(crate) async fn pages(&self, key: &str, query: &str, limits: &[u32]) -> Vec<Answer> {
         let mut pages: Vec<Answer> = Vec::new();
         let mut cursor = String::new();
         loop {
@@ -171,7 +179,7 @@ impl Catalog {
     }
 
     /// All ids of a list, sorted.
-    pub async fn all_ids(&self, key: &str, query: &str) -> Vec<String> {
+    pub(crate) async fn all_ids(&self, key: &str, query: &str) -> Vec<String> {
         let pages = self.pages(key, query, &[1_000]).await;
         let mut ids: Vec<String> = pages.iter().flat_map(Answer::ids).collect();
         ids.sort();
@@ -179,12 +187,12 @@ impl Catalog {
     }
 }
 
-pub fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().expect("client")
 }
 
 /// A small offering record; `change` is merged into it, a level deep.
-pub fn offering(id: &str, change: Value) -> Value {
+pub(crate) fn offering(id: &str, change: Value) -> Value {
     let mut record = json!({
         "kind": "offering",
         "productOfferingId": id,

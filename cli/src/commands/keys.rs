@@ -156,7 +156,9 @@ impl List {
     async fn run(self, target: &Target) -> Result<(), CliError> {
         let keys = target.store().await?.keys_of(&self.account).await?;
         if self.json {
-            keys.iter().for_each(|(hash, record)| say(json_of(hash, record).to_string()));
+            for (hash, record) in &keys {
+                say(json_of(hash, record).to_string());
+            }
             return Ok(());
         }
         if keys.is_empty() {
@@ -185,14 +187,13 @@ impl List {
 impl Revoke {
     async fn run(self, target: &Target) -> Result<(), CliError> {
         let store = target.store().await?;
-        let hash = match ApiKey::parse(&self.key) {
-            Some(key) => key.hash(),
-            None => {
-                let keys = store.keys_of(&self.account).await?;
-                let wanted = |(hash, _): &(KeyHash, KeyRecord)| hash.key_id() == self.key;
-                let found = keys.into_iter().find(wanted);
-                found.ok_or_else(|| self.unknown())?.0
-            }
+        let hash = if let Some(key) = ApiKey::parse(&self.key) {
+            key.hash()
+        } else {
+            let keys = store.keys_of(&self.account).await?;
+            let wanted = |(hash, _): &(KeyHash, KeyRecord)| hash.key_id() == self.key;
+            let found = keys.into_iter().find(wanted);
+            found.ok_or_else(|| self.unknown())?.0
         };
         if !store.revoke_key(&self.account, &hash, Timestamp::now()).await? {
             return Err(self.unknown());

@@ -1,6 +1,6 @@
 //! `catalog serve`: everything on a laptop.
 
-use std::path::PathBuf;
+use std::{fmt::Write as _, path::PathBuf};
 
 use clap::Args;
 
@@ -75,10 +75,7 @@ impl Serve {
         let stack =
             Stack::start(StackOptions { port: self.port, storage, name, cursor_secret, template })
                 .await?;
-        let loaded = match self.sample {
-            true => Some(sample::load(stack.store()).await?),
-            false => None,
-        };
+        let loaded = if self.sample { Some(sample::load(stack.store()).await?) } else { None };
         let whereabouts = stack.whereabouts();
         if let Some(project) = &project {
             project.announce(&whereabouts)?;
@@ -117,12 +114,13 @@ fn how_to_begin(whereabouts: &Whereabouts, sample: bool) -> String {
     if sample {
         text.push_str("Try it with the demo keys:\n");
         for sample in &sample::SAMPLES {
-            text.push_str(&format!("  {:<7} {}\n", sample.account, sample.key));
+            let _ = writeln!(text, "  {:<7} {}", sample.account, sample.key);
         }
         let key = sample::SAMPLES[0].key;
-        text.push_str(&format!(
-            "  curl -H 'X-Api-Key: {key}' '{url}/product-offerings?countries=JP&limit=2'\n\n"
-        ));
+        let _ = writeln!(
+            text,
+            "  curl -H 'X-Api-Key: {key}' '{url}/product-offerings?countries=JP&limit=2'\n"
+        );
     }
     text.push_str("Make a key and load a catalog, in another terminal:\n");
     text.push_str("  catalog keys create --account ACME --permissions offerings.read\n");

@@ -24,6 +24,7 @@ use lambda_http::Context;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use serverless_catalog::text::hex;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use super::Function;
@@ -272,7 +273,7 @@ fn random_hex(bytes: usize) -> String {
     let mut random = [0_u8; 16];
     // Only a name for a request: without randomness it is one of zeros.
     let _ = getrandom::fill(&mut random);
-    random.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
+    hex(&random[..bytes.min(random.len())])
 }
 
 /// A function's reply, as payload format 2.0 has it.
@@ -291,9 +292,10 @@ struct Reply {
 fn response(reply: &str) -> Result<Response, &'static str> {
     let reply: Reply = serde_json::from_str(reply).map_err(|_| "a reply of another shape")?;
     let body = reply.body.unwrap_or_default();
-    let body = match reply.is_base64_encoded {
-        true => STANDARD.decode(body).map_err(|_| "a reply that is no base64")?,
-        false => body.into_bytes(),
+    let body = if reply.is_base64_encoded {
+        STANDARD.decode(body).map_err(|_| "a reply that is no base64")?
+    } else {
+        body.into_bytes()
     };
     let mut response = Response::new(Body::from(body));
     *response.status_mut() =

@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serverless_catalog::text::hex;
 
 use crate::error::CliError;
 
@@ -102,7 +103,7 @@ impl Project {
         }
         let mut random = [0_u8; 32];
         getrandom::fill(&mut random).map_err(|error| CliError::Engine(error.to_string()))?;
-        let secret: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let secret = hex(&random);
         let mut options = File::options();
         options.create(true).truncate(true).write(true);
         #[cfg(unix)]

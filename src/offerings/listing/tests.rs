@@ -86,7 +86,7 @@ fn account() -> AccountId {
     AccountId::parse("ACME").expect("account")
 }
 
-const AMPLE: Duration = Duration::from_secs(600);
+const AMPLE: Duration = Duration::from_mins(10);
 
 fn budget(read_units: f64) -> Budget {
     Budget { read_units, until: Instant::now() + AMPLE }

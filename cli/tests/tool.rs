@@ -1,0 +1,371 @@
+//! The `catalog` binary, run as an operator runs it.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+const DEMO_KEY: &str = "cat_live_DemoKeyOfAcmeForLocalUseOnly0001";
+
+/// The tool, in a folder of its own, knowing nothing of this machine.
+fn catalog(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_catalog"));
+    command.args(arguments).current_dir(folder).env_clear().env("HOME", folder);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    catalog(folder, arguments).output().expect("run")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+/// The last line, which must be JSON.
+fn last_json(output: &Output) -> Value {
+    let text = out(output);
+    serde_json::from_str(text.lines().last().unwrap_or_default())
+        .unwrap_or_else(|error| panic!("{error}: {text}\n{}", err(output)))
+}
+
+/// A running `catalog serve`, killed when dropped.
+struct Serve {
+    child: Child,
+    url: String,
+    dynamodb_url: String,
+}
+
+impl Serve {
+    fn start(folder: &Path, more: &[&str]) -> Self {
+        let ready = folder.join("ready.json");
+        let _ = fs::remove_file(&ready);
+        let ready_text = ready.to_string_lossy().into_owned();
+        let arguments = [&["serve", "--port", "0", "--ready-file", &ready_text], more].concat();
+        let mut command = catalog(folder, &arguments);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start");
+        let mut serve = Self { child, url: String::new(), dynamodb_url: String::new() };
+        let patience = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < patience {
+            if let Ok(text) = fs::read_to_string(&ready) {
+                let told: Value = serde_json::from_str(&text).expect("whole JSON");
+                serve.url = told["url"].as_str().expect("url").to_owned();
+                serve.dynamodb_url = told["dynamodbUrl"].as_str().expect("dynamodbUrl").to_owned();
+                return serve;
+            }
+            assert!(serve.child.try_wait().expect("state").is_none(), "serve ended");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("serve is not ready");
+    }
+
+    /// Asks it to end as `kill` does, and waits until it has.
+    fn terminate(mut self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
+        let patience = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < patience {
+            if let Some(status) = self.child.try_wait().expect("state") {
+                assert!(status.success(), "{status}");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("serve does not end");
+    }
+
+    fn get(&self, key: &str, path: &str) -> (u16, Value) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("runtime").block_on(async {
+            let client = reqwest::Client::builder().no_proxy().build().expect("client");
+            let request = client.get(format!("{}{path}", self.url)).header("X-Api-Key", key);
+            let response = request.send().await.expect("answer");
+            (response.status().as_u16(), response.json().await.expect("JSON"))
+        })
+    }
+
+    fn count(&self, key: &str) -> usize {
+        let (status, body) = self.get(key, "/product-offerings?limit=1000&includeArchived=true");
+        assert_eq!(status, 200, "{body}");
+        body["items"].as_array().expect("items").len()
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn offering(id: &str) -> String {
+    json!({
+        "kind": "offering", "productOfferingId": id, "name": id, "customerType": "CONSUMER",
+        "price": {"currency": "USD", "priceType": "ONE_TIME", "grossPrice": 1},
+        "product": {"productId": "p", "type": "LICENSE"},
+    })
+    .to_string()
+}
+
+fn new_key(folder: &Path, more: &[&str]) -> String {
+    let arguments = [
+        &["keys", "create", "--account", "ACME", "--permissions", "offerings.read", "--json"],
+        more,
+    ]
+    .concat();
+    let output = run(folder, &arguments);
+    assert!(output.status.success(), "{}", err(&output));
+    last_json(&output)["key"].as_str().expect("key").to_owned()
+}
+
+#[test]
+fn data_survives_a_restart_and_a_kill_and_other_commands_find_the_running_catalog() {
+    let folder = tempfile::tempdir().expect("folder");
+    let folder = folder.path();
+    fs::write(folder.join("a.ndjson"), offering("a") + "\n" + &offering("b") + "\n").expect("file");
+
+    let serve = Serve::start(folder, &[]);
+    let key = new_key(folder, &[]);
+    let import = run(folder, &["import", "--account", "ACME", "a.ndjson", "--json"]);
+    assert_eq!(last_json(&import)["counts"]["created"], 2, "{}", err(&import));
+    let (_, page) = serve.get(&key, "/product-offerings?limit=1");
+    let cursor = page["pagination"]["nextCursor"].as_str().expect("cursor").to_owned();
+    serve.terminate();
+
+    let after_stop = run(folder, &["keys", "list", "--account", "ACME"]);
+    assert_eq!(after_stop.status.code(), Some(2));
+    assert!(err(&after_stop).contains("catalog serve"), "{}", err(&after_stop));
+
+    let mut serve = Serve::start(folder, &[]);
+    assert_eq!(serve.count(&key), 2);
+    let (status, page) = serve.get(&key, &format!("/product-offerings?cursor={cursor}"));
+    assert_eq!((status, page["items"][0]["productOfferingId"].as_str()), (200, Some("b")));
+    fs::write(folder.join("c.ndjson"), offering("c")).expect("file");
+    assert!(run(folder, &["import", "--account", "ACME", "c.ndjson"]).status.success());
+    serve.child.kill().expect("kill -9");
+    serve.child.wait().expect("gone");
+
+    let serve = Serve::start(folder, &[]);
+    assert_eq!(serve.count(&key), 3, "what was acknowledged is stored");
+}
+
+#[test]
+fn the_sample_is_served_under_its_demo_key_and_loaded_once() {
+    let folder = tempfile::tempdir().expect("folder");
+    let serve = Serve::start(folder.path(), &["--sample"]);
+    let count = serve.count(DEMO_KEY);
+    assert!(count >= 500, "{count}");
+    serve.terminate();
+    let again = Serve::start(folder.path(), &["--sample"]);
+    assert_eq!(again.count(DEMO_KEY), count);
+}
+
+#[test]
+fn two_catalogs_never_share_data_and_one_in_memory_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("folder");
+    let folder = folder.path();
+    let _first = Serve::start(folder, &[]);
+    let second = run(folder, &["serve", "--port", "0"]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(err(&second).contains("another `catalog serve`"), "{}", err(&second));
+
+    let memory = Serve::start(folder, &["--memory"]);
+    let created = run(
+        folder,
+        &[
+            "keys",
+            "create",
+            "--account",
+            "ACME",
+            "--permissions",
+            "offerings.read",
+            "--json",
+            "--endpoint-url",
+            &memory.dynamodb_url,
+        ],
+    );
+    let key = last_json(&created)["key"].as_str().expect("key").to_owned();
+    assert_eq!(memory.get(&key, "/product-offerings").0, 200);
+    let listed = run(folder, &["keys", "list", "--account", "ACME"]);
+    assert_eq!(out(&listed).trim(), "ACME has no keys.");
+
+    let mut by_environment = catalog(folder, &["keys", "list", "--account", "ACME", "--json"]);
+    let listed =
+        by_environment.env("CATALOG_ENDPOINT_URL", &memory.dynamodb_url).output().expect("run");
+    assert_eq!(last_json(&listed)["state"], "active");
+}
+
+#[test]
+fn keys_are_made_listed_and_revoked() {
+    let folder = tempfile::tempdir().expect("folder");
+    let folder = folder.path();
+    let serve = Serve::start(folder, &["--memory"]);
+    let key = new_key(
+        folder,
+        &[
+            "--permissions",
+            "airtime.read",
+            "--customer-types",
+            "CONSUMER",
+            "--catalogs",
+            "web,retail",
+            "--wallet-currency",
+            "EUR",
+            "--allow-cidr",
+            "127.0.0.0/8",
+            "--allow-cidr",
+            "::1",
+            "--expires-at",
+            "2099-01-01T00:00:00Z",
+            "--label",
+            "shop",
+            "--key-prefix",
+            "ce",
+        ],
+    );
+    assert!(key.starts_with("ce_live_"));
+    let listed = run(folder, &["keys", "list", "--account", "ACME", "--json"]);
+    let record = last_json(&listed);
+    assert_eq!(record["permissions"], json!(["offerings.read", "airtime.read"]));
+    assert_eq!(record["catalogs"], json!(["retail", "web"]));
+    assert_eq!(record["allowedCidrs"], json!(["127.0.0.0/8", "::1/128"]));
+    assert_eq!(
+        (&record["walletCurrency"], &record["label"], &record["expiresAt"]),
+        (&json!("EUR"), &json!("shop"), &json!("2099-01-01T00:00:00.000Z"))
+    );
+    assert!(!out(&listed).contains(&key[8..]), "a list never shows a key");
+    assert_eq!(serve.get(&key, "/product-offerings?productCatalogId=x").0, 403);
+
+    let id = record["keyId"].as_str().expect("id").to_owned();
+    let other = run(folder, &["keys", "revoke", "--account", "GLOBEX", &id]);
+    assert_eq!(other.status.code(), Some(2));
+    assert!(run(folder, &["keys", "revoke", "--account", "ACME", &id]).status.success());
+    let listed = run(folder, &["keys", "list", "--account", "ACME", "--json"]);
+    assert_eq!(last_json(&listed)["state"], "revoked");
+    std::thread::sleep(Duration::from_millis(2_100));
+    assert_eq!(serve.get(&key, "/product-offerings").0, 401);
+}
+
+#[test]
+fn an_import_reports_every_line_counts_every_line_and_exits_accordingly() {
+    let folder = tempfile::tempdir().expect("folder");
+    let folder = folder.path();
+    let serve = Serve::start(folder, &["--memory"]);
+    let key = new_key(folder, &[]);
+    let lines = [
+        "\u{feff}".to_owned() + &offering("a") + "\r",
+        String::new(),
+        "not JSON".to_owned(),
+        offering("b").replace("USD", "XXX_"),
+        offering("c"),
+        json!({"kind": "promotion", "code": "ten", "percentOff": 10}).to_string(),
+        json!({"kind": "offering", "op": "delete", "productOfferingId": "never"}).to_string(),
+    ];
+    fs::write(folder.join("mixed.ndjson"), lines.join("\n")).expect("file");
+
+    let dry = run(folder, &["import", "--account", "ACME", "--dry-run", "--json", "mixed.ndjson"]);
+    assert_eq!(last_json(&dry)["counts"]["created"], 3);
+    assert_eq!(serve.count(&key), 0, "a dry run writes nothing");
+
+    let output = run(folder, &["import", "--account", "ACME", "--json", "mixed.ndjson"]);
+    assert_eq!(output.status.code(), Some(1));
+    let expected =
+        json!({"created": 3, "updated": 0, "unchanged": 1, "stale": 0, "deleted": 0, "failed": 2});
+    assert_eq!(last_json(&output)["counts"], expected);
+    let text = out(&output);
+    let errors: Vec<Value> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).expect("JSON").get("error").cloned())
+        .collect();
+    let places: Vec<_> = errors.iter().map(|e| (e["line"].clone(), e["field"].clone())).collect();
+    assert_eq!(places, [(json!(3), json!("")), (json!(4), json!("price.currency"))]);
+
+    let words = run(folder, &["import", "--account", "ACME", "mixed.ndjson"]);
+    assert!(
+        err(&words).contains("mixed.ndjson:4: price.currency must be an ISO 4217"),
+        "{}",
+        err(&words)
+    );
+    assert!(out(&words).contains("4 unchanged, 0 stale, 2 refused"), "{}", out(&words));
+
+    let mut piped = catalog(folder, &["import", "--account", "ACME", "-", "--json"]);
+    let piped = piped.stdin(fs::File::open(folder.join("mixed.ndjson")).expect("file"));
+    assert_eq!(last_json(&piped.output().expect("run"))["counts"]["unchanged"], 4);
+}
+
+#[test]
+fn mistakes_are_told_with_what_to_do() {
+    let folder = tempfile::tempdir().expect("folder");
+    let folder = folder.path();
+    let cases: &[(&[&str], &str)] = &[
+        (
+            &["keys", "create", "--account", "a/b", "--permissions", "offerings.read"],
+            "an account is 1 to 64",
+        ),
+        (
+            &["keys", "create", "--account", "A", "--permissions", "all"],
+            "must be one of offerings.read",
+        ),
+        (&["keys", "create", "--account", "A"], "--permissions"),
+        (
+            &[
+                "keys",
+                "create",
+                "--account",
+                "A",
+                "--permissions",
+                "offerings.read",
+                "--allow-cidr",
+                "x",
+            ],
+            "must be a network",
+        ),
+        (&["import", "--account", "A"], "FILE"),
+        (&["keys", "list", "--account", "A"], "start one with `catalog serve`"),
+    ];
+    for (arguments, words) in cases {
+        let output = run(folder, arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(err(&output).contains(words), "{arguments:?}: {}", err(&output));
+    }
+    let missing = run(folder, &["import", "--account", "A", "none.ndjson"]);
+    assert!(err(&missing).contains("cannot open none.ndjson"), "{}", err(&missing));
+    let nobody =
+        run(folder, &["keys", "list", "--account", "A", "--endpoint-url", "http://127.0.0.1:9"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(err(&nobody).contains("is the catalog running"), "{}", err(&nobody));
+    for command in ["", "serve", "keys", "import", "tables"] {
+        let arguments: Vec<&str> =
+            [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+        let help = run(folder, &arguments);
+        assert!(help.status.success() && out(&help).contains("catalog"), "{command}");
+    }
+}
+
+#[test]
+fn tables_are_created_once_and_described() {
+    let folder = tempfile::tempdir().expect("folder");
+    let folder = folder.path();
+    let serve = Serve::start(folder, &["--memory", "--table-prefix", "other"]);
+    let target = ["--endpoint-url", &serve.dynamodb_url, "--table-prefix", "shop"];
+    let create = |_: ()| run(folder, &[&["tables", "create"], &target[..]].concat());
+    assert!(out(&create(())).contains("shop-offerings created"));
+    assert!(out(&create(())).contains("shop-offerings is there already"));
+    let described = run(folder, &[&["tables", "describe", "--json"], &target[..]].concat());
+    let text = out(&described);
+    let first: Value = serde_json::from_str(text.lines().next().expect("line")).expect("JSON");
+    assert_eq!(first["indexes"], json!(["byCustomerType", "byCategory"]));
+    let missing = run(folder, &["tables", "describe", "--endpoint-url", &serve.dynamodb_url]);
+    assert_eq!(missing.status.code(), Some(1));
+}
