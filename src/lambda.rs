@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use lambda_http::{
     Adapter, Error, LambdaEvent, Request, Service,
-    http::{HeaderName, HeaderValue, Uri, header::HOST},
+    http::{HeaderName, HeaderValue, header::HOST},
     request::LambdaRequest,
     service_fn,
 };
@@ -71,8 +71,9 @@ impl Settings {
 pub fn cursors_from_environment() -> Result<Arc<Cursors>, SettingsError> {
     let current = required("CURSOR_SECRET")?;
     let previous = optional("CURSOR_SECRET_PREVIOUS");
-    let cursors = Cursors::new(&current, previous.as_deref())
-        .map_err(|error| SettingsError::Wrong("CURSOR_SECRET", error.to_string()))?;
+    let cursors = Cursors::new(&current, previous.as_deref()).map_err(|error| {
+        SettingsError::Wrong("CURSOR_SECRET or CURSOR_SECRET_PREVIOUS", error.to_string())
+    })?;
     Ok(Arc::new(cursors))
 }
 
@@ -164,18 +165,8 @@ fn make_convertible(event: &mut LambdaRequest) {
     if let Some(query) = &mut request.raw_query_string {
         *query = utf8_percent_encode(query, QUERY).to_string();
     }
-    let usable = |host: &str| {
-        let uri = format!("https://{host}/").parse::<Uri>();
-        uri.is_ok_and(|uri| uri.authority().is_some_and(|authority| authority.as_str() == host))
-    };
-    let host_is_usable =
-        request.headers.get(HOST).and_then(|host| host.to_str().ok()).is_none_or(usable);
-    if !host_is_usable {
-        request.headers.insert(HOST, HeaderValue::from_static("localhost"));
-    }
-    if !request.request_context.domain_name.as_deref().is_none_or(usable) {
-        request.request_context.domain_name = None;
-    }
-    // Only the scheme of a URI nobody looks at comes from it.
+    // Only a URI nobody looks at is made of these, and not every host or scheme makes one.
+    request.headers.insert(HOST, HeaderValue::from_static("localhost"));
     request.headers.remove(HeaderName::from_static("x-forwarded-proto"));
+    request.request_context.domain_name = None;
 }

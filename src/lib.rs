@@ -7,7 +7,7 @@
 //!
 //! | Room | What lives there |
 //! |---|---|
-//! | [`account`], [`money`], [`geography`] | the words every dialect shares: whose data, how much, where |
+//! | [`account`], [`money`], [`geography`], [`cost`] | the words every dialect shares: whose data, how much, where, at what cost |
 //! | [`access`] | API keys: their format, what they permit, why one is refused |
 //! | [`offerings`] | the product offering, its filters, the query plan, paging, promotions |
 //! | [`imports`] | import records: parsing, validation, and the difference import |
@@ -21,6 +21,7 @@
 
 pub mod access;
 pub mod account;
+pub mod cost;
 pub mod cursor;
 pub mod geography;
 pub mod http;

@@ -91,6 +91,9 @@ macro_rules! identifier {
                     return Err(format!("must be at most {} bytes", Self::MAX_BYTES));
                 }
                 let forbidden = |c: char| c.is_control() || ($forbidden as &str).contains(c);
+                if text == "." || text == ".." {
+                    return Err("must not be . or ..".to_owned());
+                }
                 if text.chars().any(forbidden) || text.trim() != text {
                     return Err(crate::text::forbidden_message($forbidden));
                 }

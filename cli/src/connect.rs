@@ -1,6 +1,6 @@
 //! How a command reaches a catalog's tables.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::Client;
@@ -22,8 +22,8 @@ pub struct Target {
     #[arg(long, value_name = "URL", env = "CATALOG_ENDPOINT_URL", global = true)]
     endpoint_url: Option<String>,
 
-    /// AWS, even while a `catalog serve` is running here
-    #[arg(long, global = true, conflicts_with = "endpoint_url")]
+    /// AWS, even while a `catalog serve` is running here or an endpoint is set
+    #[arg(long, global = true)]
     aws: bool,
 
     /// The AWS region (otherwise from the environment or the profile)
@@ -55,13 +55,39 @@ pub struct Target {
     pub data: PathBuf,
 }
 
+/// Where a database is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At a URL: a local engine, as a rule.
+    Endpoint(String),
+    /// In a region of AWS.
+    Aws(String),
+}
+
+impl Place {
+    /// Is it AWS itself?
+    #[must_use]
+    pub fn is_aws(&self) -> bool {
+        matches!(self, Self::Aws(_))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoint(url) => f.write_str(url),
+            Self::Aws(region) => write!(f, "AWS {region}"),
+        }
+    }
+}
+
 impl Target {
-    /// A client for the database, and where it is, in words.
+    /// A client for the database, and where that is.
     ///
     /// # Errors
     /// [`CliError`] when it cannot be built.
-    pub async fn client(&self) -> Result<(Client, String), CliError> {
-        if let Some(url) = &self.endpoint_url {
+    pub async fn client(&self) -> Result<(Client, Place), CliError> {
+        if let Some(url) = self.endpoint_url.as_ref().filter(|_| !self.aws) {
             return local(self.region.clone(), url);
         }
         if !self.aws
@@ -85,8 +111,7 @@ impl Target {
                 self.data.display()
             )));
         };
-        let place = format!("AWS {region}");
-        Ok((Client::new(&config), place))
+        Ok((Client::new(&config), Place::Aws(region.to_string())))
     }
 
     /// The catalog's tables.
@@ -99,9 +124,9 @@ impl Target {
     }
 }
 
-fn local(region: Option<String>, url: &str) -> Result<(Client, String), CliError> {
+fn local(region: Option<String>, url: &str) -> Result<(Client, Place), CliError> {
     let region = region.or_else(|| std::env::var("AWS_REGION").ok());
     let client =
         lean_client(region, Some(url)).map_err(|error| CliError::Engine(error.to_string()))?;
-    Ok((client, url.to_owned()))
+    Ok((client, Place::Endpoint(url.to_owned())))
 }

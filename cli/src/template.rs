@@ -2,9 +2,15 @@
 //!
 //! Only what a laptop needs is resolved: `!Sub` with the stack's name, and `!Ref` of it.
 
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-    ProjectionType, ScalarAttributeType,
+use std::time::Duration;
+
+use aws_sdk_dynamodb::{
+    Client,
+    types::{
+        AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
+        PointInTimeRecoverySpecification, Projection, ProjectionType, ScalarAttributeType,
+        SseSpecification, TableStatus,
+    },
 };
 use serde_yaml_ng::Value;
 
@@ -174,13 +180,15 @@ fn resolve(value: &Value, stack: &str) -> Option<String> {
 }
 
 impl Table {
-    /// Creates the table, on demand; a table that is there already stays as it is.
+    /// Creates the table, on demand, and waits until it can be used; a table that is there already
+    /// stays as it is. With `protected` it is encrypted, guarded against deletion and recoverable to
+    /// any point in time, as the template has it; local engines know none of that.
     ///
     /// Returns whether it was created.
     ///
     /// # Errors
     /// [`CliError::Aws`] when the database refuses.
-    pub async fn create(&self, client: &aws_sdk_dynamodb::Client) -> Result<bool, CliError> {
+    pub async fn create(&self, client: &Client, protected: bool) -> Result<bool, CliError> {
         let indexes = (!self.indexes.is_empty()).then(|| self.indexes.clone());
         let created = client
             .create_table()
@@ -189,10 +197,20 @@ impl Table {
             .set_key_schema(Some(self.key.clone()))
             .set_global_secondary_indexes(indexes)
             .billing_mode(BillingMode::PayPerRequest)
+            .set_deletion_protection_enabled(protected.then_some(true))
+            .set_sse_specification(
+                protected.then(|| SseSpecification::builder().enabled(true).build()),
+            )
             .send()
             .await;
         match created {
-            Ok(_) => Ok(true),
+            Ok(_) => {
+                self.become_active(client).await?;
+                if protected {
+                    self.make_recoverable(client).await?;
+                }
+                Ok(true)
+            }
             Err(error)
                 if error.as_service_error().is_some_and(aws_sdk_dynamodb::operation::create_table::CreateTableError::is_resource_in_use_exception) =>
             {
@@ -201,7 +219,37 @@ impl Table {
             Err(error) => Err(CliError::aws(format!("create table {}", self.name))(error)),
         }
     }
+
+    async fn become_active(&self, client: &Client) -> Result<(), CliError> {
+        let doing = || format!("wait for table {}", self.name);
+        for _ in 0..MAX_LOOKS {
+            let reply = client.describe_table().table_name(&self.name).send().await;
+            let table = reply.map_err(CliError::aws(doing()))?.table;
+            if table.is_some_and(|table| table.table_status() == Some(&TableStatus::Active)) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        Err(CliError::Aws { action: doing(), cause: "it is still being created".to_owned() })
+    }
+
+    async fn make_recoverable(&self, client: &Client) -> Result<(), CliError> {
+        let recovery =
+            PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(true);
+        let doing = || format!("make table {} recoverable", self.name);
+        client
+            .update_continuous_backups()
+            .table_name(&self.name)
+            .point_in_time_recovery_specification(recovery.build().map_err(CliError::aws(doing()))?)
+            .send()
+            .await
+            .map_err(CliError::aws(doing()))?;
+        Ok(())
+    }
 }
+
+/// How often a new table is looked at, a second apart, before it is given up.
+const MAX_LOOKS: u32 = 300;
 
 #[cfg(test)]
 mod tests {

@@ -56,12 +56,13 @@ impl Serve {
         let mut command = catalog(folder, &arguments);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start");
         let mut serve = Self { child, url: String::new(), dynamodb_url: String::new() };
-        let patience = Instant::now() + Duration::from_secs(60);
+        let patience = Instant::now() + Duration::from_mins(1);
         while Instant::now() < patience {
             if let Ok(text) = fs::read_to_string(&ready) {
                 let told: Value = serde_json::from_str(&text).expect("whole JSON");
-                serve.url = told["url"].as_str().expect("url").to_owned();
-                serve.dynamodb_url = told["dynamodbUrl"].as_str().expect("dynamodbUrl").to_owned();
+                told["url"].as_str().expect("url").clone_into(&mut serve.url);
+                let dynamodb_url = told["dynamodbUrl"].as_str().expect("dynamodbUrl");
+                dynamodb_url.clone_into(&mut serve.dynamodb_url);
                 return serve;
             }
             assert!(serve.child.try_wait().expect("state").is_none(), "serve ended");
@@ -305,6 +306,60 @@ fn an_import_reports_every_line_counts_every_line_and_exits_accordingly() {
 }
 
 #[test]
+fn an_import_that_cannot_go_on_ends_at_once_with_its_counts() {
+    let folder = tempfile::tempdir().expect("folder");
+    let folder = folder.path();
+    let serve = Serve::start(folder, &["--memory"]);
+    // Tables that are not there; standard input stays open all the while.
+    let url = serve.dynamodb_url.as_str();
+    let arguments = [
+        "import",
+        "--account",
+        "ACME",
+        "-",
+        "--json",
+        "--endpoint-url",
+        url,
+        "--table-prefix",
+        "none",
+    ];
+    let mut child = catalog(folder, &arguments).stdin(Stdio::piped()).spawn().expect("start");
+    let mut input = child.stdin.take().expect("stdin");
+    let lines = (offering("a") + "\n").repeat(400);
+    std::io::Write::write_all(&mut input, lines.as_bytes()).expect("write");
+    assert_eq!(wait(&mut child), Some(1));
+    let output = child.wait_with_output().expect("output");
+    assert_eq!(last_json(&output)["counts"]["failed"], 0);
+    assert!(err(&output).contains("is the catalog running"), "{}", err(&output));
+
+    // Ctrl-C while it waits for more.
+    let arguments = ["import", "--account", "ACME", "-", "--json"];
+    let mut child = catalog(folder, &arguments).stdin(Stdio::piped()).spawn().expect("start");
+    let mut input = child.stdin.take().expect("stdin");
+    std::io::Write::write_all(&mut input, lines.as_bytes()).expect("write");
+    std::thread::sleep(Duration::from_millis(700));
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().expect("kill").success());
+    assert_eq!(wait(&mut child), Some(1));
+    let output = child.wait_with_output().expect("output");
+    assert_eq!(last_json(&output)["interrupted"], true);
+    assert!(err(&output).contains("run the same command again"), "{}", err(&output));
+}
+
+/// Waits for an end within bounds; its exit code.
+fn wait(child: &mut Child) -> Option<i32> {
+    let patience = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < patience {
+        if let Some(status) = child.try_wait().expect("state") {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    panic!("it does not end");
+}
+
+#[test]
 fn mistakes_are_told_with_what_to_do() {
     let folder = tempfile::tempdir().expect("folder");
     let folder = folder.path();
@@ -359,9 +414,9 @@ fn tables_are_created_once_and_described() {
     let folder = folder.path();
     let serve = Serve::start(folder, &["--memory", "--table-prefix", "other"]);
     let target = ["--endpoint-url", &serve.dynamodb_url, "--table-prefix", "shop"];
-    let create = |_: ()| run(folder, &[&["tables", "create"], &target[..]].concat());
-    assert!(out(&create(())).contains("shop-offerings created"));
-    assert!(out(&create(())).contains("shop-offerings is there already"));
+    let create = |(): ()| run(folder, &[&["tables", "create"], &target[..]].concat());
+    assert!(out(&create()).contains("shop-offerings created"));
+    assert!(out(&create()).contains("shop-offerings is there already"));
     let described = run(folder, &[&["tables", "describe", "--json"], &target[..]].concat());
     let text = out(&described);
     let first: Value = serde_json::from_str(text.lines().next().expect("line")).expect("JSON");

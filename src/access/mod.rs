@@ -2,8 +2,10 @@
 //!
 //! Only the SHA-256 of a key is ever stored; the key itself is shown once, when it is made.
 
+mod directory;
 mod key;
 mod record;
 
+pub use directory::{KeyAdmin, KeyLookup};
 pub use key::{ApiKey, InvalidPrefix, KeyHash, KeyPrefix};
 pub use record::{KeyRecord, Permission, Principal, Rejection};

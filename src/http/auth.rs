@@ -17,8 +17,9 @@ use lru::LruCache;
 
 use super::ApiError;
 use crate::{
-    access::{ApiKey, KeyHash, KeyRecord, Permission, Principal, Rejection},
-    store::{KeyLookup, Read},
+    access::{ApiKey, KeyHash, KeyLookup, KeyRecord, Permission, Principal, Rejection},
+    cost::Read,
+    store::StoreError,
 };
 
 const REMEMBERED_KEYS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
@@ -34,7 +35,7 @@ pub struct Authenticator<K> {
     unknown: Mutex<LruCache<KeyHash, Instant>>,
 }
 
-impl<K: KeyLookup> Authenticator<K> {
+impl<K: KeyLookup<Error = StoreError>> Authenticator<K> {
     /// Over this directory of keys, remembering a known key for `known_for`.
     pub fn new(keys: K, known_for: Duration) -> Self {
         Self {
@@ -46,10 +47,11 @@ impl<K: KeyLookup> Authenticator<K> {
     }
 
     /// Opens the connection to the database by one cheap read (half a unit), so that the first
-    /// request does not pay for the TLS handshake. Its outcome does not matter.
+    /// request does not pay for the TLS handshake. Its outcome does not matter, and it is given up
+    /// well before Lambda's ten seconds of initialization are over.
     pub async fn warm_up(&self) {
         if let Some(nobody) = KeyHash::parse(&"0".repeat(64)) {
-            let _ = self.keys.key(&nobody).await;
+            let _ = tokio::time::timeout(Duration::from_secs(2), self.keys.key(&nobody)).await;
         }
     }
 
@@ -118,7 +120,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::{account::AccountId, money::Currency, store::StoreError};
+    use crate::{account::AccountId, money::Currency};
 
     /// A directory with one record for every hash, or none, that counts its reads.
     #[derive(Clone, Default)]
@@ -128,6 +130,8 @@ mod tests {
     }
 
     impl KeyLookup for Directory {
+        type Error = StoreError;
+
         async fn key(&self, _: &KeyHash) -> Result<Read<Option<KeyRecord>>, StoreError> {
             self.reads.fetch_add(1, Ordering::Relaxed);
             Ok(Read { value: lock(&self.record).clone(), read_units: 0.5 })

@@ -18,9 +18,9 @@ use lambda_http::{
 
 use super::{ApiError, ApiRequest, Authenticator, Payload, dialect::Dialect};
 use crate::{
-    access::{Permission, Principal},
-    offerings::ReadCost,
-    store::{KeyLookup, Read},
+    access::{KeyLookup, Permission, Principal},
+    cost::{Read, ReadCost},
+    store::StoreError,
 };
 
 /// What a function answers.
@@ -49,12 +49,26 @@ pub struct RequestRecord {
     pub items: usize,
     /// What reading the catalog cost.
     pub cost: ReadCost,
+    /// What looking up a promotion cost.
+    pub promotion_cost: ReadCost,
     /// What reading the key cost: nothing while it is remembered.
     pub key_read_units: f64,
     /// It continued a list.
     pub continued: bool,
     /// It left a list to be continued.
     pub to_be_continued: bool,
+}
+
+impl RequestRecord {
+    /// Reads of the catalog, the key's own apart.
+    fn queries(&self) -> u32 {
+        self.cost.queries + self.promotion_cost.queries
+    }
+
+    /// Read units of the catalog, the key's own apart.
+    fn read_units(&self) -> f64 {
+        self.cost.read_units + self.promotion_cost.read_units
+    }
 }
 
 /// A function's endpoint behind everything endpoints have in common.
@@ -65,7 +79,7 @@ pub struct Edge<E, K> {
     warm: AtomicBool,
 }
 
-impl<E: Endpoint, K: KeyLookup> Edge<E, K> {
+impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
     /// Puts an endpoint behind its edge. With `show_cost` replies tell what they consumed, in
     /// headers that no client of a deployed stack should see.
     pub fn new(endpoint: E, keys: Authenticator<K>, show_cost: bool) -> Self {
@@ -95,14 +109,16 @@ impl<E: Endpoint, K: KeyLookup> Edge<E, K> {
             Ok(payload) => payload.into_response(&request.headers),
             Err(error) => error_response(&error, dialect, &request.path),
         };
-        if request.method == Method::HEAD {
+        if request.method == Method::HEAD && !matches!(response.body(), Body::Empty) {
+            let length = response.body().len().to_string();
             *response.body_mut() = Body::Empty;
+            insert(response.headers_mut(), "content-length", &length);
         }
         let headers = response.headers_mut();
         insert(headers, "x-request-id", &request.id);
         if self.show_cost {
-            insert(headers, "x-consumed-read-units", &record.cost.read_units.to_string());
-            insert(headers, "x-queries", &record.cost.queries.to_string());
+            insert(headers, "x-consumed-read-units", &record.read_units().to_string());
+            insert(headers, "x-queries", &record.queries().to_string());
         }
         let cold = !self.warm.swap(true, Ordering::Relaxed);
         log(&request, &record, response.status(), cold, started.elapsed(), cause.as_deref());
@@ -191,8 +207,8 @@ fn log(
                 status,
                 millis,
                 items = record.items,
-                queries = record.cost.queries,
-                read_units = record.cost.read_units,
+                queries = record.queries(),
+                read_units = record.read_units(),
                 key_read_units = record.key_read_units,
                 cold_start = cold,
                 continued = record.continued,

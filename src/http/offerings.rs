@@ -14,18 +14,21 @@ use super::{
 use crate::{
     access::{Permission, Principal},
     account::AccountId,
+    cost::ReadCost,
     cursor::{Context, Cursors},
     geography::{Country, Region},
     offerings::{
-        Budget, CatalogId, Category, CustomerType, NotVisible, Offering, OfferingId, OfferingQuery,
-        OfferingRow, OfferingStreams, Plan, Position, ProductType, PromoCode, Promotion,
-        PromotionRejection, list,
+        Budget, CatalogId, Category, CustomerType, NotVisible, Offering, OfferingId,
+        OfferingLookup, OfferingQuery, OfferingRow, OfferingStreams, Plan, Position, ProductType,
+        PromoCode, Promotion, PromotionLookup, PromotionRejection, list,
     },
-    store::{OfferingLookup, PromotionLookup, StoreError},
+    store::StoreError,
     text::FieldError,
 };
 
 const METHODS: &str = "GET, HEAD";
+const LIST: &str = "/product-offerings";
+const ONE: &str = "/product-offerings/{productOfferingId}";
 
 /// The name a cursor is bound to.
 const ENDPOINT: &str = "product-offerings";
@@ -36,6 +39,9 @@ const CACHE: &str = "private, no-cache";
 
 /// The contract's bound of a page's time.
 const PAGE_TIME: Duration = Duration::from_secs(20);
+
+/// What the last read of a page may take: an attempt that times out, and a second one.
+const LAST_READ: Duration = Duration::from_secs(5);
 
 /// `GET /product-offerings`.
 pub struct ListOfferings<S> {
@@ -98,7 +104,7 @@ where
     const PERMISSION: Permission = Permission::OfferingsRead;
 
     fn methods(&self, request: &ApiRequest) -> Option<&'static str> {
-        (request.segments() == ["product-offerings"]).then_some(METHODS)
+        request.parameters(LIST).map(|_| METHODS)
     }
 
     async fn answer(
@@ -120,20 +126,21 @@ where
         };
         record.continued = cursor.is_some();
 
-        let until = request.deadline.min(Instant::now() + PAGE_TIME);
-        let budget = Budget { read_units: Budget::READ_UNITS, until };
+        let now = Instant::now();
+        let left = request.deadline.saturating_duration_since(now).saturating_sub(LAST_READ);
+        let budget = Budget { read_units: Budget::READ_UNITS, until: now + left.min(PAGE_TIME) };
+        let RequestRecord { cost, promotion_cost, .. } = record;
         // The promotion is looked up beside the page: it costs no round trip of its own.
-        let (promotion, listing) = tokio::join!(
-            promotion(&self.store, &principal.account, promo_code),
-            list(&self.store, &principal.account, &plan, &filter, start, limit, budget),
-        );
-        let (promotion, promotion_units) = promotion?;
-        let listing = listing?;
+        let (promotion, listing) = tokio::try_join!(
+            promotion(&self.store, &principal.account, promo_code, promotion_cost),
+            async {
+                let account = &principal.account;
+                list(&self.store, account, &plan, &filter, start, limit, budget, cost)
+                    .await
+                    .map_err(ApiError::from)
+            },
+        )?;
         record.items = listing.rows.len();
-        record.cost = listing.cost;
-        if let Some(read_units) = promotion_units {
-            record.cost.add(read_units);
-        }
 
         let next = listing
             .next
@@ -162,12 +169,7 @@ where
     const PERMISSION: Permission = Permission::OfferingsRead;
 
     fn methods(&self, request: &ApiRequest) -> Option<&'static str> {
-        match request.segments().as_slice() {
-            [collection, id] if collection == "product-offerings" && !id.is_empty() => {
-                Some(METHODS)
-            }
-            _ => None,
-        }
+        request.parameters(ONE).map(|_| METHODS)
     }
 
     async fn answer(
@@ -180,21 +182,20 @@ where
         let mut params = Params::parse(&request.query);
         let promo_code = params.single("promoCode", PromoCode::parse);
         params.finish()?;
-        let id = request.segments().pop().unwrap_or_default();
+        let id = request.parameters(ONE).and_then(|mut values| values.pop()).unwrap_or_default();
         // What cannot be an id is the id of nothing.
         let id = OfferingId::parse(&id).map_err(|_| NOT_FOUND)?;
 
-        let (promotion, offering) = tokio::join!(
-            promotion(&self.store, &principal.account, promo_code),
-            self.store.offering(&principal.account, &id),
-        );
-        let (promotion, promotion_units) = promotion?;
-        let offering = offering?;
-        record.cost.add(offering.read_units);
-        if let Some(read_units) = promotion_units {
-            record.cost.add(read_units);
-        }
-        let row = offering.value.filter(|row| row.visibility.allows(principal)).ok_or(NOT_FOUND)?;
+        let RequestRecord { cost, promotion_cost, .. } = record;
+        let (promotion, offering) = tokio::try_join!(
+            promotion(&self.store, &principal.account, promo_code, promotion_cost),
+            async {
+                let offering = self.store.offering(&principal.account, &id).await?;
+                cost.add(offering.read_units);
+                Ok(offering.value)
+            },
+        )?;
+        let row = offering.filter(|row| row.visibility.allows(principal)).ok_or(NOT_FOUND)?;
         record.items = 1;
         Ok(Payload { body: document(row, promotion.as_ref())?, cache_control: CACHE })
     }
@@ -221,20 +222,22 @@ fn open(
     position.map_err(|error| ApiError::invalid("cursor", error.to_string()))
 }
 
-/// The promotion of a code that counts now, and the read units it took to know.
+/// The promotion of a code that counts now.
 async fn promotion<S: PromotionLookup<Error = StoreError>>(
     store: &S,
     account: &AccountId,
     code: Option<PromoCode>,
-) -> Result<(Option<Promotion>, Option<f64>), ApiError> {
-    let Some(code) = code else { return Ok((None, None)) };
+    cost: &mut ReadCost,
+) -> Result<Option<Promotion>, ApiError> {
+    let Some(code) = code else { return Ok(None) };
     let found = store.promotion(account, &code).await?;
+    cost.add(found.read_units);
     let valid = found
         .value
         .ok_or(PromotionRejection::Unknown)
         .and_then(|promotion| promotion.valid_at(Timestamp::now()).map(|()| promotion));
     match valid {
-        Ok(promotion) => Ok((Some(promotion), Some(found.read_units))),
+        Ok(promotion) => Ok(Some(promotion)),
         Err(rejection) => Err(ApiError::invalid(
             "promoCode",
             match rejection {

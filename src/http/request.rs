@@ -1,12 +1,14 @@
 //! An API Gateway request as endpoints see it.
 
 use std::{
+    borrow::Cow,
     net::IpAddr,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use lambda_http::{
     Request, RequestExt as _,
+    aws_lambda_events::query_map::QueryMap,
     http::{HeaderMap, Method},
     request::RequestContext,
 };
@@ -29,6 +31,8 @@ pub struct ApiRequest {
     pub method: Method,
     /// The path, still percent-encoded, without query.
     pub path: String,
+    /// What API Gateway took out of the path.
+    path_parameters: QueryMap,
     /// The raw query string.
     pub query: String,
     /// All headers.
@@ -47,14 +51,9 @@ impl ApiRequest {
     pub fn new(request: &Request) -> Self {
         let lambda = request.lambda_context_ref();
         let (mut route, mut source_ip) = (String::new(), None);
-        let mut path = request.raw_http_path();
         if let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() {
             route.push_str(context.route_key.as_deref().unwrap_or_default());
             source_ip = context.http.source_ip.as_deref().and_then(|ip| ip.parse().ok());
-            // A stage with a name is part of the path; `$default` is not.
-            let stage = context.stage.as_deref().unwrap_or_default();
-            let rest = path.strip_prefix('/').and_then(|path| path.strip_prefix(stage));
-            path = rest.filter(|rest| !stage.is_empty() && rest.starts_with('/')).unwrap_or(path);
         }
         // The id of the invocation, which the platform's own log lines carry, too.
         let invocation = lambda.map(|context| context.request_id.as_str()).unwrap_or_default();
@@ -63,7 +62,8 @@ impl ApiRequest {
             id: format!("req_{plain}"),
             route,
             method: request.method().clone(),
-            path: path.to_owned(),
+            path: request.raw_http_path().to_owned(),
+            path_parameters: request.path_parameters(),
             query: request.uri().query().unwrap_or_default().to_owned(),
             headers: request.headers().clone(),
             source_ip,
@@ -72,14 +72,31 @@ impl ApiRequest {
         }
     }
 
-    /// The path's segments, decoded; a segment that is no UTF-8 is empty.
+    /// The values of a pattern's variables (`/a/{b}` has one), if the request took that route.
+    ///
+    /// API Gateway has matched the route already, stage and base path and all. Only where it has none
+    /// (a function's own URL, or the route `$default`) is the path itself looked at.
     #[must_use]
-    pub fn segments(&self) -> Vec<String> {
-        let path = self.path.strip_prefix('/').unwrap_or(&self.path);
-        let decode = |segment: &str| {
-            percent_decode_str(segment).decode_utf8().unwrap_or_default().into_owned()
-        };
-        path.split('/').map(decode).collect()
+    pub fn parameters(&self, pattern: &str) -> Option<Vec<String>> {
+        let variable = |part: &str| Some(part.strip_prefix('{')?.strip_suffix('}')?.to_owned());
+        if let Some((_, route)) = self.route.split_once(' ') {
+            let names = pattern.split('/').filter_map(variable);
+            let value = |name: String| Some(self.path_parameters.first(&name)?.to_owned());
+            return (route == pattern).then(|| names.map(value).collect())?;
+        }
+        let decode = |part: &str| percent_decode_str(part).decode_utf8().ok().map(Cow::into_owned);
+        let (mut wanted, mut given) = (pattern.split('/'), self.path.split('/'));
+        let mut values = Vec::new();
+        loop {
+            match (wanted.next(), given.next()) {
+                (None, None) => return Some(values),
+                (Some(wanted), Some(given)) if variable(wanted).is_some() && !given.is_empty() => {
+                    values.push(decode(given)?);
+                }
+                (Some(wanted), Some(given)) if wanted == given => {}
+                _ => return None,
+            }
+        }
     }
 }
 

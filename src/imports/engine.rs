@@ -3,14 +3,20 @@
 //! Lines come in groups. For a group the engine reads the content hashes of what is stored (half a
 //! read unit per 4 KB of it), decides row by row in order, and writes the last version of each key
 //! once. An unchanged row costs no write; a row older than what is stored by its own `updatedAt`
-//! is stale and left alone.
+//! is stale and left alone. A record without a time always counts, and leaves the time known before
+//! it in force.
+//!
+//! Reads are eventually consistent, so the engine remembers what it wrote itself of late and trusts
+//! that before what it reads.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     future::Future,
+    num::NonZeroUsize,
 };
 
 use jiff::Timestamp;
+use lru::LruCache;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -45,6 +51,19 @@ impl Counts {
     }
 }
 
+impl Counts {
+    fn add(&mut self, outcome: Outcome) {
+        let count = match outcome {
+            Outcome::Created => &mut self.created,
+            Outcome::Updated => &mut self.updated,
+            Outcome::Unchanged => &mut self.unchanged,
+            Outcome::Stale => &mut self.stale,
+            Outcome::Deleted => &mut self.deleted,
+        };
+        *count += 1;
+    }
+}
+
 /// What an import consumed of the database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -72,7 +91,7 @@ pub struct Stored {
     pub content_hash: ContentHash,
     /// When it came to be.
     pub created_at: Timestamp,
-    /// The `updatedAt` of the record it was written from, where it had one.
+    /// The latest `updatedAt` of the records it was written from, where one had any.
     pub source_updated_at: Option<Timestamp>,
 }
 
@@ -131,7 +150,12 @@ pub struct Importer<'a, T> {
     dry_run: bool,
     counts: Counts,
     cost: ImportCost,
+    /// What this import wrote of late; `None` is a removed item.
+    written: LruCache<Key, Option<Stored>>,
 }
+
+/// Keys remembered: more than are written within the second or so that a read may lag behind.
+const REMEMBERED_KEYS: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 
 /// What a row of a group came to, if its key's write succeeds.
 #[derive(Clone, Copy)]
@@ -147,7 +171,8 @@ impl<'a, T: ImportTarget> Importer<'a, T> {
     /// Starts an import. A dry run does all but write, and counts what would have been written.
     pub fn new(target: &'a T, account: &'a AccountId, dry_run: bool) -> Self {
         let (counts, cost) = (Counts::default(), ImportCost::default());
-        Self { target, account, dry_run, counts, cost }
+        let written = LruCache::new(REMEMBERED_KEYS);
+        Self { target, account, dry_run, counts, cost, written }
     }
 
     /// What became of the lines so far.
@@ -194,7 +219,7 @@ impl<'a, T: ImportTarget> Importer<'a, T> {
         }
 
         let mut keys: Vec<Key> = Vec::with_capacity(records.len());
-        let mut seen = std::collections::HashSet::with_capacity(records.len());
+        let mut seen = HashSet::with_capacity(records.len());
         for (_, record) in &records {
             if seen.insert(&record.key) {
                 keys.push(record.key.clone());
@@ -202,6 +227,17 @@ impl<'a, T: ImportTarget> Importer<'a, T> {
         }
         let (mut state, read_units) = self.target.stored(self.account, &keys).await?;
         self.cost.read_units += read_units;
+        for key in &keys {
+            match self.written.get(key) {
+                Some(Some(stored)) => {
+                    state.insert(key.clone(), *stored);
+                }
+                Some(None) => {
+                    state.remove(key);
+                }
+                None => {}
+            }
+        }
 
         let mut writes: HashMap<Key, Write> = HashMap::new();
         let mut outcomes: Vec<(u64, Key, Outcome)> = Vec::with_capacity(records.len());
@@ -215,24 +251,31 @@ impl<'a, T: ImportTarget> Importer<'a, T> {
         }
 
         let mut not_taken: HashMap<Key, String> = HashMap::new();
-        if !self.dry_run && !writes.is_empty() {
-            // In the order of the lines, so that a cut import has stored a beginning.
-            let changes = keys.into_iter().filter_map(|key| writes.remove_entry(&key)).collect();
+        // In the order of the lines, so that a cut import has stored a beginning.
+        let changes: ChangeSet =
+            keys.into_iter().filter_map(|key| writes.remove_entry(&key)).collect();
+        for (key, _) in &changes {
+            self.written.put(key.clone(), state.get(key).copied());
+        }
+        if !self.dry_run && !changes.is_empty() {
             let (refusals, write_units) = self.target.write(self.account, changes).await?;
             self.cost.write_units += write_units;
             not_taken.extend(refusals.into_iter().map(|refusal| (refusal.key, refusal.message)));
         }
+        for key in not_taken.keys() {
+            self.written.pop(key);
+        }
+        let mut lost = HashSet::new();
         for (line, key, outcome) in outcomes {
-            match (outcome, not_taken.get(&key)) {
-                (Outcome::Unchanged, _) => self.counts.unchanged += 1,
-                (Outcome::Stale, _) => self.counts.stale += 1,
-                (_, Some(message)) => {
+            let writes = !matches!(outcome, Outcome::Unchanged | Outcome::Stale);
+            // A row that only repeats one whose write was not taken is not stored either.
+            match not_taken.get(&key).filter(|_| writes || lost.contains(&key)) {
+                Some(message) => {
                     self.counts.failed += 1;
                     refused.push(LineError { line, error: FieldError::new("", message) });
+                    lost.insert(key);
                 }
-                (Outcome::Created, None) => self.counts.created += 1,
-                (Outcome::Updated, None) => self.counts.updated += 1,
-                (Outcome::Deleted, None) => self.counts.deleted += 1,
+                None => self.counts.add(outcome),
             }
         }
         refused.sort_by_key(|refusal| refusal.line);
@@ -266,6 +309,7 @@ fn decide(
         }
     };
     let content_hash = hash(&content);
+    let updated_at = source_updated_at.unwrap_or(now);
     let source_created_at = match &content {
         Content::Offering(offering) => offering.source_created_at(),
         Content::Promotion(_) => None,
@@ -276,6 +320,7 @@ fn decide(
         }
         Entry::Occupied(mut stored) => {
             let created_at = source_created_at.unwrap_or(stored.get().created_at);
+            let source_updated_at = source_updated_at.or(stored.get().source_updated_at);
             let version = Stored { content_hash, created_at, source_updated_at };
             stored.insert(version);
             (Outcome::Updated, version)
@@ -288,7 +333,6 @@ fn decide(
             )
         }
     };
-    let updated_at = source_updated_at.unwrap_or(now);
     (outcome, Some(Write::Put { content, stored, updated_at }))
 }
 

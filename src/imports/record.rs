@@ -152,9 +152,17 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T, Vec<FieldError>> {
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.inner();
-        let field =
+        let mut field =
             if path == "." || inner.is_syntax() || inner.is_eof() { String::new() } else { path };
-        vec![FieldError::new(field, without_place(&inner.to_string()))]
+        let message = without_place(&inner.to_string());
+        if let Some(missing) =
+            message.strip_prefix("missing field `").and_then(|m| m.strip_suffix('`'))
+        {
+            let dot = if field.is_empty() { "" } else { "." };
+            field = format!("{field}{dot}{missing}");
+            return vec![FieldError::new(field, "is required")];
+        }
+        vec![FieldError::new(field, message)]
     })?;
     json.end().map_err(|error| vec![FieldError::new("", without_place(&error.to_string()))])?;
     Ok(value)
@@ -203,7 +211,8 @@ mod tests {
             (with("\"offering\"", "\"offer\""), "kind", "unknown variant"),
             (with("\"kind\"", "\"op\":\"drop\",\"kind\""), "op", "unknown variant"),
             (format!("{OFFERING} x"), "", "trailing characters"),
-            (with("\"name\":\"A\",", ""), "", "missing field `name`"),
+            (with("\"name\":\"A\",", ""), "name", "is required"),
+            (with(",\"grossPrice\":1", ""), "price.grossPrice", "is required"),
             (with("\"name\":\"A\"", "\"name\":\" \""), "name", "must not be empty"),
             (with("\"name\":\"A\"", "\"name\":7"), "name", "invalid type"),
             (with("\"name\":\"A\"", "\"name\":\"A\",\"name\":\"B\""), "", "duplicate field"),

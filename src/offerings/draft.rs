@@ -21,7 +21,7 @@ use crate::{
 
 /// The largest published document, in bytes. A DynamoDB item may be 400 KB, keys and index
 /// attributes included.
-const MAX_DOCUMENT_BYTES: usize = 380_000;
+pub(super) const MAX_DOCUMENT_BYTES: usize = 380_000;
 
 /// The most catalogs an offering may belong to: what fits the rest of an item.
 const MAX_CATALOGS: usize = 100;

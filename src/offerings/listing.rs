@@ -2,7 +2,9 @@
 //!
 //! # What a page costs
 //! Reads ask for one item more than the page still needs. That item tells whether there is a next
-//! page without another round trip, and costs less than asking again.
+//! page without another round trip, and costs less than asking again. Where it does not tell (the
+//! stream ended with the page, or a filter admitted just enough), one more round of small reads
+//! may; what that leaves open, a next position answers, even if nothing follows it.
 //!
 //! A stream that ends early makes the walk open the next ones several at a time (2, 4, then 8):
 //! empty streams must not cost a round trip each. All but the first of such a group are read only as
@@ -20,7 +22,7 @@ use std::{collections::VecDeque, future::Future, time::Instant};
 use futures_util::future::try_join_all;
 
 use super::{CatalogFilter, OfferingRow, Plan, Position, RowKey, Stream};
-use crate::account::AccountId;
+use crate::{account::AccountId, cost::ReadCost};
 
 /// The most bytes of a page, counted as its JSON text travels inside a Lambda reply (6 MB at most),
 /// where every quote is escaped once more.
@@ -71,23 +73,6 @@ pub struct StreamPage {
     pub read_units: f64,
 }
 
-/// What reading cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ReadCost {
-    /// Requests to the database.
-    pub queries: u32,
-    /// Read units consumed.
-    pub read_units: f64,
-}
-
-impl ReadCost {
-    /// Adds one request.
-    pub fn add(&mut self, read_units: f64) {
-        self.queries += 1;
-        self.read_units += read_units;
-    }
-}
-
 /// What one page may spend at most.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
@@ -109,8 +94,6 @@ pub struct Listing {
     pub rows: Vec<OfferingRow>,
     /// Where the next page begins; `None`: this was the last.
     pub next: Option<Position>,
-    /// What it cost.
-    pub cost: ReadCost,
 }
 
 /// A stream that was opened and not yet used up.
@@ -120,10 +103,15 @@ struct OpenStream {
     resume: Option<RowKey>,
 }
 
-/// Reads one page of at most `limit` offerings from `start` on.
+/// Reads one page of at most `limit` offerings from `start` on, and adds to `cost` what each read
+/// cost, whatever comes of the page.
 ///
 /// # Errors
 /// The first error of a read; nothing of the page is returned then.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a page is asked for in one place, by all it depends on"
+)]
 pub async fn list<S: OfferingStreams>(
     streams: &S,
     account: &AccountId,
@@ -132,19 +120,21 @@ pub async fn list<S: OfferingStreams>(
     start: Position,
     limit: u32,
     budget: Budget,
+    cost: &mut ReadCost,
 ) -> Result<Listing, S::Error> {
     let mut page = Page { rows: Vec::new(), bytes: 0, limit, last: None };
-    let mut learned = Learned::default();
+    let mut learned = Learned { cost, spent: ReadCost::default(), examined: 0, admitted: 0 };
     let mut open: VecDeque<OpenStream> = VecDeque::new();
     let mut next_stream = start.stream;
     let mut first_after = start.after;
     let mut window = 1;
+    let mut looked_ahead = false;
 
     loop {
         while let Some(stream) = open.front_mut() {
             while let Some(row) = stream.rows.pop_front() {
                 if let Err(next) = page.take(stream.number, row) {
-                    return Ok(page.finish(Some(next), learned.cost));
+                    return Ok(page.finish(Some(next)));
                 }
             }
             if stream.resume.is_some() {
@@ -154,13 +144,14 @@ pub async fn list<S: OfferingStreams>(
         }
 
         let at_end = open.is_empty() && next_stream >= plan.len();
-        if at_end || learned.spent(budget) {
+        let enough = page.room() == 0 && std::mem::replace(&mut looked_ahead, page.room() == 0);
+        if at_end || enough || learned.over(budget) {
             let next = match open.pop_front() {
                 Some(stream) => Some(Position { stream: stream.number, after: stream.resume }),
                 None if at_end => None,
                 None => Some(Position { stream: next_stream, after: first_after }),
             };
-            return Ok(page.finish(next, learned.cost));
+            return Ok(page.finish(next));
         }
 
         let wanted = page.room() + 1;
@@ -192,7 +183,7 @@ pub async fn list<S: OfferingStreams>(
             }
         }
     }
-    Ok(page.finish(None, learned.cost))
+    Ok(page.finish(None))
 }
 
 /// The page being filled.
@@ -223,36 +214,40 @@ impl Page {
         Ok(())
     }
 
-    fn finish(self, next: Option<Position>, cost: ReadCost) -> Listing {
-        Listing { rows: self.rows, next, cost }
+    fn finish(self, next: Option<Position>) -> Listing {
+        Listing { rows: self.rows, next }
     }
 }
 
 /// How long a JSON text is as a string inside JSON.
 fn bytes_in_reply(json: &str) -> usize {
-    json.len() + json.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count()
+    // Line ends and tabs stand raw between the tokens of JSON; no other control character does.
+    json.len() + json.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | ..b' ')).count()
 }
 
 /// What the reads of this page taught about the next one.
-#[derive(Default)]
-struct Learned {
-    cost: ReadCost,
+struct Learned<'a> {
+    /// Where to account for it.
+    cost: &'a mut ReadCost,
+    /// What this page spent of it.
+    spent: ReadCost,
     examined: u32,
     admitted: u32,
 }
 
-impl Learned {
+impl Learned<'_> {
     fn record(&mut self, read: &StreamPage) {
         self.cost.add(read.read_units);
+        self.spent.add(read.read_units);
         self.examined = self.examined.saturating_add(read.examined);
         self.admitted =
             self.admitted.saturating_add(u32::try_from(read.rows.len()).unwrap_or(u32::MAX));
     }
 
-    fn spent(&self, budget: Budget) -> bool {
+    fn over(&self, budget: Budget) -> bool {
         // Even a query that finds nothing is charged half a unit.
-        let units = self.cost.read_units.max(f64::from(self.cost.queries) * 0.5);
-        self.cost.queries > 0 && (units >= budget.read_units || Instant::now() >= budget.until)
+        let units = self.spent.read_units.max(f64::from(self.spent.queries) * 0.5);
+        self.spent.queries > 0 && (units >= budget.read_units || Instant::now() >= budget.until)
     }
 
     /// Items to examine so that about `wanted` are admitted.
@@ -265,14 +260,16 @@ impl Learned {
             (0, _) => 0.5,
             (examined, admitted) => f64::from(admitted.max(1)) / f64::from(examined) / 1.25,
         };
-        clamp_items((f64::from(wanted) / share).max(MIN_FILTERED_ITEMS))
+        // For the look ahead of a full page a first few must do.
+        let items = if wanted == 1 { 0.0 } else { f64::from(wanted) / share };
+        clamp_items(items.max(MIN_FILTERED_ITEMS))
     }
 
     /// Items that fit the half unit any query costs.
     fn peek(&self, wanted: u32) -> u32 {
         let item_bytes = match self.examined {
             0 => TYPICAL_ITEM_BYTES,
-            examined => self.cost.read_units * BYTES_PER_UNIT / f64::from(examined),
+            examined => self.spent.read_units * BYTES_PER_UNIT / f64::from(examined),
         };
         clamp_items(BYTES_PER_UNIT / 2.0 / item_bytes.max(1.0)).min(wanted)
     }

@@ -7,17 +7,20 @@
 //! | `query` | the filters of a list |
 //! | `plan` | the filters as exact index ranges |
 //! | `listing` | a page as a walk over those ranges |
+//! | `lookup` | one offering, one promotion |
 //! | `promotion` | promo codes and the price they make |
 
 mod draft;
 mod listing;
+mod lookup;
 mod offering;
 mod plan;
 mod promotion;
 mod query;
 
 pub use draft::{OfferingDraft, PreparedOffering};
-pub use listing::{Budget, Listing, OfferingStreams, ReadCost, StreamPage, list};
+pub use listing::{Budget, Listing, OfferingStreams, StreamPage, list};
+pub use lookup::{OfferingLookup, PromotionLookup};
 pub use offering::{
     BillingCycle, BillingPeriod, CatalogId, Category, CustomerType, Features, Group, Offering,
     OfferingId, OfferingRow, Price, PriceType, Product, ProductType, Status, Visibility,

@@ -84,8 +84,8 @@ spelled_enum! {
 
 identifier! {
     /// The identity of an offering within its account. It is a path segment, so it has
-    /// neither slash nor percent sign.
-    pub struct OfferingId, max 200, forbidden "/%"
+    /// none of the characters that end or escape one.
+    pub struct OfferingId, max 200, forbidden "/%?#\\"
 }
 
 identifier! {

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, fmt};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Category, CustomerType, Offering, OfferingId, Price, offering::optional_millis};
+use super::{
+    Category, CustomerType, Offering, OfferingId, Price, draft::MAX_DOCUMENT_BYTES,
+    offering::optional_millis,
+};
 use crate::{
     money::{Amount, Currency},
     text::FieldError,
@@ -239,7 +242,13 @@ impl PromotionDraft {
     /// As [`PromotionDraft::promotion`].
     pub fn prepare(self) -> Result<PreparedPromotion, Vec<FieldError>> {
         self.promotion()?;
-        Ok(PreparedPromotion { draft: self })
+        let prepared = PreparedPromotion { draft: self };
+        if prepared.document().len() > MAX_DOCUMENT_BYTES {
+            let message =
+                format!("the promotion must be at most {MAX_DOCUMENT_BYTES} bytes of JSON");
+            return Err(vec![FieldError::new("", message)]);
+        }
+        Ok(prepared)
     }
 }
 

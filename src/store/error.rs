@@ -3,17 +3,25 @@
 use std::{error::Error, fmt};
 
 use aws_sdk_dynamodb::{
-    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
     operation::RequestId as _,
 };
 
-/// A failed database operation. What it was about is for the log; callers look only at
-/// [`StoreError::is_unavailable`].
+/// A failed database operation. What it was about is for the log; callers look only at the
+/// predicates.
 #[derive(Debug)]
 pub struct StoreError {
-    unavailable: bool,
+    kind: Kind,
     operation: &'static str,
     cause: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Unavailable,
+    Invalid,
+    Other,
 }
 
 impl StoreError {
@@ -21,56 +29,81 @@ impl StoreError {
     /// The SDK's own retries are over by then.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
-        self.unavailable
+        self.kind == Kind::Unavailable
     }
 
-    /// Sorts an SDK error. Its service code, message and request id are kept for the log; they hold
-    /// no item's content.
-    pub(super) fn from_sdk<E, R>(operation: &'static str, error: &SdkError<E, R>) -> Self
+    /// The database looked at the request and refused what is in it, an item too large for one.
+    #[must_use]
+    pub fn is_invalid(&self) -> bool {
+        self.kind == Kind::Invalid
+    }
+
+    /// Sorts an SDK error. For the log it keeps the service's code, message and request id, or how
+    /// the connection failed; never a request or a reply, which hold customers' data.
+    pub(super) fn from_sdk<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Self
     where
-        E: Error + ProvideErrorMetadata + Send + Sync + 'static,
-        R: fmt::Debug + Send + Sync + 'static,
-        SdkError<E, R>: aws_sdk_dynamodb::operation::RequestId,
+        E: Error + ProvideErrorMetadata + 'static,
     {
-        let unavailable = match error {
-            SdkError::TimeoutError(_)
-            | SdkError::DispatchFailure(_)
-            | SdkError::ResponseError(_) => true,
-            SdkError::ServiceError(service) => matches!(
-                service.err().code().unwrap_or_default(),
-                "ProvisionedThroughputExceededException"
+        let (kind, cause) = match error {
+            SdkError::ServiceError(service) => {
+                let status = service.raw().status().as_u16();
+                let code = service.err().code().unwrap_or("no code");
+                let kind = match code {
+                    "ValidationException" => Kind::Invalid,
+                    "ProvisionedThroughputExceededException"
                     | "ThrottlingException"
                     | "RequestLimitExceeded"
                     | "LimitExceededException"
-                    | "InternalServerError"
-                    | "InternalServerErrorException"
-                    | "ServiceUnavailable"
-                    | "ServiceUnavailableException"
                     | "TransactionInProgressException"
-                    | "ReplicatedWriteConflictException"
-            ),
-            _ => false,
+                    | "ReplicatedWriteConflictException" => Kind::Unavailable,
+                    // A reply that is no reply of DynamoDB's: something stands in between.
+                    _ if status >= 500 || status == 429 || status == 200 => Kind::Unavailable,
+                    _ => Kind::Other,
+                };
+                let message = service.err().message().unwrap_or("no message");
+                (kind, format!("{code}: {message} (status {status})"))
+            }
+            SdkError::TimeoutError(_) => (Kind::Unavailable, "timeout".to_owned()),
+            SdkError::ResponseError(_) => (Kind::Unavailable, "unreadable reply".to_owned()),
+            SdkError::DispatchFailure(failure) => {
+                let cause =
+                    failure.as_connector_error().map(|error| chain(error)).unwrap_or_default();
+                let kind = if failure.is_user() { Kind::Other } else { Kind::Unavailable };
+                (kind, format!("not sent: {cause}"))
+            }
+            other => (Kind::Other, chain(other)),
         };
         let request_id = error.request_id().unwrap_or("none");
-        let cause = format!("{} (request {request_id})", DisplayErrorContext(error));
-        Self { unavailable, operation, cause }
+        Self { kind, operation, cause: format!("{cause} (request {request_id})") }
     }
 
     /// A stored item that this version cannot read.
     pub(super) fn unreadable(operation: &'static str, cause: impl fmt::Display) -> Self {
-        Self { unavailable: false, operation, cause: format!("unreadable item: {cause}") }
+        Self { kind: Kind::Other, operation, cause: format!("unreadable item: {cause}") }
     }
 
     /// A request that could not be built: a mistake of ours.
     pub(super) fn unbuildable(operation: &'static str, cause: impl fmt::Display) -> Self {
-        Self { unavailable: false, operation, cause: format!("request not built: {cause}") }
+        Self { kind: Kind::Other, operation, cause: format!("request not built: {cause}") }
     }
 
     /// The database never took all of a batch within the retries allowed.
     pub(super) fn left_over(operation: &'static str, count: usize) -> Self {
         let cause = format!("{count} keys left unprocessed after all retries");
-        Self { unavailable: true, operation, cause }
+        Self { kind: Kind::Unavailable, operation, cause }
     }
+}
+
+/// An error and what caused it, in their own words.
+fn chain(error: &dyn Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        words.push_str(": ");
+        words.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    words
 }
 
 impl fmt::Display for StoreError {

@@ -1,7 +1,8 @@
 //! What imports read and write: content hashes by the hundred, writes by twenty-five.
 //!
 //! DynamoDB may leave part of a batch unprocessed. Those keys are asked for again with full-jitter
-//! backoff; what is still left after [`MAX_ATTEMPTS`] is an error on reads, and on writes a refusal
+//! backoff, and so is a batch that met a throttle or an outage; what is still left after
+//! [`MAX_ATTEMPTS`] is an error on reads, and on writes a refusal
 //! of just those rows: reported, never lost.
 
 use std::{collections::HashMap, time::Duration};
@@ -31,8 +32,8 @@ const ITEMS_A_WRITE: usize = 25;
 /// Batches under way at once.
 const CONCURRENT_BATCHES: usize = 8;
 
-/// Times a batch is sent before what is left of it is given up: with the backoff, about 20 s.
-const MAX_ATTEMPTS: u32 = 10;
+/// Times a batch is sent before what is left of it is given up.
+const MAX_ATTEMPTS: u32 = 8;
 
 impl ImportTarget for Store {
     type Error = StoreError;
@@ -115,32 +116,40 @@ impl Store {
         let mut known = HashMap::with_capacity(keys.len());
         let mut read_units = 0.0;
         for attempt in 0..MAX_ATTEMPTS {
-            let reply = self
+            let outcome = self
                 .client
                 .batch_get_item()
-                .set_request_items(Some(wanted))
+                .set_request_items(Some(wanted.clone()))
                 .return_consumed_capacity(CAPACITY)
                 .send()
                 .await
-                .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
-            read_units += total_units(reply.consumed_capacity());
-            for item in reply.responses.unwrap_or_default().into_values().flatten() {
-                let key = stored_key(&item)
-                    .ok_or_else(|| StoreError::unreadable(OPERATION, "an item without its key"))?;
-                let version: VersionAttributes = read(OPERATION, item)?;
-                if let Some(version) = version.stored() {
-                    known.insert(key, version);
+                .map_err(|error| StoreError::from_sdk(OPERATION, &error));
+            match outcome {
+                Ok(reply) => {
+                    read_units += total_units(reply.consumed_capacity());
+                    for item in reply.responses.unwrap_or_default().into_values().flatten() {
+                        let key = stored_key(&item).ok_or_else(|| {
+                            StoreError::unreadable(OPERATION, "an item without its key")
+                        })?;
+                        let version: VersionAttributes = read(OPERATION, item)?;
+                        if let Some(version) = version.stored() {
+                            known.insert(key, version);
+                        }
+                    }
+                    wanted = reply.unprocessed_keys.unwrap_or_default();
+                    if wanted.is_empty() {
+                        return Ok((known, read_units));
+                    }
                 }
-            }
-            wanted = reply.unprocessed_keys.unwrap_or_default();
-            if wanted.is_empty() {
-                return Ok((known, read_units));
+                Err(error) if error.is_unavailable() && attempt + 1 < MAX_ATTEMPTS => {}
+                Err(error) => return Err(error),
             }
             back_off(attempt).await;
         }
         Err(StoreError::left_over(OPERATION, wanted.values().map(|keys| keys.keys().len()).sum()))
     }
 
+    /// Writes a batch; what the database does not take comes back as refusals.
     async fn write_batch(
         &self,
         account: &AccountId,
@@ -171,24 +180,51 @@ impl Store {
                     }
                 }
                 // Putting and deleting the same again is harmless.
-                Err(error) if error.is_unavailable() && attempt + 1 < MAX_ATTEMPTS => {}
+                Err(error) if error.is_unavailable() => {}
+                // One bad item fails its whole batch: each is tried on its own.
+                Err(error) if error.is_invalid() && keys.len() > 1 => {
+                    return self.write_one_by_one(account, keys, pending, write_units).await;
+                }
+                Err(error) if error.is_invalid() => {
+                    let message = "write: the database refuses this record".to_owned();
+                    let refused =
+                        keys.into_iter().map(|key| RefusedWrite { key, message: message.clone() });
+                    return Ok((refused.collect(), write_units));
+                }
                 Err(error) => return Err(error),
             }
             back_off(attempt).await;
         }
-        let left: Vec<Item> = pending.into_values().flatten().filter_map(request_key).collect();
+        let left: Vec<WriteRequest> = pending.into_values().flatten().collect();
         let refused = keys
             .into_iter()
-            .filter(|key| {
-                let wanted = key_item(account, key);
-                left.iter()
-                    .any(|item| wanted.iter().all(|(name, value)| item.get(name) == Some(value)))
-            })
+            .filter(|key| left.iter().any(|request| is_about(request, account, key)))
             .map(|key| RefusedWrite {
                 key,
                 message: "write: temporarily unavailable, import this record again".to_owned(),
             })
             .collect();
+        Ok((refused, write_units))
+    }
+
+    async fn write_one_by_one(
+        &self,
+        account: &AccountId,
+        keys: Vec<Key>,
+        pending: HashMap<String, Vec<WriteRequest>>,
+        mut write_units: f64,
+    ) -> Result<(Vec<RefusedWrite>, f64), StoreError> {
+        let mut refused = Vec::new();
+        for (table, requests) in pending {
+            for request in requests {
+                let about = keys.iter().find(|key| is_about(&request, account, key));
+                let Some(key) = about.cloned() else { continue };
+                let batch = vec![(key, (table.clone(), request))];
+                let (left, units) = Box::pin(self.write_batch(account, batch)).await?;
+                refused.extend(left);
+                write_units += units;
+            }
+        }
         Ok((refused, write_units))
     }
 
@@ -255,13 +291,14 @@ fn stored_key(item: &Item) -> Option<Key> {
     identity("code").and_then(|code| PromoCode::parse(code).ok()).map(Key::Promotion)
 }
 
-/// The attributes of a request among which its key is.
-fn request_key(request: WriteRequest) -> Option<Item> {
-    match (request.put_request, request.delete_request) {
-        (Some(put), _) => Some(put.item),
-        (None, Some(delete)) => Some(delete.key),
-        (None, None) => None,
-    }
+/// Does a request write or delete the item of this key?
+fn is_about(request: &WriteRequest, account: &AccountId, key: &Key) -> bool {
+    let put = request.put_request().map(aws_sdk_dynamodb::types::PutRequest::item);
+    let attributes =
+        put.or_else(|| request.delete_request().map(aws_sdk_dynamodb::types::DeleteRequest::key));
+    attributes.is_some_and(|attributes| {
+        key_item(account, key).iter().all(|(name, value)| attributes.get(name) == Some(value))
+    })
 }
 
 /// Waits between nothing and 50 ms times two to the attempt, 5 s at most (full jitter, after the AWS

@@ -1,6 +1,6 @@
 //! The `ApiKeys` table: one key by its hash, and a key's life.
 
-use std::{collections::BTreeSet, future::Future};
+use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use ipnet::IpNet;
@@ -8,50 +8,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CAPACITY, Read, Store, StoreError,
+    CAPACITY, Store, StoreError,
     item::{Item, read, text, write},
     units,
 };
 use crate::{
-    access::{KeyHash, KeyRecord, Permission},
+    access::{KeyAdmin, KeyHash, KeyLookup, KeyRecord, Permission},
     account::AccountId,
+    cost::Read,
     money::Currency,
     offerings::{CatalogId, CustomerType},
 };
-
-/// The access pattern of authentication.
-pub trait KeyLookup: Send + Sync + 'static {
-    /// What is known of the key with this hash.
-    fn key(
-        &self,
-        hash: &KeyHash,
-    ) -> impl Future<Output = Result<Read<Option<KeyRecord>>, StoreError>> + Send;
-}
-
-/// The access patterns of the operator.
-pub trait KeyAdmin: Sync {
-    /// Stores a new key.
-    fn create_key(
-        &self,
-        hash: &KeyHash,
-        record: &KeyRecord,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// All keys of an account, oldest first.
-    fn keys_of(
-        &self,
-        account: &AccountId,
-    ) -> impl Future<Output = Result<Vec<(KeyHash, KeyRecord)>, StoreError>> + Send;
-
-    /// Revokes a key from `now` on; `false` when there is none of this hash in the account. A key
-    /// revoked before keeps its time.
-    fn revoke_key(
-        &self,
-        account: &AccountId,
-        hash: &KeyHash,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
-}
 
 /// An item of the table.
 #[derive(Debug, Serialize, Deserialize)]
@@ -111,6 +78,8 @@ impl KeyItem {
 }
 
 impl KeyLookup for Store {
+    type Error = StoreError;
+
     async fn key(&self, hash: &KeyHash) -> Result<Read<Option<KeyRecord>>, StoreError> {
         const OPERATION: &str = "get API key";
         let reply = self
@@ -118,6 +87,8 @@ impl KeyLookup for Store {
             .get_item()
             .table_name(&self.tables.api_keys)
             .key("keyHash", text(hash.as_str()))
+            // Half a unit more, once a minute: a new key works at once, a revoked one is seen.
+            .consistent_read(true)
             .return_consumed_capacity(CAPACITY)
             .send()
             .await
@@ -130,6 +101,8 @@ impl KeyLookup for Store {
 }
 
 impl KeyAdmin for Store {
+    type Error = StoreError;
+
     async fn create_key(&self, hash: &KeyHash, record: &KeyRecord) -> Result<(), StoreError> {
         const OPERATION: &str = "create API key";
         self.client

@@ -26,9 +26,6 @@ use aws_sdk_dynamodb::{
 };
 pub use client::{ClientError, lean_client};
 pub use error::StoreError;
-pub use keys::{KeyAdmin, KeyLookup};
-pub use offerings::OfferingLookup;
-pub use promotions::PromotionLookup;
 
 /// The tables' names, from the environment of a function or from a common prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,15 +64,6 @@ impl Store {
     pub fn new(client: Client, tables: TableNames) -> Self {
         Self { client, tables }
     }
-}
-
-/// A value and the read units it cost.
-#[derive(Clone, Debug)]
-pub struct Read<T> {
-    /// What was read.
-    pub value: T,
-    /// What it cost.
-    pub read_units: f64,
 }
 
 const CAPACITY: ReturnConsumedCapacity = ReturnConsumedCapacity::Total;

@@ -1,18 +1,20 @@
 //! The `Offerings` table: pages of its two indexes, and one offering by its id.
 
-use std::{collections::HashMap, fmt::Write as _, future::Future};
+use std::{collections::HashMap, fmt::Write as _};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{
-    CAPACITY, Read, Store, StoreError,
+    CAPACITY, Store, StoreError,
     item::{Item, OfferingItem, read, row_key, text},
     units,
 };
 use crate::{
     account::AccountId,
+    cost::Read,
     offerings::{
-        CatalogFilter, OfferingId, OfferingRow, OfferingStreams, Range, RowKey, Stream, StreamPage,
+        CatalogFilter, OfferingId, OfferingLookup, OfferingRow, OfferingStreams, Range, RowKey,
+        Stream, StreamPage,
     },
 };
 
@@ -22,22 +24,9 @@ const BY_CATEGORY: &str = "byCategory";
 /// What a list needs of an item; the rest of it serves imports.
 const ROW_ATTRIBUTES: &str = "productOfferingId, customerType, category, #status, #type, productCatalogIds, countries, #regions, document";
 
-/// DynamoDB allows an expression 300 operators and 4 KB, which a term takes 32 bytes of; a filter that
-/// needs more is applied here alone.
+/// DynamoDB allows an expression 300 operators and 4 KB, and a term takes at most 37 bytes; a filter
+/// that needs more is applied here alone.
 const MAX_FILTER_TERMS: usize = 100;
-
-/// The access pattern of `get-offering`.
-pub trait OfferingLookup: Sync {
-    /// What can go wrong below.
-    type Error: Send;
-
-    /// The offering of this id, whatever its status.
-    fn offering(
-        &self,
-        account: &AccountId,
-        id: &OfferingId,
-    ) -> impl Future<Output = Result<Read<Option<OfferingRow>>, Self::Error>> + Send;
-}
 
 impl OfferingLookup for Store {
     type Error = StoreError;

@@ -1,29 +1,15 @@
 //! The `Promotions` table: one promotion by its code.
 
-use std::future::Future;
-
 use super::{
-    CAPACITY, Read, Store, StoreError,
+    CAPACITY, Store, StoreError,
     item::{PromotionItem, read, text},
     units,
 };
 use crate::{
     account::AccountId,
-    offerings::{PromoCode, Promotion, PromotionDraft},
+    cost::Read,
+    offerings::{PromoCode, Promotion, PromotionDraft, PromotionLookup},
 };
-
-/// The access pattern of promo codes.
-pub trait PromotionLookup: Sync {
-    /// What can go wrong below.
-    type Error: Send;
-
-    /// The promotion of this code, valid at the moment or not.
-    fn promotion(
-        &self,
-        account: &AccountId,
-        code: &PromoCode,
-    ) -> impl Future<Output = Result<Read<Option<Promotion>>, Self::Error>> + Send;
-}
 
 impl PromotionLookup for Store {
     type Error = StoreError;

@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::json;
 use serverless_catalog::{
-    access::{ApiKey, Permission},
+    access::{ApiKey, KeyAdmin as _, Permission},
     offerings::{CatalogId, CustomerType},
-    store::KeyAdmin as _,
 };
 
 use crate::support::{Catalog, offering};

@@ -89,26 +89,50 @@ async fn events_no_uri_could_hold_are_answered_and_not_panicked_on() {
     let plain = file("list-offerings.json");
     for (from, to, status) in [
         (r#""rawQueryString": """#, r#""rawQueryString": "q=\"<{é}> |^`\\ #""#, 200),
-        (r#""rawPath": "/product-offerings""#, r#""rawPath": "/pröduct offerings/\"<x>?#{}""#, 404),
-        (r#""rawPath": "/product-offerings""#, r#""rawPath": "product-offerings""#, 200),
-        (r#""rawPath": "/product-offerings""#, r#""rawPath": ":99999""#, 404),
-        (r#""rawPath": "/product-offerings""#, r#""rawPath": """#, 404),
-        (
-            r#""host": "a1b2c3d4e5.execute-api.eu-west-1.amazonaws.com""#,
-            r#""host": "a b<>:x""#,
-            200,
-        ),
-        (r#""x-forwarded-proto": "https""#, r#""x-forwarded-proto": "::""#, 200),
+        // The route is API Gateway's decision, whatever stage or base path is in the path.
+        (r#""rawPath": "/product-offerings""#, r#""rawPath": "/shop/product-offerings""#, 200),
+        (r#""rawPath": "/product-offerings""#, r#""rawPath": "/pröduct offerings/\"<x>?#{}""#, 200),
+        (r#""rawPath": "/product-offerings""#, r#""rawPath": ":99999""#, 200),
+        (r#""rawPath": "/product-offerings""#, r#""rawPath": """#, 200),
         (r#""stage": "$default""#, r#""stage": "prod""#, 200),
         (r#""sourceIp": "192.0.2.44""#, r#""sourceIp": "somewhere""#, 200),
+        (r#""x-forwarded-proto": "https""#, r#""x-forwarded-proto": "::""#, 200),
+        (HOST, r#""host": "a b<>:x""#, 200),
+        (HOST, r#""host": "999.999.999.999""#, 200),
+        (HOST, r#""host": "a:99999""#, 200),
+        (HOST, r#""host": "xn--a""#, 200),
     ] {
         let event = plain.replace(from, to);
         assert_ne!(event, plain, "{from}");
         let reply = reply(&functions, "list-offerings", event).await;
         assert_eq!(reply["statusCode"], status, "{to}: {reply}");
     }
-    let staged = plain
-        .replace(r#""stage": "$default""#, r#""stage": "prod""#)
-        .replace(r#""rawPath": "/product-offerings""#, r#""rawPath": "/prod/product-offerings""#);
-    assert_eq!(reply(&functions, "list-offerings", staged).await["statusCode"], 200);
+}
+
+const HOST: &str = r#""host": "a1b2c3d4e5.execute-api.eu-west-1.amazonaws.com""#;
+
+#[tokio::test]
+async fn without_a_route_the_path_itself_is_looked_at() {
+    let (_catalog, functions) = functions_over_sample().await;
+    let event = file("list-offerings.unknown-path.json");
+    for (path, status) in [
+        ("/product-offerings", 200),
+        ("/product-offerings/", 404),
+        ("product-offerings", 200),
+        ("/pröduct offerings/\\\"<x>?#{}", 404),
+        ("", 404),
+    ] {
+        let event = event.replace("\"rawPath\": \"/nowhere\"", &format!("\"rawPath\": \"{path}\""));
+        assert_eq!(
+            reply(&functions, "list-offerings", event).await["statusCode"],
+            status,
+            "{path}"
+        );
+    }
+    let event = file("get-offering.json");
+    let route = "ANY /product-offerings/{productOfferingId}";
+    let event = event
+        .replace(route, "$default")
+        .replace("esim-travel-global-usd\",\n", "esim%2Dtravel-global-usd\",\n");
+    assert_eq!(reply(&functions, "get-offering", event).await["statusCode"], 200);
 }

@@ -10,12 +10,14 @@ use catalog_cli::local::{Gateway, functions};
 use catalog_cli::template::Template;
 use serverless_catalog::{
     cursor::Cursors,
+    imports::Importer,
     lambda::Settings,
+    offerings::{PromoCode, PromotionLookup as _},
     store::{Store, TableNames, lean_client},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
 };
 
 use crate::support::client;
@@ -26,6 +28,7 @@ enum Fault {
     Reset,
     Silence,
     Reply(u16, &'static str),
+    Raw(u16, &'static str),
 }
 
 async fn broken(fault: Fault) -> String {
@@ -40,21 +43,26 @@ async fn broken(fault: Fault) -> String {
                         Fault::Reset => return,
                         Fault::Silence => {}
                         Fault::Reply(status, kind) => {
-                            let body = format!(
-                                "{{\"__type\":\"com.amazonaws.dynamodb.v20120810#{kind}\",\"message\":\"inner words\"}}"
-                            );
-                            let head = format!(
-                                "HTTP/1.1 {status} X\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {}\r\n\r\n",
-                                body.len()
-                            );
-                            let _ = socket.write_all((head + &body).as_bytes()).await;
+                            let kind = format!("com.amazonaws.dynamodb.v20120810#{kind}");
+                            let body =
+                                format!("{{\"__type\":\"{kind}\",\"message\":\"inner words\"}}");
+                            reply(&mut socket, status, &body).await;
                         }
+                        Fault::Raw(status, body) => reply(&mut socket, status, body).await,
                     }
                 }
             });
         }
     });
     format!("http://{address}")
+}
+
+async fn reply(socket: &mut TcpStream, status: u16, body: &str) {
+    let head = format!(
+        "HTTP/1.1 {status} X\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let _ = socket.write_all((head + body).as_bytes()).await;
 }
 
 async fn answer(fault: Fault) -> (u16, String, String) {
@@ -91,7 +99,10 @@ async fn a_database_in_trouble_is_a_503_and_a_refusal_of_ours_a_500() {
         (Fault::Reply(400, "ResourceNotFoundException"), 500, wrong),
         (Fault::Reply(400, "AccessDeniedException"), 500, wrong),
         (Fault::Reply(400, "ValidationException"), 500, wrong),
-        (Fault::Reply(200, "no reply of any operation"), 401, "The API key is unknown."),
+        (Fault::Raw(503, "<html>busy</html>"), 503, busy),
+        (Fault::Raw(502, ""), 503, busy),
+        (Fault::Raw(429, "slow down"), 503, busy),
+        (Fault::Raw(200, "{\"Item\":{\"acc"), 503, busy),
     ] {
         let started = Instant::now();
         let (got, retry_after, body) = answer(fault).await;
@@ -100,4 +111,31 @@ async fn a_database_in_trouble_is_a_503_and_a_refusal_of_ours_a_500() {
         assert!(body.contains(detail) && !body.contains("inner words"), "{body}");
         assert!(started.elapsed() < Duration::from_secs(29), "before the gateway gives up");
     }
+}
+
+#[tokio::test]
+async fn a_failure_never_quotes_the_reply_it_met() {
+    let secret = r#"{"Item":{"code":{"S":"SECRETCODE"},"#;
+    let store = Store::new(
+        lean_client(None, Some(&broken(Fault::Raw(200, secret)).await)).expect("client"),
+        TableNames::with_prefix("test"),
+    );
+    let account = "ACME".parse().expect("account");
+    let code = PromoCode::parse("SECRETCODE").expect("code");
+    let error = store.promotion(&account, &code).await.expect_err("broken");
+    assert!(error.is_unavailable());
+    assert!(!format!("{error} {error:?}").contains("SECRET"), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_import_into_a_database_that_is_away_ends_with_an_error() {
+    let store = Store::new(
+        lean_client(None, Some(&broken(Fault::Raw(400, "{}")).await)).expect("client"),
+        TableNames::with_prefix("test"),
+    );
+    let account = "ACME".parse().expect("account");
+    let mut importer = Importer::new(&store, &account, false);
+    let line = crate::support::offering("a", serde_json::json!({})).to_string().into_bytes();
+    assert!(importer.group(&[(1, line)], jiff::Timestamp::now()).await.is_err());
+    assert_eq!(importer.counts().total(), 0, "nothing is counted that was not decided");
 }

@@ -89,3 +89,24 @@ async fn a_code_that_does_not_count_is_a_400_naming_the_field() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_a_refused_request_read_is_accounted_for() {
+    let catalog = Catalog::start().await;
+    catalog.import("ACME", &[offering("a", json!({}))]).await;
+    let key = catalog.key("ACME").await;
+    let refused = catalog.get(&key, "/product-offerings?promoCode=NONE").await;
+    assert_eq!((refused.status, refused.read_units() >= 0.5), (400, true));
+}
+
+#[tokio::test]
+async fn a_promotion_too_large_for_an_item_is_refused_and_its_neighbours_are_stored() {
+    let catalog = Catalog::start().await;
+    let ids: Vec<String> = (0..14_000).map(|n| format!("offering-with-a-long-id-{n:06}")).collect();
+    let large =
+        json!({"kind": "promotion", "code": "LARGE", "percentOff": 1, "productOfferingIds": ids});
+    let records = [offering("a", json!({})), large, offering("b", json!({}))];
+    let (counts, refused) = catalog.try_import("ACME", &records).await;
+    assert_eq!((counts.created, counts.failed, refused.len()), (2, 1, 1));
+    assert_eq!(refused[0].line, 2);
+}

@@ -56,6 +56,7 @@ async fn head_answers_as_get_does_without_a_body() {
         assert_eq!((head.status, head.bytes.len()), (get.status, 0), "{path}");
         assert_eq!(head.header("etag"), get.header("etag"));
         assert_eq!(head.header("content-type"), get.header("content-type"));
+        assert_eq!(head.header("content-length"), get.bytes.len().to_string());
     }
 }
 
@@ -96,6 +97,25 @@ async fn every_answer_has_a_name_of_its_own() {
         assert!(name.starts_with("req_") && name.len() > 10, "{name}");
         assert!(names.insert(name));
     }
+}
+
+#[tokio::test]
+async fn metadata_full_of_tabs_does_not_pass_the_size_lambda_allows() {
+    let catalog = Catalog::start().await;
+    let account = "ACME".parse().expect("account");
+    let mut importer =
+        serverless_catalog::imports::Importer::new(catalog.stack.store(), &account, false);
+    let lines: Vec<(u64, Vec<u8>)> = (0..16)
+        .map(|n| {
+            let line = offering(&format!("o{n:02}"), json!({"metadata": {}})).to_string();
+            let metadata = format!("\"metadata\":{{{}}}", "\t".repeat(370_000));
+            (n, line.replace("\"metadata\":{}", &metadata).into_bytes())
+        })
+        .collect();
+    assert!(importer.group(&lines, jiff::Timestamp::now()).await.expect("import").is_empty());
+    let key = catalog.key("ACME").await;
+    let pages = catalog.pages(&key, "", &[1_000]).await;
+    assert_eq!(pages.iter().map(|page| page.ids().len()).sum::<usize>(), 16);
 }
 
 #[tokio::test]

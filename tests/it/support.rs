@@ -10,11 +10,10 @@ use jiff::Timestamp;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use serverless_catalog::{
-    access::{ApiKey, KeyPrefix, KeyRecord, Permission},
+    access::{ApiKey, KeyAdmin as _, KeyPrefix, KeyRecord, Permission},
     account::AccountId,
     imports::{Counts, Importer, LineError},
     money::Currency,
-    store::KeyAdmin as _,
 };
 
 /// A catalog of its own for one test.

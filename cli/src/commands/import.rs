@@ -87,16 +87,17 @@ impl Import {
         let store = target.store().await?;
         let started = Instant::now();
         let mut importer = Importer::new(&store, &self.account, self.dry_run);
-        let mut interrupted = None;
+        let mut ending = Ok(None);
         for input in inputs {
             let name = input.name.clone();
-            if let Some(line) = self.file(input, &mut importer).await? {
-                interrupted = Some((name, line));
+            ending = self.file(input, &mut importer).await.map(|line| Some((name, line?)));
+            if !matches!(ending, Ok(None)) {
                 break;
             }
         }
-        self.summary(importer.counts(), &importer, started.elapsed(), interrupted.is_some());
-        match (interrupted, importer.counts().failed) {
+        let finished = matches!(ending, Ok(None));
+        self.summary(importer.counts(), &importer, started.elapsed(), !finished);
+        match (ending?, importer.counts().failed) {
             (Some((name, line)), _) => Err(CliError::Incomplete(format!(
                 "interrupted in {name} after line {line}; run the same command again to finish"
             ))),
@@ -237,7 +238,8 @@ impl Input {
     /// Reads groups on a thread of its own.
     fn read_ahead(self) -> mpsc::Receiver<Group> {
         let (sender, receiver) = mpsc::channel(AHEAD);
-        tokio::task::spawn_blocking(move || {
+        // A thread of its own, which nobody waits for: a read of standard input may never return.
+        std::thread::spawn(move || {
             let reader = BufReader::with_capacity(256 * 1024, self.source);
             let groups = Groups { reader, read: self.read, line: 0, pending: None, ended: false };
             for group in groups {

@@ -6,11 +6,10 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use serverless_catalog::{
-    access::{ApiKey, KeyHash, KeyPrefix, KeyRecord, Permission},
+    access::{ApiKey, KeyAdmin as _, KeyHash, KeyPrefix, KeyRecord, Permission},
     account::AccountId,
     money::Currency,
     offerings::{CatalogId, CustomerType},
-    store::KeyAdmin as _,
     text::rfc3339_millis,
 };
 

@@ -32,7 +32,7 @@ impl Tables {
         match self {
             Self::Create => {
                 for table in tables {
-                    let created = table.create(&client).await?;
+                    let created = table.create(&client, place.is_aws()).await?;
                     let outcome = if created { "created" } else { "is there already" };
                     say(format!("{} {outcome} at {place}", table.name));
                 }

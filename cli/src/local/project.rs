@@ -76,7 +76,11 @@ impl Project {
             .open(&path)
             .map_err(CliError::file("open", &path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { folder: folder.to_owned(), _lock: lock }),
+            Ok(()) => {
+                // Left by a catalog that was killed.
+                let _ = fs::remove_file(folder.join(RUNNING));
+                Ok(Self { folder: folder.to_owned(), _lock: lock })
+            }
             Err(TryLockError::WouldBlock) => Err(CliError::DataInUse(folder.to_owned())),
             Err(TryLockError::Error(source)) => {
                 Err(CliError::File { action: "lock", path, source })

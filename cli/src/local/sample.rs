@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serverless_catalog::{
-    access::{ApiKey, KeyRecord, Permission},
+    access::{ApiKey, KeyAdmin as _, KeyRecord, Permission},
     account::AccountId,
     imports::{Counts, Importer},
     money::Currency,
-    store::{KeyAdmin as _, Store},
+    store::Store,
 };
 
 use crate::error::CliError;

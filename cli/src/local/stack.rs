@@ -50,7 +50,7 @@ impl Stack {
         let client = lean_client(None, Some(&engine.url()))
             .map_err(|error| CliError::Engine(error.to_string()))?;
         for table in options.template.tables(&options.name)? {
-            table.create(&client).await?;
+            table.create(&client, false).await?;
         }
         let store = Store::new(client.clone(), TableNames::with_prefix(&options.name));
         let cursors = Cursors::new(&options.cursor_secret, None)

@@ -11,6 +11,8 @@ struct Memory {
     items: Mutex<HashMap<Key, (Stored, String)>>,
     writes: Mutex<u32>,
     refuse_every: Option<u32>,
+    /// Reads see nothing of what was written.
+    lagging: bool,
 }
 
 impl ImportTarget for Memory {
@@ -22,6 +24,9 @@ impl ImportTarget for Memory {
         keys: &[Key],
     ) -> Result<(HashMap<Key, Stored>, f64), Self::Error> {
         let items = self.items.lock().expect("lock");
+        if self.lagging {
+            return Ok((HashMap::new(), 0.0));
+        }
         let found = keys.iter().filter_map(|key| Some((key.clone(), items.get(key)?.0))).collect();
         Ok((found, 0.0))
     }
@@ -111,6 +116,8 @@ async fn an_older_record_never_overwrites_a_newer_one_in_or_across_groups() {
         assert_eq!(counts, Counts { created: 1, stale: 1, updated: 1, ..Counts::default() });
         let (counts, _) = import(&memory, &lines[3..], group).await;
         assert_eq!(counts.updated, 1, "a record without a time always counts");
+        let (counts, _) = import(&memory, &lines[..1], group).await;
+        assert_eq!(counts.stale, 1, "and leaves the known time in force");
     }
 }
 
@@ -123,6 +130,44 @@ async fn a_write_that_was_not_taken_is_a_refused_line() {
     assert_eq!(counts, Counts { created: 6, failed: 3, ..Counts::default() });
     let lines: Vec<u64> = refused.iter().map(|refusal| refusal.line).collect();
     assert_eq!(lines, [3, 6, 9], "writes go in the order of the lines");
+
+    let memory = Memory { refuse_every: Some(1), ..Memory::default() };
+    let twice = [offering("a", "A", None), offering("a", "A", None)];
+    let (counts, _) = import(&memory, &twice, 9).await;
+    assert_eq!(counts.failed, 2, "a repeated row is not stored either");
+}
+
+#[tokio::test]
+async fn an_import_trusts_what_it_wrote_before_what_a_lagging_read_tells() {
+    let memory = Memory { lagging: true, ..Memory::default() };
+    let lines = [
+        offering("a", "A", None),
+        offering("a", "B", None),
+        offering("a", "A", None),
+        delete("a"),
+        delete("a"),
+        offering("a", "C", None),
+    ];
+    let (counts, _) = import(&memory, &lines, 1).await;
+    let expected = Counts { created: 2, updated: 2, deleted: 1, unchanged: 1, ..Counts::default() };
+    assert_eq!(counts, expected);
+    assert!(
+        memory.items.lock().expect("lock").values().all(|(_, content)| content.contains("\"C\""))
+    );
+}
+
+#[tokio::test]
+async fn a_dry_run_counts_as_the_import_itself_would() {
+    let lines = [offering("a", "A", None), offering("a", "B", None), delete("a"), delete("a")];
+    let numbered: Vec<(u64, Vec<u8>)> =
+        (1..).zip(&lines).map(|(number, line)| (number, line.clone().into_bytes())).collect();
+    let (memory, account) = (Memory::default(), account());
+    let mut importer = Importer::new(&memory, &account, true);
+    for line in numbered.chunks(1) {
+        importer.group(line, Timestamp::UNIX_EPOCH).await.expect("import");
+    }
+    assert_eq!(importer.counts(), import(&Memory::default(), &lines, 1).await.0);
+    assert_eq!(*memory.writes.lock().expect("lock"), 0);
 }
 
 proptest! {
@@ -149,7 +194,7 @@ proptest! {
                 let line = offering(id, name, *time);
                 let same = replayed.get(id).is_some_and(|(known, _)| *known == line);
                 if !same {
-                    replayed.insert(id, (line, *time));
+                    replayed.insert(id, (line, time.or(known_time)));
                 }
             }
         }

@@ -1,0 +1,27 @@
+//! What reading costs.
+
+/// What the reads of one request cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ReadCost {
+    /// Requests to the database.
+    pub queries: u32,
+    /// Read units consumed.
+    pub read_units: f64,
+}
+
+impl ReadCost {
+    /// Adds one request.
+    pub fn add(&mut self, read_units: f64) {
+        self.queries += 1;
+        self.read_units += read_units;
+    }
+}
+
+/// A value and the read units it cost.
+#[derive(Clone, Debug)]
+pub struct Read<T> {
+    /// What was read.
+    pub value: T,
+    /// What it cost.
+    pub read_units: f64,
+}
