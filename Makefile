@@ -5,7 +5,12 @@ CARGO ?= cargo
 SERVE ?= --sample
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit catalog sample
+# The processor the functions are built for: x86_64 or arm64 (for which `rustup target add` must have
+# been run). Give the same to `sam deploy --parameter-overrides Architecture=…`.
+ARCHITECTURE ?= x86_64
+TOOLS := .venv
+
+.PHONY: help run test lint unit catalog build sample
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -25,6 +30,15 @@ unit: ## All tests: unit, property and whole-system on the embedded engine
 
 catalog: ## Build the operator's tool: target/release/catalog
 	$(CARGO) build --locked --release -p catalog-cli
+
+build: $(TOOLS)/bin/cargo-lambda ## Compile every function once: target/lambda/<function>/bootstrap
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) lambda build --release --locked --skip-target-check \
+		$(if $(filter arm64,$(ARCHITECTURE)),--arm64)
+	@ls -l target/lambda/*/bootstrap
+
+$(TOOLS)/bin/cargo-lambda:
+	python3 -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet cargo-lambda==1.9.2
 
 sample: ## Make the sample data again
 	python3 data/sample/generate.py

@@ -414,7 +414,7 @@ fn tables_are_created_once_and_described() {
     let folder = folder.path();
     let serve = Serve::start(folder, &["--memory", "--table-prefix", "other"]);
     let target = ["--endpoint-url", &serve.dynamodb_url, "--table-prefix", "shop"];
-    let create = |(): ()| run(folder, &[&["tables", "create"], &target[..]].concat());
+    let create = || run(folder, &[&["tables", "create"], &target[..]].concat());
     assert!(out(&create()).contains("shop-offerings created"));
     assert!(out(&create()).contains("shop-offerings is there already"));
     let described = run(folder, &[&["tables", "describe", "--json"], &target[..]].concat());

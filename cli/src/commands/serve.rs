@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, path::PathBuf};
 
 use clap::Args;
+use serverless_catalog::store::TableNames;
 
 use crate::{
     connect::Target,
@@ -72,13 +73,18 @@ impl Serve {
         };
         let name = target.table_prefix.clone();
         let routes = template.routes()?;
-        let stack =
-            Stack::start(StackOptions { port: self.port, storage, name, cursor_secret, template })
-                .await?;
+        let stack = Stack::start(StackOptions {
+            port: self.port,
+            storage,
+            name: name.clone(),
+            cursor_secret: cursor_secret.clone(),
+            template,
+        })
+        .await?;
         let loaded = if self.sample { Some(sample::load(stack.store()).await?) } else { None };
         let whereabouts = stack.whereabouts();
         if let Some(project) = &project {
-            project.announce(&whereabouts)?;
+            project.announce(&whereabouts, &TableNames::with_prefix(&name), &cursor_secret)?;
         }
         if let Some(path) = &self.ready_file {
             whereabouts.write(path)?;

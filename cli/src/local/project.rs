@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use serverless_catalog::text::hex;
+use serverless_catalog::{store::TableNames, text::hex};
 
 use crate::error::CliError;
 
@@ -58,6 +58,7 @@ impl Whereabouts {
 
 const LOCK: &str = "lock";
 const RUNNING: &str = "serve.json";
+const FUNCTIONS: &str = "functions.env";
 const SECRET: &str = "cursor-secret";
 const DATA: &str = "catalog.db";
 
@@ -108,22 +109,39 @@ impl Project {
         let mut random = [0_u8; 32];
         getrandom::fill(&mut random).map_err(|error| CliError::Engine(error.to_string()))?;
         let secret = hex(&random);
-        let mut options = File::options();
-        options.create(true).truncate(true).write(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let write = |mut file: File| file.write_all(secret.as_bytes());
-        options.open(&path).and_then(write).map_err(CliError::file("write", &path))?;
+        write_private(&path, &secret)?;
         Ok(secret)
     }
 
-    /// Tells other commands where the catalog is reached.
+    /// Tells other commands where the catalog is reached, and leaves the environment in which the
+    /// Lambda binaries themselves run against its engine (`cargo lambda watch --env-file`).
     ///
     /// # Errors
     /// [`CliError::File`].
-    pub fn announce(&self, whereabouts: &Whereabouts) -> Result<(), CliError> {
+    pub fn announce(
+        &self,
+        whereabouts: &Whereabouts,
+        tables: &TableNames,
+        cursor_secret: &str,
+    ) -> Result<(), CliError> {
+        let environment = format!(
+            "AWS_ENDPOINT_URL_DYNAMODB={}\nOFFERINGS_TABLE={}\nPROMOTIONS_TABLE={}\nAPI_KEYS_TABLE={}\n\
+             CURSOR_SECRET={cursor_secret}\n",
+            whereabouts.dynamodb_url, tables.offerings, tables.promotions, tables.api_keys,
+        );
+        write_private(&self.folder.join(FUNCTIONS), &environment)?;
         whereabouts.write(&self.folder.join(RUNNING))
     }
+}
+
+/// Writes a file that only its owner reads.
+fn write_private(path: &Path, text: &str) -> Result<(), CliError> {
+    let mut options = File::options();
+    options.create(true).truncate(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let write = |mut file: File| file.write_all(text.as_bytes());
+    options.open(path).and_then(write).map_err(CliError::file("write", path))
 }
 
 impl Drop for Project {
