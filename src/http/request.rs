@@ -100,10 +100,34 @@ impl ApiRequest {
     }
 }
 
-/// The moment by which an answer must be ready, from Lambda's deadline in Unix milliseconds.
+/// The moment by which an answer must be ready, from Lambda's deadline in Unix milliseconds. Lambda
+/// starts no invocation past its deadline, so one in the past is none: local runtimes send a constant.
 fn deadline(unix_millis: u64) -> Instant {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let left = Duration::from_millis(unix_millis).saturating_sub(now);
-    let left = if unix_millis == 0 { LONGEST } else { left.min(LONGEST) };
+    let left = match Duration::from_millis(unix_millis).saturating_sub(now) {
+        Duration::ZERO => LONGEST,
+        left => left.min(LONGEST),
+    };
     Instant::now() + left.saturating_sub(RESERVE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_never_past_and_never_later_than_a_gateway_waits() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        let millis = |time: Duration| u64::try_from(time.as_millis()).expect("small");
+        for (unix_millis, seconds) in [
+            (0, 28.5),
+            (600_000, 28.5),
+            (millis(now + Duration::from_secs(10)), 9.5),
+            (millis(now + Duration::from_hours(1)), 28.5),
+            (u64::MAX, 28.5),
+        ] {
+            let left = deadline(unix_millis).duration_since(Instant::now()).as_secs_f64();
+            assert!((left - seconds).abs() < 0.5, "{unix_millis}: {left}");
+        }
+    }
 }

@@ -116,6 +116,7 @@ impl Store {
         let mut known = HashMap::with_capacity(keys.len());
         let mut read_units = 0.0;
         for attempt in 0..MAX_ATTEMPTS {
+            back_off(attempt).await;
             let outcome = self
                 .client
                 .batch_get_item()
@@ -144,7 +145,6 @@ impl Store {
                 Err(error) if error.is_unavailable() && attempt + 1 < MAX_ATTEMPTS => {}
                 Err(error) => return Err(error),
             }
-            back_off(attempt).await;
         }
         Err(StoreError::left_over(OPERATION, wanted.values().map(|keys| keys.keys().len()).sum()))
     }
@@ -163,6 +163,7 @@ impl Store {
         }
         let mut write_units = 0.0;
         for attempt in 0..MAX_ATTEMPTS {
+            back_off(attempt).await;
             let outcome = self
                 .client
                 .batch_write_item()
@@ -193,7 +194,6 @@ impl Store {
                 }
                 Err(error) => return Err(error),
             }
-            back_off(attempt).await;
         }
         let left: Vec<WriteRequest> = pending.into_values().flatten().collect();
         let refused = keys
@@ -301,9 +301,13 @@ fn is_about(request: &WriteRequest, account: &AccountId, key: &Key) -> bool {
     })
 }
 
-/// Waits between nothing and 50 ms times two to the attempt, 5 s at most (full jitter, after the AWS
-/// Architecture Blog's "Exponential Backoff And Jitter").
+/// Waits before an attempt: not at all before the first, then between nothing and 50 ms times two to
+/// the attempt, 5 s at most (full jitter, after the AWS Architecture Blog's "Exponential Backoff And
+/// Jitter").
 async fn back_off(attempt: u32) {
+    if attempt == 0 {
+        return;
+    }
     let ceiling = 50_u64.saturating_mul(1 << attempt.min(16)).min(5_000);
     let mut random = [0_u8; 8];
     // Without randomness the whole ceiling is waited for.

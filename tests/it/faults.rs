@@ -3,11 +3,13 @@
 
 use std::{
     collections::HashMap,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use catalog_cli::local::{Gateway, functions};
 use catalog_cli::template::Template;
+use serde_json::{Value, json};
 use serverless_catalog::{
     cursor::Cursors,
     imports::Importer,
@@ -135,7 +137,89 @@ async fn an_import_into_a_database_that_is_away_ends_with_an_error() {
     );
     let account = "ACME".parse().expect("account");
     let mut importer = Importer::new(&store, &account, false);
-    let line = crate::support::offering("a", serde_json::json!({})).to_string().into_bytes();
+    let line = crate::support::offering("a", json!({})).to_string().into_bytes();
     assert!(importer.group(&[(1, line)], jiff::Timestamp::now()).await.is_err());
     assert_eq!(importer.counts().total(), 0, "nothing is counted that was not decided");
+}
+
+/// A database that takes one item of every batch and leaves the rest unprocessed; it returns what it
+/// took. With `never`, the items of that id are never taken.
+async fn reluctant(never: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
+    let url = format!("http://{}", listener.local_addr().expect("address"));
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let all = taken.clone();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let taken = taken.clone();
+            tokio::spawn(async move {
+                while let Some(request) = read_request(&mut socket).await {
+                    let answer = match request["RequestItems"]["test-offerings"].as_array() {
+                        // A read: nothing is stored.
+                        None => json!({"Responses": {}}),
+                        Some(items) => {
+                            let id = |item: &Value| {
+                                let id = &item["PutRequest"]["Item"]["productOfferingId"]["S"];
+                                id.as_str().expect("id").to_owned()
+                            };
+                            let (mut left, mut took) = (Vec::new(), false);
+                            for item in items {
+                                if took || id(item) == never {
+                                    left.push(item.clone());
+                                } else {
+                                    took = true;
+                                    taken.lock().expect("lock").push(id(item));
+                                }
+                            }
+                            json!({"UnprocessedItems": {"test-offerings": left}})
+                        }
+                    };
+                    let answer = answer.to_string().replace(r#"{"test-offerings":[]}"#, "{}");
+                    reply(&mut socket, 200, &answer).await;
+                }
+            });
+        }
+    });
+    (url, all)
+}
+
+async fn read_request(socket: &mut TcpStream) -> Option<Value> {
+    let mut text = Vec::new();
+    loop {
+        let mut part = [0; 8_192];
+        match socket.read(&mut part).await {
+            Ok(size @ 1..) => text.extend_from_slice(&part[..size]),
+            _ => return None,
+        }
+        let whole = String::from_utf8_lossy(&text).into_owned();
+        if let Some((head, body)) = whole.split_once("\r\n\r\n") {
+            let length = head.to_lowercase();
+            let length = length.split("content-length: ").nth(1)?.lines().next()?.parse().ok()?;
+            if body.len() >= length {
+                return serde_json::from_str(body).ok();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn unprocessed_items_are_written_in_the_end_each_once_or_reported() {
+    let (url, taken) = reluctant("o3").await;
+    let client_of = lean_client(None, Some(&url)).expect("client");
+    let store = Store::new(client_of, TableNames::with_prefix("test"));
+    let account = "ACME".parse().expect("account");
+    let mut importer = Importer::new(&store, &account, false);
+    let lines: Vec<(u64, Vec<u8>)> = (0..6)
+        .map(|n| {
+            (n, crate::support::offering(&format!("o{n}"), json!({})).to_string().into_bytes())
+        })
+        .collect();
+    let refused = importer.group(&lines, jiff::Timestamp::now()).await.expect("import");
+    let mut taken = taken.lock().expect("lock").clone();
+    taken.sort();
+    assert_eq!(taken, ["o0", "o1", "o2", "o4", "o5"]);
+    let counts = importer.counts();
+    assert_eq!((counts.created, counts.failed, refused.len()), (5, 1, 1));
+    assert_eq!(refused[0].line, 3);
+    assert!(refused[0].error.message.contains("import this record again"));
 }

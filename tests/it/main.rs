@@ -17,5 +17,6 @@ mod isolation;
 mod offerings;
 mod paging;
 mod promotions;
+mod readme;
 mod replies;
 mod support;
