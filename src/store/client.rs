@@ -46,7 +46,7 @@ pub fn lean_client(region: Option<String>, endpoint: Option<&str>) -> Result<Cli
         .build_https();
     let credentials = match endpoint {
         Some(_) if std::env::var_os("AWS_ACCESS_KEY_ID").is_none() => {
-            SharedCredentialsProvider::new(Credentials::for_local_engine())
+            SharedCredentialsProvider::new(stand_in_credentials())
         }
         _ => SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()),
     };
@@ -72,14 +72,7 @@ pub fn lean_client(region: Option<String>, endpoint: Option<&str>) -> Result<Cli
     Ok(Client::from_conf(config.build()))
 }
 
-/// Stand-in credentials.
-trait LocalCredentials {
-    /// What a local engine accepts: it asks for a signature and does not verify it.
-    fn for_local_engine() -> Self;
-}
-
-impl LocalCredentials for Credentials {
-    fn for_local_engine() -> Self {
-        Self::new("local", "local", None, None, "local engine")
-    }
+/// What a local engine accepts: it asks for a signature and does not verify it.
+fn stand_in_credentials() -> Credentials {
+    Credentials::new("local", "local", None, None, "local engine")
 }

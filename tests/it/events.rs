@@ -133,6 +133,6 @@ async fn without_a_route_the_path_itself_is_looked_at() {
     let route = "ANY /product-offerings/{productOfferingId}";
     let event = event
         .replace(route, "$default")
-        .replace("esim-travel-global-usd\",\n", "esim%2Dtravel-global-usd\",\n");
+        .replace("esim-pkg-africa-1gb-7d\",\n", "esim%2Dpkg-africa-1gb-7d\",\n");
     assert_eq!(reply(&functions, "get-offering", event).await["statusCode"], 200);
 }

@@ -78,9 +78,10 @@ impl Project {
             .map_err(CliError::file("open", &path))?;
         match lock.try_lock() {
             Ok(()) => {
-                // Left by a catalog that was killed.
-                let _ = fs::remove_file(folder.join(RUNNING));
-                Ok(Self { folder: folder.to_owned(), _lock: lock })
+                let project = Self { folder: folder.to_owned(), _lock: lock };
+                // A catalog that was killed left its own.
+                project.withdraw();
+                Ok(project)
             }
             Err(TryLockError::WouldBlock) => Err(CliError::DataInUse(folder.to_owned())),
             Err(TryLockError::Error(source)) => {
@@ -144,8 +145,17 @@ fn write_private(path: &Path, text: &str) -> Result<(), CliError> {
     options.open(path).and_then(write).map_err(CliError::file("write", path))
 }
 
+impl Project {
+    /// Takes back what was announced.
+    fn withdraw(&self) {
+        for name in [RUNNING, FUNCTIONS] {
+            let _ = fs::remove_file(self.folder.join(name));
+        }
+    }
+}
+
 impl Drop for Project {
     fn drop(&mut self) {
-        let _ = fs::remove_file(self.folder.join(RUNNING));
+        self.withdraw();
     }
 }
