@@ -22,7 +22,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::support::client;
+use crate::support::Request;
 
 /// What a broken database does with every request.
 #[derive(Clone, Copy)]
@@ -75,16 +75,10 @@ async fn answer(fault: Fault) -> (u16, String, String) {
     let functions: HashMap<_, _> = functions(&settings, &cursors.into());
     let routes = Template::built_in().and_then(|template| template.routes()).expect("routes");
     let gateway = Gateway::start(0, routes, &functions).await.expect("gateway");
-    let response = client()
-        .get(format!("{}/product-offerings", gateway.url()))
-        .header("X-Api-Key", format!("cat_live_{}", "k".repeat(32)))
-        .send()
-        .await
-        .expect("answer");
-    let status = response.status().as_u16();
-    let retry_after =
-        response.headers().get("retry-after").map_or("", |v| v.to_str().expect("ASCII")).to_owned();
-    (status, retry_after, response.text().await.expect("body"))
+    let request = Request::new("GET", &gateway.url(), "/product-offerings");
+    let answer = request.header("X-Api-Key", format!("cat_live_{}", "k".repeat(32))).send().await;
+    let retry_after = answer.header("retry-after").to_owned();
+    (answer.status, retry_after, String::from_utf8(answer.bytes).expect("UTF-8"))
 }
 
 #[tokio::test]

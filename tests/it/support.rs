@@ -1,13 +1,13 @@
 //! A running catalog, and the few words tests are written in.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use catalog_cli::{
     local::{Stack, StackOptions, Storage},
     template::Template,
 };
 use jiff::Timestamp;
-use reqwest::header::HeaderMap;
+use lambda_http::http::HeaderMap;
 use serde_json::{Value, json};
 use serverless_catalog::{
     access::{ApiKey, KeyAdmin as _, KeyPrefix, KeyRecord, Permission},
@@ -15,11 +15,14 @@ use serverless_catalog::{
     imports::{Counts, Importer, LineError},
     money::Currency,
 };
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 /// A catalog of its own for one test.
 pub(crate) struct Catalog {
     pub stack: Stack,
-    http: reqwest::Client,
 }
 
 /// An answer, read whole.
@@ -82,7 +85,7 @@ impl Catalog {
         })
         .await
         .expect("stack");
-        Self { stack, http: client() }
+        Self { stack }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -147,15 +150,12 @@ impl Catalog {
         self.send(self.request("GET", path).header("X-Api-Key", key)).await
     }
 
-    pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
-        let method = method.parse().expect("method");
-        self.http.request(method, format!("{}{path}", self.url()))
+    pub(crate) fn request(&self, method: &str, path: &str) -> Request {
+        Request::new(method, &self.url(), path)
     }
 
-    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
-        let response = request.send().await.expect("answer");
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Answer { status, headers, bytes: response.bytes().await.expect("body").to_vec() }
+    pub(crate) async fn send(&self, request: Request) -> Answer {
+        request.send().await
     }
 
     /// Follows cursors to the end and returns every page.
@@ -186,8 +186,50 @@ impl Catalog {
     }
 }
 
-pub(crate) fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().expect("client")
+/// A request as its bytes: what goes over the wire is what a test wrote.
+pub(crate) struct Request {
+    address: String,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Request {
+    pub(crate) fn new(method: &str, url: &str, path: &str) -> Self {
+        let address = url.strip_prefix("http://").expect("plain HTTP").to_owned();
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+        Self { address, head, body: Vec::new() }
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: impl AsRef<str>) -> Self {
+        let _ = write!(self.head, "{name}: {}\r\n", value.as_ref());
+        self
+    }
+
+    pub(crate) fn body(mut self, body: Vec<u8>) -> Self {
+        self.body = body;
+        self
+    }
+
+    pub(crate) async fn send(self) -> Answer {
+        let mut socket = TcpStream::connect(&self.address).await.expect("connection");
+        let length = format!("content-length: {}\r\n\r\n", self.body.len());
+        let request = [self.head.as_bytes(), length.as_bytes(), &self.body].concat();
+        socket.write_all(&request).await.expect("sent");
+        let mut reply = Vec::new();
+        socket.read_to_end(&mut reply).await.expect("answer");
+        let end = reply.windows(4).position(|four| four == b"\r\n\r\n").expect("a whole head");
+        let head = String::from_utf8(reply[..end].to_vec()).expect("ASCII");
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("status");
+        let headers = lines
+            .filter_map(|line| {
+                let (name, value) = line.split_once(": ")?;
+                Some((name.parse().ok()?, value.parse().ok()?))
+            })
+            .collect();
+        let status = status.parse().expect("status");
+        Answer { status, headers, bytes: reply[end + 4..].to_vec() }
+    }
 }
 
 /// A small offering record; `change` is merged into it, a level deep.
