@@ -1,16 +1,16 @@
-# Everything a fresh machine needs is cargo (with cargo-nextest or the network to get it), make,
-# Python and Node. `make help` lists the targets.
+# A fresh machine needs cargo (with cargo-nextest, or the network to get it), make and, to build for
+# Lambda, Python. `make help` lists the targets.
 
 CARGO ?= cargo
 SERVE ?= --sample
 
 .DEFAULT_GOAL := help
 # The processor the functions are built for: x86_64 or arm64 (for which `rustup target add` must have
-# been run). Give the same to `sam deploy --parameter-overrides Architecture=…`.
+# been run).
 ARCHITECTURE ?= x86_64
 TOOLS := .venv
 
-.PHONY: help run test lint unit catalog build sample
+.PHONY: help run test lint unit catalog build deploy sample
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -35,6 +35,9 @@ build: $(TOOLS)/bin/cargo-lambda ## Compile every function once: target/lambda/<
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) lambda build --release --locked --skip-target-check \
 		$(if $(filter arm64,$(ARCHITECTURE)),--arm64)
 	@ls -l target/lambda/*/bootstrap
+
+deploy: build ## Build, and deploy with the SAM CLI (DEPLOY="--stack-name shop" for its options)
+	sam deploy --guided --parameter-overrides Architecture=$(ARCHITECTURE) $(DEPLOY)
 
 $(TOOLS)/bin/cargo-lambda:
 	python3 -m venv $(TOOLS)

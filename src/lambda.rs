@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::{
     cursor::Cursors,
     http::{Authenticator, Edge, Endpoint},
-    store::{Store, TableNames, lean_client},
+    store::{ClientError, Store, TableNames, lean_client},
     telemetry,
 };
 
@@ -41,13 +41,16 @@ pub enum SettingsError {
     /// There, and of no use.
     #[error("the environment variable {0} is wrong: {1}")]
     Wrong(&'static str, String),
+    /// The client for the database cannot be built.
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }
 
 impl Settings {
     /// Reads a function's environment, as `template.yaml` sets it.
     ///
     /// # Errors
-    /// [`SettingsError`] when a table's name is missing.
+    /// [`SettingsError`] when a table's name is missing or the client cannot be built.
     pub fn from_environment() -> Result<Self, SettingsError> {
         let tables = TableNames {
             offerings: required("OFFERINGS_TABLE")?,
@@ -56,9 +59,7 @@ impl Settings {
         };
         let endpoint =
             optional("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| optional("AWS_ENDPOINT_URL"));
-        let client = lean_client(optional("AWS_REGION"), endpoint.as_deref()).map_err(|error| {
-            SettingsError::Wrong("AWS_ENDPOINT_URL_DYNAMODB", error.to_string())
-        })?;
+        let client = lean_client(optional("AWS_REGION"), endpoint.as_deref())?;
         Ok(Self { store: Store::new(client, tables), key_cache: KEY_CACHE, show_cost: false })
     }
 }

@@ -11,7 +11,7 @@ use aws_smithy_http_client::{
 use clap::Args;
 use serverless_catalog::store::{Store, TableNames, lean_client};
 
-use crate::{error::CliError, local::Whereabouts};
+use crate::{console::warn, error::CliError, local::Whereabouts};
 
 /// Where the catalog is. Without any of these: the `catalog serve` running in this folder, else AWS
 /// by the usual credential chain.
@@ -91,7 +91,7 @@ impl Target {
             return local(self.region.clone(), url);
         }
         if !self.aws
-            && let Some(running) = Whereabouts::of_running(&self.data)
+            && let Some(running) = Whereabouts::of_running(&self.data)?
         {
             return local(self.region.clone(), &running.dynamodb_url);
         }
@@ -114,12 +114,13 @@ impl Target {
         Ok((Client::new(&config), Place::Aws(region.to_string())))
     }
 
-    /// The catalog's tables.
+    /// The catalog's tables; tells on standard error where they are.
     ///
     /// # Errors
     /// As [`Target::client`].
     pub async fn store(&self) -> Result<Store, CliError> {
-        let (client, _) = self.client().await?;
+        let (client, place) = self.client().await?;
+        warn(format!("Using the catalog at {place}."));
         Ok(Store::new(client, TableNames::with_prefix(&self.table_prefix)))
     }
 }

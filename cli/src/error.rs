@@ -30,6 +30,9 @@ pub enum CliError {
     /// Another `catalog serve` uses the data.
     #[error("another `catalog serve` is using {}; stop it, or choose other data with --data DIR or --memory", .0.display())]
     DataInUse(PathBuf),
+    /// A catalog is about to run, and not reached yet.
+    #[error("a catalog is starting in {}; try again in a moment (or give --endpoint-url or --aws)", .0.display())]
+    Starting(PathBuf),
     /// The embedded engine failed.
     #[error("the embedded DynamoDB engine failed: {0}")]
     Engine(String),

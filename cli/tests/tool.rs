@@ -52,11 +52,14 @@ struct Serve {
 impl Serve {
     fn start(folder: &Path, more: &[&str]) -> Self {
         let ready = folder.join("ready.json");
+        // A catalog that was killed leaves its file behind until the next one starts.
         let _ = fs::remove_file(&ready);
         let ready_text = ready.to_string_lossy().into_owned();
         let arguments = [&["serve", "--port", "0", "--ready-file", &ready_text], more].concat();
         let mut command = catalog(folder, &arguments);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start");
+        let log = fs::File::options().create(true).append(true).open(folder.join("serve.log"));
+        let log = log.expect("log");
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().expect("start");
         let mut serve = Self { child, url: String::new(), dynamodb_url: String::new() };
         let patience = Instant::now() + Duration::from_mins(1);
         while Instant::now() < patience {
@@ -176,6 +179,34 @@ fn the_sample_is_served_under_its_demo_key_and_loaded_once() {
     serve.terminate();
     let again = Serve::start(folder.path(), &["--sample"]);
     assert_eq!(again.count(DEMO_KEY), count);
+}
+
+#[test]
+fn a_request_is_one_log_line_with_its_cost_and_without_secrets() {
+    let folder = tempfile::tempdir().expect("folder");
+    let folder = folder.path();
+    let serve = Serve::start(folder, &["--sample"]);
+    let (_, page) = serve.get(DEMO_KEY, "/product-offerings?limit=3&promoCode=SUMMER25");
+    let cursor = page["pagination"]["nextCursor"].as_str().expect("cursor").to_owned();
+    serve.get(DEMO_KEY, &format!("/product-offerings?promoCode=SUMMER25&cursor={cursor}"));
+    serve.get(DEMO_KEY, "/product-offerings?promoCode=SECRETCODE&limit=x");
+    serve.get("cat_live_GuessGuessGuessGuessGuessGuessGu", "/product-offerings");
+    serve.terminate();
+    let log = fs::read_to_string(folder.join("serve.log")).expect("log");
+    let lines: Vec<Value> =
+        log.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    assert_eq!(lines.len(), 4, "{log}");
+    for line in &lines {
+        assert!(line["request_id"].as_str().is_some_and(|id| id.starts_with("req_")), "{line}");
+        assert!(line["read_units"].is_number() && line["queries"].is_number(), "{line}");
+    }
+    assert_eq!(lines[0]["account"], "ACME");
+    assert!(lines[0]["read_units"].as_f64() > Some(0.5), "{}", lines[0]);
+    for secret in
+        [DEMO_KEY, "DemoKey", "SUMMER25", "SECRETCODE", "Guess", cursor.as_str(), "Acme Mobile"]
+    {
+        assert!(!log.contains(secret), "{secret} is in the log: {log}");
+    }
 }
 
 #[test]

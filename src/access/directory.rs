@@ -24,12 +24,12 @@ pub trait KeyAdmin: Sync {
     /// What can go wrong below.
     type Error: Send;
 
-    /// Stores a new key.
+    /// Stores a new key; `false` when there is one of this hash already, which stays as it is.
     fn create_key(
         &self,
         hash: &KeyHash,
         record: &KeyRecord,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
     /// All keys of an account, oldest first.
     fn keys_of(

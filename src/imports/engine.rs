@@ -254,16 +254,19 @@ impl<'a, T: ImportTarget> Importer<'a, T> {
         // In the order of the lines, so that a cut import has stored a beginning.
         let changes: ChangeSet =
             keys.into_iter().filter_map(|key| writes.remove_entry(&key)).collect();
-        for (key, _) in &changes {
-            self.written.put(key.clone(), state.get(key).copied());
+        // Until the write has returned, nobody knows what is stored under these keys.
+        let keys_to_write: Vec<Key> = changes.iter().map(|(key, _)| key.clone()).collect();
+        for key in &keys_to_write {
+            self.written.pop(key);
         }
         if !self.dry_run && !changes.is_empty() {
             let (refusals, write_units) = self.target.write(self.account, changes).await?;
             self.cost.write_units += write_units;
             not_taken.extend(refusals.into_iter().map(|refusal| (refusal.key, refusal.message)));
         }
-        for key in not_taken.keys() {
-            self.written.pop(key);
+        for key in keys_to_write.into_iter().filter(|key| !not_taken.contains_key(key)) {
+            let stored = state.get(&key).copied();
+            self.written.put(key, stored);
         }
         let mut lost = HashSet::new();
         for (line, key, outcome) in outcomes {

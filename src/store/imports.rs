@@ -2,7 +2,7 @@
 //!
 //! DynamoDB may leave part of a batch unprocessed. Those keys are asked for again with full-jitter
 //! backoff, and so is a batch that met a throttle or an outage; what is still left after
-//! [`MAX_ATTEMPTS`] is an error on reads, and on writes a refusal
+//! [`MAX_FRUITLESS`] is an error on reads, and on writes a refusal
 //! of just those rows: reported, never lost.
 
 use std::{collections::HashMap, time::Duration};
@@ -32,8 +32,9 @@ const ITEMS_A_WRITE: usize = 25;
 /// Batches under way at once.
 const CONCURRENT_BATCHES: usize = 8;
 
-/// Times a batch is sent before what is left of it is given up.
-const MAX_ATTEMPTS: u32 = 8;
+/// Requests in a row that bring nothing before what is left of a batch is given up. Each has the
+/// client's own retries within it.
+const MAX_FRUITLESS: u32 = 8;
 
 impl ImportTarget for Store {
     type Error = StoreError;
@@ -115,8 +116,10 @@ impl Store {
         }
         let mut known = HashMap::with_capacity(keys.len());
         let mut read_units = 0.0;
-        for attempt in 0..MAX_ATTEMPTS {
-            back_off(attempt).await;
+        let mut fruitless = 0;
+        while fruitless < MAX_FRUITLESS {
+            back_off(fruitless).await;
+            fruitless += 1;
             let outcome = self
                 .client
                 .batch_get_item()
@@ -137,12 +140,19 @@ impl Store {
                             known.insert(key, version);
                         }
                     }
-                    wanted = reply.unprocessed_keys.unwrap_or_default();
+                    let left = reply.unprocessed_keys.unwrap_or_default();
+                    let count = |keys: &HashMap<String, KeysAndAttributes>| {
+                        keys.values().map(|keys| keys.keys().len()).sum::<usize>()
+                    };
+                    if count(&left) < count(&wanted) {
+                        fruitless = 1;
+                    }
+                    wanted = left;
                     if wanted.is_empty() {
                         return Ok((known, read_units));
                     }
                 }
-                Err(error) if error.is_unavailable() && attempt + 1 < MAX_ATTEMPTS => {}
+                Err(error) if error.is_unavailable() && fruitless < MAX_FRUITLESS => {}
                 Err(error) => return Err(error),
             }
         }
@@ -162,8 +172,10 @@ impl Store {
             pending.entry(table).or_default().push(request);
         }
         let mut write_units = 0.0;
-        for attempt in 0..MAX_ATTEMPTS {
-            back_off(attempt).await;
+        let mut fruitless = 0;
+        while fruitless < MAX_FRUITLESS {
+            back_off(fruitless).await;
+            fruitless += 1;
             let outcome = self
                 .client
                 .batch_write_item()
@@ -175,7 +187,13 @@ impl Store {
             match outcome {
                 Ok(reply) => {
                     write_units += total_units(reply.consumed_capacity());
-                    pending = reply.unprocessed_items.unwrap_or_default();
+                    let left = reply.unprocessed_items.unwrap_or_default();
+                    if left.values().map(Vec::len).sum::<usize>()
+                        < pending.values().map(Vec::len).sum::<usize>()
+                    {
+                        fruitless = 1;
+                    }
+                    pending = left;
                     if pending.is_empty() {
                         return Ok((Vec::new(), write_units));
                     }

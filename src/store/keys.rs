@@ -103,16 +103,27 @@ impl KeyLookup for Store {
 impl KeyAdmin for Store {
     type Error = StoreError;
 
-    async fn create_key(&self, hash: &KeyHash, record: &KeyRecord) -> Result<(), StoreError> {
+    async fn create_key(&self, hash: &KeyHash, record: &KeyRecord) -> Result<bool, StoreError> {
         const OPERATION: &str = "create API key";
-        self.client
+        let outcome = self
+            .client
             .put_item()
             .table_name(&self.tables.api_keys)
             .set_item(Some(write(OPERATION, KeyItem::new(hash, record))?))
+            .condition_expression("attribute_not_exists(keyHash)")
             .send()
-            .await
-            .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
-        Ok(())
+            .await;
+        match outcome {
+            Ok(_) => Ok(true),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(StoreError::from_sdk(OPERATION, &error)),
+        }
     }
 
     async fn keys_of(&self, account: &AccountId) -> Result<Vec<(KeyHash, KeyRecord)>, StoreError> {

@@ -9,8 +9,8 @@
 //! | `keys` | one key by its hash; a key's life |
 //! | `imports` | content hashes in batches; writes in batches |
 //!
-//! Every method returns the capacity it consumed. Reads are eventually consistent: half a read unit
-//! per 4 KB.
+//! What serves requests and imports returns the capacity it consumed. Reads are eventually
+//! consistent, half a read unit per 4 KB, but for a key's record.
 
 mod client;
 mod error;

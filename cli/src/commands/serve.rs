@@ -4,6 +4,8 @@ use std::{fmt::Write as _, path::PathBuf};
 
 use clap::Args;
 use serverless_catalog::store::TableNames;
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     connect::Target,
@@ -50,6 +52,11 @@ impl Serve {
     /// # Errors
     /// [`CliError`] when it cannot start.
     pub async fn run(self, target: &Target) -> Result<(), CliError> {
+        let mut end = End::expect();
+        if let Some(path) = &self.ready_file {
+            // One of an earlier run would tell too early.
+            let _ = std::fs::remove_file(path);
+        }
         let project = match Project::take(&target.data) {
             Ok(project) => Some(project),
             // Without data of its own it needs no folder: only other commands do not find it then.
@@ -107,8 +114,11 @@ impl Serve {
         say(String::new());
         say(how_to_begin(&whereabouts, self.sample));
 
-        wait_for_end().await;
+        end.wait().await;
         say("Stopping.");
+        if let Some(path) = &self.ready_file {
+            let _ = std::fs::remove_file(path);
+        }
         stack.stop().await;
         Ok(())
     }
@@ -135,18 +145,41 @@ fn how_to_begin(whereabouts: &Whereabouts, sample: bool) -> String {
     text
 }
 
-/// Ctrl-C, or SIGTERM where there is one.
-async fn wait_for_end() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
+/// Ctrl-C, or SIGTERM where there is one; expected from the start on, so that a catalog that is asked
+/// to end while it starts ends properly, too.
+#[cfg(unix)]
+struct End(Option<(Signal, Signal)>);
+
+#[cfg(unix)]
+impl End {
+    fn expect() -> Self {
+        let interrupt = signal(SignalKind::interrupt());
+        Self(interrupt.and_then(|i| Ok((i, signal(SignalKind::terminate())?))).ok())
+    }
+
+    async fn wait(&mut self) {
+        match &mut self.0 {
+            Some((interrupt, terminate)) => {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
             }
-            return;
+            None => std::future::pending().await,
         }
     }
-    let _ = tokio::signal::ctrl_c().await;
+}
+
+#[cfg(not(unix))]
+struct End;
+
+#[cfg(not(unix))]
+impl End {
+    fn expect() -> Self {
+        Self
+    }
+
+    async fn wait(&mut self) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
 }

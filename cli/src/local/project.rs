@@ -4,6 +4,7 @@ use std::{
     fs::{self, File, TryLockError},
     io::Write as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -30,15 +31,19 @@ pub struct Whereabouts {
 
 impl Whereabouts {
     /// Where the catalog of this folder is running, if it is.
-    #[must_use]
-    pub fn of_running(folder: &Path) -> Option<Self> {
+    ///
+    /// # Errors
+    /// [`CliError::Starting`] while it is not reached yet: to go elsewhere then would be a mistake.
+    pub fn of_running(folder: &Path) -> Result<Option<Self>, CliError> {
         // A running catalog holds the lock; a killed one holds it no more.
-        let lock = File::open(folder.join(LOCK)).ok()?;
-        match lock.try_lock() {
+        let Ok(lock) = File::open(folder.join(LOCK)) else { return Ok(None) };
+        match lock.try_lock_shared() {
             Err(TryLockError::WouldBlock) => {
-                serde_json::from_slice(&fs::read(folder.join(RUNNING)).ok()?).ok()
+                let told = fs::read(folder.join(RUNNING)).ok();
+                let whereabouts = told.and_then(|json| serde_json::from_slice(&json).ok());
+                whereabouts.map(Some).ok_or_else(|| CliError::Starting(folder.to_owned()))
             }
-            _ => None,
+            _ => Ok(None),
         }
     }
 
@@ -57,6 +62,7 @@ impl Whereabouts {
 }
 
 const LOCK: &str = "lock";
+const LOCK_RETRIES: u32 = 10;
 const RUNNING: &str = "serve.json";
 const FUNCTIONS: &str = "functions.env";
 const SECRET: &str = "cursor-secret";
@@ -76,7 +82,16 @@ impl Project {
             .write(true)
             .open(&path)
             .map_err(CliError::file("open", &path))?;
-        match lock.try_lock() {
+        let mut locked = lock.try_lock();
+        for _ in 0..LOCK_RETRIES {
+            // A command that looks whether a catalog is running holds the lock for a moment.
+            if !matches!(locked, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            locked = lock.try_lock();
+        }
+        match locked {
             Ok(()) => {
                 let project = Self { folder: folder.to_owned(), _lock: lock };
                 // A catalog that was killed left its own.

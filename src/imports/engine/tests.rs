@@ -11,12 +11,14 @@ struct Memory {
     items: Mutex<HashMap<Key, (Stored, String)>>,
     writes: Mutex<u32>,
     refuse_every: Option<u32>,
+    /// The next write fails as a whole.
+    fail_once: Mutex<bool>,
     /// Reads see nothing of what was written.
     lagging: bool,
 }
 
 impl ImportTarget for Memory {
-    type Error = std::convert::Infallible;
+    type Error = &'static str;
 
     async fn stored(
         &self,
@@ -36,6 +38,9 @@ impl ImportTarget for Memory {
         _: &AccountId,
         changes: ChangeSet,
     ) -> Result<(Vec<RefusedWrite>, f64), Self::Error> {
+        if std::mem::take(&mut *self.fail_once.lock().expect("lock")) {
+            return Err("away");
+        }
         let mut items = self.items.lock().expect("lock");
         let mut writes = self.writes.lock().expect("lock");
         let mut refused = Vec::new();
@@ -154,6 +159,18 @@ async fn an_import_trusts_what_it_wrote_before_what_a_lagging_read_tells() {
     assert!(
         memory.items.lock().expect("lock").values().all(|(_, content)| content.contains("\"C\""))
     );
+}
+
+#[tokio::test]
+async fn a_group_that_failed_can_be_imported_again_with_the_same_importer() {
+    let memory = Memory { fail_once: Mutex::new(true), ..Memory::default() };
+    let account = account();
+    let mut importer = Importer::new(&memory, &account, false);
+    let lines = [(1, offering("a", "A", None).into_bytes())];
+    assert!(importer.group(&lines, Timestamp::UNIX_EPOCH).await.is_err());
+    assert!(importer.group(&lines, Timestamp::UNIX_EPOCH).await.is_ok());
+    assert_eq!(importer.counts(), Counts { created: 1, ..Counts::default() });
+    assert_eq!(memory.items.lock().expect("lock").len(), 1);
 }
 
 #[tokio::test]
