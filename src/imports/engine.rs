@@ -23,6 +23,9 @@ use sha2::{Digest as _, Sha256};
 use super::{Content, Key, Operation, Record};
 use crate::{account::AccountId, text::FieldError};
 
+/// A good number of lines for a group: four reads and sixteen writes, several at once.
+pub const GROUP_LINES: usize = 400;
+
 /// A hash of what a record said: the first 128 bits of a SHA-256.
 pub type ContentHash = [u8; 16];
 

@@ -12,7 +12,7 @@ mod engine;
 mod record;
 
 pub use engine::{
-    ChangeSet, ContentHash, Counts, ImportCost, ImportTarget, Importer, LineError, RefusedWrite,
-    Stored, Write,
+    ChangeSet, ContentHash, Counts, GROUP_LINES, ImportCost, ImportTarget, Importer, LineError,
+    RefusedWrite, Stored, Write,
 };
 pub use record::{Content, Key, Kind, MAX_LINE_BYTES, Operation, Record};

@@ -144,7 +144,7 @@ pub async fn list<S: OfferingStreams>(
         }
 
         let at_end = open.is_empty() && next_stream >= plan.len();
-        let enough = page.room() == 0 && std::mem::replace(&mut looked_ahead, page.room() == 0);
+        let enough = page.room() == 0 && std::mem::replace(&mut looked_ahead, true);
         if at_end || enough || learned.over(budget) {
             let next = match open.pop_front() {
                 Some(stream) => Some(Position { stream: stream.number, after: stream.resume }),

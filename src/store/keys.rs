@@ -1,8 +1,12 @@
 //! The `ApiKeys` table: one key by its hash, and a key's life.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, error::Error};
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+    types::AttributeValue,
+};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -113,17 +117,7 @@ impl KeyAdmin for Store {
             .condition_expression("attribute_not_exists(keyHash)")
             .send()
             .await;
-        match outcome {
-            Ok(_) => Ok(true),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(StoreError::from_sdk(OPERATION, &error)),
-        }
+        unless_condition_failed(OPERATION, outcome)
     }
 
     async fn keys_of(&self, account: &AccountId) -> Result<Vec<(KeyHash, KeyRecord)>, StoreError> {
@@ -173,16 +167,21 @@ impl KeyAdmin for Store {
             .expression_attribute_values(":now", AttributeValue::S(now.to_string()))
             .send()
             .await;
-        match outcome {
-            Ok(_) => Ok(true),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(aws_sdk_dynamodb::operation::update_item::UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(StoreError::from_sdk(OPERATION, &error)),
-        }
+        unless_condition_failed(OPERATION, outcome)
+    }
+}
+
+/// Did a conditional write happen? A condition that did not hold is no error.
+fn unless_condition_failed<T, E>(
+    operation: &'static str,
+    outcome: Result<T, SdkError<E, HttpResponse>>,
+) -> Result<bool, StoreError>
+where
+    E: Error + ProvideErrorMetadata + 'static,
+{
+    match outcome {
+        Ok(_) => Ok(true),
+        Err(error) if error.code() == Some("ConditionalCheckFailedException") => Ok(false),
+        Err(error) => Err(StoreError::from_sdk(operation, &error)),
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use serverless_catalog::{
     access::{ApiKey, KeyAdmin as _, KeyPrefix, KeyRecord, Permission},
     account::AccountId,
-    imports::{Counts, Importer, LineError},
+    imports::{Counts, GROUP_LINES, Importer, LineError},
     money::Currency,
 };
 use tokio::{
@@ -140,7 +140,7 @@ impl Catalog {
             .map(|(number, record)| (number, record.to_string().into_bytes()))
             .collect();
         let mut refused = Vec::new();
-        for group in lines.chunks(400) {
+        for group in lines.chunks(GROUP_LINES) {
             refused.extend(importer.group(group, Timestamp::now()).await.expect("import"));
         }
         (importer.counts(), refused)

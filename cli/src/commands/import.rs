@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use serverless_catalog::{
     account::AccountId,
-    imports::{Counts, Importer, LineError, MAX_LINE_BYTES},
+    imports::{Counts, GROUP_LINES, Importer, LineError, MAX_LINE_BYTES},
     store::Store,
     text::FieldError,
 };
@@ -58,8 +58,7 @@ pub struct Import {
     files: Vec<PathBuf>,
 }
 
-/// Lines imported at once, and the most bytes of them (unless one line alone has more).
-const GROUP_LINES: usize = 400;
+/// The most bytes of a group (unless one line alone has more).
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
 
 /// Groups read ahead.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serverless_catalog::{
     access::{ApiKey, KeyAdmin as _, KeyRecord, Permission},
     account::AccountId,
-    imports::{Counts, Importer},
+    imports::{Counts, GROUP_LINES, Importer},
     money::Currency,
     store::Store,
 };
@@ -40,9 +40,6 @@ pub const SAMPLES: [Sample; 2] = [
     },
 ];
 
-/// Lines imported at once.
-const GROUP: usize = 400;
-
 /// Imports every sample catalog (what is stored already costs no write) and makes their keys.
 ///
 /// # Errors
@@ -55,7 +52,7 @@ pub async fn load(store: &Store) -> Result<Counts, CliError> {
         let mut importer = Importer::new(store, &account, false);
         let lines: Vec<(u64, Vec<u8>)> =
             (1..).zip(sample.records.lines()).map(|(number, line)| (number, line.into())).collect();
-        for group in lines.chunks(GROUP) {
+        for group in lines.chunks(GROUP_LINES) {
             let refused = importer.group(group, Timestamp::now()).await?;
             if let Some(first) = refused.first() {
                 return Err(CliError::Incomplete(format!(
