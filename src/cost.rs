@@ -1,4 +1,4 @@
-//! What reading costs.
+//! What reading and writing cost.
 
 /// What the reads of one request cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -24,4 +24,21 @@ pub struct Read<T> {
     pub value: T,
     /// What it cost.
     pub read_units: f64,
+}
+
+/// What the writes of one request cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WriteCost {
+    /// Write requests to the database.
+    pub requests: u32,
+    /// Write units consumed, index entries included.
+    pub write_units: f64,
+}
+
+impl WriteCost {
+    /// Adds one request.
+    pub fn add(&mut self, write_units: f64) {
+        self.requests += 1;
+        self.write_units += write_units;
+    }
 }

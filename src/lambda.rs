@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lambda_http::{
     Adapter, Error, LambdaEvent, Request, Service,
     http::{HeaderName, HeaderValue, header::HOST},
@@ -18,16 +19,16 @@ use crate::{
     telemetry,
 };
 
-/// How long an instance trusts what it knows of a key: the contract's maximum.
-const KEY_CACHE: Duration = Duration::from_mins(1);
+/// How long an instance trusts what it knows of a key or a rate: the contract's maximum.
+const CACHE: Duration = Duration::from_mins(1);
 
 /// What a function needs to know.
 #[derive(Debug)]
 pub struct Settings {
     /// The catalog's tables.
     pub store: Store,
-    /// How long a key's record is remembered.
-    pub key_cache: Duration,
+    /// How long a key's record or an exchange rate is remembered.
+    pub cache: Duration,
     /// Whether replies tell what they consumed.
     pub show_cost: bool,
 }
@@ -55,12 +56,15 @@ impl Settings {
         let tables = TableNames {
             offerings: required("OFFERINGS_TABLE")?,
             promotions: required("PROMOTIONS_TABLE")?,
+            partner_offerings: required("PARTNER_OFFERINGS_TABLE")?,
+            networks: required("NETWORKS_TABLE")?,
+            products: required("PRODUCTS_TABLE")?,
             api_keys: required("API_KEYS_TABLE")?,
         };
         let endpoint =
             optional("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| optional("AWS_ENDPOINT_URL"));
         let client = lean_client(optional("AWS_REGION"), endpoint.as_deref())?;
-        Ok(Self { store: Store::new(client, tables), key_cache: KEY_CACHE, show_cost: false })
+        Ok(Self { store: Store::new(client, tables), cache: CACHE, show_cost: false })
     }
 }
 
@@ -91,11 +95,11 @@ fn required(name: &'static str) -> Result<String, SettingsError> {
 /// # Errors
 /// When a setting is missing or the runtime API is out of reach.
 pub async fn run<E: Endpoint>(
-    wire: impl FnOnce(Store) -> Result<E, SettingsError>,
+    wire: impl FnOnce(&Settings) -> Result<E, SettingsError>,
 ) -> Result<(), Error> {
     telemetry::init();
     let settings = Settings::from_environment()?;
-    let edge = edge(&settings, wire(settings.store.clone())?);
+    let edge = edge(&settings, wire(&settings)?);
     edge.warm_up().await;
     lambda_runtime::run(service(edge)).await
 }
@@ -103,7 +107,7 @@ pub async fn run<E: Endpoint>(
 /// An endpoint behind its edge.
 #[must_use]
 pub fn edge<E: Endpoint>(settings: &Settings, endpoint: E) -> Arc<Edge<E, Store>> {
-    let keys = Authenticator::new(settings.store.clone(), settings.key_cache);
+    let keys = Authenticator::new(settings.store.clone(), settings.cache);
     Arc::new(Edge::new(endpoint, keys, settings.show_cost))
 }
 
@@ -155,10 +159,15 @@ const QUERY: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Makes an event safe to convert: the adapter panics on a path, query or host that no URI may have,
-/// and API Gateway passes some of them on (a path arrives percent-decoded, for one).
+/// Makes an event safe to convert: the adapter panics on a path, query or host that no URI may have
+/// and on a body that is not the base64 it claims to be, and API Gateway passes some of them on (a path arrives percent-decoded, for one).
 fn make_convertible(event: &mut LambdaRequest) {
     let LambdaRequest::ApiGatewayV2(request) = event else { return };
+    let body = request.body.as_deref().unwrap_or_default();
+    if request.is_base64_encoded && STANDARD.decode(body).is_err() {
+        // Then it is what it is: no JSON, which the endpoint tells.
+        request.is_base64_encoded = false;
+    }
     if let Some(path) = &mut request.raw_path {
         let slash = if path.starts_with('/') { "" } else { "/" };
         *path = format!("{slash}{}", utf8_percent_encode(path, PATH));

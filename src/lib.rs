@@ -10,7 +10,11 @@
 //! | [`account`], [`money`], [`geography`], [`cost`] | the words every dialect shares: whose data, how much, where, at what cost |
 //! | [`access`] | API keys: their format, what they permit, why one is refused |
 //! | [`offerings`] | the product offering, its filters, the query plan, paging, promotions |
+//! | [`partners`] | the partner offering |
+//! | [`networks`] | mobile networks, their bundles, exchange rates |
+//! | [`products`] | the product, and the bulk upsert that merges |
 //! | [`imports`] | import records: parsing, validation, and the difference import |
+//! | [`json`] | JSON read with care |
 //! | [`cursor`] | the opaque page token |
 //! | [`http`] | the edge: query strings, errors in a dialect, `ETag`, gzip, the request log |
 //! | [`store`] | DynamoDB: one narrow implementation per access pattern |
@@ -26,9 +30,13 @@ pub mod cursor;
 pub mod geography;
 pub mod http;
 pub mod imports;
+pub mod json;
 pub mod lambda;
 pub mod money;
+pub mod networks;
 pub mod offerings;
+pub mod partners;
+pub mod products;
 pub mod store;
 pub mod telemetry;
 pub mod text;

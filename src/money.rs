@@ -99,6 +99,13 @@ impl Amount {
         Self(self.0.checked_sub(other.0).unwrap_or_default().max(Decimal::ZERO))
     }
 
+    /// The amount as a whole number, if it is one and not below zero.
+    #[must_use]
+    pub fn whole(self) -> Option<u128> {
+        let normal = self.0.normalize();
+        (normal.scale() == 0).then(|| u128::try_from(normal.mantissa()).ok())?
+    }
+
     /// Rounds half to even to the currency's minor unit (JPY 0 digits, USD 2, KWD 3). A currency
     /// without a minor unit (gold, for one) keeps every digit.
     #[must_use]

@@ -11,6 +11,14 @@ pub struct FieldError {
     pub message: String,
 }
 
+impl std::fmt::Display for FieldError {
+    /// `field: message`, or the message alone.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let separator = if self.field.is_empty() { "" } else { ": " };
+        write!(f, "{}{separator}{}", self.field, self.message)
+    }
+}
+
 impl FieldError {
     /// A complaint about `field`.
     #[must_use]

@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, path::PathBuf};
 
-use serverless_catalog::store::StoreError;
+use serverless_catalog::{imports::SourceError, store::StoreError};
 
 /// A command that could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +16,14 @@ pub enum CliError {
         path: PathBuf,
         /// Why it failed.
         source: io::Error,
+    },
+    /// A source of records could not be read to its end.
+    #[error("cannot read {name} {source}; what stands before is imported")]
+    Source {
+        /// Its name.
+        name: String,
+        /// Where and why.
+        source: SourceError,
     },
     /// A port could not be had.
     #[error(

@@ -5,7 +5,7 @@
 //! | [`template`] | `template.yaml` as the tool reads it: tables, functions, routes |
 //! | [`local`] | a laptop's stand-in for the cloud: embedded DynamoDB engine, API Gateway, sample data |
 //! | [`connect`] | how a command reaches a catalog's tables: a running `serve`, an endpoint, AWS |
-//! | [`commands`] | what the tool does: `serve`, `keys`, `import`, `tables` |
+//! | [`commands`] | what the tool does: `serve`, `keys`, `import`, `export`, `tables` |
 //! | [`console`] | output that survives a closed pipe |
 
 pub mod commands;

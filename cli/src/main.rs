@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use catalog_cli::{
-    commands::{import::Import, keys::Keys, serve::Serve, tables::Tables},
+    commands::{export::Export, import::Import, keys::Keys, serve::Serve, tables::Tables},
     connect::Target,
     console::warn,
     error::CliError,
@@ -34,6 +34,7 @@ enum Command {
     #[command(subcommand)]
     Keys(Keys),
     Import(Import),
+    Export(Export),
     /// Create or describe the tables of template.yaml
     #[command(subcommand)]
     Tables(Tables),
@@ -55,6 +56,7 @@ async fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(&target).await,
         Command::Keys(keys) => keys.run(&target).await,
         Command::Import(import) => import.run(&target).await,
+        Command::Export(export) => export.run(&target).await,
         Command::Tables(tables) => tables.run(&target).await,
     };
     match outcome {

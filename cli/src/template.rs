@@ -135,12 +135,20 @@ fn table(properties: &Value, stack: &str) -> Option<Table> {
         });
     let indexes = properties.get("GlobalSecondaryIndexes").and_then(Value::as_sequence);
     let indexes = indexes.into_iter().flatten().map(|index| {
-        let projection = index.get("Projection")?.get("ProjectionType")?.as_str()?;
+        let projection = index.get("Projection")?;
+        let attributes = projection.get("NonKeyAttributes").and_then(Value::as_sequence);
+        let attributes = attributes
+            .map(|names| names.iter().map(|name| name.as_str().map(ToOwned::to_owned)).collect())
+            .map_or(Some(None), |names: Option<Vec<String>>| names.map(Some))?;
+        let projection_type = projection.get("ProjectionType")?.as_str()?;
         GlobalSecondaryIndex::builder()
             .index_name(index.get("IndexName")?.as_str()?)
             .set_key_schema(Some(key_schema(index)?))
             .projection(
-                Projection::builder().projection_type(ProjectionType::from(projection)).build(),
+                Projection::builder()
+                    .projection_type(ProjectionType::from(projection_type))
+                    .set_non_key_attributes(attributes)
+                    .build(),
             )
             .build()
             .ok()
@@ -253,6 +261,8 @@ const MAX_LOOKS: u32 = 300;
 
 #[cfg(test)]
 mod tests {
+    use serverless_catalog::store::TableNames;
+
     use super::*;
 
     #[test]
@@ -260,7 +270,8 @@ mod tests {
         let template = Template::built_in().expect("template");
         let names: Vec<String> =
             template.tables("shop").expect("tables").into_iter().map(|table| table.name).collect();
-        assert_eq!(names, ["shop-offerings", "shop-promotions", "shop-api-keys"]);
+        let of_the_store = TableNames::with_prefix("shop");
+        assert_eq!(names, of_the_store.variables().map(|(_, name)| name));
         let route = |method: &str, path: Option<&str>, function: &str| Route {
             method: method.to_owned(),
             path: path.map(ToOwned::to_owned),
@@ -272,6 +283,12 @@ mod tests {
                 route("ANY", Some("/product-offerings"), "list-offerings"),
                 route("ANY", None, "list-offerings"),
                 route("ANY", Some("/product-offerings/{productOfferingId}"), "get-offering"),
+                route("ANY", Some("/v3/partners/offerings"), "list-partner-offerings"),
+                route("ANY", Some("/v2/catalog/networks"), "list-networks"),
+                route("ANY", Some("/v2/catalog/countries"), "list-networks"),
+                route("ANY", Some("/v2/catalog/products"), "list-network-products"),
+                route("POST", Some("/api/v1/products"), "upsert-products"),
+                route("ANY", Some("/api/v1/products"), "list-products"),
             ]
         );
     }

@@ -8,5 +8,6 @@ use serverless_catalog::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(|store| Ok(ListOfferings::new(store, cursors_from_environment()?))).await
+    run(|settings| Ok(ListOfferings::new(settings.store.clone(), cursors_from_environment()?)))
+        .await
 }

@@ -3,16 +3,22 @@
 //! Each published API keeps its own header for the key and its own shape of errors. A dialect here
 //! is a value, so that the edge can answer any path, even an unknown one, in the nearest of them.
 
-use lambda_http::http::HeaderMap;
+use lambda_http::http::{HeaderMap, header::AUTHORIZATION};
 
-use super::{ApiError, problem};
-use crate::access::ApiKey;
+use super::{ApiError, ApiRequest, networks, partners, problem, products};
+use crate::access::{ApiKey, Permission};
 
 /// A published API's manners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub enum Dialect {
     /// Product offerings (seeds 000 and 001).
     Offerings,
+    /// Partner offerings (seed 002).
+    Partners,
+    /// Networks, countries and network products (seed 003).
+    Networks,
+    /// Products (seed 004).
+    Products,
 }
 
 /// An error in its dialect.
@@ -26,33 +32,103 @@ pub(super) struct ErrorBody {
 }
 
 impl Dialect {
-    /// The dialect of a path, or the nearest one of an unknown path.
+    /// The dialect nearest to a path that no endpoint knows: told by its version segment, wherever a
+    /// stage or a base path has moved that.
     #[must_use]
-    pub(super) fn of(_path: &str) -> Self {
-        Self::Offerings
+    pub(super) fn nearest(path: &str) -> Self {
+        let by_segment = |segment| match segment {
+            "product-offerings" => Some(Self::Offerings),
+            "v3" => Some(Self::Partners),
+            "v2" => Some(Self::Networks),
+            "api" => Some(Self::Products),
+            _ => None,
+        };
+        path.split('/').find_map(by_segment).unwrap_or(Self::Offerings)
     }
 
     /// The key a request carries; `None` when it is missing, given twice or malformed.
     #[must_use]
     pub(super) fn key(self, headers: &HeaderMap) -> Option<ApiKey> {
+        let only = |name: &str| {
+            let mut values = headers.get_all(name).iter();
+            values.next().filter(|_| values.next().is_none())?.to_str().ok()
+        };
         match self {
-            Self::Offerings => {
-                let mut values = headers.get_all("x-api-key").iter();
-                let only = values.next().filter(|_| values.next().is_none())?;
-                ApiKey::parse(only.to_str().ok()?)
+            Self::Offerings => ApiKey::parse(only("x-api-key")?),
+            Self::Partners | Self::Networks | Self::Products => {
+                // The scheme's letter case does not count (RFC 9110 section 11.1).
+                let (scheme, token) = only(AUTHORIZATION.as_str())?.split_once(' ')?;
+                if !scheme.eq_ignore_ascii_case("bearer") {
+                    return None;
+                }
+                ApiKey::parse(token.trim_start_matches(' '))
             }
         }
     }
 
-    /// The error as this dialect writes it.
+    /// The error of a request that needed `permission`, as this dialect writes it.
     #[must_use]
-    pub(super) fn error(self, error: &ApiError, path: &str) -> ErrorBody {
-        match self {
-            Self::Offerings => ErrorBody {
-                content_type: "application/problem+json",
-                body: problem::body(error, path),
-                challenge: "ApiKey header=\"X-Api-Key\"",
-            },
+    pub(super) fn error(
+        self,
+        error: &ApiError,
+        request: &ApiRequest,
+        permission: Permission,
+    ) -> ErrorBody {
+        let (content_type, body) = match self {
+            Self::Offerings => ("application/problem+json", problem::body(error, &request.path)),
+            Self::Partners => ("application/json", partners::error_body(error, permission)),
+            Self::Networks => {
+                ("application/json", networks::error_body(error, &request.id, permission))
+            }
+            Self::Products => ("application/json", products::error_body(error)),
+        };
+        let challenge = match self {
+            Self::Offerings => "ApiKey header=\"X-Api-Key\"",
+            Self::Partners | Self::Networks | Self::Products => "Bearer",
+        };
+        ErrorBody { content_type, body, challenge }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_path_is_answered_in_the_dialect_its_version_tells() {
+        for (path, dialect) in [
+            ("/product-offerings/a/b", Dialect::Offerings),
+            ("/v3/partners/nothing", Dialect::Partners),
+            ("/v2", Dialect::Networks),
+            ("/prod/v2/catalog/x", Dialect::Networks),
+            ("/api/v2/products", Dialect::Products),
+            ("/api/v1/other", Dialect::Products),
+            ("/nowhere", Dialect::Offerings),
+            ("", Dialect::Offerings),
+        ] {
+            assert_eq!(Dialect::nearest(path), dialect, "{path}");
         }
+    }
+
+    #[test]
+    fn a_bearer_key_comes_once_and_whole() {
+        let key = "cat_live_DemoKeyOfAcmeForLocalUseOnly0001";
+        let given = |values: &[String]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, value.parse().expect("header"));
+            }
+            Dialect::Networks.key(&headers).is_some()
+        };
+        assert!(given(&[format!("Bearer {key}")]));
+        assert!(given(&[format!("bearer   {key}")]));
+        for wrong in
+            [key.to_owned(), format!("Basic {key}"), format!("Bearer{key}"), "Bearer ".into()]
+        {
+            assert!(!given(std::slice::from_ref(&wrong)), "{wrong}");
+        }
+        assert!(!given(&[format!("Bearer {key}"), format!("Bearer {key}")]));
+        assert!(!given(&[format!("Bearer {key},Bearer {key}")]));
+        assert!(!given(&[]));
     }
 }

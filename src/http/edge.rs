@@ -16,20 +16,23 @@ use lambda_http::{
     },
 };
 
-use super::{ApiError, ApiRequest, Authenticator, Payload, dialect::Dialect};
+use super::{Absent, ApiError, ApiRequest, Authenticator, Dialect, Payload, dialect::ErrorBody};
 use crate::{
     access::{KeyLookup, Permission, Principal},
-    cost::{Read, ReadCost},
+    cost::{Read, ReadCost, WriteCost},
     store::StoreError,
 };
 
 /// What a function answers.
 pub trait Endpoint: Send + Sync + 'static {
+    /// The dialect of its paths.
+    const DIALECT: Dialect;
+
     /// What a key needs to be answered.
     const PERMISSION: Permission;
 
-    /// The methods a path takes, as `Allow` lists them; `None`: the path is unknown here.
-    fn methods(&self, request: &ApiRequest) -> Option<&'static str>;
+    /// The methods of the request's path; `None`: the path is unknown here.
+    fn methods(&self, request: &ApiRequest) -> Option<Methods>;
 
     /// Answers a request of an admitted caller, and notes what it cost.
     fn answer(
@@ -38,6 +41,20 @@ pub trait Endpoint: Send + Sync + 'static {
         principal: &Principal,
         record: &mut RequestRecord,
     ) -> impl Future<Output = Result<Payload, ApiError>> + Send;
+}
+
+/// The methods of a path.
+#[derive(Clone, Copy, Debug)]
+pub struct Methods {
+    /// Those the endpoint answers.
+    pub answered: &'static [Method],
+    /// Those the path takes, other functions' included, as `Allow` lists them.
+    pub allow: &'static str,
+}
+
+impl Methods {
+    /// Of a path that is only read.
+    pub const READ: Self = Self { answered: &[Method::GET, Method::HEAD], allow: "GET, HEAD" };
 }
 
 /// What the log line of a request tells beyond its status.
@@ -51,6 +68,10 @@ pub struct RequestRecord {
     pub cost: ReadCost,
     /// What looking up a promotion cost.
     pub promotion_cost: ReadCost,
+    /// What writing cost.
+    pub write_cost: WriteCost,
+    /// Rows of a bulk request that were refused.
+    pub refused: usize,
     /// What reading the key cost: nothing while it is remembered.
     pub key_read_units: f64,
     /// It continued a list.
@@ -94,11 +115,10 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
     /// Answers a request; whatever happens, there is an answer.
     pub async fn handle(&self, request: Request) -> Response<Body> {
         let started = Instant::now();
-        let request = ApiRequest::new(&request);
-        let dialect = Dialect::of(&request.path);
+        let request = ApiRequest::new(request);
         let mut record = RequestRecord::default();
 
-        let answer = AssertUnwindSafe(self.answer(&request, dialect, &mut record)).catch_unwind();
+        let answer = AssertUnwindSafe(self.answer(&request, &mut record)).catch_unwind();
         let outcome = match tokio::time::timeout_at(request.deadline.into(), answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(panic)) => Err(ApiError::Internal(format!("panic: {}", panic_text(&*panic)))),
@@ -107,7 +127,7 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
         let cause = outcome.as_ref().err().map(ApiError::cause);
         let mut response = match outcome {
             Ok(payload) => payload.into_response(&request.headers),
-            Err(error) => error_response(&error, dialect, &request.path),
+            Err(error) => Self::error_response(&error, &request),
         };
         if request.method == Method::HEAD && !matches!(response.body(), Body::Empty) {
             let length = response.body().len().to_string();
@@ -119,6 +139,11 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
         if self.show_cost {
             insert(headers, "x-consumed-read-units", &record.read_units().to_string());
             insert(headers, "x-queries", &record.queries().to_string());
+            if record.write_cost.requests > 0 {
+                let WriteCost { requests, write_units } = record.write_cost;
+                insert(headers, "x-consumed-write-units", &write_units.to_string());
+                insert(headers, "x-writes", &requests.to_string());
+            }
         }
         let cold = !self.warm.swap(true, Ordering::Relaxed);
         log(&request, &record, response.status(), cold, started.elapsed(), cause.as_deref());
@@ -128,27 +153,30 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
     async fn answer(
         &self,
         request: &ApiRequest,
-        dialect: Dialect,
         record: &mut RequestRecord,
     ) -> Result<Payload, ApiError> {
-        let methods = self
-            .endpoint
-            .methods(request)
-            .ok_or(ApiError::NotFound("There is nothing at this path."))?;
-        if !methods.split(", ").any(|method| method == request.method.as_str()) {
-            return Err(ApiError::MethodNotAllowed(methods));
+        let methods = self.endpoint.methods(request).ok_or(ApiError::NotFound(Absent::Path))?;
+        if !methods.answered.contains(&request.method) {
+            return Err(ApiError::MethodNotAllowed(methods.allow));
         }
-        let key = dialect.key(&request.headers);
+        let key = E::DIALECT.key(&request.headers);
         let Read { value: principal, read_units } =
             self.keys.admit(key, E::PERMISSION, request.source_ip).await?;
         record.key_read_units = read_units;
         record.account = Some(principal.account.to_string());
         self.endpoint.answer(request, &principal, record).await
     }
+
+    fn error_response(error: &ApiError, request: &ApiRequest) -> Response<Body> {
+        let dialect = match error {
+            ApiError::NotFound(Absent::Path) => Dialect::nearest(&request.path),
+            _ => E::DIALECT,
+        };
+        respond(error, dialect.error(error, request, E::PERMISSION))
+    }
 }
 
-fn error_response(error: &ApiError, dialect: Dialect, path: &str) -> Response<Body> {
-    let rendered = dialect.error(error, path);
+fn respond(error: &ApiError, rendered: ErrorBody) -> Response<Body> {
     let mut response = Response::new(Body::Text(rendered.body));
     *response.status_mut() =
         StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -210,6 +238,9 @@ fn log(
                 queries = record.queries(),
                 read_units = record.read_units(),
                 key_read_units = record.key_read_units,
+                writes = record.write_cost.requests,
+                write_units = record.write_cost.write_units,
+                refused = record.refused,
                 cold_start = cold,
                 continued = record.continued,
                 to_be_continued = record.to_be_continued,

@@ -8,27 +8,40 @@
 //! | `auth` | the key's record, cached, and its checks |
 //! | `error` | what may go wrong, before any dialect |
 //! | `dialect` | which dialect a path speaks; its errors and its key header |
-//! | `problem` | the offerings dialect's errors (RFC 9457) |
+//! | `body` | JSON bodies: media type, size, duplicate keys |
 //! | `reply` | `ETag`, conditional requests, gzip, `HEAD` |
-//! | `offerings` | the two endpoints of the offerings dialect |
+//! | `offerings`, `problem` | the two endpoints of the offerings dialect, and its errors (RFC 9457) |
+//! | `partners` | the endpoint of the partners dialect, and its errors |
+//! | `networks` | the two endpoints of the networks dialect, its envelope and its errors |
+//! | `products` | the two endpoints of the products dialect, and its errors |
+//! | `words` | sentences that several dialects say |
 //!
 //! # Rules of every endpoint
 //! A 5xx body is constant; its cause goes to the log. No key, promo code or body is ever logged. A
 //! request ends before the function's deadline: with an answer, or with 503 and `Retry-After`.
 
 mod auth;
+mod body;
 mod dialect;
 mod edge;
 mod error;
+mod networks;
 mod offerings;
 mod params;
+mod partners;
 mod problem;
+mod products;
 mod reply;
 mod request;
+mod words;
 
 pub use auth::Authenticator;
-pub use edge::{Edge, Endpoint, RequestRecord};
-pub use error::ApiError;
+pub use dialect::Dialect;
+pub use edge::{Edge, Endpoint, Methods, RequestRecord};
+pub use error::{Absent, ApiError};
+pub use networks::{ListNetworkProducts, ListNetworks};
 pub use offerings::{GetOffering, ListOfferings};
+pub use partners::ListPartnerOfferings;
+pub use products::{ListProducts, UpsertProducts};
 pub use reply::Payload;
 pub use request::ApiRequest;

@@ -1,14 +1,11 @@
 //! The two endpoints of the offerings dialect (seeds 000 and 001).
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::{
-    ApiError, ApiRequest, Endpoint, Payload, RequestRecord,
+    Absent, ApiError, ApiRequest, Dialect, Endpoint, Methods, Payload, RequestRecord,
     params::{Params, boolean, whole_number},
 };
 use crate::{
@@ -26,7 +23,6 @@ use crate::{
     text::FieldError,
 };
 
-const METHODS: &str = "GET, HEAD";
 const LIST: &str = "/product-offerings";
 const ONE: &str = "/product-offerings/{productOfferingId}";
 
@@ -36,12 +32,6 @@ const ENDPOINT: &str = "product-offerings";
 /// Offerings change rarely and are asked for often: a client may keep an answer, and must ask
 /// whether it is still good.
 const CACHE: &str = "private, no-cache";
-
-/// The contract's bound of a page's time.
-const PAGE_TIME: Duration = Duration::from_secs(20);
-
-/// What the last read of a page may take: an attempt that times out, and a second one.
-const LAST_READ: Duration = Duration::from_secs(5);
 
 /// `GET /product-offerings`.
 pub struct ListOfferings<S> {
@@ -101,10 +91,11 @@ impl<S> Endpoint for ListOfferings<S>
 where
     S: OfferingStreams<Error = StoreError> + PromotionLookup<Error = StoreError> + Send + 'static,
 {
+    const DIALECT: Dialect = Dialect::Offerings;
     const PERMISSION: Permission = Permission::OfferingsRead;
 
-    fn methods(&self, request: &ApiRequest) -> Option<&'static str> {
-        request.parameters(LIST).map(|_| METHODS)
+    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
+        request.parameters(LIST).map(|_| Methods::READ)
     }
 
     async fn answer(
@@ -126,9 +117,7 @@ where
         };
         record.continued = cursor.is_some();
 
-        let now = Instant::now();
-        let left = request.deadline.saturating_duration_since(now).saturating_sub(LAST_READ);
-        let budget = Budget { read_units: Budget::READ_UNITS, until: now + left.min(PAGE_TIME) };
+        let budget = Budget { read_units: Budget::READ_UNITS, until: request.page_end() };
         let RequestRecord { cost, promotion_cost, .. } = record;
         // The promotion is looked up beside the page: it costs no round trip of its own.
         let (promotion, listing) = tokio::try_join!(
@@ -148,10 +137,7 @@ where
             .transpose()
             .map_err(|error| ApiError::Internal(error.to_string()))?;
         record.to_be_continued = next.is_some();
-        Ok(Payload {
-            body: page(listing.rows, promotion.as_ref(), next.as_deref())?,
-            cache_control: CACHE,
-        })
+        Ok(Payload::read(page(listing.rows, promotion.as_ref(), next.as_deref())?, CACHE))
     }
 }
 
@@ -166,10 +152,11 @@ impl<S> Endpoint for GetOffering<S>
 where
     S: OfferingLookup<Error = StoreError> + PromotionLookup<Error = StoreError> + Send + 'static,
 {
+    const DIALECT: Dialect = Dialect::Offerings;
     const PERMISSION: Permission = Permission::OfferingsRead;
 
-    fn methods(&self, request: &ApiRequest) -> Option<&'static str> {
-        request.parameters(ONE).map(|_| METHODS)
+    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
+        request.parameters(ONE).map(|_| Methods::READ)
     }
 
     async fn answer(
@@ -178,7 +165,7 @@ where
         principal: &Principal,
         record: &mut RequestRecord,
     ) -> Result<Payload, ApiError> {
-        const NOT_FOUND: ApiError = ApiError::NotFound("There is no such product offering.");
+        const NOT_FOUND: ApiError = ApiError::NotFound(Absent::Offering);
         let mut params = Params::parse(&request.query);
         let promo_code = params.single("promoCode", PromoCode::parse);
         params.finish()?;
@@ -197,7 +184,7 @@ where
         )?;
         let row = offering.filter(|row| row.visibility.allows(principal)).ok_or(NOT_FOUND)?;
         record.items = 1;
-        Ok(Payload { body: document(row, promotion.as_ref())?, cache_control: CACHE })
+        Ok(Payload::read(document(row, promotion.as_ref())?, CACHE))
     }
 }
 

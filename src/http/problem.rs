@@ -4,8 +4,14 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::ApiError;
-use crate::{access::Rejection, text::FieldError};
+use super::{
+    ApiError,
+    words::{BUSY, OUR_FAULT, not_found, rejected},
+};
+use crate::{
+    access::{Permission, Rejection},
+    text::FieldError,
+};
 
 #[derive(Serialize)]
 struct Problem<'a> {
@@ -24,6 +30,7 @@ struct Problem<'a> {
 /// `type` is always `about:blank`: the status and the named fields say all there is, and then the
 /// title is the status's own (RFC 9457 section 4.2.1).
 pub(super) fn body(error: &ApiError, path: &str) -> String {
+    let required;
     let problem = Problem {
         kind: "about:blank",
         title: title(error.status()),
@@ -33,6 +40,10 @@ pub(super) fn body(error: &ApiError, path: &str) -> String {
         errors: match error {
             ApiError::Invalid(errors) => errors,
             ApiError::NotVisible(error) => std::slice::from_ref(error),
+            ApiError::Required(field) => {
+                required = FieldError::new(*field, "is required");
+                std::slice::from_ref(&required)
+            }
             _ => &[],
         },
     };
@@ -47,6 +58,7 @@ fn title(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        413 => "Content Too Large",
         503 => "Service Unavailable",
         _ => "Internal Server Error",
     }
@@ -59,18 +71,15 @@ fn detail(error: &ApiError) -> Cow<'static, str> {
             several => format!("{} parameters are wrong; see errors.", several.len()).into(),
         },
         ApiError::NotVisible(error) => format!("{} {}.", error.field, error.message).into(),
-        ApiError::NotAdmitted(rejection) => match rejection {
-            Rejection::Malformed => "Send one API key in the header X-Api-Key.",
-            Rejection::Unknown => "The API key is unknown.",
-            Rejection::Revoked => "The API key was revoked.",
-            Rejection::Expired => "The API key has expired.",
-            Rejection::IpNotAllowed => "The API key may not be used from this address.",
-            Rejection::PermissionLacking => "The API key lacks the permission offerings.read.",
+        ApiError::Required(field) => format!("{field} is required.").into(),
+        ApiError::NotAdmitted(Rejection::Malformed) => {
+            "Send one API key in the header X-Api-Key.".into()
         }
-        .into(),
-        ApiError::NotFound(what) => (*what).into(),
+        ApiError::NotAdmitted(rejection) => rejected(*rejection, Permission::OfferingsRead).into(),
+        ApiError::NotFound(absent) => not_found(*absent).into(),
         ApiError::MethodNotAllowed(allowed) => format!("Use one of: {allowed}.").into(),
-        ApiError::Unavailable(_) => "The catalog is busy; try again in a moment.".into(),
-        ApiError::Internal(_) => "Something went wrong on our side.".into(),
+        ApiError::TooLarge(bytes) => format!("The body must be at most {bytes} bytes.").into(),
+        ApiError::Unavailable(_) => BUSY.into(),
+        ApiError::Internal(_) => OUR_FAULT.into(),
     }
 }

@@ -1,10 +1,11 @@
 //! An answer on its way out: `ETag` and conditional requests, gzip, `HEAD`.
 //!
 //! An `ETag` is strong: it hashes the data a representation shows, and a gzip-coded representation
-//! has its own (RFC 9110 section 8.8.3.3). `If-None-Match` compares weakly, so either spelling of an
-//! unchanged answer is a 304 (section 13.1.2).
+//! has its own (RFC 9110 section 8.8.3.3). Where an envelope around the data differs from answer to
+//! answer, it is weak (section 8.8.1). `If-None-Match` compares weakly, so any spelling of an unchanged
+//! answer is a 304 (section 13.1.2).
 
-use std::io::Write as _;
+use std::{io::Write as _, ops::Range};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use flate2::{Compression, write::GzEncoder};
@@ -14,7 +15,7 @@ use lambda_http::{
         HeaderMap, HeaderValue, StatusCode,
         header::{
             ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
-            VARY,
+            LINK, VARY,
         },
     },
 };
@@ -26,32 +27,81 @@ const COMPRESS_ABOVE: usize = 1_024;
 /// A successful answer, in the words of its dialect.
 #[derive(Debug)]
 pub struct Payload {
+    status: StatusCode,
     /// JSON.
-    pub body: String,
-    /// How long a client may keep it.
-    pub cache_control: &'static str,
+    body: String,
+    caching: Caching,
+    /// Where the list goes on, as `Link` has it.
+    link: Option<String>,
+}
+
+#[derive(Debug)]
+enum Caching {
+    /// What a read shows: the part of the body that is its data, and how long a client may keep it.
+    Read { data: Range<usize>, cache_control: &'static str },
+    /// The outcome of a write is nobody's to keep.
+    Write,
 }
 
 impl Payload {
-    /// The response to a read with these headers.
+    /// What a read shows, all of it data; `cache_control` tells how long a client may keep it.
+    #[must_use]
+    pub fn read(body: String, cache_control: &'static str) -> Self {
+        let caching = Caching::Read { data: 0..body.len(), cache_control };
+        Self { status: StatusCode::OK, body, caching, link: None }
+    }
+
+    /// What a read shows when only this part of the body is data.
+    #[must_use]
+    pub fn read_part(body: String, data: Range<usize>, cache_control: &'static str) -> Self {
+        let caching = Caching::Read { data, cache_control };
+        Self { status: StatusCode::OK, body, caching, link: None }
+    }
+
+    /// What became of a write.
+    #[must_use]
+    pub fn written(status: StatusCode, body: String) -> Self {
+        Self { status, body, caching: Caching::Write, link: None }
+    }
+
+    /// With a `Link` to the next page (RFC 8288).
+    #[must_use]
+    pub fn with_next(mut self, reference: &str) -> Self {
+        self.link = Some(format!("<{reference}>; rel=\"next\""));
+        self
+    }
+
+    /// The response to a request with these headers.
     #[must_use]
     pub fn into_response(self, request: &HeaderMap) -> Response<Body> {
-        let digest = Sha256::digest(self.body.as_bytes());
-        let tag = URL_SAFE_NO_PAD.encode(&digest[..15]);
         let gzip = self.body.len() > COMPRESS_ABOVE && accepts_gzip(request);
-        let etag = if gzip { format!("\"{tag}-gzip\"") } else { format!("\"{tag}\"") };
-
         let mut response = Response::new(Body::Empty);
         let headers = response.headers_mut();
-        if let Ok(value) = HeaderValue::from_str(&etag) {
-            headers.insert(ETAG, value);
-        }
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static(self.cache_control));
         headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-        if matches_etag(request, &tag) {
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            return response;
+        if let Some(Ok(link)) = self.link.as_deref().map(HeaderValue::from_str) {
+            headers.insert(LINK, link);
         }
+        match &self.caching {
+            Caching::Read { data, cache_control } => {
+                headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache_control));
+                let data = self.body.as_bytes().get(data.clone()).unwrap_or_default();
+                let weak = if data.len() < self.body.len() { "W/" } else { "" };
+                let tag = URL_SAFE_NO_PAD.encode(&Sha256::digest(data)[..15]);
+                let coding = if gzip { "-gzip" } else { "" };
+                if let Ok(value) = HeaderValue::from_str(&format!("{weak}\"{tag}{coding}\"")) {
+                    headers.insert(ETAG, value);
+                }
+                if matches_etag(request, &tag) {
+                    *response.status_mut() = StatusCode::NOT_MODIFIED;
+                    return response;
+                }
+            }
+            Caching::Write => {
+                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
+        }
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         match gzip.then(|| compress(self.body.as_bytes())).flatten() {
             Some(compressed) => {
@@ -112,7 +162,7 @@ mod tests {
     }
 
     fn respond(body: &str, request: &HeaderMap) -> Response<Body> {
-        Payload { body: body.to_owned(), cache_control: "private" }.into_response(request)
+        Payload::read(body.to_owned(), "private").into_response(request)
     }
 
     fn etag(response: &Response<Body>) -> String {
@@ -138,6 +188,29 @@ mod tests {
         }
         let small = respond("{}", &headers("accept-encoding", "gzip"));
         assert!(!small.headers().contains_key(CONTENT_ENCODING));
+    }
+
+    #[test]
+    fn data_in_another_envelope_is_the_same_data() {
+        let answer = |envelope: &str, request: &HeaderMap| {
+            let body = format!("data{envelope}");
+            Payload::read_part(body, 0..4, "private").into_response(request)
+        };
+        let tag = etag(&answer("1", &HeaderMap::new()));
+        assert!(tag.starts_with("W/\""), "{tag}");
+        assert_eq!(etag(&answer("2", &HeaderMap::new())), tag);
+        let mut request = HeaderMap::new();
+        request.insert(IF_NONE_MATCH, HeaderValue::from_str(&tag).expect("header"));
+        assert_eq!(answer("3", &request).status(), 304);
+    }
+
+    #[test]
+    fn the_outcome_of_a_write_has_no_tag_and_its_own_status() {
+        let payload = Payload::written(StatusCode::MULTI_STATUS, "{}".to_owned());
+        let response = payload.into_response(&headers("if-none-match", "*"));
+        assert_eq!(response.status(), 207);
+        assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
+        assert!(!response.headers().contains_key(ETAG));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use lambda_http::{
-    Request, RequestExt as _,
+    Body, Request, RequestExt as _,
     aws_lambda_events::query_map::QueryMap,
     http::{HeaderMap, Method},
     request::RequestContext,
@@ -19,6 +19,12 @@ const LONGEST: Duration = Duration::from_secs(29);
 
 /// Time kept back from the deadline to write the reply.
 const RESERVE: Duration = Duration::from_millis(500);
+
+/// The contract's bound of a page's time.
+const PAGE_TIME: Duration = Duration::from_secs(20);
+
+/// What the last read of a page may take: an attempt that times out, and a second one.
+const LAST_READ: Duration = Duration::from_secs(5);
 
 /// A request without its transport.
 #[derive(Debug)]
@@ -37,6 +43,8 @@ pub struct ApiRequest {
     pub query: String,
     /// All headers.
     pub headers: HeaderMap,
+    /// The body, decoded if API Gateway had it in base64.
+    pub body: Body,
     /// Where it comes from, as API Gateway saw it.
     pub source_ip: Option<IpAddr>,
     /// The X-Ray trace it belongs to.
@@ -48,7 +56,7 @@ pub struct ApiRequest {
 impl ApiRequest {
     /// Reads a request that the Lambda adapter made of an event.
     #[must_use]
-    pub fn new(request: &Request) -> Self {
+    pub fn new(request: Request) -> Self {
         let lambda = request.lambda_context_ref();
         let (mut route, mut source_ip) = (String::new(), None);
         if let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() {
@@ -58,18 +66,32 @@ impl ApiRequest {
         // The id of the invocation, which the platform's own log lines carry, too.
         let invocation = lambda.map(|context| context.request_id.as_str()).unwrap_or_default();
         let plain: String = invocation.chars().filter(char::is_ascii_alphanumeric).collect();
+        let trace_id = lambda.and_then(|context| context.xray_trace_id.clone());
+        let deadline = deadline(lambda.map_or(0, |context| context.deadline));
+        let path = request.raw_http_path().to_owned();
+        let path_parameters = request.path_parameters();
+        let (parts, body) = request.into_parts();
         Self {
             id: format!("req_{plain}"),
             route,
-            method: request.method().clone(),
-            path: request.raw_http_path().to_owned(),
-            path_parameters: request.path_parameters(),
-            query: request.uri().query().unwrap_or_default().to_owned(),
-            headers: request.headers().clone(),
+            method: parts.method,
+            path,
+            path_parameters,
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            headers: parts.headers,
+            body,
             source_ip,
-            trace_id: lambda.and_then(|context| context.xray_trace_id.clone()),
-            deadline: deadline(lambda.map_or(0, |context| context.deadline)),
+            trace_id,
+            deadline,
         }
+    }
+
+    /// When a page must begin no further read: in time for an answer, and at most 20 s from now.
+    #[must_use]
+    pub fn page_end(&self) -> Instant {
+        let now = Instant::now();
+        let left = self.deadline.saturating_duration_since(now).saturating_sub(LAST_READ);
+        now + left.min(PAGE_TIME)
     }
 
     /// The values of a pattern's variables (`/a/{b}` has one), if the request took that route.

@@ -2,17 +2,27 @@
 //!
 //! | File | |
 //! |---|---|
+//! | `source` | files and streams becoming lines: NDJSON, JSON array, CSV, gzip, Zstandard |
 //! | `record` | one line becoming a checked record |
 //! | `engine` | records against what is stored: only differences are written |
+//! | `whole` | records that are stored as they were sent |
+//! | `networks` | records of networks and bundles |
+//! | `products` | records of products |
 //!
 //! Every record stands alone. A bad one is reported with its line, field and message and stops
 //! nothing; what was counted adds up to the lines read.
 
 mod engine;
+mod networks;
+mod products;
 mod record;
+mod source;
+mod whole;
 
-pub use engine::{
-    ChangeSet, ContentHash, Counts, GROUP_LINES, ImportCost, ImportTarget, Importer, LineError,
-    RefusedWrite, Stored, Write,
+pub use engine::{Counts, GROUP_LINES, ImportCost, Importer, LineError};
+pub use record::{
+    Content, Key, Kind, MAX_LINE_BYTES, NetworkRecord, Operation, ProductRecord, Record,
+    WholeRecord,
 };
-pub use record::{Content, Key, Kind, MAX_LINE_BYTES, Operation, Record};
+pub use source::{Format, Group, Groups, SourceError};
+pub use whole::{ChangeSet, ContentHash, ImportTarget, RefusedWrite, Stored, Write};

@@ -1,17 +1,25 @@
 //! One line of an import becoming a checked record.
 
 use jiff::Timestamp;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 
 use crate::{
+    json::Members,
+    money::Currency,
+    networks::{
+        BundleId, BundleRecord, Change, CurrencyPair, ExchangeRate, ExchangeRateRecord, NetworkId,
+    },
     offerings::{
         OfferingDraft, OfferingId, PreparedOffering, PreparedPromotion, PromoCode, PromotionDraft,
     },
+    partners::{PartnerOffering, PartnerOfferingKey, PartnerOfferingName, PartnerOfferingType},
+    products::{ExternalId, Match, ProductId, ProductRow, Sku},
     text::{FieldError, spelled_enum},
 };
 
-/// The longest line read, in bytes: well above the 400 KB a DynamoDB item may have.
-pub const MAX_LINE_BYTES: usize = 1024 * 1024;
+/// The longest line read, in bytes: well above the 400 KB a DynamoDB item may have, and enough for a
+/// network with some 20,000 bundles.
+pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 
 spelled_enum! {
     /// What a record is about.
@@ -20,29 +28,107 @@ spelled_enum! {
         Offering = "offering",
         /// A promotion.
         Promotion = "promotion",
+        /// A partner offering.
+        PartnerOffering = "partnerOffering",
+        /// A network, with its bundles or without.
+        Network = "network",
+        /// A bundle of a network.
+        Bundle = "bundle",
+        /// An exchange rate.
+        ExchangeRate = "exchangeRate",
+        /// A product.
+        Product = "product",
     }
 }
 
 /// What a record wants done.
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Wanted {
     Upsert,
     Delete,
 }
 
-/// The identity a record is about, within the account it is imported to.
+/// The identity of what is stored as it was sent, within the account it is imported to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     /// An offering.
     Offering(OfferingId),
     /// A promotion.
     Promotion(PromoCode),
+    /// A partner offering.
+    PartnerOffering(PartnerOfferingKey),
+    /// An exchange rate.
+    ExchangeRate(CurrencyPair),
 }
 
 /// A checked record.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub enum Record {
+    /// Of something that is stored as it was sent.
+    Whole(WholeRecord),
+    /// Of a network or a bundle.
+    Network(NetworkRecord),
+    /// Of a product.
+    Product(ProductRecord),
+}
+
+/// A record of a network or a bundle.
+#[derive(Clone, Debug)]
+pub struct NetworkRecord {
+    /// Which network.
+    pub network: NetworkId,
+    /// What to do.
+    pub change: Change,
+    /// When its source says it last changed.
+    pub source_updated_at: Option<Timestamp>,
+}
+
+/// A record of a product.
+#[derive(Clone, Debug)]
+pub enum ProductRecord {
+    /// Merge this row.
+    Upsert(Box<ProductRow>),
+    /// Remove the product, if the record is not older than it.
+    Delete(Match, Option<Timestamp>),
+}
+
+impl ProductRecord {
+    /// How it finds its product.
+    #[must_use]
+    pub fn found_by(&self) -> Option<Match> {
+        match self {
+            Self::Upsert(row) => row.matches(),
+            Self::Delete(key, _) => Some(key.clone()),
+        }
+    }
+
+    /// Every key it names.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Match> {
+        match self {
+            Self::Upsert(row) => {
+                let sku = row.sku.value().cloned().map(Match::Sku);
+                let external_id = row.external_id.value().cloned().map(Match::ExternalId);
+                sku.into_iter().chain(external_id).chain(row.id.map(Match::Id)).collect()
+            }
+            Self::Delete(key, _) => vec![key.clone()],
+        }
+    }
+
+    /// When its source says it last changed.
+    #[must_use]
+    pub fn source_updated_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Upsert(row) => row.source_updated_at,
+            Self::Delete(_, source) => *source,
+        }
+    }
+}
+
+/// A record of something that is stored as it was sent.
+#[derive(Clone, Debug)]
+pub struct WholeRecord {
     /// What it is about.
     pub key: Key,
     /// What to do.
@@ -67,6 +153,10 @@ pub enum Content {
     Offering(Box<PreparedOffering>),
     /// A promotion.
     Promotion(Box<PreparedPromotion>),
+    /// A partner offering.
+    PartnerOffering(Box<PartnerOffering>),
+    /// An exchange rate.
+    ExchangeRate(Box<ExchangeRate>),
 }
 
 /// The fields that say how to read the rest.
@@ -92,6 +182,54 @@ struct PromotionIdentity {
     code: PromoCode,
 }
 
+#[derive(Deserialize)]
+struct PartnerIdentity {
+    offering: PartnerName,
+}
+
+#[derive(Deserialize)]
+struct PartnerName {
+    name: PartnerOfferingName,
+    #[serde(rename = "type")]
+    offering_type: PartnerOfferingType,
+}
+
+#[derive(Deserialize)]
+struct NetworkIdentity {
+    id: NetworkId,
+}
+
+#[derive(Deserialize)]
+struct BundleIdentity {
+    network_id: NetworkId,
+    id: BundleId,
+}
+
+#[derive(Deserialize)]
+struct RateIdentity {
+    source_currency: Currency,
+    destination_currency: Currency,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ProductIdentity {
+    #[serde(default)]
+    sku: Option<Sku>,
+    #[serde(default)]
+    external_id: Option<ExternalId>,
+    #[serde(default)]
+    id: Option<String>,
+}
+
+/// What an import brings of a product beyond a row of the API.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ProductOrigin {
+    #[serde(default)]
+    created_at: Option<Timestamp>,
+}
+
 impl Record {
     /// Reads and checks one line.
     ///
@@ -111,28 +249,112 @@ impl Record {
         })?;
         let wanted = envelope.op.unwrap_or(Wanted::Upsert);
         let source_updated_at = envelope.updated_at;
-        let (key, operation) = match (kind, wanted) {
-            (Kind::Offering, Wanted::Delete) => {
+        let delete = wanted == Wanted::Delete;
+        let (key, operation) = match kind {
+            Kind::Offering if delete => {
                 let id = read::<OfferingIdentity>(text)?.product_offering_id;
                 (Key::Offering(id), Operation::Delete)
             }
-            (Kind::Offering, Wanted::Upsert) => {
+            Kind::Offering => {
                 let offering = read::<OfferingDraft>(text)?.prepare()?;
                 let key = Key::Offering(offering.id().clone());
                 (key, Operation::Upsert(Content::Offering(Box::new(offering))))
             }
-            (Kind::Promotion, Wanted::Delete) => {
+            Kind::Promotion if delete => {
                 let code = read::<PromotionIdentity>(text)?.code;
                 (Key::Promotion(code), Operation::Delete)
             }
-            (Kind::Promotion, Wanted::Upsert) => {
+            Kind::Promotion => {
                 let promotion = read::<PromotionDraft>(text)?.prepare()?;
                 let key = Key::Promotion(promotion.code().clone());
                 (key, Operation::Upsert(Content::Promotion(Box::new(promotion))))
             }
+            Kind::PartnerOffering if delete => {
+                let PartnerName { name, offering_type } = read::<PartnerIdentity>(text)?.offering;
+                let key = PartnerOfferingKey { offering_type, name };
+                (Key::PartnerOffering(key), Operation::Delete)
+            }
+            Kind::PartnerOffering => {
+                let offering = read::<PartnerOffering>(text)?.checked()?;
+                let key = Key::PartnerOffering(offering.key());
+                (key, Operation::Upsert(Content::PartnerOffering(Box::new(offering))))
+            }
+            Kind::ExchangeRate if delete => {
+                let rate = read::<RateIdentity>(text)?;
+                let pair = CurrencyPair {
+                    source: rate.source_currency,
+                    destination: rate.destination_currency,
+                };
+                (Key::ExchangeRate(pair), Operation::Delete)
+            }
+            Kind::ExchangeRate => {
+                let rate = read::<ExchangeRateRecord>(text)?.checked()?;
+                let key = Key::ExchangeRate(rate.pair());
+                (key, Operation::Upsert(Content::ExchangeRate(Box::new(rate))))
+            }
+            Kind::Network | Kind::Bundle => {
+                let (network, change) = network_change(kind, delete, text)?;
+                return Ok(Self::Network(NetworkRecord { network, change, source_updated_at }));
+            }
+            Kind::Product if delete => {
+                let key = product_identity(text)?;
+                return Ok(Self::Product(ProductRecord::Delete(key, source_updated_at)));
+            }
+            Kind::Product => {
+                let row = product_row(text, source_updated_at)?;
+                return Ok(Self::Product(ProductRecord::Upsert(Box::new(row))));
+            }
         };
-        Ok(Self { key, operation, source_updated_at })
+        Ok(Self::Whole(WholeRecord { key, operation, source_updated_at }))
     }
+}
+
+fn network_change(
+    kind: Kind,
+    delete: bool,
+    text: &str,
+) -> Result<(NetworkId, Change), Vec<FieldError>> {
+    Ok(match (kind, delete) {
+        (Kind::Bundle, true) => {
+            let bundle = read::<BundleIdentity>(text)?;
+            (bundle.network_id, Change::DeleteBundle(bundle.id))
+        }
+        (Kind::Bundle, false) => {
+            let (network, bundle) = read::<BundleRecord>(text)?.checked()?;
+            (network, Change::Bundle(Box::new(bundle)))
+        }
+        (_, true) => (read::<NetworkIdentity>(text)?.id, Change::DeleteNetwork),
+        (_, false) => {
+            let (network, bundles) = read::<crate::networks::NetworkRecord>(text)?.checked()?;
+            (network.id, Change::Network { network: Box::new(network), bundles })
+        }
+    })
+}
+
+/// How a product is named that is to go: by its sku, else its external id, else its id.
+fn product_identity(text: &str) -> Result<Match, Vec<FieldError>> {
+    let ProductIdentity { sku, external_id, id } = read(text)?;
+    let id = id.and_then(|id| ProductId::parse(&id)).map(Match::Id);
+    sku.map(Match::Sku)
+        .or(external_id.map(Match::ExternalId))
+        .or(id)
+        .ok_or_else(|| vec![FieldError::new("sku", "is required, or externalId, or id")])
+}
+
+/// A product's row, with what only an import brings: the identity and times it had where it comes
+/// from.
+fn product_row(
+    text: &str,
+    source_updated_at: Option<Timestamp>,
+) -> Result<ProductRow, Vec<FieldError>> {
+    let members: Members = read(text)?;
+    let id = members.0.iter().find(|(name, _)| name == "id").and_then(|(_, id)| {
+        // An id of another kind is the source's own affair.
+        ProductId::parse(&serde_json::from_str::<String>(id.get()).ok()?)
+    });
+    let created_at = read::<ProductOrigin>(text)?.created_at;
+    let row = ProductRow::of(&members)?;
+    Ok(ProductRow { id, created_at, source_updated_at, ..row })
 }
 
 impl Content {
@@ -142,12 +364,14 @@ impl Content {
         match self {
             Self::Offering(offering) => offering.content(),
             Self::Promotion(promotion) => promotion.document(),
+            Self::PartnerOffering(offering) => offering.document(),
+            Self::ExchangeRate(rate) => rate.document(),
         }
     }
 }
 
 /// Reads a line as `T`; a field of the wrong type is named by its path.
-fn read<T: DeserializeOwned>(text: &str) -> Result<T, Vec<FieldError>> {
+fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Vec<FieldError>> {
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -190,13 +414,15 @@ mod tests {
     #[test]
     fn a_minimal_offering_and_both_deletes_are_read() {
         let record = Record::parse(OFFERING.as_bytes()).expect("record");
-        assert!(matches!(record.operation, Operation::Upsert(Content::Offering(_))));
+        let Record::Whole(WholeRecord { operation, .. }) = record else { panic!("whole") };
+        assert!(matches!(operation, Operation::Upsert(Content::Offering(_))));
         for line in [
             r#"{"kind":"offering","op":"delete","productOfferingId":"a"}"#,
             r#"{"kind":"promotion","op":"delete","code":"x"}"#,
         ] {
             let record = Record::parse(line.as_bytes()).expect(line);
-            assert!(matches!(record.operation, Operation::Delete));
+            let Record::Whole(WholeRecord { operation, .. }) = record else { panic!("{line}") };
+            assert!(matches!(operation, Operation::Delete));
         }
     }
 

@@ -183,11 +183,13 @@ impl PreparedOffering {
         self.offering.created_at
     }
 
-    /// What makes two versions of it the same, as bytes to hash: everything the record said.
+    /// What makes two versions of it the same, as bytes to hash: everything the record said but for
+    /// its times.
     #[must_use]
     pub fn content(&self) -> String {
         let catalogs: Vec<&str> = self.catalogs.iter().map(CatalogId::as_str).collect();
-        format!("{}\0{}", self.document(), catalogs.join("\0"))
+        let timeless = Offering { created_at: None, updated_at: None, ..self.offering.clone() };
+        format!("{}\0{}", document(&timeless), catalogs.join("\0"))
     }
 
     /// The row to store, with the times that the record left open.
@@ -212,9 +214,13 @@ impl PreparedOffering {
 
     /// The offering as it will be returned.
     fn document(&self) -> String {
-        // Every part serializes to JSON whatever its value, so the fallback is never taken.
-        serde_json::to_string(&self.offering).unwrap_or_default()
+        document(&self.offering)
     }
+}
+
+fn document(offering: &Offering) -> String {
+    // Every part serializes to JSON whatever its value, so the fallback is never taken.
+    serde_json::to_string(offering).unwrap_or_default()
 }
 
 fn empty_object() -> Box<RawValue> {

@@ -22,11 +22,11 @@ use std::{collections::VecDeque, future::Future, time::Instant};
 use futures_util::future::try_join_all;
 
 use super::{CatalogFilter, OfferingRow, Plan, Position, RowKey, Stream};
-use crate::{account::AccountId, cost::ReadCost};
-
-/// The most bytes of a page, counted as its JSON text travels inside a Lambda reply (6 MB at most),
-/// where every quote is escaped once more.
-const PAGE_BYTES: usize = 5_500_000;
+use crate::{
+    account::AccountId,
+    cost::ReadCost,
+    json::{PAGE_BYTES, bytes_in_reply},
+};
 
 /// The most items one read may examine; DynamoDB itself stops a read at 1 MB.
 const MAX_READ_ITEMS: u32 = 5_000;
@@ -217,12 +217,6 @@ impl Page {
     fn finish(self, next: Option<Position>) -> Listing {
         Listing { rows: self.rows, next }
     }
-}
-
-/// How long a JSON text is as a string inside JSON.
-fn bytes_in_reply(json: &str) -> usize {
-    // Line ends and tabs stand raw between the tokens of JSON; no other control character does.
-    json.len() + json.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | ..b' ')).count()
 }
 
 /// What the reads of this page taught about the next one.

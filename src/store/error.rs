@@ -5,7 +5,7 @@ use std::{error::Error, fmt};
 use aws_sdk_dynamodb::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
-    operation::RequestId as _,
+    operation::{RequestId as _, transact_write_items::TransactWriteItemsError},
 };
 
 /// A failed database operation. What it was about is for the log; callers look only at the
@@ -20,6 +20,7 @@ pub struct StoreError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Unavailable,
+    ConditionFailed,
     Invalid,
     Other,
 }
@@ -36,6 +37,38 @@ impl StoreError {
     #[must_use]
     pub fn is_invalid(&self) -> bool {
         self.kind == Kind::Invalid
+    }
+
+    /// What a write depended on was not so: another writer was faster.
+    #[must_use]
+    pub fn is_condition_failed(&self) -> bool {
+        self.kind == Kind::ConditionFailed
+    }
+
+    /// Sorts the error of a transaction: a condition that failed before a conflict or a throttle, which
+    /// may pass.
+    pub(super) fn from_transaction(
+        operation: &'static str,
+        error: &SdkError<TransactWriteItemsError, HttpResponse>,
+    ) -> Self {
+        let mut sorted = Self::from_sdk(operation, error);
+        if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
+            error.as_service_error()
+        {
+            let codes: Vec<&str> = cancelled
+                .cancellation_reasons()
+                .iter()
+                .filter_map(|reason| reason.code())
+                .collect();
+            sorted.kind = if codes.contains(&"ConditionalCheckFailed") {
+                Kind::ConditionFailed
+            } else if codes.contains(&"ValidationError") {
+                Kind::Invalid
+            } else {
+                Kind::Unavailable
+            };
+        }
+        sorted
     }
 
     /// Sorts an SDK error. For the log it keeps the service's code, message and request id, or how
@@ -55,6 +88,7 @@ impl StoreError {
                     | "RequestLimitExceeded"
                     | "LimitExceededException"
                     | "TransactionInProgressException"
+                    | "TransactionConflictException"
                     | "ReplicatedWriteConflictException" => Kind::Unavailable,
                     // A reply that is no reply of DynamoDB's: something stands in between.
                     _ if status >= 500 || status == 429 || status == 200 => Kind::Unavailable,

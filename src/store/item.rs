@@ -66,18 +66,21 @@ pub(super) struct VersionAttributes {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     created_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    updated_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     source_updated_at: Option<i64>,
 }
 
 impl VersionAttributes {
     /// The attribute names, for projections.
-    pub(super) const NAMES: &'static str = "contentHash, createdAt, sourceUpdatedAt";
+    pub(super) const NAMES: &'static str = "contentHash, createdAt, updatedAt, sourceUpdatedAt";
 
     /// What the attributes say; `None` when an item was written by other hands.
     pub(super) fn stored(&self) -> Option<Stored> {
         Some(Stored {
             content_hash: self.content_hash.as_ref()?.0,
             created_at: Timestamp::from_millisecond(self.created_at?).ok()?,
+            updated_at: Timestamp::from_millisecond(self.updated_at?).ok()?,
             source_updated_at: self
                 .source_updated_at
                 .and_then(|millis| Timestamp::from_millisecond(millis).ok()),
@@ -90,6 +93,7 @@ impl From<Stored> for VersionAttributes {
         Self {
             content_hash: Some(binary::Hash(stored.content_hash)),
             created_at: Some(stored.created_at.as_millisecond()),
+            updated_at: Some(stored.updated_at.as_millisecond()),
             source_updated_at: stored.source_updated_at.map(Timestamp::as_millisecond),
         }
     }
@@ -176,6 +180,14 @@ pub(super) fn read<'de, T: Deserialize<'de>>(
 /// A `T` as an item.
 pub(super) fn write<T: Serialize>(operation: &'static str, value: T) -> Result<Item, StoreError> {
     serde_dynamo::to_item(value).map_err(|error| StoreError::unbuildable(operation, error))
+}
+
+/// The attribute `document` of an item: a published object, ready to be copied.
+pub(super) fn document(operation: &'static str, mut item: Item) -> Result<String, StoreError> {
+    match item.remove("document") {
+        Some(AttributeValue::S(document)) => Ok(document),
+        _ => Err(StoreError::unreadable(operation, "no document")),
+    }
 }
 
 /// A text attribute.

@@ -7,18 +7,29 @@
 //! | `offerings` | a page of an index range; one offering |
 //! | `promotions` | one promotion |
 //! | `keys` | one key by its hash; a key's life |
+//! | `partners` | the partner offerings of an account |
+//! | `networks` | a network with its bundles; networks by country; a rate; a network brought to a state |
+//! | `products` | one row merged; one product by sku; products newest first |
 //! | `imports` | content hashes in batches; writes in batches |
+//! | `batch`, `transaction` | many items at once, with retries; all or none |
+//! | `export` | everything an account has, as records |
 //!
 //! What serves requests and imports returns the capacity it consumed. Reads are eventually
 //! consistent, half a read unit per 4 KB, but for a key's record.
 
+mod batch;
 mod client;
 mod error;
+mod export;
 mod imports;
 mod item;
 mod keys;
+mod networks;
 mod offerings;
+mod partners;
+mod products;
 mod promotions;
+mod transaction;
 
 use aws_sdk_dynamodb::{
     Client,
@@ -26,6 +37,7 @@ use aws_sdk_dynamodb::{
 };
 pub use client::{ClientError, lean_client};
 pub use error::StoreError;
+pub use export::Export;
 
 /// The tables' names, from the environment of a function or from a common prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +46,12 @@ pub struct TableNames {
     pub offerings: String,
     /// Promotions.
     pub promotions: String,
+    /// Partner offerings.
+    pub partner_offerings: String,
+    /// Networks, bundles and exchange rates.
+    pub networks: String,
+    /// Products.
+    pub products: String,
     /// API keys.
     pub api_keys: String,
 }
@@ -46,8 +64,24 @@ impl TableNames {
         Self {
             offerings: format!("{prefix}-offerings"),
             promotions: format!("{prefix}-promotions"),
+            partner_offerings: format!("{prefix}-partner-offerings"),
+            networks: format!("{prefix}-networks"),
+            products: format!("{prefix}-products"),
             api_keys: format!("{prefix}-api-keys"),
         }
+    }
+
+    /// The environment variables that name the tables to a function, as `template.yaml` sets them.
+    #[must_use]
+    pub fn variables(&self) -> [(&'static str, &str); 6] {
+        [
+            ("OFFERINGS_TABLE", &self.offerings),
+            ("PROMOTIONS_TABLE", &self.promotions),
+            ("PARTNER_OFFERINGS_TABLE", &self.partner_offerings),
+            ("NETWORKS_TABLE", &self.networks),
+            ("PRODUCTS_TABLE", &self.products),
+            ("API_KEYS_TABLE", &self.api_keys),
+        ]
     }
 }
 

@@ -175,8 +175,10 @@ async fn a_hundred_thousand_offerings_serve_a_page_at_the_cost_of_a_thousand() {
 async fn importing_again_what_is_stored_writes_nothing() {
     let catalog = Catalog::start().await;
     let account = "ACME".parse().expect("account");
-    let lines: Vec<(u64, Vec<u8>)> =
-        (1..).zip(sample::SAMPLES[0].records.lines()).map(|(n, line)| (n, line.into())).collect();
+    let lines: Vec<(u64, Vec<u8>)> = (1..)
+        .zip(sample::SAMPLES[0].records[0].lines())
+        .map(|(n, line)| (n, line.into()))
+        .collect();
     let mut costs: Vec<Value> = Vec::new();
     for _ in 0..2 {
         let mut importer = Importer::new(catalog.stack.store(), &account, false);

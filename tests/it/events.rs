@@ -14,23 +14,45 @@ use serverless_catalog::{
 use crate::support::Catalog;
 
 /// What each event is answered with.
-const EXPECTED: [(&str, u16); 9] = [
+const EXPECTED: [(&str, u16); 31] = [
     ("get-offering.bad-key.json", 401),
     ("get-offering.json", 200),
     ("get-offering.promo-code.json", 200),
     ("get-offering.unknown.json", 404),
+    ("list-network-products.json", 200),
+    ("list-network-products.no-network-id.json", 400),
+    ("list-network-products.unknown.json", 404),
+    ("list-networks.all.json", 200),
+    ("list-networks.bad-country.json", 400),
+    ("list-networks.countries.json", 200),
+    ("list-networks.json", 200),
     ("list-offerings.all-filters.json", 200),
     ("list-offerings.bad-key.json", 401),
     ("list-offerings.json", 200),
     ("list-offerings.next-page.json", 400),
     ("list-offerings.unknown-path.json", 404),
+    ("list-partner-offerings.bad-key.json", 401),
+    ("list-partner-offerings.json", 200),
+    ("list-products.bad-key.json", 401),
+    ("list-products.category.json", 200),
+    ("list-products.json", 200),
+    ("list-products.sku.json", 200),
+    ("list-products.wrong-method.json", 405),
+    ("upsert-products.bad-key.json", 401),
+    ("upsert-products.base64.json", 200),
+    ("upsert-products.empty.json", 400),
+    ("upsert-products.json", 200),
+    ("upsert-products.malformed.json", 400),
+    ("upsert-products.over-limit.json", 400),
+    ("upsert-products.partial.json", 207),
+    ("upsert-products.thousand.json", 200),
 ];
 
 async fn functions_over_sample() -> (Catalog, HashMap<&'static str, Function>) {
     let catalog = Catalog::start().await;
     sample::load(catalog.stack.store()).await.expect("sample");
     let store = Store::new(catalog.stack.client().clone(), TableNames::with_prefix("test"));
-    let settings = Settings { store, key_cache: Duration::from_mins(1), show_cost: false };
+    let settings = Settings { store, cache: Duration::from_mins(1), show_cost: false };
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
     let functions = functions(&settings, &cursors.into());
     (catalog, functions)
@@ -59,7 +81,8 @@ async fn every_event_file_is_answered_as_its_name_says() {
         let reply = reply(&functions, name, file(name)).await;
         assert_eq!(reply["statusCode"], status, "{name}: {reply}");
         if status == 200 {
-            assert!(reply["headers"]["etag"].is_string(), "{name}");
+            let read = !name.starts_with("upsert");
+            assert_eq!(reply["headers"]["etag"].is_string(), read, "{name}");
             assert_eq!(
                 reply["isBase64Encoded"],
                 reply["headers"]["content-encoding"] == "gzip",

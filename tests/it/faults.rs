@@ -70,7 +70,7 @@ async fn reply(socket: &mut TcpStream, status: u16, body: &str) {
 async fn answer(fault: Fault) -> (u16, String, String) {
     let client_of = lean_client(None, Some(&broken(fault).await)).expect("client");
     let store = Store::new(client_of, TableNames::with_prefix("test"));
-    let settings = Settings { store, key_cache: Duration::from_secs(1), show_cost: false };
+    let settings = Settings { store, cache: Duration::from_secs(1), show_cost: false };
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
     let functions: HashMap<_, _> = functions(&settings, &cursors.into());
     let routes = Template::built_in().and_then(|template| template.routes()).expect("routes");

@@ -1,12 +1,12 @@
 //! `catalog import`: files of records into an account.
 //!
-//! A file is read line by line on a thread of its own, a few groups ahead of the database; memory is
-//! bounded whatever the file's size. Ctrl-C ends the import after the group under way; importing
+//! A file is read on a thread of its own, a few groups ahead of the database; memory is bounded
+//! whatever the file's size. Ctrl-C ends the import after the group under way; importing
 //! again is safe, and what is stored already costs no write.
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use serverless_catalog::{
     account::AccountId,
-    imports::{Counts, GROUP_LINES, Importer, LineError, MAX_LINE_BYTES},
+    imports::{Counts, Format, Group, Groups, Importer, LineError},
     store::Store,
     text::FieldError,
 };
@@ -33,14 +33,18 @@ use crate::{
     error::CliError,
 };
 
-/// Import offerings and promotions: one JSON record a line (NDJSON).
+/// Import records of every kind: NDJSON, a JSON array, or CSV of products; gzip or Zstandard, too.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   catalog import --account ACME offerings.ndjson promotions.ndjson
   generate-catalog | catalog import --account ACME -
-  catalog import --account ACME --dry-run offerings.ndjson
+  catalog import --account ACME --dry-run networks.ndjson.gz
+  catalog import --account ACME products.csv
 
-A record names its kind: {\"kind\":\"offering\",…} or {\"kind\":\"promotion\",…}; {\"op\":\"delete\"} removes it.
+A record names its kind, {\"kind\":\"offering\",…}: one of offering, promotion, partnerOffering, network,
+bundle, exchangeRate, product. {\"op\":\"delete\"} removes what it names. A network that carries
+fixed_bundles loses the bundles it does not name. Products are merged: only the fields a record has change.
+CSV holds products: a header row of field names, and an empty cell leaves its field as it is.
 Only differences are written. A refused record is reported with its line and field and does not stop
 the rest; the exit code is then 1.")]
 pub struct Import {
@@ -58,18 +62,8 @@ pub struct Import {
     files: Vec<PathBuf>,
 }
 
-/// The most bytes of a group (unless one line alone has more).
-const GROUP_BYTES: usize = 4 * 1024 * 1024;
-
 /// Groups read ahead.
 const AHEAD: usize = 2;
-
-/// A group of lines, or the line that could not be read as one.
-enum Group {
-    Lines(Vec<(u64, Vec<u8>)>),
-    TooLong(u64),
-    Broken(io::Error),
-}
 
 impl Import {
     /// Runs the import.
@@ -133,15 +127,14 @@ impl Import {
                     last_line = lines.last().map_or(last_line, |(line, _)| *line);
                     importer.group(&lines, Timestamp::now()).await?
                 }
-                Some(Group::TooLong(line)) => {
+                Some(Group::Refused(line, error)) => {
                     importer.refuse();
                     last_line = line;
-                    let message = format!("the line is longer than {MAX_LINE_BYTES} bytes");
-                    vec![LineError { line, error: FieldError::new("", message) }]
+                    vec![LineError { line, error }]
                 }
-                Some(Group::Broken(source)) => {
+                Some(Group::Broken(error)) => {
                     progress.abandon();
-                    return Err(CliError::file("read", &name)(source));
+                    return Err(CliError::Source { name, source: error });
                 }
             };
             progress.suspend(|| refused.iter().for_each(|refusal| self.report(&name, refusal)));
@@ -202,6 +195,7 @@ struct Input {
     name: String,
     source: Box<dyn Read + Send>,
     bytes: Option<u64>,
+    format: Option<Format>,
     read: Arc<AtomicU64>,
 }
 
@@ -210,7 +204,8 @@ impl Input {
         let read = Arc::new(AtomicU64::new(0));
         if path == Path::new("-") {
             let source = Box::new(io::stdin());
-            return Ok(Self { name: "standard input".to_owned(), source, bytes: None, read });
+            let name = "standard input".to_owned();
+            return Ok(Self { name, source, bytes: None, format: None, read });
         }
         let file = File::open(path).map_err(CliError::file("open", path))?;
         let metadata = file.metadata().map_err(CliError::file("open", path))?;
@@ -219,7 +214,8 @@ impl Input {
             return Err(CliError::file("read", path)(source));
         }
         let (name, bytes) = (path.display().to_string(), Some(metadata.len()));
-        Ok(Self { name, source: Box::new(file), bytes, read })
+        let format = Format::of_name(&name);
+        Ok(Self { name, source: Box::new(file), bytes, format, read })
     }
 
     fn progress(&self, hidden: bool) -> ProgressBar {
@@ -239,9 +235,7 @@ impl Input {
         let (sender, receiver) = mpsc::channel(AHEAD);
         // A thread of its own, which nobody waits for: a read of standard input may never return.
         std::thread::spawn(move || {
-            let reader = BufReader::with_capacity(256 * 1024, self.source);
-            let groups = Groups { reader, read: self.read, line: 0, pending: None, ended: false };
-            for group in groups {
+            for group in Groups::new(self.source, self.format, self.read) {
                 // A receiver that is gone wants no more.
                 if sender.blocking_send(group).is_err() {
                     return;
@@ -252,128 +246,7 @@ impl Input {
     }
 }
 
-/// The groups of a source, in order.
-struct Groups<R> {
-    reader: R,
-    /// Bytes read so far, for the progress bar.
-    read: Arc<AtomicU64>,
-    /// The number of the last line read.
-    line: u64,
-    /// What comes after the group just given.
-    pending: Option<Group>,
-    ended: bool,
-}
-
-impl<R: BufRead> Iterator for Groups<R> {
-    type Item = Group;
-
-    fn next(&mut self) -> Option<Group> {
-        if let Some(pending) = self.pending.take() {
-            return Some(pending);
-        }
-        let mut lines = Vec::new();
-        let mut bytes = 0;
-        while !self.ended && lines.len() < GROUP_LINES && bytes < GROUP_BYTES {
-            match self.next_line() {
-                Ok(None) => self.ended = true,
-                Ok(Some(text)) if text.len() > MAX_LINE_BYTES => {
-                    self.pending = Some(Group::TooLong(self.line));
-                    break;
-                }
-                Ok(Some(text)) => {
-                    if !text.iter().all(u8::is_ascii_whitespace) {
-                        bytes += text.len();
-                        lines.push((self.line, text));
-                    }
-                }
-                Err(error) => {
-                    self.ended = true;
-                    self.pending = Some(Group::Broken(error));
-                }
-            }
-        }
-        if lines.is_empty() { self.pending.take() } else { Some(Group::Lines(lines)) }
-    }
-}
-
-impl<R: BufRead> Groups<R> {
-    /// The next line without its end; of a line longer than allowed only one byte more than that.
-    fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let mut text = Vec::new();
-        let most = u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX) + 2;
-        let mut taken = self.reader.by_ref().take(most).read_until(b'\n', &mut text)?;
-        if taken == 0 {
-            return Ok(None);
-        }
-        self.line += 1;
-        if text.last() == Some(&b'\n') {
-            text.pop();
-            if text.last() == Some(&b'\r') {
-                text.pop();
-            }
-        } else if text.len() > MAX_LINE_BYTES {
-            taken += self.reader.skip_until(b'\n')?;
-        }
-        if self.line == 1 && text.starts_with(b"\xef\xbb\xbf") {
-            text.drain(..3);
-        }
-        self.read.fetch_add(u64::try_from(taken).unwrap_or_default(), Ordering::Relaxed);
-        Ok(Some(text))
-    }
-}
-
 fn style(template: &str) -> ProgressStyle {
     // The templates are this file's own; a wrong one would show the default bar.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What a source is read as: `number:text` for lines, `number!` for lines too long, `|` between
-    /// groups.
-    fn read(source: &[u8]) -> String {
-        let read = Arc::new(AtomicU64::new(0));
-        let groups =
-            Groups { reader: source, read: read.clone(), line: 0, pending: None, ended: false };
-        let shown: Vec<String> = groups
-            .map(|group| match group {
-                Group::Lines(lines) => {
-                    let show = |(number, text): &(u64, Vec<u8>)| {
-                        format!("{number}:{}", String::from_utf8_lossy(text))
-                    };
-                    lines.iter().map(show).collect::<Vec<_>>().join(" ")
-                }
-                Group::TooLong(number) => format!("{number}!"),
-                Group::Broken(error) => error.to_string(),
-            })
-            .collect();
-        assert_eq!(read.load(Ordering::Relaxed), source.len() as u64);
-        shown.join("|")
-    }
-
-    #[test]
-    fn byte_order_mark_crlf_blank_lines_and_a_missing_last_newline_are_understood() {
-        assert_eq!(read(b""), "");
-        assert_eq!(read(b"\xef\xbb\xbfa\r\n\n  \t\r\nb\n\nc"), "1:a 4:b 6:c");
-    }
-
-    #[test]
-    fn a_line_too_long_is_told_in_its_place_and_the_next_one_is_whole() {
-        let long = "x".repeat(MAX_LINE_BYTES + 1);
-        let far_too_long = "y".repeat(3 * MAX_LINE_BYTES);
-        let source = format!("a\n{long}\nb\n{far_too_long}\r\nc\n{far_too_long}");
-        assert_eq!(read(source.as_bytes()), "1:a|2!|3:b|4!|5:c|6!");
-        let longest = "z".repeat(MAX_LINE_BYTES);
-        assert_eq!(read(format!("{longest}\r\na").as_bytes()), format!("1:{longest} 2:a"));
-    }
-
-    #[test]
-    fn groups_are_bounded() {
-        let lines = "a\n".repeat(GROUP_LINES * 2 + 1);
-        assert_eq!(read(lines.as_bytes()).matches('|').count(), 2);
-        let large = format!("{}\n", "b".repeat(MAX_LINE_BYTES)).repeat(8);
-        assert_eq!(read(large.as_bytes()).matches('|').count(), 1);
-    }
 }

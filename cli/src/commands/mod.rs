@@ -1,5 +1,6 @@
 //! What the tool does, a file a command.
 
+pub mod export;
 pub mod import;
 pub mod keys;
 pub mod serve;

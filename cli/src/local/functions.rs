@@ -6,7 +6,10 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use lambda_http::{Context, LambdaEvent, Service as _, request::LambdaRequest};
 use serverless_catalog::{
     cursor::Cursors,
-    http::{Endpoint, GetOffering, ListOfferings},
+    http::{
+        Endpoint, GetOffering, ListNetworkProducts, ListNetworks, ListOfferings,
+        ListPartnerOfferings, ListProducts, UpsertProducts,
+    },
     lambda::{Settings, edge, service},
 };
 
@@ -60,5 +63,19 @@ pub fn functions(settings: &Settings, cursors: &Arc<Cursors>) -> HashMap<&'stati
             Function::of(settings, ListOfferings::new(store.clone(), cursors.clone())),
         ),
         ("get-offering", Function::of(settings, GetOffering::new(store.clone()))),
+        (
+            "list-partner-offerings",
+            Function::of(settings, ListPartnerOfferings::new(store.clone())),
+        ),
+        ("list-networks", Function::of(settings, ListNetworks::new(store.clone()))),
+        (
+            "list-network-products",
+            Function::of(settings, ListNetworkProducts::new(store.clone(), settings.cache)),
+        ),
+        ("upsert-products", Function::of(settings, UpsertProducts::new(store.clone()))),
+        (
+            "list-products",
+            Function::of(settings, ListProducts::new(store.clone(), cursors.clone())),
+        ),
     ])
 }

@@ -1,6 +1,7 @@
 //! The folder a running catalog keeps its data and its whereabouts in: `.catalog` of the project.
 
 use std::{
+    fmt::Write as _,
     fs::{self, File, TryLockError},
     io::Write as _,
     path::{Path, PathBuf},
@@ -140,11 +141,13 @@ impl Project {
         tables: &TableNames,
         cursor_secret: &str,
     ) -> Result<(), CliError> {
-        let environment = format!(
-            "AWS_ENDPOINT_URL_DYNAMODB={}\nOFFERINGS_TABLE={}\nPROMOTIONS_TABLE={}\nAPI_KEYS_TABLE={}\n\
-             CURSOR_SECRET={cursor_secret}\n",
-            whereabouts.dynamodb_url, tables.offerings, tables.promotions, tables.api_keys,
+        let mut environment = format!(
+            "AWS_ENDPOINT_URL_DYNAMODB={}\nCURSOR_SECRET={cursor_secret}\n",
+            whereabouts.dynamodb_url
         );
+        for (name, table) in tables.variables() {
+            let _ = writeln!(environment, "{name}={table}");
+        }
         write_private(&self.folder.join(FUNCTIONS), &environment)?;
         whereabouts.write(&self.folder.join(RUNNING))
     }

@@ -22,8 +22,9 @@ pub struct Sample {
     pub account: &'static str,
     /// The key that opens it, with every permission.
     pub key: &'static str,
-    /// Import records, one a line.
-    pub records: &'static str,
+    /// Import records, one a line: offerings and promotions, networks and rates, partner offerings,
+    /// products.
+    pub records: [&'static str; 4],
 }
 
 /// The sample accounts.
@@ -31,12 +32,22 @@ pub const SAMPLES: [Sample; 2] = [
     Sample {
         account: "ACME",
         key: "cat_live_DemoKeyOfAcmeForLocalUseOnly0001",
-        records: include_str!("../../../data/sample/acme.ndjson"),
+        records: [
+            include_str!("../../../data/sample/acme.ndjson"),
+            include_str!("../../../data/sample/acme-networks.ndjson"),
+            include_str!("../../../data/sample/acme-partners.ndjson"),
+            include_str!("../../../data/sample/acme-products.ndjson"),
+        ],
     },
     Sample {
         account: "GLOBEX",
         key: "cat_live_DemoKeyOfGlobexForLocalUse000001",
-        records: include_str!("../../../data/sample/globex.ndjson"),
+        records: [
+            include_str!("../../../data/sample/globex.ndjson"),
+            include_str!("../../../data/sample/globex-networks.ndjson"),
+            include_str!("../../../data/sample/globex-partners.ndjson"),
+            include_str!("../../../data/sample/globex-products.ndjson"),
+        ],
     },
 ];
 
@@ -50,8 +61,9 @@ pub async fn load(store: &Store) -> Result<Counts, CliError> {
         let account = AccountId::parse(sample.account)
             .map_err(|error| CliError::Incomplete(error.to_string()))?;
         let mut importer = Importer::new(store, &account, false);
+        let records = sample.records.iter().flat_map(|records| records.lines());
         let lines: Vec<(u64, Vec<u8>)> =
-            (1..).zip(sample.records.lines()).map(|(number, line)| (number, line.into())).collect();
+            (1..).zip(records).map(|(number, line)| (number, line.into())).collect();
         for group in lines.chunks(GROUP_LINES) {
             let refused = importer.group(group, Timestamp::now()).await?;
             if let Some(first) = refused.first() {

@@ -55,7 +55,7 @@ impl Stack {
         let store = Store::new(client.clone(), TableNames::with_prefix(&options.name));
         let cursors = Cursors::new(&options.cursor_secret, None)
             .map_err(|error| CliError::Usage(error.to_string()))?;
-        let settings = Settings { store: store.clone(), key_cache: KEY_CACHE, show_cost: true };
+        let settings = Settings { store: store.clone(), cache: KEY_CACHE, show_cost: true };
         let functions = functions(&settings, &Arc::new(cursors));
         let gateway = Gateway::start(options.port, options.template.routes()?, &functions).await?;
         Ok(Self { gateway, engine, client, store })

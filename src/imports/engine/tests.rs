@@ -1,14 +1,21 @@
-use std::sync::Mutex;
+use std::{collections::BTreeMap, sync::Mutex};
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
-use crate::offerings::OfferingId;
+use crate::{
+    cost::{ReadCost, WriteCost},
+    imports::{ChangeSet, Key, Operation, RefusedWrite, Stored, WholeRecord, Write},
+    networks::{NetworkChanges, NetworkId, NetworkKeys, NetworkState, NetworkWrites},
+    offerings::OfferingId,
+    products::{Applied, ExternalId, Match, ProductId, ProductRow, RowError, Sku, StoredProduct},
+};
 
 /// Items in memory; every `refuse_every`th write is not taken.
 #[derive(Default)]
 struct Memory {
     items: Mutex<HashMap<Key, (Stored, String)>>,
+    networks: Mutex<HashMap<NetworkId, NetworkState>>,
     writes: Mutex<u32>,
     refuse_every: Option<u32>,
     /// The next write fails as a whole.
@@ -60,6 +67,109 @@ impl ImportTarget for Memory {
             }
         }
         Ok((refused, 0.0))
+    }
+}
+
+impl NetworkPartitions for Memory {
+    type Error = &'static str;
+
+    async fn network_states(
+        &self,
+        _: &AccountId,
+        wanted: &[(NetworkId, NetworkKeys)],
+        _: bool,
+    ) -> Result<(Vec<NetworkState>, f64), Self::Error> {
+        let networks = self.networks.lock().expect("lock");
+        let read = |(id, keys): &(NetworkId, NetworkKeys)| {
+            let mut state = networks.get(id).cloned().unwrap_or_default();
+            if let NetworkKeys::Bundles(ids) = keys {
+                state.bundles.retain(|id, _| ids.contains(id));
+            }
+            state
+        };
+        Ok((wanted.iter().map(read).collect(), 0.0))
+    }
+
+    async fn change_networks(
+        &self,
+        _: &AccountId,
+        changes: Vec<NetworkChanges>,
+    ) -> Result<(Vec<(NetworkId, String)>, f64), Self::Error> {
+        let mut networks = self.networks.lock().expect("lock");
+        for change in changes {
+            let state = networks.entry(change.id).or_default();
+            let by = change.count_change();
+            for (bundle, stored) in change.put {
+                let before = state.bundles.insert(bundle.value.id, bundle);
+                assert_eq!(before.is_some(), stored);
+            }
+            for id in change.delete {
+                assert!(state.bundles.remove(&id).is_some());
+            }
+            let counted = i64::from(state.product_count) + by;
+            let counted = u32::try_from(counted).expect("a number of bundles");
+            match change.network {
+                NetworkWrites::Keep => {}
+                NetworkWrites::Count => state.product_count = counted,
+                NetworkWrites::Store(network) => {
+                    state.product_count = counted;
+                    state.network = Some(*network);
+                }
+                NetworkWrites::StoreCounted(network, count) => {
+                    state.product_count = count;
+                    state.network = Some(*network);
+                }
+                NetworkWrites::CountOnly(count) => {
+                    state.product_count = count;
+                    state.network = None;
+                }
+                NetworkWrites::Delete => (state.product_count, state.network) = (0, None),
+            }
+        }
+        Ok((Vec::new(), 0.0))
+    }
+}
+
+/// These tests import no products.
+impl ProductWrites for Memory {
+    async fn apply(
+        &self,
+        _: &AccountId,
+        _: &ProductRow,
+        _: ProductId,
+        _: &mut WriteCost,
+    ) -> Result<Applied, RowError> {
+        Err(RowError::Failed)
+    }
+
+    async fn linked_skus(
+        &self,
+        _: &AccountId,
+        _: &[ExternalId],
+        _: &mut ReadCost,
+    ) -> Result<HashMap<ExternalId, Sku>, RowError> {
+        Err(RowError::Failed)
+    }
+}
+
+impl ProductDelete for Memory {
+    type Error = &'static str;
+
+    async fn stored_products(
+        &self,
+        _: &AccountId,
+        _: &[Match],
+    ) -> Result<(HashMap<Match, StoredProduct>, f64), Self::Error> {
+        Err("these tests import no products")
+    }
+
+    async fn delete_product(
+        &self,
+        _: &AccountId,
+        _: &Match,
+        _: &mut WriteCost,
+    ) -> Result<bool, RowError> {
+        Err(RowError::Failed)
     }
 }
 
@@ -199,19 +309,23 @@ proptest! {
         ),
         group in 1_usize..12,
     ) {
-        let mut replayed: HashMap<&str, (String, Option<u8>)> = HashMap::new();
+        // Content, the latest source's time, the time of the version.
+        type Version<'a> = (&'a str, Option<u8>, Option<u8>);
+        let mut replayed: HashMap<&str, Version> = HashMap::new();
         let mut stale = 0;
         for (id, name, time, deleted) in &lines {
-            let known_time = replayed.get(id).and_then(|(_, time)| *time);
+            let known = replayed.get(id).copied();
+            let known_time = known.and_then(|(_, time, _)| time);
             if *deleted {
                 replayed.remove(id);
             } else if time.is_some() && known_time > *time {
                 stale += 1;
             } else {
-                let line = offering(id, name, *time);
-                let same = replayed.get(id).is_some_and(|(known, _)| *known == line);
-                if !same {
-                    replayed.insert(id, (line, time.or(known_time)));
+                let same = |(known, _, version): Version| {
+                    known == *name && time.is_none_or(|time| Some(time) <= version)
+                };
+                if !known.is_some_and(same) {
+                    replayed.insert(id, (name, time.or(known_time), *time));
                 }
             }
         }
@@ -227,12 +341,81 @@ proptest! {
         prop_assert_eq!(counts.stale, stale);
         let items = memory.items.lock().expect("lock");
         prop_assert_eq!(items.len(), replayed.len());
-        for (id, (line, _)) in &replayed {
+        for (id, (name, ..)) in &replayed {
             let key = Key::Offering(OfferingId::parse(id).expect("id"));
-            let Ok(Record { operation: Operation::Upsert(content), .. }) = Record::parse(line.as_bytes()) else {
+            let line = offering(id, name, None);
+            let Ok(Record::Whole(WholeRecord { operation: Operation::Upsert(content), .. })) =
+                Record::parse(line.as_bytes())
+            else {
                 panic!("own line");
             };
             prop_assert_eq!(&items[&key].1, &content.fingerprint_source());
         }
+    }
+
+    /// Whatever the grouping, networks and bundles end where replaying their lines one by one ends,
+    /// and the number of bundles is right.
+    #[test]
+    fn networks_end_where_the_replay_of_their_lines_ends(
+        steps in vec((0_u8..5, 1_u32..3, vec(1_u32..5, 0..4), select(vec!["N", "M"])), 0..40),
+        group in 1_usize..12,
+    ) {
+        let lines: Vec<String> =
+            steps.iter().map(|(kind, id, bundles, name)| network_line(*kind, *id, bundles, name)).collect();
+        let mut replayed: HashMap<u32, (Option<&str>, BTreeMap<u32, &str>)> = HashMap::new();
+        for (kind, id, bundles, name) in &steps {
+            let (network, stored) = replayed.entry(*id).or_default();
+            let one = bundles.first().copied().unwrap_or(1);
+            match kind {
+                0 => {
+                    *network = Some(name);
+                    *stored = bundles.iter().map(|id| (*id, *name)).collect();
+                }
+                1 => *network = Some(name),
+                2 => (*network, *stored) = (None, BTreeMap::new()),
+                3 => {
+                    stored.insert(one, name);
+                }
+                _ => {
+                    stored.remove(&one);
+                }
+            }
+        }
+        let memory = Memory::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+        let (counts, refused) = runtime.block_on(import(&memory, &lines, group));
+        prop_assert!(refused.is_empty(), "{:?}", refused);
+        prop_assert_eq!(counts.total(), lines.len() as u64);
+        let networks = memory.networks.lock().expect("lock");
+        for (id, (network, bundles)) in replayed {
+            let state = networks.get(&NetworkId::new(id).expect("id")).cloned().unwrap_or_default();
+            prop_assert_eq!(state.network.map(|network| network.value.name), network.map(String::from));
+            let stored: BTreeMap<u32, String> =
+                state.bundles.into_iter().map(|(id, bundle)| (id.get(), bundle.value.name)).collect();
+            prop_assert_eq!(state.product_count as usize, stored.len());
+            prop_assert_eq!(stored, bundles.into_iter().map(|(id, name)| (id, name.to_owned())).collect());
+        }
+    }
+}
+
+/// A whole network (0), a network alone (1), its removal (2), a bundle (3), a bundle's removal (4).
+fn network_line(kind: u8, id: u32, bundles: &[u32], name: &str) -> String {
+    let fields = |id: u32| {
+        format!(r#""id":{id},"name":"{name}","type":"DATA","price_usd":1,"local_currency":"GHS""#)
+    };
+    let one = bundles.first().copied().unwrap_or(1);
+    let network = format!(
+        r#""kind":"network","id":{id},"name":"{name}","country":"Ghana","country_code":"GH","currency":"GHS""#
+    );
+    match kind {
+        0 => {
+            let ids: std::collections::BTreeSet<u32> = bundles.iter().copied().collect();
+            let all: Vec<String> = ids.iter().map(|id| format!("{{{}}}", fields(*id))).collect();
+            format!(r#"{{{network},"fixed_bundles":[{}]}}"#, all.join(","))
+        }
+        1 => format!("{{{network}}}"),
+        2 => format!(r#"{{"kind":"network","op":"delete","id":{id}}}"#),
+        3 => format!(r#"{{"kind":"bundle","network_id":{id},{}}}"#, fields(one)),
+        _ => format!(r#"{{"kind":"bundle","op":"delete","network_id":{id},"id":{one}}}"#),
     }
 }

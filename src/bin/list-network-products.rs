@@ -1,0 +1,9 @@
+//! `GET /v2/catalog/products`.
+
+use lambda_http::Error;
+use serverless_catalog::{http::ListNetworkProducts, lambda::run};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    run(|settings| Ok(ListNetworkProducts::new(settings.store.clone(), settings.cache))).await
+}

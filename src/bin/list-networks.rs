@@ -1,0 +1,9 @@
+//! `GET /v2/catalog/networks` and `GET /v2/catalog/countries`.
+
+use lambda_http::Error;
+use serverless_catalog::{http::ListNetworks, lambda::run};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    run(|settings| Ok(ListNetworks::new(settings.store.clone()))).await
+}

@@ -1,0 +1,12 @@
+//! `GET /api/v1/products`.
+
+use lambda_http::Error;
+use serverless_catalog::{
+    http::ListProducts,
+    lambda::{cursors_from_environment, run},
+};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    run(|settings| Ok(ListProducts::new(settings.store.clone(), cursors_from_environment()?))).await
+}

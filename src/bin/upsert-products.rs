@@ -1,0 +1,9 @@
+//! `POST /api/v1/products`.
+
+use lambda_http::Error;
+use serverless_catalog::{http::UpsertProducts, lambda::run};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    run(|settings| Ok(UpsertProducts::new(settings.store.clone()))).await
+}

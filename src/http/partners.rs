@@ -1,0 +1,98 @@
+//! The endpoint of the partners dialect (seed 002), and its errors.
+
+use serde::Serialize;
+
+use super::{
+    ApiError, ApiRequest, Dialect, Endpoint, Methods, Payload, RequestRecord,
+    words::{BUSY, OUR_FAULT, not_found, rejected},
+};
+use crate::{
+    access::{Permission, Principal, Rejection},
+    partners::PartnerCatalog,
+    store::StoreError,
+};
+
+const LIST: &str = "/v3/partners/offerings";
+
+/// The published page tells clients to cache the list.
+const CACHE: &str = "private, max-age=300";
+
+/// `GET /v3/partners/offerings`.
+pub struct ListPartnerOfferings<S> {
+    store: S,
+}
+
+impl<S> ListPartnerOfferings<S> {
+    /// Over these tables.
+    pub fn new(store: S) -> Self {
+        Self { store }
+    }
+}
+
+impl<S> Endpoint for ListPartnerOfferings<S>
+where
+    S: PartnerCatalog<Error = StoreError> + Send + 'static,
+{
+    const DIALECT: Dialect = Dialect::Partners;
+    const PERMISSION: Permission = Permission::PartnersRead;
+
+    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
+        request.parameters(LIST).map(|_| Methods::READ)
+    }
+
+    async fn answer(
+        &self,
+        _request: &ApiRequest,
+        principal: &Principal,
+        record: &mut RequestRecord,
+    ) -> Result<Payload, ApiError> {
+        let catalog = self.store.partner_catalog(&principal.account, &mut record.cost).await?;
+        record.items = catalog.len();
+        Ok(Payload::read(format!("{{\"catalog\":[{}]}}", catalog.join(",")), CACHE))
+    }
+}
+
+#[derive(Serialize)]
+struct Errors<'a> {
+    errors: [Entry<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    message: String,
+    field: &'a str,
+    error_id: &'static str,
+}
+
+/// `{"errors":[{"message","field","error_id"}]}`.
+pub(super) fn error_body(error: &ApiError, permission: Permission) -> String {
+    let (error_id, field, message) = match error {
+        ApiError::Invalid(errors) => {
+            let first = errors.first();
+            let field = first.map_or("", |error| error.field.as_str());
+            let message = first.map(|error| format!("{field} {}", error.message));
+            ("10-40001", field, message.unwrap_or_default())
+        }
+        ApiError::Required(field) => ("10-40001", *field, format!("{field} is required")),
+        ApiError::NotAdmitted(Rejection::IpNotAllowed) => {
+            ("10-40300", "", rejected(Rejection::IpNotAllowed, permission))
+        }
+        ApiError::NotAdmitted(Rejection::PermissionLacking) => {
+            ("10-40300", "", rejected(Rejection::PermissionLacking, permission))
+        }
+        ApiError::NotAdmitted(_) => ("10-40100", "", "Failed to authenticate user".to_owned()),
+        ApiError::NotVisible(error) => {
+            ("10-40300", error.field.as_str(), format!("{} {}", error.field, error.message))
+        }
+        ApiError::NotFound(absent) => ("10-40400", "", not_found(*absent).to_owned()),
+        ApiError::MethodNotAllowed(allowed) => ("10-40500", "", format!("Use one of: {allowed}.")),
+        ApiError::TooLarge(bytes) => {
+            ("10-41300", "", format!("The body must be at most {bytes} bytes."))
+        }
+        ApiError::Unavailable(_) => ("10-50300", "", BUSY.to_owned()),
+        ApiError::Internal(_) => ("10-50000", "", OUR_FAULT.to_owned()),
+    };
+    let body = Errors { errors: [Entry { message, field, error_id }] };
+    // Texts: serializing them cannot fail.
+    serde_json::to_string(&body).unwrap_or_default()
+}

@@ -1,0 +1,261 @@
+//! Import records becoming networks, bundles and exchange rates.
+
+use std::collections::HashSet;
+
+use serde::Deserialize;
+
+use super::{
+    Bundle, BundleId, BundleType, CustomAirtime, ExchangeRate, Network, NetworkId, SmsNotification,
+};
+use crate::{
+    geography::Country,
+    money::{Amount, Currency},
+    text::FieldError,
+};
+
+/// The longest name or text, in bytes.
+const MAX_TEXT: usize = 2_000;
+
+/// A `network` record as sent.
+#[derive(Debug, Deserialize)]
+pub struct NetworkRecord {
+    id: NetworkId,
+    name: String,
+    country: String,
+    country_code: Country,
+    currency: Currency,
+    #[serde(default)]
+    logo_url: Option<String>,
+    #[serde(default)]
+    custom_airtime: Option<CustomAirtimeDraft>,
+    #[serde(default)]
+    sms_notification: Option<SmsDraft>,
+    #[serde(default)]
+    fixed_bundles: Option<Vec<BundleDraft>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CustomAirtimeDraft {
+    available: bool,
+    #[serde(default)]
+    min_amount_local: Option<Amount>,
+    #[serde(default)]
+    max_amount_local: Option<Amount>,
+    #[serde(default)]
+    local_currency: Option<Currency>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SmsDraft {
+    available: bool,
+    #[serde(default)]
+    cost_usd: Option<Amount>,
+}
+
+#[derive(Debug, Deserialize)]
+struct BundleDraft {
+    id: BundleId,
+    name: String,
+    #[serde(rename = "type")]
+    bundle_type: BundleType,
+    price_usd: Amount,
+    #[serde(default)]
+    local_value: Option<String>,
+    #[serde(default)]
+    local_currency: Option<Currency>,
+    #[serde(default)]
+    description: Option<String>,
+}
+
+/// A `bundle` record as sent.
+#[derive(Debug, Deserialize)]
+pub struct BundleRecord {
+    network_id: NetworkId,
+    id: BundleId,
+    name: String,
+    #[serde(rename = "type")]
+    bundle_type: BundleType,
+    price_usd: Amount,
+    #[serde(default)]
+    local_value: Option<String>,
+    // Required here: a bundle on its own does not know its network's currency.
+    local_currency: Currency,
+    #[serde(default)]
+    description: Option<String>,
+}
+
+/// An `exchangeRate` record as sent.
+#[derive(Debug, Deserialize)]
+pub struct ExchangeRateRecord {
+    source_currency: Currency,
+    destination_currency: Currency,
+    rate: Amount,
+}
+
+struct Checks(Vec<FieldError>);
+
+impl Checks {
+    fn check(&mut self, field: impl Into<String>, fine: bool, message: &str) {
+        if !fine {
+            self.0.push(FieldError::new(field, message));
+        }
+    }
+
+    fn text(&mut self, field: impl Into<String>, text: &str) {
+        let field = field.into();
+        self.check(field.clone(), !text.trim().is_empty(), "must not be empty");
+        self.check(field, text.len() <= MAX_TEXT, "must be at most 2000 bytes");
+    }
+
+    fn end<T>(self, value: T) -> Result<T, Vec<FieldError>> {
+        if self.0.is_empty() { Ok(value) } else { Err(self.0) }
+    }
+}
+
+const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
+
+impl NetworkRecord {
+    /// Checks the record: the network, and its bundles where it carries them whole.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, field by field.
+    pub fn checked(self) -> Result<(Network, Option<Vec<Bundle>>), Vec<FieldError>> {
+        let mut checks = Checks(Vec::new());
+        checks.text("name", &self.name);
+        checks.text("country", &self.country);
+        if let Some(url) = &self.logo_url {
+            checks.text("logo_url", url);
+        }
+        let currency = self.currency;
+        let custom_airtime = match self.custom_airtime {
+            Some(draft) => draft.checked(currency, &mut checks),
+            None => CustomAirtime {
+                available: false,
+                min_amount_local: None,
+                max_amount_local: None,
+                local_currency: currency,
+            },
+        };
+        let sms_notification = match self.sms_notification {
+            Some(draft) => {
+                checks.check(
+                    "sms_notification.cost_usd",
+                    !draft.available || draft.cost_usd.is_some(),
+                    "is required when available is true",
+                );
+                let negative = draft.cost_usd.is_some_and(Amount::is_negative);
+                checks.check("sms_notification.cost_usd", !negative, NOT_NEGATIVE);
+                SmsNotification { available: draft.available, cost_usd: draft.cost_usd }
+            }
+            None => SmsNotification { available: false, cost_usd: None },
+        };
+        let bundles = self.fixed_bundles.map(|drafts| {
+            let mut seen = HashSet::with_capacity(drafts.len());
+            let numbered = drafts.into_iter().enumerate();
+            numbered
+                .map(|(index, draft)| {
+                    let at = format!("fixed_bundles[{index}].");
+                    checks.check(
+                        format!("{at}id"),
+                        seen.insert(draft.id),
+                        "is the id of an earlier bundle, too",
+                    );
+                    draft.checked(currency, &at, &mut checks)
+                })
+                .collect()
+        });
+        let network = Network {
+            id: self.id,
+            name: self.name,
+            country: self.country,
+            country_code: self.country_code,
+            currency,
+            logo_url: self.logo_url,
+            custom_airtime,
+            sms_notification,
+        };
+        checks.end((network, bundles))
+    }
+}
+
+impl CustomAirtimeDraft {
+    fn checked(self, currency: Currency, checks: &mut Checks) -> CustomAirtime {
+        let (min, max) = (self.min_amount_local, self.max_amount_local);
+        for (field, amount) in [("min_amount_local", min), ("max_amount_local", max)] {
+            let field = format!("custom_airtime.{field}");
+            checks.check(
+                field.clone(),
+                !self.available || amount.is_some(),
+                "is required when available is true",
+            );
+            checks.check(field, !amount.is_some_and(Amount::is_negative), NOT_NEGATIVE);
+        }
+        checks.check(
+            "custom_airtime.max_amount_local",
+            min.zip(max).is_none_or(|(min, max)| max >= min),
+            "must not be less than min_amount_local",
+        );
+        CustomAirtime {
+            available: self.available,
+            min_amount_local: min,
+            max_amount_local: max,
+            local_currency: self.local_currency.unwrap_or(currency),
+        }
+    }
+}
+
+impl BundleDraft {
+    fn checked(self, currency: Currency, at: &str, checks: &mut Checks) -> Bundle {
+        checks.text(format!("{at}name"), &self.name);
+        checks.check(format!("{at}price_usd"), !self.price_usd.is_negative(), NOT_NEGATIVE);
+        let texts = [("local_value", &self.local_value), ("description", &self.description)];
+        for (field, text) in texts {
+            let fits = text.as_ref().is_none_or(|text| text.len() <= MAX_TEXT);
+            checks.check(format!("{at}{field}"), fits, "must be at most 2000 bytes");
+        }
+        Bundle {
+            id: self.id,
+            bundle_type: self.bundle_type,
+            price_usd: self.price_usd,
+            local_value: self.local_value.unwrap_or_else(|| self.name.clone()),
+            local_currency: self.local_currency.unwrap_or(currency),
+            description: self.description.unwrap_or_else(|| self.name.clone()),
+            name: self.name,
+        }
+    }
+}
+
+impl BundleRecord {
+    /// Checks the record: a bundle, and the network it is of.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, field by field.
+    pub fn checked(self) -> Result<(NetworkId, Bundle), Vec<FieldError>> {
+        let mut checks = Checks(Vec::new());
+        let currency = self.local_currency;
+        let draft = BundleDraft {
+            id: self.id,
+            name: self.name,
+            bundle_type: self.bundle_type,
+            price_usd: self.price_usd,
+            local_value: self.local_value,
+            local_currency: Some(currency),
+            description: self.description,
+        };
+        let bundle = draft.checked(currency, "", &mut checks);
+        checks.end((self.network_id, bundle))
+    }
+}
+
+impl ExchangeRateRecord {
+    /// Checks the record.
+    ///
+    /// # Errors
+    /// The field that breaks a rule.
+    pub fn checked(self) -> Result<ExchangeRate, Vec<FieldError>> {
+        let mut checks = Checks(Vec::new());
+        checks.check("rate", self.rate > Amount::ZERO, "must be greater than 0");
+        let Self { source_currency, destination_currency, rate } = self;
+        checks.end(ExchangeRate { source_currency, destination_currency, rate })
+    }
+}

@@ -1,0 +1,24 @@
+//! Mobile networks and what is sold on them: airtime of any amount, fixed bundles (seed 003).
+//!
+//! | File | |
+//! |---|---|
+//! | `network` | the published objects |
+//! | `draft` | import records becoming them |
+//! | `state` | a network with its bundles, and what a record changes of it |
+//! | `lookup` | what must be stored and found |
+
+mod draft;
+mod lookup;
+mod network;
+mod state;
+
+pub use draft::{BundleRecord, ExchangeRateRecord, NetworkRecord};
+pub use lookup::{
+    ListedNetwork, NetworkChanges, NetworkKeys, NetworkLists, NetworkPartitions, NetworkProducts,
+    NetworkWrites, RateLookup, RefusedNetworks,
+};
+pub use network::{
+    Bundle, BundleId, BundleType, CurrencyPair, CustomAirtime, ExchangeRate, Network, NetworkId,
+    SmsNotification,
+};
+pub use state::{Change, Effect, NetworkState, Versioned};

@@ -1,0 +1,107 @@
+//! The partner offering (seed 002): a package or an addon that a reseller may give to its customers.
+
+use std::{collections::BTreeMap, future::Future};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    account::AccountId,
+    cost::ReadCost,
+    json::unique_map,
+    text::{FieldError, identifier, spelled_enum},
+};
+
+spelled_enum! {
+    /// What an offering is. The order is that of the published list.
+    pub enum PartnerOfferingType {
+        /// What an account is made of: it has exactly one.
+        Package = "package",
+        /// What may be added to it.
+        Addon = "addon",
+    }
+}
+
+identifier! {
+    /// The name of an offering: with its type, its identity within the account.
+    pub struct PartnerOfferingName, max 200, forbidden ""
+}
+
+identifier! {
+    /// The name of an entitlement, such as `ip_count`; an open list.
+    pub struct EntitlementName, max 100, forbidden ""
+}
+
+/// The identity of a partner offering within its account.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PartnerOfferingKey {
+    /// Package or addon.
+    pub offering_type: PartnerOfferingType,
+    /// Its name.
+    pub name: PartnerOfferingName,
+}
+
+/// A partner offering as the API returns it, and as a record brings it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PartnerOffering {
+    offering: OfferingLine,
+    #[serde(default, deserialize_with = "unique_map")]
+    entitlements: BTreeMap<EntitlementName, i64>,
+}
+
+/// What is offered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct OfferingLine {
+    name: PartnerOfferingName,
+    #[serde(rename = "type")]
+    offering_type: PartnerOfferingType,
+    #[serde(default = "one")]
+    quantity: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl PartnerOffering {
+    /// Checks what its types leave open.
+    ///
+    /// # Errors
+    /// The fields that break a rule.
+    pub fn checked(self) -> Result<Self, Vec<FieldError>> {
+        let message = match (self.offering.offering_type, self.offering.quantity) {
+            (PartnerOfferingType::Package, 1) | (PartnerOfferingType::Addon, 1..) => {
+                return Ok(self);
+            }
+            (PartnerOfferingType::Package, _) => "must be 1 for a package",
+            (PartnerOfferingType::Addon, _) => "must be at least 1",
+        };
+        Err(vec![FieldError::new("offering.quantity", message)])
+    }
+
+    /// Its identity.
+    #[must_use]
+    pub fn key(&self) -> PartnerOfferingKey {
+        let OfferingLine { name, offering_type, .. } = &self.offering;
+        PartnerOfferingKey { offering_type: *offering_type, name: name.clone() }
+    }
+
+    /// The published object.
+    #[must_use]
+    pub fn document(&self) -> String {
+        // Texts and integers: serializing them cannot fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Access pattern: the whole catalog of an account.
+pub trait PartnerCatalog: Sync {
+    /// What can go wrong below.
+    type Error: Send;
+
+    /// The published objects, packages before addons, each by name.
+    fn partner_catalog(
+        &self,
+        account: &AccountId,
+        cost: &mut ReadCost,
+    ) -> impl Future<Output = Result<Vec<String>, Self::Error>> + Send;
+}

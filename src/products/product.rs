@@ -1,0 +1,240 @@
+//! The published object.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, Serializer};
+use uuid::Uuid;
+
+use super::ProductRow;
+use crate::{
+    money::{Amount, Currency},
+    text::{rfc3339_millis, spelled_enum},
+};
+
+spelled_enum! {
+    /// What is sold.
+    pub enum ProductType {
+        /// A thing.
+        Product = "PRODUCT",
+        /// Work.
+        Service = "SERVICE",
+        /// Something that is paid for again and again.
+        Subscription = "SUBSCRIPTION",
+        /// Something with a term.
+        Contract = "CONTRACT",
+    }
+}
+
+spelled_enum! {
+    /// How often a price is due.
+    pub enum Billing {
+        /// Every month.
+        Monthly = "MONTHLY",
+        /// Every year.
+        Yearly = "YEARLY",
+    }
+}
+
+/// The identity of a product: a `UUIDv7` (RFC 9562 section 5.7), so the order of ids is the order of
+/// creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ProductId(Uuid);
+
+impl ProductId {
+    /// A new one: later than all that this process made before.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// Reads the published form.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let canonical = |uuid: &Uuid| uuid.hyphenated().to_string() == text;
+        Uuid::try_parse(text).ok().filter(canonical).map(Self)
+    }
+
+    /// Its 16 bytes.
+    #[must_use]
+    pub fn bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
+
+    /// The id of 16 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+}
+
+impl fmt::Display for ProductId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.hyphenated(), f)
+    }
+}
+
+/// Defines a text of 1 to `$max` characters.
+macro_rules! short_text {
+    ($(#[$meta:meta])* $name:ident, $max:literal) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The most characters (Unicode scalar values).
+            pub const MAX_CHARACTERS: usize = $max;
+
+            /// Reads one; `None` when it is empty or too long.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                let fits = !text.is_empty() && text.chars().count() <= Self::MAX_CHARACTERS;
+                fits.then(|| Self(text.to_owned()))
+            }
+
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                Self::parse(&text).ok_or_else(|| format!("must have 1 to {} characters", $max))
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(text: $name) -> Self {
+                text.0
+            }
+        }
+    };
+}
+
+short_text! {
+    /// A stock keeping unit: the first key of an upsert, unique within the account.
+    Sku, 100
+}
+
+short_text! {
+    /// The product's id in another system: the second key, unique within the account.
+    ExternalId, 200
+}
+
+short_text! {
+    /// A category; letter case counts.
+    Category, 100
+}
+
+/// A product as the API returns it: every field is always present.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Product {
+    /// Its identity.
+    pub id: ProductId,
+    /// Its name.
+    pub name: String,
+    /// What is sold.
+    #[serde(rename = "type")]
+    pub product_type: ProductType,
+    /// The first key.
+    pub sku: Option<Sku>,
+    /// The second key.
+    pub external_id: Option<ExternalId>,
+    /// The category.
+    pub category: Option<Category>,
+    /// What a buyer pays for a unit, in the currency's major unit.
+    pub price: Amount,
+    /// What the seller pays for a unit.
+    pub cost: Option<Amount>,
+    /// Of price and cost.
+    pub currency: Currency,
+    /// What is counted: a seat, a month.
+    pub unit: Option<String>,
+    /// How often the price is due.
+    pub billing_period: Option<Billing>,
+    /// Months a buyer is bound.
+    pub term_months: Option<u64>,
+    /// How many there are.
+    pub stock_qty: Option<u64>,
+    /// At how many to order again.
+    pub reorder_level: Option<u64>,
+    /// A text for customers.
+    pub description: Option<String>,
+    /// Another.
+    pub features: Option<String>,
+    /// Whether it is on sale.
+    pub active: bool,
+    /// When it came to be.
+    #[serde(serialize_with = "millis")]
+    pub created_at: Timestamp,
+    /// When it was last written.
+    #[serde(serialize_with = "millis")]
+    pub updated_at: Timestamp,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn millis<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    rfc3339_millis(*time).serialize(serializer)
+}
+
+impl Product {
+    /// What a row makes of nothing; `None` without a name.
+    #[must_use]
+    pub fn created(row: &ProductRow, id: ProductId, now: Timestamp) -> Option<Self> {
+        let mut product = Self {
+            id,
+            name: row.name.clone()?,
+            product_type: ProductType::Product,
+            sku: None,
+            external_id: None,
+            category: None,
+            price: Amount::ZERO,
+            cost: None,
+            currency: Currency::USD,
+            unit: None,
+            billing_period: None,
+            term_months: None,
+            stock_qty: None,
+            reorder_level: None,
+            description: None,
+            features: None,
+            active: true,
+            created_at: row.created_at.unwrap_or(now),
+            updated_at: now,
+        };
+        product.merge(row);
+        Some(product)
+    }
+
+    /// Merges a row: only the fields it has change. The time is left to the caller.
+    pub fn merge(&mut self, row: &ProductRow) {
+        fn set<T: Clone>(field: &mut T, value: Option<&T>) {
+            if let Some(value) = value {
+                field.clone_from(value);
+            }
+        }
+        set(&mut self.name, row.name.as_ref());
+        set(&mut self.product_type, row.product_type.as_ref());
+        set(&mut self.price, row.price.as_ref());
+        set(&mut self.currency, row.currency.as_ref());
+        set(&mut self.active, row.active.as_ref());
+        row.sku.apply(&mut self.sku);
+        row.external_id.apply(&mut self.external_id);
+        row.category.apply(&mut self.category);
+        row.cost.apply(&mut self.cost);
+        row.unit.apply(&mut self.unit);
+        row.billing_period.apply(&mut self.billing_period);
+        row.term_months.apply(&mut self.term_months);
+        row.stock_qty.apply(&mut self.stock_qty);
+        row.reorder_level.apply(&mut self.reorder_level);
+        row.description.apply(&mut self.description);
+        row.features.apply(&mut self.features);
+    }
+}

@@ -1,0 +1,69 @@
+//! The `PartnerOfferings` table: the whole catalog of an account in one Query.
+
+use super::{
+    CAPACITY, Store, StoreError,
+    item::{document, text},
+    units,
+};
+use crate::{
+    account::AccountId,
+    cost::ReadCost,
+    partners::{PartnerCatalog, PartnerOfferingKey, PartnerOfferingName, PartnerOfferingType},
+};
+
+/// The range key: its order is the published list's.
+pub(super) fn offering_key(key: &PartnerOfferingKey) -> String {
+    format!("{}#{}", prefix(key.offering_type), key.name)
+}
+
+/// The identity that a range key tells.
+pub(super) fn parse_offering_key(text: &str) -> Option<PartnerOfferingKey> {
+    PartnerOfferingType::ALL.iter().find_map(|&offering_type| {
+        let name = text.strip_prefix(prefix(offering_type))?.strip_prefix('#')?;
+        let name = PartnerOfferingName::parse(name).ok()?;
+        Some(PartnerOfferingKey { offering_type, name })
+    })
+}
+
+fn prefix(offering_type: PartnerOfferingType) -> &'static str {
+    match offering_type {
+        PartnerOfferingType::Package => "1#PACKAGE",
+        PartnerOfferingType::Addon => "2#ADDON",
+    }
+}
+
+impl PartnerCatalog for Store {
+    type Error = StoreError;
+
+    async fn partner_catalog(
+        &self,
+        account: &AccountId,
+        cost: &mut ReadCost,
+    ) -> Result<Vec<String>, StoreError> {
+        const OPERATION: &str = "list partner offerings";
+        let mut catalog = Vec::new();
+        let mut start = None;
+        loop {
+            let reply = self
+                .client
+                .query()
+                .table_name(&self.tables.partner_offerings)
+                .key_condition_expression("account = :account")
+                .expression_attribute_values(":account", text(account.as_str()))
+                .projection_expression("document")
+                .set_exclusive_start_key(start)
+                .return_consumed_capacity(CAPACITY)
+                .send()
+                .await
+                .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+            cost.add(units(reply.consumed_capacity()));
+            for item in reply.items.unwrap_or_default() {
+                catalog.push(document(OPERATION, item)?);
+            }
+            start = reply.last_evaluated_key;
+            if start.is_none() {
+                return Ok(catalog);
+            }
+        }
+    }
+}

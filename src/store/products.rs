@@ -1,0 +1,855 @@
+//! The `Products` table: a product under its first key, and links from external ids.
+//!
+//! | `productKey` | |
+//! |---|---|
+//! | `SKU#<sku>` | a product with a sku |
+//! | `EXT#<external id>` | a product with an external id alone; or, with `linkedTo`, the key of the product that has this external id beside its sku |
+//! | `ID#<id>` | a product with neither |
+//!
+//! So a sku or an external id exists once by the table's own key, and an upsert needs no look-up: one
+//! `UpdateItem` merges or creates. Only when a product's keys change (a first external id, another
+//! one, a sku that comes or goes) are its items read and rewritten, in one transaction on the
+//! condition that nothing changed meanwhile (`revision`).
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use aws_sdk_dynamodb::{
+    error::SdkError,
+    operation::update_item::UpdateItemError,
+    types::{
+        AttributeValue, Delete, Put, ReturnValue, ReturnValuesOnConditionCheckFailure,
+        TransactWriteItem,
+    },
+};
+use jiff::Timestamp;
+
+use super::{
+    CAPACITY, Store, StoreError,
+    batch::{MAX_FRUITLESS, Wanted, back_off},
+    item::{Item, text},
+    units,
+};
+use crate::{
+    account::AccountId,
+    cost::{Read, ReadCost, WriteCost},
+    money::{Amount, Currency},
+    products::{
+        Applied, Billing, Category, Change, ExternalId, Match, Page, Product, ProductDelete,
+        ProductId, ProductLists, ProductLookup, ProductRow, ProductType, ProductWrites, RowError,
+        Sku, StoredProduct,
+    },
+    text::rfc3339_millis,
+};
+
+const NEWEST: &str = "newest";
+const BY_CATEGORY: &str = "byCategory";
+
+/// The range key of a match.
+fn product_key(product: &Match) -> String {
+    match product {
+        Match::Sku(sku) => format!("SKU#{}", sku.as_str()),
+        Match::ExternalId(id) => format!("EXT#{}", id.as_str()),
+        Match::Id(id) => format!("ID#{id}"),
+    }
+}
+
+/// The range key a product is stored under.
+fn key_of(product: &Product) -> String {
+    let sku = product.sku.clone().map(Match::Sku);
+    let external_id = || product.external_id.clone().map(Match::ExternalId);
+    product_key(&sku.or_else(external_id).unwrap_or(Match::Id(product.id)))
+}
+
+fn item_key(account: &AccountId, key: &str) -> Item {
+    Item::from([
+        ("account".to_owned(), text(account.as_str())),
+        ("productKey".to_owned(), text(key)),
+    ])
+}
+
+fn number<T: ToString + ?Sized>(value: &T) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// What is found under a key.
+#[derive(Clone, Debug)]
+enum Found {
+    /// A product, and how often it was written.
+    Product { stored: Box<StoredProduct>, revision: u64 },
+    /// The key of the product that has this external id.
+    Link(String),
+}
+
+impl Found {
+    fn read(operation: &'static str, item: &Item) -> Result<Self, StoreError> {
+        if let Some(AttributeValue::S(key)) = item.get("linkedTo") {
+            return Ok(Self::Link(key.clone()));
+        }
+        let attributes = Attributes { operation, item };
+        let revision = attributes.whole("revision")?.unwrap_or_default();
+        let stored = Box::new(attributes.stored()?);
+        Ok(Self::Product { stored, revision })
+    }
+}
+
+/// The attributes of a stored product, read one by one: numbers keep their digits.
+struct Attributes<'a> {
+    operation: &'static str,
+    item: &'a Item,
+}
+
+impl Attributes<'_> {
+    fn wrong(&self, name: &str) -> StoreError {
+        StoreError::unreadable(self.operation, format!("attribute {name}"))
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.item.get(name)?.as_s().ok().map(String::as_str)
+    }
+
+    fn owned(&self, name: &str) -> Option<String> {
+        self.text(name).map(ToOwned::to_owned)
+    }
+
+    fn parsed<T>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, StoreError> {
+        let parsed = |text| parse(text).ok_or_else(|| self.wrong(name));
+        self.text(name).map(parsed).transpose()
+    }
+
+    fn number<T>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, StoreError> {
+        let Some(AttributeValue::N(digits)) = self.item.get(name) else { return Ok(None) };
+        parse(digits).map(Some).ok_or_else(|| self.wrong(name))
+    }
+
+    fn amount(&self, name: &str) -> Result<Option<Amount>, StoreError> {
+        self.number(name, |digits| Amount::parse(digits).ok())
+    }
+
+    fn whole(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        self.number(name, |digits| u64::try_from(Amount::parse(digits).ok()?.whole()?).ok())
+    }
+
+    fn required<T>(&self, name: &str, value: Option<T>) -> Result<T, StoreError> {
+        value.ok_or_else(|| self.wrong(name))
+    }
+
+    fn time(&self, name: &str) -> Result<Option<Timestamp>, StoreError> {
+        self.parsed(name, |text| text.parse().ok())
+    }
+
+    fn product(&self) -> Result<Product, StoreError> {
+        let active = self.item.get("active").and_then(|active| active.as_bool().ok());
+        Ok(Product {
+            id: self.required("id", self.parsed("id", ProductId::parse)?)?,
+            name: self.required("name", self.owned("name"))?,
+            product_type: self.required("type", self.parsed("type", ProductType::parse)?)?,
+            sku: self.parsed("sku", Sku::parse)?,
+            external_id: self.parsed("externalId", ExternalId::parse)?,
+            category: self.parsed("category", Category::parse)?,
+            price: self.required("price", self.amount("price")?)?,
+            cost: self.amount("cost")?,
+            currency: self.required(
+                "currency",
+                self.parsed("currency", |code| Currency::parse(code).ok())?,
+            )?,
+            unit: self.owned("unit"),
+            billing_period: self.parsed("billingPeriod", Billing::parse)?,
+            term_months: self.whole("termMonths")?,
+            stock_qty: self.whole("stockQty")?,
+            reorder_level: self.whole("reorderLevel")?,
+            description: self.owned("description"),
+            features: self.owned("features"),
+            active: self.required("active", active.copied())?,
+            created_at: self.required("createdAt", self.time("createdAt")?)?,
+            updated_at: self.required("updatedAt", self.time("updatedAt")?)?,
+        })
+    }
+
+    fn stored(&self) -> Result<StoredProduct, StoreError> {
+        Ok(StoredProduct {
+            product: self.product()?,
+            source_updated_at: self.time("sourceUpdatedAt")?,
+        })
+    }
+}
+
+/// The item of a product under its key.
+fn product_item(account: &AccountId, stored: &StoredProduct, revision: u64) -> Item {
+    let product = &stored.product;
+    let mut item = item_key(account, &key_of(product));
+    let mut set = |name: &str, value: Option<AttributeValue>| {
+        if let Some(value) = value {
+            item.insert(name.to_owned(), value);
+        }
+    };
+    set("id", Some(text(product.id.to_string())));
+    set("name", Some(text(product.name.as_str())));
+    set("type", Some(text(product.product_type.as_str())));
+    set("sku", product.sku.as_ref().map(|sku| text(sku.as_str())));
+    set("externalId", product.external_id.as_ref().map(|id| text(id.as_str())));
+    set("category", product.category.as_ref().map(|category| text(category.as_str())));
+    set("price", Some(number(&product.price)));
+    set("cost", product.cost.as_ref().map(number));
+    set("currency", Some(text(product.currency.code())));
+    set("unit", product.unit.as_deref().map(text));
+    set("billingPeriod", product.billing_period.map(|period| text(period.as_str())));
+    set("termMonths", product.term_months.as_ref().map(number));
+    set("stockQty", product.stock_qty.as_ref().map(number));
+    set("reorderLevel", product.reorder_level.as_ref().map(number));
+    set("description", product.description.as_deref().map(text));
+    set("features", product.features.as_deref().map(text));
+    set("active", Some(AttributeValue::Bool(product.active)));
+    set("createdAt", Some(text(rfc3339_millis(product.created_at))));
+    set("updatedAt", Some(text(rfc3339_millis(product.updated_at))));
+    set("sourceUpdatedAt", stored.source_updated_at.map(|time| text(rfc3339_millis(time))));
+    set("revision", Some(number(&revision)));
+    item
+}
+
+fn texts<T>(change: &Change<T>, show: impl Fn(&T) -> &str) -> Change<AttributeValue> {
+    change.map(|value| text(show(value)))
+}
+
+/// The update expression of a row, with its names and values.
+#[derive(Default)]
+struct Expression {
+    sets: Vec<String>,
+    removes: Vec<String>,
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl Expression {
+    fn of(row: &ProductRow, new_id: ProductId, now: Timestamp) -> Self {
+        let mut expression = Self::default();
+        expression.set("name", row.name.as_deref().map(text));
+        // What is new gets the published defaults.
+        let defaults = row.name.is_some();
+        let or_default = |value: Option<AttributeValue>, default: AttributeValue| match value {
+            Some(value) => Some((value, false)),
+            None => defaults.then_some((default, true)),
+        };
+        for (name, value) in [
+            ("type", or_default(row.product_type.map(|kind| text(kind.as_str())), text("PRODUCT"))),
+            ("price", or_default(row.price.as_ref().map(number), number(&0))),
+            ("currency", or_default(row.currency.map(|c| text(c.code())), text("USD"))),
+            (
+                "active",
+                or_default(row.active.map(AttributeValue::Bool), AttributeValue::Bool(true)),
+            ),
+        ] {
+            match value {
+                Some((value, true)) => expression.set_if_new(name, value),
+                Some((value, false)) => expression.set(name, Some(value)),
+                None => {}
+            }
+        }
+        expression.set("sku", row.sku.value().map(|sku| text(sku.as_str())));
+        expression.set("externalId", row.external_id.value().map(|id| text(id.as_str())));
+        for (name, change) in [
+            ("category", texts(&row.category, Category::as_str)),
+            ("cost", row.cost.map(number)),
+            ("unit", texts(&row.unit, String::as_str)),
+            ("billingPeriod", row.billing_period.map(|period| text(period.as_str()))),
+            ("termMonths", row.term_months.map(number)),
+            ("stockQty", row.stock_qty.map(number)),
+            ("reorderLevel", row.reorder_level.map(number)),
+            ("description", texts(&row.description, String::as_str)),
+            ("features", texts(&row.features, String::as_str)),
+        ] {
+            match change {
+                Change::Keep => {}
+                Change::Clear => expression.remove(name),
+                Change::Set(value) => expression.set(name, Some(value)),
+            }
+        }
+        let created_at = row.created_at.unwrap_or(now);
+        expression.set_if_new("id", text(new_id.to_string()));
+        expression.set_if_new("createdAt", text(rfc3339_millis(created_at)));
+        expression.set("updatedAt", Some(text(rfc3339_millis(now))));
+        let source = row.source_updated_at.map(|time| text(rfc3339_millis(time)));
+        expression.set("sourceUpdatedAt", source);
+        expression.values.insert(":one".to_owned(), number(&1));
+        expression
+    }
+
+    fn name(&mut self, name: &str) {
+        self.names.insert(format!("#{name}"), name.to_owned());
+    }
+
+    fn set(&mut self, name: &str, value: Option<AttributeValue>) {
+        if let Some(value) = value {
+            self.sets.push(format!("#{name} = :{name}"));
+            self.name(name);
+            self.values.insert(format!(":{name}"), value);
+        }
+    }
+
+    fn set_if_new(&mut self, name: &str, value: AttributeValue) {
+        self.sets.push(format!("#{name} = if_not_exists(#{name}, :{name})"));
+        self.name(name);
+        self.values.insert(format!(":{name}"), value);
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.removes.push(format!("#{name}"));
+        self.name(name);
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("SET {} ADD revision :one", self.sets.join(", "));
+        if !self.removes.is_empty() {
+            text.push_str(" REMOVE ");
+            text.push_str(&self.removes.join(", "));
+        }
+        text
+    }
+}
+
+/// What a conditional update came to.
+enum Updated {
+    Done(Applied),
+    /// The condition did not hold; what is there instead.
+    Otherwise(Option<Item>),
+}
+
+/// Why a row is not written yet.
+enum Obstacle {
+    /// It never will be.
+    Row(RowError),
+    /// Another writer was faster, or the database is in trouble: worth another attempt.
+    Passing,
+}
+
+impl From<StoreError> for Obstacle {
+    fn from(error: StoreError) -> Self {
+        if error.is_unavailable() || error.is_condition_failed() {
+            return Self::Passing;
+        }
+        tracing::error!(cause = %error, "a product row was not written");
+        Self::Row(RowError::Failed)
+    }
+}
+
+impl ProductWrites for Store {
+    async fn apply(
+        &self,
+        account: &AccountId,
+        row: &ProductRow,
+        new_id: ProductId,
+        cost: &mut WriteCost,
+    ) -> Result<Applied, RowError> {
+        for attempt in 0..MAX_FRUITLESS {
+            back_off(attempt).await;
+            match self.attempt(account, row, new_id, cost).await {
+                Ok(applied) => return Ok(applied),
+                Err(Obstacle::Row(error)) => return Err(error),
+                Err(Obstacle::Passing) => {}
+            }
+        }
+        Err(RowError::Unavailable)
+    }
+
+    async fn linked_skus(
+        &self,
+        account: &AccountId,
+        ids: &[ExternalId],
+        cost: &mut ReadCost,
+    ) -> Result<HashMap<ExternalId, Sku>, RowError> {
+        const OPERATION: &str = "read links of external ids";
+        let wanted = ids.iter().map(|id| Wanted {
+            table: self.tables.products.clone(),
+            key: item_key(account, &product_key(&Match::ExternalId(id.clone()))),
+            projection: Some("productKey, linkedTo".to_owned()),
+        });
+        let (items, read_units) = self
+            .read_items(OPERATION, wanted.collect(), false)
+            .await
+            .map_err(|error| match Obstacle::from(error) {
+                Obstacle::Row(error) => error,
+                Obstacle::Passing => RowError::Unavailable,
+            })?;
+        cost.add(read_units);
+        let attribute = |item: &Item, name: &str, prefix: &str| {
+            Some(item.get(name)?.as_s().ok()?.strip_prefix(prefix)?.to_owned())
+        };
+        let links = items.iter().filter_map(|item| {
+            let id = ExternalId::parse(&attribute(item, "productKey", "EXT#")?)?;
+            Some((id, Sku::parse(&attribute(item, "linkedTo", "SKU#")?)?))
+        });
+        Ok(links.collect())
+    }
+}
+
+impl Store {
+    /// Merges a row by one update where its keys are as they should be, and else by a transaction.
+    async fn attempt(
+        &self,
+        account: &AccountId,
+        row: &ProductRow,
+        new_id: ProductId,
+        cost: &mut WriteCost,
+    ) -> Result<Applied, Obstacle> {
+        let found = row.matches();
+        let key = product_key(found.as_ref().unwrap_or(&Match::Id(new_id)));
+        let condition = match (&found, &row.external_id) {
+            (Some(Match::Sku(_)), Change::Set(_)) => Some("#externalId = :externalId"),
+            (Some(Match::Sku(_)), Change::Clear) => Some("attribute_not_exists(externalId)"),
+            (Some(Match::ExternalId(_)), _) => Some("attribute_not_exists(linkedTo)"),
+            _ => None,
+        };
+        let there = match self.update(account, row, new_id, &key, condition, cost).await? {
+            Updated::Done(applied) => return Ok(applied),
+            Updated::Otherwise(item) => item,
+        };
+        let link = there.as_ref().and_then(|item| item.get("linkedTo")?.as_s().ok());
+        match (&found, link) {
+            (Some(Match::ExternalId(_)), Some(target)) if row.sku != Change::Clear => {
+                let still = Some("#externalId = :externalId");
+                match self.update(account, row, new_id, target, still, cost).await? {
+                    Updated::Done(applied) => Ok(applied),
+                    // The link changed meanwhile.
+                    Updated::Otherwise(_) => Err(Obstacle::Passing),
+                }
+            }
+            (Some(Match::ExternalId(_)), Some(_)) | (Some(Match::Sku(_)), _)
+                if condition.is_some() =>
+            {
+                self.rewrite(account, row, new_id, cost).await
+            }
+            // The only condition left: it is there.
+            _ => Err(Obstacle::Row(RowError::NameRequired)),
+        }
+    }
+
+    async fn update(
+        &self,
+        account: &AccountId,
+        row: &ProductRow,
+        new_id: ProductId,
+        key: &str,
+        condition: Option<&str>,
+        cost: &mut WriteCost,
+    ) -> Result<Updated, Obstacle> {
+        const OPERATION: &str = "upsert product";
+        let exists = row.name.is_none().then_some("attribute_exists(id)");
+        let conditions: Vec<&str> = condition.into_iter().chain(exists).collect();
+        let condition = (!conditions.is_empty()).then(|| conditions.join(" AND "));
+        let mut expression = Expression::of(row, new_id, Timestamp::now());
+        let text = expression.text();
+        if key.starts_with("SKU#") && row.sku == Change::Keep {
+            // By way of a link: the condition alone names the external id.
+            expression.name("externalId");
+        }
+        let outcome = self
+            .client
+            .update_item()
+            .table_name(&self.tables.products)
+            .set_key(Some(item_key(account, key)))
+            .update_expression(text)
+            .set_condition_expression(condition)
+            .set_expression_attribute_names(Some(expression.names))
+            .set_expression_attribute_values(Some(expression.values))
+            .return_values(ReturnValue::UpdatedNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .return_consumed_capacity(CAPACITY)
+            .send()
+            .await;
+        let reply = match outcome {
+            Ok(reply) => reply,
+            Err(SdkError::ServiceError(service)) if is_condition(service.err()) => {
+                // A condition that fails is charged as the write would have been, one unit a KB;
+                // how much that was is not told.
+                cost.add(1.0);
+                let UpdateItemError::ConditionalCheckFailedException(failed) = service.into_err()
+                else {
+                    return Err(Obstacle::Passing);
+                };
+                return Ok(Updated::Otherwise(failed.item));
+            }
+            Err(error) => return Err(StoreError::from_sdk(OPERATION, &error).into()),
+        };
+        cost.add(units(reply.consumed_capacity()));
+        let item = reply.attributes.unwrap_or_default();
+        let attributes = Attributes { operation: OPERATION, item: &item };
+        let id = attributes.required("id", attributes.parsed("id", ProductId::parse)?)?;
+        // An attempt whose success was not seen, and that was sent again, did create its product all
+        // the same; only an id that an import brings may have been there before.
+        let first = row.id.is_none() || attributes.whole("revision")? == Some(1);
+        Ok(Updated::Done(Applied { id, created: id == new_id && first }))
+    }
+
+    /// Reads what a row's keys lead to, consistently.
+    async fn find(&self, account: &AccountId, key: &str) -> Result<Option<Found>, StoreError> {
+        const OPERATION: &str = "read product";
+        let reply = self
+            .client
+            .get_item()
+            .table_name(&self.tables.products)
+            .set_key(Some(item_key(account, key)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+        reply.item.map(|item| Found::read(OPERATION, &item)).transpose()
+    }
+
+    /// Merges a row that changes the keys of its product.
+    async fn rewrite(
+        &self,
+        account: &AccountId,
+        row: &ProductRow,
+        new_id: ProductId,
+        cost: &mut WriteCost,
+    ) -> Result<Applied, Obstacle> {
+        const OPERATION: &str = "rewrite product";
+        let sku_key = row.sku.value().map(|sku| product_key(&Match::Sku(sku.clone())));
+        let external_id = row.external_id.value();
+        let ext_key = external_id.map(|id| product_key(&Match::ExternalId(id.clone())));
+        let mut seen: HashMap<String, Option<Found>> = HashMap::new();
+        for key in sku_key.iter().chain(&ext_key) {
+            seen.insert(key.clone(), self.find(account, key).await?);
+        }
+        let slot = ext_key.as_ref().and_then(|key| seen[key].clone());
+        if let Some(Found::Link(target)) = &slot
+            && !seen.contains_key(target)
+        {
+            seen.insert(target.clone(), self.find(account, target).await?);
+        }
+        let product_at = |key: &str| match seen.get(key) {
+            Some(Some(Found::Product { stored, revision })) => {
+                Some((key.to_owned(), stored.clone(), *revision))
+            }
+            _ => None,
+        };
+        // A link counts while its product has the external id.
+        let owner = match (&slot, &ext_key) {
+            (Some(Found::Product { .. }), Some(key)) => product_at(key),
+            (Some(Found::Link(target)), _) => product_at(target)
+                .filter(|(_, owner, _)| owner.product.external_id.as_ref() == external_id),
+            _ => None,
+        };
+        let by_sku = sku_key.as_deref().and_then(product_at);
+        let matched = match (&sku_key, by_sku) {
+            (Some(_), Some(by_sku)) => {
+                if owner.is_some_and(|(key, ..)| key != by_sku.0) {
+                    return Err(Obstacle::Row(RowError::ExternalIdTaken));
+                }
+                Some(by_sku)
+            }
+            // A product that has no sku yet gets this one.
+            (Some(_), None) => match owner {
+                Some((_, owner, _)) if owner.product.sku.is_some() => {
+                    return Err(Obstacle::Row(RowError::ExternalIdTaken));
+                }
+                owner => owner,
+            },
+            (None, _) => owner,
+        };
+        let now = Timestamp::now();
+        let (mut after, revision) = if let Some((_, before, revision)) = &matched {
+            let mut after = before.clone();
+            after.product.merge(row);
+            (after, revision + 1)
+        } else {
+            let product =
+                Product::created(row, new_id, now).ok_or(Obstacle::Row(RowError::NameRequired))?;
+            (Box::new(StoredProduct { product, source_updated_at: None }), 1)
+        };
+        after.product.updated_at = now;
+        after.source_updated_at = row.source_updated_at.or(after.source_updated_at);
+
+        let mut writes = Rewrite { store: self, account, seen: &seen, items: BTreeMap::new() };
+        let new_key = key_of(&after.product);
+        let link_of = |product: &Product| {
+            let id = product.external_id.clone().filter(|_| product.sku.is_some())?;
+            Some(product_key(&Match::ExternalId(id)))
+        };
+        let new_link = link_of(&after.product);
+        if let Some((old_key, before, _)) = &matched {
+            if *old_key != new_key {
+                writes.delete(old_key)?;
+            }
+            let old_link = link_of(&before.product).filter(|link| Some(link) != new_link.as_ref());
+            if let Some(old_link) = old_link.filter(|link| *link != new_key) {
+                writes.unlink(&old_link, old_key)?;
+            }
+        }
+        writes.put(&new_key, product_item(account, &after, revision))?;
+        if let Some(link) = new_link {
+            let mut item = item_key(account, &link);
+            item.insert("linkedTo".to_owned(), text(new_key.as_str()));
+            writes.put(&link, item)?;
+        }
+        let items = writes.items.into_values().collect();
+        let write_units = self.transact(OPERATION, items).await?;
+        cost.add(write_units);
+        Ok(Applied { id: after.product.id, created: matched.is_none() })
+    }
+}
+
+fn is_condition(error: &UpdateItemError) -> bool {
+    matches!(error, UpdateItemError::ConditionalCheckFailedException(_))
+}
+
+/// The writes of a transaction, one a key: each on the condition that the key is as it was seen.
+struct Rewrite<'a> {
+    store: &'a Store,
+    account: &'a AccountId,
+    seen: &'a HashMap<String, Option<Found>>,
+    items: BTreeMap<String, TransactWriteItem>,
+}
+
+const REWRITE: &str = "rewrite product";
+
+impl Rewrite<'_> {
+    /// The condition that a key is as it was seen, and its values.
+    fn guard(&self, key: &str) -> (&'static str, HashMap<String, AttributeValue>) {
+        let value = |value| HashMap::from([(":seen".to_owned(), value)]);
+        match self.seen.get(key) {
+            Some(Some(Found::Product { revision, .. })) => {
+                ("revision = :seen", value(number(revision)))
+            }
+            Some(Some(Found::Link(target))) => ("linkedTo = :seen", value(text(target.as_str()))),
+            Some(None) | None => ("attribute_not_exists(productKey)", HashMap::new()),
+        }
+    }
+
+    fn put(&mut self, key: &str, item: Item) -> Result<(), StoreError> {
+        let (condition, values) = self.guard(key);
+        let put = Put::builder()
+            .table_name(&self.store.tables.products)
+            .set_item(Some(item))
+            .condition_expression(condition)
+            .set_expression_attribute_values((!values.is_empty()).then_some(values))
+            .build()
+            .map_err(|error| StoreError::unbuildable(REWRITE, error))?;
+        self.items.insert(key.to_owned(), TransactWriteItem::builder().put(put).build());
+        Ok(())
+    }
+
+    fn delete(&mut self, key: &str) -> Result<(), StoreError> {
+        let (condition, values) = self.guard(key);
+        self.delete_on(key, condition, values)
+    }
+
+    /// Removes a link that was not read, if it leads to this product.
+    fn unlink(&mut self, key: &str, target: &str) -> Result<(), StoreError> {
+        let values = HashMap::from([(":target".to_owned(), text(target))]);
+        self.delete_on(key, "attribute_not_exists(productKey) OR linkedTo = :target", values)
+    }
+
+    fn delete_on(
+        &mut self,
+        key: &str,
+        condition: &str,
+        values: HashMap<String, AttributeValue>,
+    ) -> Result<(), StoreError> {
+        let delete = Delete::builder()
+            .table_name(&self.store.tables.products)
+            .set_key(Some(item_key(self.account, key)))
+            .condition_expression(condition)
+            .set_expression_attribute_values((!values.is_empty()).then_some(values))
+            .build()
+            .map_err(|error| StoreError::unbuildable(REWRITE, error))?;
+        self.items.insert(key.to_owned(), TransactWriteItem::builder().delete(delete).build());
+        Ok(())
+    }
+}
+
+impl ProductLookup for Store {
+    type Error = StoreError;
+
+    async fn by_sku(
+        &self,
+        account: &AccountId,
+        sku: &Sku,
+    ) -> Result<Read<Option<Product>>, StoreError> {
+        const OPERATION: &str = "get product";
+        let reply = self
+            .client
+            .get_item()
+            .table_name(&self.tables.products)
+            .set_key(Some(item_key(account, &product_key(&Match::Sku(sku.clone())))))
+            .consistent_read(true)
+            .return_consumed_capacity(CAPACITY)
+            .send()
+            .await
+            .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+        let read_units = units(reply.consumed_capacity());
+        let item = reply.item.as_ref();
+        let product = item.map(|item| Attributes { operation: OPERATION, item }.product());
+        Ok(Read { value: product.transpose()?, read_units })
+    }
+}
+
+impl ProductLists for Store {
+    type Error = StoreError;
+
+    async fn newest(
+        &self,
+        account: &AccountId,
+        category: Option<&Category>,
+        before: Option<ProductId>,
+        limit: Option<u32>,
+    ) -> Result<Page, StoreError> {
+        const OPERATION: &str = "list products";
+        let mut condition = "account = :account".to_owned();
+        let mut query = self
+            .client
+            .query()
+            .table_name(&self.tables.products)
+            .index_name(if category.is_some() { BY_CATEGORY } else { NEWEST })
+            .expression_attribute_values(":account", text(account.as_str()));
+        if let Some(category) = category {
+            condition.push_str(" AND category = :category");
+            query = query.expression_attribute_values(":category", text(category.as_str()));
+        }
+        if let Some(before) = before {
+            condition.push_str(" AND id < :before");
+            query = query.expression_attribute_values(":before", text(before.to_string()));
+        }
+        let reply = query
+            .key_condition_expression(condition)
+            .scan_index_forward(false)
+            .set_limit(limit.map(|limit| i32::try_from(limit).unwrap_or(i32::MAX)))
+            .return_consumed_capacity(CAPACITY)
+            .send()
+            .await
+            .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+        let read_units = units(reply.consumed_capacity());
+        let more = reply.last_evaluated_key.is_some();
+        let items = reply.items.unwrap_or_default();
+        let products = items.iter().map(|item| Attributes { operation: OPERATION, item }.product());
+        Ok(Page { products: products.collect::<Result<_, _>>()?, more, read_units })
+    }
+}
+
+impl ProductDelete for Store {
+    type Error = StoreError;
+
+    async fn stored_products(
+        &self,
+        account: &AccountId,
+        wanted: &[Match],
+    ) -> Result<(HashMap<Match, StoredProduct>, f64), StoreError> {
+        const OPERATION: &str = "read stored products";
+        let (found, mut read_units) =
+            self.found(OPERATION, account, wanted.iter().map(product_key).collect()).await?;
+        let linked: HashSet<String> = found
+            .values()
+            .filter_map(|found| match found {
+                Found::Link(target) => Some(target.clone()),
+                Found::Product { .. } => None,
+            })
+            .filter(|target| !found.contains_key(target))
+            .collect();
+        let (targets, more_units) =
+            self.found(OPERATION, account, linked.into_iter().collect()).await?;
+        read_units += more_units;
+        let product = |key: &str| match found.get(key).or_else(|| targets.get(key))? {
+            Found::Product { stored, .. } => Some((**stored).clone()),
+            Found::Link(_) => None,
+        };
+        let mut products = HashMap::with_capacity(found.len());
+        for wanted in wanted {
+            let key = product_key(wanted);
+            let stored = match (found.get(&key), wanted) {
+                (Some(Found::Link(target)), Match::ExternalId(id)) => {
+                    product(target).filter(|stored| stored.product.external_id.as_ref() == Some(id))
+                }
+                (Some(Found::Product { .. }), _) => product(&key),
+                _ => None,
+            };
+            if let Some(stored) = stored {
+                products.insert(wanted.clone(), stored);
+            }
+        }
+        Ok((products, read_units))
+    }
+
+    async fn delete_product(
+        &self,
+        account: &AccountId,
+        product: &Match,
+        cost: &mut WriteCost,
+    ) -> Result<bool, RowError> {
+        for attempt in 0..MAX_FRUITLESS {
+            back_off(attempt).await;
+            match self.attempt_delete(account, product, cost).await {
+                Ok(there) => return Ok(there),
+                Err(Obstacle::Row(error)) => return Err(error),
+                Err(Obstacle::Passing) => {}
+            }
+        }
+        Err(RowError::Unavailable)
+    }
+}
+
+impl Store {
+    async fn found(
+        &self,
+        operation: &'static str,
+        account: &AccountId,
+        keys: Vec<String>,
+    ) -> Result<(HashMap<String, Found>, f64), StoreError> {
+        let wanted = keys.into_iter().map(|key| Wanted {
+            table: self.tables.products.clone(),
+            key: item_key(account, &key),
+            projection: None,
+        });
+        let (items, read_units) = self.read_items(operation, wanted.collect(), false).await?;
+        let mut found = HashMap::with_capacity(items.len());
+        for item in &items {
+            let key = item.get("productKey").and_then(|key| key.as_s().ok());
+            let key = key.ok_or_else(|| StoreError::unreadable(operation, "no productKey"))?;
+            found.insert(key.clone(), Found::read(operation, item)?);
+        }
+        Ok((found, read_units))
+    }
+
+    async fn attempt_delete(
+        &self,
+        account: &AccountId,
+        product: &Match,
+        cost: &mut WriteCost,
+    ) -> Result<bool, Obstacle> {
+        let mut key = product_key(product);
+        let mut seen = HashMap::from([(key.clone(), self.find(account, &key).await?)]);
+        if let Some(Found::Link(target)) = &seen[&key] {
+            let target = target.clone();
+            seen.insert(target.clone(), self.find(account, &target).await?);
+            key = target;
+        }
+        let Some(Some(Found::Product { stored, .. })) = seen.get(&key).cloned() else {
+            return Ok(false);
+        };
+        let mut writes = Rewrite { store: self, account, seen: &seen, items: BTreeMap::new() };
+        writes.delete(&key)?;
+        if let Some(id) = stored.product.external_id.filter(|_| stored.product.sku.is_some()) {
+            writes.unlink(&product_key(&Match::ExternalId(id)), &key)?;
+        }
+        let items = writes.items.into_values().collect();
+        cost.add(self.transact("delete product", items).await?);
+        Ok(true)
+    }
+}
+
+/// The product of an item; a link is none.
+pub(super) fn product_of(
+    operation: &'static str,
+    item: &Item,
+) -> Result<Option<StoredProduct>, StoreError> {
+    Ok(match Found::read(operation, item)? {
+        Found::Product { stored, .. } => Some(*stored),
+        Found::Link(_) => None,
+    })
+}
