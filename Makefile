@@ -10,7 +10,7 @@ SERVE ?= --sample
 ARCHITECTURE ?= x86_64
 TOOLS := .venv
 
-.PHONY: help run test lint unit catalog build deploy sample
+.PHONY: help run test lint unit bench catalog build deploy sample
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -27,6 +27,9 @@ lint: ## Formatting and lints
 unit: ## All tests: unit, property and whole-system on the embedded engine
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest
 	$(CARGO) nextest run --locked --workspace
+
+bench: ## Measure what is claimed of speed (a first build of some minutes)
+	$(CARGO) bench --locked --quiet --bench upsert
 
 catalog: ## Build the operator's tool: target/release/catalog
 	$(CARGO) build --locked --release -p catalog-cli

@@ -4,11 +4,12 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use catalog_cli::local::{Gateway, functions};
 use catalog_cli::template::Template;
+use lambda_http::Context;
 use serde_json::{Value, json};
 use serverless_catalog::{
     cursor::Cursors,
@@ -22,7 +23,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::support::Request;
+use crate::{
+    proxy::{Fate, proxy},
+    support::{Catalog, Request},
+};
 
 /// What a broken database does with every request.
 #[derive(Clone, Copy)]
@@ -217,4 +221,74 @@ async fn unprocessed_items_are_written_in_the_end_each_once_or_reported() {
     assert_eq!((counts.created, counts.failed, refused.len()), (24, 1, 1));
     assert_eq!(refused[0].line, 3);
     assert!(refused[0].error.message.contains("import this record again"));
+}
+
+/// The answer of a bulk upsert over a proxy, by a function that has 4 seconds left.
+async fn upsert_over(url: &str, key: &str, rows: &Value) -> Value {
+    let store =
+        Store::new(lean_client(None, Some(url)).expect("client"), TableNames::with_prefix("test"));
+    let settings = Settings { store, cache: Duration::from_secs(1), show_cost: false };
+    let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
+    let functions = functions(&settings, &cursors.into());
+    let event = std::fs::read_to_string(format!(
+        "{}/events/upsert-products.json",
+        env!("CARGO_MANIFEST_DIR")
+    ));
+    let mut event: Value = serde_json::from_str(&event.expect("event")).expect("JSON");
+    event["headers"]["authorization"] = format!("Bearer {key}").into();
+    event["body"] = json!({ "products": rows }).to_string().into();
+    let mut context = Context::default();
+    let deadline =
+        SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970") + Duration::from_secs(4);
+    context.deadline = u64::try_from(deadline.as_millis()).expect("small");
+    let reply =
+        functions["upsert-products"].invoke(event.to_string(), context).await.expect("reply");
+    serde_json::from_str(&reply).expect("JSON")
+}
+
+#[tokio::test]
+async fn a_row_the_database_keeps_refusing_is_an_error_row_and_the_others_are_written() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let url = proxy(&catalog.stack.whereabouts().dynamodb_url, |_, request| {
+        if request.contains("SKU#bad") { Fate::Throttled } else { Fate::Pass }
+    })
+    .await;
+    let rows = json!([
+        {"sku": "good", "name": "n"}, {"sku": "bad", "name": "n"}, {"sku": "bad", "price": 2}, {"name": "n"},
+    ]);
+    let started = Instant::now();
+    let reply = upsert_over(&url, &key, &rows).await;
+    assert!(started.elapsed() < Duration::from_secs(4), "told before the deadline");
+    assert_eq!(reply["statusCode"], 207, "{reply}");
+    let body: Value = serde_json::from_str(reply["body"].as_str().expect("body")).expect("JSON");
+    assert_eq!((&body["created"], &body["errors"]), (&json!(2), &json!(2)));
+    for row in [1, 2] {
+        let error = &body["results"][row]["error"];
+        assert_eq!(error, "write: temporarily unavailable, retry this row");
+    }
+    assert_eq!(crate::upsert::all(&catalog, &key).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_write_whose_success_was_not_seen_is_done_once_and_told_as_what_it_was() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let seen = Mutex::new(std::collections::HashSet::new());
+    let url = proxy(&catalog.stack.whereabouts().dynamodb_url, move |operation, request| {
+        let body = request.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned();
+        // The first attempt of every write is done, and its answer is lost.
+        let writes = ["UpdateItem", "TransactWriteItems"].contains(&operation);
+        if writes && seen.lock().expect("lock").insert(body) { Fate::Unseen } else { Fate::Pass }
+    })
+    .await;
+    let rows = json!([
+        {"sku": "a", "name": "n"}, {"externalId": "b", "name": "n"}, {"name": "n"},
+        {"sku": "c", "externalId": "c", "name": "n"},
+    ]);
+    let reply = upsert_over(&url, &key, &rows).await;
+    assert_eq!(reply["statusCode"], 200, "{reply}");
+    let body: Value = serde_json::from_str(reply["body"].as_str().expect("body")).expect("JSON");
+    assert_eq!((&body["created"], &body["updated"]), (&json!(4), &json!(0)), "{body}");
+    assert_eq!(crate::upsert::all(&catalog, &key).await.len(), 4);
 }

@@ -46,6 +46,14 @@ impl Answer {
         self.header("x-consumed-read-units").parse().expect("read units")
     }
 
+    pub(crate) fn write_units(&self) -> f64 {
+        self.header("x-consumed-write-units").parse().expect("write units")
+    }
+
+    pub(crate) fn writes(&self) -> u32 {
+        self.header("x-writes").parse().expect("writes")
+    }
+
     pub(crate) fn queries(&self) -> u32 {
         self.header("x-queries").parse().expect("queries")
     }
@@ -148,6 +156,26 @@ impl Catalog {
 
     pub(crate) async fn get(&self, key: &str, path: &str) -> Answer {
         self.send(self.request("GET", path).header("X-Api-Key", key)).await
+    }
+
+    /// A read in a dialect of bearer keys.
+    pub(crate) async fn read(&self, key: &str, path: &str) -> Answer {
+        self.send(self.request("GET", path).header("Authorization", format!("Bearer {key}"))).await
+    }
+
+    /// A bulk upsert of products.
+    pub(crate) async fn upsert(&self, key: &str, rows: &[Value]) -> Answer {
+        self.post(key, &json!({ "products": rows }).to_string()).await
+    }
+
+    /// A bulk upsert with this very body.
+    pub(crate) async fn post(&self, key: &str, body: &str) -> Answer {
+        let request = self
+            .request("POST", "/api/v1/products")
+            .header("Authorization", format!("Bearer {key}"))
+            .header("Content-Type", "application/json")
+            .body(body.as_bytes().to_vec());
+        self.send(request).await
     }
 
     pub(crate) fn request(&self, method: &str, path: &str) -> Request {
@@ -255,4 +283,11 @@ fn merge(into: &mut Value, change: Value) {
         }
         (into, change) => *into = change,
     }
+}
+
+/// An object with the members of another put over its own.
+pub(crate) fn merge_into(object: &Value, members: &Value) -> Value {
+    let mut merged = object.clone();
+    merge(&mut merged, members.clone());
+    merged
 }

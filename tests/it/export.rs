@@ -1,0 +1,123 @@
+//! An export imports to the same catalog.
+
+use catalog_cli::local::sample::SAMPLES;
+use serde_json::{Value, json};
+use serverless_catalog::{account::AccountId, store::Export};
+
+use crate::support::Catalog;
+
+async fn export(catalog: &Catalog, account: &str) -> Vec<String> {
+    let account = AccountId::parse(account).expect("account");
+    let mut records = Vec::new();
+    for kind in Export::KINDS {
+        let mut export = Export::new(catalog.stack.store(), &account, kind);
+        while let Some(page) = export.next().await.expect("export") {
+            records.extend(page);
+        }
+    }
+    records
+}
+
+fn values(records: &[String]) -> Vec<Value> {
+    records.iter().map(|record| serde_json::from_str(record).expect("JSON")).collect()
+}
+
+/// What every endpoint shows of an account.
+async fn shown(catalog: &Catalog, account: &str) -> Vec<Value> {
+    let key = catalog.key(account).await;
+    let mut shown: Vec<Value> = Vec::new();
+    for path in
+        ["/v2/catalog/networks", "/v2/catalog/countries", "/v2/catalog/products?network_id=390"]
+    {
+        shown.push(catalog.read(&key, path).await.json()["data"].clone());
+    }
+    shown.push(catalog.read(&key, "/v3/partners/offerings").await.json());
+    shown.push(catalog.read(&key, "/api/v1/products").await.json());
+    for page in catalog.pages(&key, "includeArchived=true", &[1_000]).await {
+        shown.push(page.json()["items"].clone());
+    }
+    shown
+}
+
+/// Times at which the importing catalog wrote what had no time of its source.
+fn without_write_times(mut shown: Vec<Value>) -> Vec<Value> {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(members) => {
+                members.remove("updatedAt");
+                members.values_mut().for_each(strip);
+            }
+            Value::Array(elements) => elements.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    shown.iter_mut().for_each(strip);
+    shown
+}
+
+#[tokio::test]
+async fn the_sample_exported_and_imported_is_the_same_catalog() {
+    let catalog = Catalog::start().await;
+    let sample: Vec<Value> = SAMPLES[0]
+        .records
+        .iter()
+        .flat_map(|records| records.lines())
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    catalog.import("ACME", &sample).await;
+    let exported = export(&catalog, "ACME").await;
+    assert_eq!(exported.len(), sample.len());
+
+    // Into the same account: nothing is written.
+    let counts = catalog.import("ACME", &values(&exported)).await;
+    assert_eq!(counts.unchanged, exported.len() as u64, "{counts:?}");
+
+    // Into another: the same catalog, ids and times of creation included.
+    let counts = catalog.import("COPY", &values(&exported)).await;
+    assert_eq!(counts.created, exported.len() as u64, "{counts:?}");
+    assert_eq!(
+        without_write_times(shown(&catalog, "COPY").await),
+        without_write_times(shown(&catalog, "ACME").await)
+    );
+    // An offering's time goes with it, and so its export is the same to the character.
+    let again = export(&catalog, "COPY").await;
+    assert_eq!(again, exported);
+}
+
+#[tokio::test]
+async fn large_networks_numbers_keys_and_times_survive() {
+    let catalog = Catalog::start().await;
+    let bundle = |id: u32| json!({"id": id, "name": "b".repeat(500), "type": "DATA", "price_usd": 0.1, "local_value": "x", "local_currency": "GHS", "description": "d"});
+    let few: Vec<Value> = (1..=40).map(bundle).collect();
+    let time = json!("2025-01-02T03:04:05.678Z");
+    let mut records = vec![
+        json!({"kind": "network", "id": 1, "name": "few", "country": "Ghana", "country_code": "GH", "currency": "GHS", "fixed_bundles": few, "updatedAt": time}),
+        json!({"kind": "network", "id": 2, "name": "many", "country": "Ghana", "country_code": "GH", "currency": "GHS"}),
+        json!({"kind": "product", "sku": "s", "externalId": "e", "name": "linked", "price": 3.5, "updatedAt": time, "createdAt": time}),
+        json!({"kind": "product", "externalId": "alone", "name": "by external id"}),
+        json!({"kind": "product", "name": "by id alone", "id": "018e2a4b-0000-7000-8000-aabbccddeeff"}),
+        json!({"kind": "promotion", "code": "p", "percentOff": 12.5, "updatedAt": time}),
+    ];
+    // More than a page of the table, and more than a line may hold.
+    records.extend((1..=8_000).map(|id| {
+        let mut record = bundle(id);
+        record["kind"] = json!("bundle");
+        record["network_id"] = json!(2);
+        record
+    }));
+    // A bundle whose network never came.
+    records.push(json!({"kind": "bundle", "network_id": 3, "id": 1, "name": "b", "type": "DATA", "price_usd": 1, "local_currency": "GHS"}));
+    catalog.import("ACME", &records).await;
+
+    let exported = export(&catalog, "ACME").await;
+    assert_eq!(exported.len(), records.len());
+    assert!(exported.iter().all(|record| record.len() <= 4 * 1024 * 1024));
+    let counts = catalog.import("ACME", &values(&exported)).await;
+    assert_eq!(counts.unchanged, records.len() as u64, "{counts:?}");
+    let counts = catalog.import("COPY", &values(&exported)).await;
+    assert_eq!(counts.created, records.len() as u64, "{counts:?}");
+    assert_eq!(export(&catalog, "COPY").await, exported);
+    let key = catalog.key("COPY").await;
+    let product = catalog.read(&key, "/api/v1/products?sku=s").await.json()["products"][0].clone();
+    assert_eq!((&product["createdAt"], &product["externalId"]), (&time, &json!("e")));
+}

@@ -1,0 +1,318 @@
+//! Networks and their products: reads that cost one query, and imports that end right.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use serverless_catalog::{
+    imports::Importer,
+    money::Currency,
+    store::{Store, TableNames, lean_client},
+};
+
+use crate::{
+    proxy::{Fate, proxy},
+    support::{Catalog, merge_into},
+};
+
+fn network(id: u32, change: &Value) -> Value {
+    let network = json!({"kind": "network", "id": id, "name": format!("Network {id}"),
+                         "country": "Ghana", "country_code": "GH", "currency": "GHS"});
+    merge_into(&network, change)
+}
+
+fn bundle(id: u32) -> Value {
+    json!({"id": id, "name": format!("Bundle {id}"), "type": "DATA", "price_usd": 1.5,
+           "local_value": "1GB", "local_currency": "GHS", "description": "1GB for a week"})
+}
+
+fn bundle_record(network: u32, id: u32) -> Value {
+    merge_into(&bundle(id), &json!({"kind": "bundle", "network_id": network}))
+}
+
+async fn products(catalog: &Catalog, key: &str, id: u32) -> Value {
+    let answer = catalog.read(key, &format!("/v2/catalog/products?network_id={id}")).await;
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.bytes));
+    answer.json()["data"].clone()
+}
+
+async fn bundle_ids(catalog: &Catalog, key: &str, id: u32) -> Vec<u64> {
+    let data = products(catalog, key, id).await;
+    let bundles = data["products"]["fixed_bundles"].as_array().expect("bundles").iter();
+    bundles.map(|bundle| bundle["id"].as_u64().expect("id")).collect()
+}
+
+async fn product_count(catalog: &Catalog, key: &str, id: u32) -> Value {
+    let answer = catalog.read(key, "/v2/catalog/networks").await.json();
+    let networks = answer["data"].as_array().expect("networks").clone();
+    let found = networks.into_iter().find(|network| network["id"] == id);
+    found.map_or(Value::Null, |network| network["product_count"].clone())
+}
+
+#[tokio::test]
+async fn lists_are_by_country_and_id() {
+    let catalog = Catalog::start().await;
+    let uganda = json!({"country": "Uganda", "country_code": "UG", "currency": "UGX", "logo_url": "https://x/1"});
+    catalog
+        .import(
+            "ACME",
+            &[
+                network(100, &json!({"fixed_bundles": [bundle(1), bundle(2)]})),
+                network(9, &json!({"custom_airtime": {"available": true, "min_amount_local": 1, "max_amount_local": 2.5}})),
+                network(22, &uganda),
+                json!({"kind": "exchangeRate", "source_currency": "USD", "destination_currency": "GHS", "rate": 12}),
+            ],
+        )
+        .await;
+    let key = catalog.key("ACME").await;
+    let line = |id: u32, count: u32, custom: bool| {
+        json!({"id": id, "name": format!("Network {id}"), "country": "Ghana", "country_code": "GH",
+               "currency": "GHS", "logo_url": null, "product_count": count, "supports_custom_airtime": custom})
+    };
+    let mut last = line(22, 0, false);
+    last = merge_into(&last, &uganda);
+    let answer = catalog.read(&key, "/v2/catalog/networks").await;
+    assert_eq!(answer.json()["data"], json!([line(9, 0, true), line(100, 2, false), last]));
+    assert_eq!((answer.queries(), answer.read_units()), (1, 0.5));
+    for (query, ids) in [
+        ("GH", vec![9, 100]),
+        ("gh", vec![9, 100]),
+        ("UG", vec![22]),
+        ("FR", vec![]),
+        ("ZZ", vec![]),
+    ] {
+        let answer =
+            catalog.read(&key, &format!("/v2/catalog/networks?country_code={query}")).await;
+        let data = answer.json()["data"].clone();
+        let found: Vec<u64> =
+            data.as_array().expect("data").iter().filter_map(|line| line["id"].as_u64()).collect();
+        assert_eq!((answer.status, found), (200, ids), "{query}");
+    }
+    let answer = catalog.read(&key, "/v2/catalog/countries").await;
+    assert_eq!(
+        answer.json()["data"],
+        json!([
+            {"code": "GH", "name": "Ghana", "currency": "GHS", "network_count": 2,
+             "networks": [{"id": 9, "name": "Network 9"}, {"id": 100, "name": "Network 100"}]},
+            {"code": "UG", "name": "Uganda", "currency": "UGX", "network_count": 1,
+             "networks": [{"id": 22, "name": "Network 22"}]},
+        ])
+    );
+}
+
+#[tokio::test]
+async fn a_network_is_its_own_and_no_neighbours() {
+    let catalog = Catalog::start().await;
+    let ids = [2, 22, 220, 2_200, 4_294_967_295];
+    for id in ids {
+        catalog.import("ACME", &[network(id, &json!({"fixed_bundles": [bundle(id)]}))]).await;
+    }
+    let key = catalog.key("ACME").await;
+    for id in ids {
+        assert_eq!(bundle_ids(&catalog, &key, id).await, [u64::from(id)]);
+    }
+    // Nothing sold: every field is there all the same.
+    catalog.import("ACME", &[network(1, &json!({}))]).await;
+    let data = products(&catalog, &key, 1).await;
+    assert_eq!(data["exchange_rate"], Value::Null);
+    assert_eq!(
+        data["products"],
+        json!({"custom_airtime": {"available": false, "min_amount_local": null, "max_amount_local": null, "local_currency": "GHS"}, "fixed_bundles": []})
+    );
+    assert_eq!(data["sms_notification"], json!({"available": false, "cost_usd": null}));
+}
+
+#[tokio::test]
+async fn the_rate_is_of_the_keys_wallet_currency() {
+    let catalog = Catalog::start().await;
+    let rate = |source: &str, rate: f64| json!({"kind": "exchangeRate", "source_currency": source, "destination_currency": "GHS", "rate": rate});
+    catalog.import("ACME", &[network(1, &json!({})), rate("USD", 12.35), rate("EUR", 13.5)]).await;
+    for (wallet, expected) in [
+        ("USD", json!({"source_currency": "USD", "destination_currency": "GHS", "rate": 12.35})),
+        ("EUR", json!({"source_currency": "EUR", "destination_currency": "GHS", "rate": 13.5})),
+        ("JPY", Value::Null),
+    ] {
+        let currency = Currency::parse(wallet).expect(wallet);
+        let key = catalog.key_with("ACME", |key| key.wallet_currency = currency).await;
+        assert_eq!(products(&catalog, &key, 1).await["exchange_rate"], expected, "{wallet}");
+    }
+    let key = catalog.key("ACME").await;
+    products(&catalog, &key, 1).await;
+    let again = catalog.read(&key, "/v2/catalog/products?network_id=1").await;
+    assert_eq!((again.queries(), again.read_units()), (1, 0.5), "the rate is remembered");
+}
+
+#[tokio::test]
+async fn a_network_with_five_thousand_bundles_answers_whole() {
+    let catalog = Catalog::start().await;
+    let bundles: Vec<Value> = (1..=5_000).map(bundle).collect();
+    catalog.import("ACME", &[network(7, &json!({"fixed_bundles": bundles}))]).await;
+    let key = catalog.key("ACME").await;
+    let ids = bundle_ids(&catalog, &key, 7).await;
+    assert_eq!(ids, (1..=5_000).collect::<Vec<u64>>());
+    assert_eq!(product_count(&catalog, &key, 7).await, 5_000);
+    let answer = catalog.read(&key, "/v2/catalog/products?network_id=7").await;
+    // The rate is remembered.
+    assert_eq!(answer.queries(), 1);
+    let kilobytes = f64::from(u32::try_from(answer.bytes.len()).expect("size")) / 4_096.0;
+    assert!(answer.read_units() < kilobytes * 0.5 * 1.6, "{} units", answer.read_units());
+}
+
+#[tokio::test]
+async fn a_network_with_fewer_bundles_leaves_none_behind() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let whole = |ids: &[u32]| {
+        let bundles: Vec<Value> = ids.iter().map(|id| bundle(*id)).collect();
+        network(5, &json!({"fixed_bundles": bundles}))
+    };
+    for (record, bundles, count) in [
+        (whole(&[1, 2, 3]), vec![1, 2, 3], 3),
+        (whole(&[2, 4]), vec![2, 4], 2),
+        // Without its bundles it leaves them alone.
+        (network(5, &json!({"name": "renamed"})), vec![2, 4], 2),
+        (bundle_record(5, 9), vec![2, 4, 9], 3),
+        (bundle_record(5, 9), vec![2, 4, 9], 3),
+        (json!({"kind": "bundle", "op": "delete", "network_id": 5, "id": 2}), vec![4, 9], 2),
+        (json!({"kind": "bundle", "op": "delete", "network_id": 5, "id": 2}), vec![4, 9], 2),
+        (whole(&[]), vec![], 0),
+    ] {
+        catalog.import("ACME", std::slice::from_ref(&record)).await;
+        assert_eq!(bundle_ids(&catalog, &key, 5).await, bundles, "{record}");
+        assert_eq!(product_count(&catalog, &key, 5).await, count, "{record}");
+    }
+    catalog.import("ACME", &[whole(&[1, 2])]).await;
+    catalog.import("ACME", &[json!({"kind": "network", "op": "delete", "id": 5})]).await;
+    let gone = catalog.read(&key, "/v2/catalog/products?network_id=5").await;
+    assert_eq!((gone.status, &gone.json()["error"]["code"]), (404, &json!("NETWORK_NOT_FOUND")));
+    assert_eq!(product_count(&catalog, &key, 5).await, Value::Null);
+    // No bundle is left that a network of that id would get back.
+    catalog.import("ACME", &[network(5, &json!({}))]).await;
+    assert!(bundle_ids(&catalog, &key, 5).await.is_empty());
+}
+
+#[tokio::test]
+async fn bundles_may_come_before_their_network() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let bundles: Vec<Value> = (1..=250).map(|id| bundle_record(3, id)).collect();
+    let counts = catalog.import("ACME", &bundles).await;
+    assert_eq!(counts.created, 250);
+    assert_eq!(catalog.read(&key, "/v2/catalog/products?network_id=3").await.status, 404);
+    assert_eq!(catalog.read(&key, "/v2/catalog/networks").await.json()["data"], json!([]));
+    catalog.import("ACME", &[network(3, &json!({}))]).await;
+    assert_eq!(bundle_ids(&catalog, &key, 3).await.len(), 250);
+    assert_eq!(product_count(&catalog, &key, 3).await, 250);
+}
+
+#[tokio::test]
+async fn an_unchanged_network_costs_its_read_and_no_write() {
+    let catalog = Catalog::start().await;
+    let records: Vec<Value> =
+        (1..=30).map(|id| network(id, &json!({"fixed_bundles": [bundle(1), bundle(2)]}))).collect();
+    let counts = catalog.import("ACME", &records).await;
+    assert_eq!(counts.created, 30);
+    let account = "ACME".parse().expect("account");
+    let mut importer = Importer::new(catalog.stack.store(), &account, false);
+    let lines: Vec<(u64, Vec<u8>)> =
+        (1..).zip(&records).map(|(line, record)| (line, record.to_string().into_bytes())).collect();
+    importer.group(&lines, Timestamp::now()).await.expect("import");
+    assert_eq!(importer.counts().unchanged, 30);
+    assert_eq!((importer.cost().write_units, importer.cost().read_units), (0.0, 15.0));
+}
+
+/// Killed after any number of writes and repeated, a re-import with fewer bundles ends right.
+#[tokio::test]
+async fn a_reimport_that_was_killed_and_repeated_ends_right() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let whole = |ids: std::ops::Range<u32>, name: &str| {
+        let bundles: Vec<Value> =
+            ids.map(|id| merge_into(&bundle(id), &json!({"name": name}))).collect();
+        network(5, &json!({"name": name, "fixed_bundles": bundles}))
+    };
+    let (before, after) = (whole(1..200, "before"), whole(100..260, "after"));
+    let account = "ACME".parse().expect("account");
+    for writes in 0..16 {
+        catalog.import("ACME", std::slice::from_ref(&before)).await;
+        let done = Arc::new(AtomicU32::new(0));
+        let url = proxy(&catalog.stack.whereabouts().dynamodb_url, move |operation, _| {
+            let killed =
+                operation.contains("Write") && done.fetch_add(1, Ordering::Relaxed) >= writes;
+            if killed { Fate::Lost } else { Fate::Pass }
+        })
+        .await;
+        let client = lean_client(None, Some(&url)).expect("client");
+        let store = Store::new(client, TableNames::with_prefix("test"));
+        let mut importer = Importer::new(&store, &account, false);
+        let line = [(1, after.to_string().into_bytes())];
+        let killed = importer.group(&line, Timestamp::now());
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(300), killed).await;
+
+        catalog.import("ACME", std::slice::from_ref(&after)).await;
+        let data = products(&catalog, &key, 5).await;
+        assert_eq!(data["network"]["name"], "after");
+        let bundles = data["products"]["fixed_bundles"].as_array().expect("bundles");
+        assert_eq!(bundles.len(), 160, "after {writes} writes");
+        assert!(bundles.iter().all(|bundle| bundle["name"] == "after"));
+        assert_eq!(product_count(&catalog, &key, 5).await, 160);
+    }
+}
+
+#[tokio::test]
+async fn bad_records_are_refused_field_by_field() {
+    let catalog = Catalog::start().await;
+    let with = |change: Value| network(1, &change);
+    for (record, field) in [
+        (with(json!({"id": 0})), "id"),
+        (with(json!({"id": 4_294_967_296_u64})), "id"),
+        (with(json!({"name": " "})), "name"),
+        (with(json!({"country_code": "gh"})), "country_code"),
+        (with(json!({"currency": "XXZ"})), "currency"),
+        (with(json!({"custom_airtime": {"available": true}})), "custom_airtime.min_amount_local"),
+        (
+            with(
+                json!({"custom_airtime": {"available": true, "min_amount_local": 5, "max_amount_local": 1}}),
+            ),
+            "custom_airtime.max_amount_local",
+        ),
+        (with(json!({"sms_notification": {"available": true}})), "sms_notification.cost_usd"),
+        (with(json!({"fixed_bundles": [bundle(1), bundle(1)]})), "fixed_bundles[1].id"),
+        (
+            with(json!({"fixed_bundles": [merge_into(&bundle(1), &json!({"price_usd": -1}))]})),
+            "fixed_bundles[0].price_usd",
+        ),
+        (
+            with(json!({"fixed_bundles": [merge_into(&bundle(1), &json!({"type": "VOICE"}))]})),
+            "fixed_bundles[0].type",
+        ),
+        (merge_into(&bundle(1), &json!({"kind": "bundle"})), "network_id"),
+        (merge_into(&bundle_record(1, 1), &json!({"price_usd": "1"})), "price_usd"),
+        (
+            json!({"kind": "exchangeRate", "source_currency": "USD", "destination_currency": "GHS", "rate": 0}),
+            "rate",
+        ),
+        (json!({"kind": "exchangeRate", "source_currency": "US"}), "source_currency"),
+        (
+            json!({"kind": "partnerOffering", "offering": {"name": "p", "type": "package", "quantity": 2}}),
+            "offering.quantity",
+        ),
+        (
+            json!({"kind": "partnerOffering", "offering": {"name": "p", "type": "bundle"}}),
+            "offering.type",
+        ),
+        (
+            json!({"kind": "partnerOffering", "offering": {"name": "p", "type": "addon"}, "entitlements": {"a": 1.5}}),
+            "entitlements.a",
+        ),
+        (json!({"kind": "product", "name": "x", "price": -1}), "price"),
+        (json!({"kind": "product", "op": "delete"}), "sku"),
+    ] {
+        let (counts, refused) = catalog.try_import("ACME", std::slice::from_ref(&record)).await;
+        assert_eq!(counts.failed, 1, "{record}");
+        assert_eq!(refused[0].error.field, field, "{record}: {:?}", refused[0]);
+    }
+}
