@@ -123,7 +123,7 @@ impl Connection {
         self.socket.write_all((head + &body).as_bytes()).await.expect("sent");
         let mut reply = Vec::new();
         loop {
-            let mut part = [0; 65_536];
+            let mut part = vec![0; 65_536];
             let size = self.socket.read(&mut part).await.expect("answer");
             assert!(size > 0, "the connection was closed");
             reply.extend_from_slice(&part[..size]);
@@ -154,7 +154,7 @@ async fn delayed(engine: &str, delay: Duration) -> String {
             let (mut from_client, mut to_client) = client.into_split();
             let (mut from_engine, mut to_engine) = upstream.into_split();
             tokio::spawn(async move {
-                let mut part = [0; 65_536];
+                let mut part = vec![0; 65_536];
                 while let Ok(size @ 1..) = from_client.read(&mut part).await {
                     tokio::time::sleep(delay).await;
                     if to_engine.write_all(&part[..size]).await.is_err() {

@@ -42,3 +42,22 @@ impl WriteCost {
         self.write_units += write_units;
     }
 }
+
+/// What reads and writes cost together.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Costs {
+    /// Of reads.
+    pub reads: ReadCost,
+    /// Of writes.
+    pub writes: WriteCost,
+}
+
+impl Costs {
+    /// Adds what something else cost.
+    pub fn extend(&mut self, other: Self) {
+        self.reads.queries += other.reads.queries;
+        self.reads.read_units += other.reads.read_units;
+        self.writes.requests += other.writes.requests;
+        self.writes.write_units += other.writes.write_units;
+    }
+}

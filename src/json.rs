@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, MapAccess, Visitor},
+    de::{Error, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -14,26 +14,64 @@ use serde_json::value::RawValue;
 #[derive(Debug)]
 pub struct Members<'a>(pub Vec<(String, &'a RawValue)>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object<'a>(PhantomData<&'a ()>);
-        impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
-            type Value = Members<'a>;
+impl<'a> Members<'a> {
+    /// Reads the members that have one of the names wanted; the others are only read over, so that a
+    /// large object nobody asked for costs no memory.
+    ///
+    /// # Errors
+    /// When the text is no JSON object.
+    pub fn of(json: &'a str, wanted: impl Fn(&str) -> bool) -> Result<Self, serde_json::Error> {
+        struct Object<F>(F);
+        impl<'de, F: Fn(&str) -> bool> Visitor<'de> for Object<F> {
+            type Value = Members<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'a>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
                 let mut members = Vec::new();
-                while let Some(member) = map.next_entry::<String, &'de RawValue>()? {
-                    members.push((member.0, member.1));
+                while let Some(name) = map.next_key::<String>()? {
+                    if (self.0)(&name) {
+                        members.push((name, map.next_value::<&'de RawValue>()?));
+                    } else {
+                        // As raw text: depth is then no matter.
+                        map.next_value::<&'de RawValue>()?;
+                    }
                 }
                 Ok(Members(members))
             }
         }
-        deserializer.deserialize_map(Object(PhantomData))
+        let mut json = serde_json::Deserializer::from_str(json);
+        let members = json.deserialize_map(Object(wanted))?;
+        json.end().map(|()| members)
     }
+}
+
+/// The first elements of a JSON array, at most so many; the others are only read over.
+///
+/// # Errors
+/// When the value is no array.
+pub fn first_elements(array: &RawValue, most: usize) -> Result<Vec<&RawValue>, serde_json::Error> {
+    struct First(usize);
+    impl<'de> Visitor<'de> for First {
+        type Value = Vec<&'de RawValue>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
+            let mut elements = Vec::new();
+            while let Some(element) = sequence.next_element::<&'de RawValue>()? {
+                if elements.len() < self.0 {
+                    elements.push(element);
+                }
+            }
+            Ok(elements)
+        }
+    }
+    serde_json::Deserializer::from_str(array.get()).deserialize_seq(First(most))
 }
 
 impl Members<'_> {
@@ -60,7 +98,13 @@ pub fn bytes_in_reply(json: &str) -> usize {
 /// What a JSON value is, in JavaScript's words.
 #[must_use]
 pub fn type_name(value: &RawValue) -> &'static str {
-    match value.get().as_bytes().first() {
+    json_type(value.get().as_bytes().first().copied())
+}
+
+/// What a JSON value that begins with this byte is, in JavaScript's words.
+#[must_use]
+pub fn json_type(first: Option<u8>) -> &'static str {
+    match first {
         Some(b'{') => "object",
         Some(b'[') => "array",
         Some(b'"') => "string",
@@ -111,14 +155,17 @@ mod tests {
     #[test]
     fn members_keep_their_order_their_digits_and_any_depth() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        let text = format!(r#"{{"b": 1.10, "a": {deep}, "b": "\u0041"}}"#);
-        let members: Members = serde_json::from_str(&text).expect("an object");
+        let text = format!(r#"{{"b": 1.10, "c": {deep}, "a": {deep}, "b": "\u0041"}}"#);
+        let members = Members::of(&text, |name| name != "c").expect("an object");
         let shown: Vec<_> =
             members.0.iter().map(|(name, value)| (&**name, type_name(value))).collect();
         assert_eq!(shown, [("b", "number"), ("a", "array"), ("b", "string")]);
         assert_eq!(members.0[0].1.get(), "1.10");
         assert_eq!(members.duplicate(), Some("b"));
-        assert!(serde_json::from_str::<Members>("[]").is_err());
+        assert!(Members::of("[]", |_| true).is_err());
+        assert!(Members::of("{} {}", |_| true).is_err());
+        let array: &RawValue = serde_json::from_str("[1,[2],3]").expect("array");
+        assert_eq!(first_elements(array, 2).expect("array").len(), 2);
     }
 
     #[test]

@@ -222,6 +222,10 @@ impl Table {
             Err(error)
                 if error.as_service_error().is_some_and(aws_sdk_dynamodb::operation::create_table::CreateTableError::is_resource_in_use_exception) =>
             {
+                if protected {
+                    // An earlier run may have ended in between.
+                    self.make_recoverable(client).await?;
+                }
                 Ok(false)
             }
             Err(error) => Err(CliError::aws(format!("create table {}", self.name))(error)),

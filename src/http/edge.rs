@@ -15,6 +15,7 @@ use lambda_http::{
         header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     },
 };
+use tracing::Level;
 
 use super::{Absent, ApiError, ApiRequest, Authenticator, Dialect, Payload, dialect::ErrorBody};
 use crate::{
@@ -72,6 +73,8 @@ pub struct RequestRecord {
     pub write_cost: WriteCost,
     /// Rows of a bulk request that were refused.
     pub refused: usize,
+    /// Why a row failed by a mistake of ours, though the request did not.
+    pub row_failure: Option<String>,
     /// What reading the key cost: nothing while it is remembered.
     pub key_read_units: f64,
     /// It continued a list.
@@ -124,7 +127,8 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
             Ok(Err(panic)) => Err(ApiError::Internal(format!("panic: {}", panic_text(&*panic)))),
             Err(_) => Err(ApiError::Unavailable("no answer before the deadline".to_owned())),
         };
-        let cause = outcome.as_ref().err().map(ApiError::cause);
+        let cause = outcome.as_ref().err().map(ApiError::cause).or(record.row_failure.take());
+        let failed = cause.is_some() && outcome.is_ok();
         let mut response = match outcome {
             Ok(payload) => payload.into_response(&request.headers),
             Err(error) => Self::error_response(&error, &request),
@@ -146,7 +150,9 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
             }
         }
         let cold = !self.warm.swap(true, Ordering::Relaxed);
-        log(&request, &record, response.status(), cold, started.elapsed(), cause.as_deref());
+        let status = response.status();
+        let level = if failed || status.is_server_error() { Level::ERROR } else { Level::INFO };
+        log(&request, &record, (status, level), cold, started.elapsed(), cause.as_deref());
         response
     }
 
@@ -216,7 +222,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 fn log(
     request: &ApiRequest,
     record: &RequestRecord,
-    status: StatusCode,
+    (status, level): (StatusCode, Level),
     cold: bool,
     elapsed: Duration,
     cause: Option<&str>,
@@ -249,7 +255,7 @@ fn log(
             )
         };
     }
-    if status >= 500 {
+    if level == Level::ERROR {
         line!(error);
     } else {
         line!(info);

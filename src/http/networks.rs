@@ -22,6 +22,7 @@ use crate::{
     account::AccountId,
     cost::ReadCost,
     geography::Country,
+    json::{PAGE_BYTES, bytes_in_reply},
     money::Currency,
     networks::{
         CurrencyPair, CustomAirtime, ExchangeRate, ListedNetwork, NetworkId, NetworkLists,
@@ -309,6 +310,10 @@ fn envelope<T: Serialize>(data: &T, request_id: &str) -> Result<Payload, ApiErro
     const HEAD: &str = "{\"success\":true,\"data\":";
     let failed = |error: serde_json::Error| ApiError::Internal(error.to_string());
     let data = serde_json::to_string(data).map_err(failed)?;
+    if bytes_in_reply(&data) > PAGE_BYTES {
+        let cause = "the network's bundles do not fit a reply: remove some";
+        return Err(ApiError::Internal(cause.to_owned()));
+    }
     let meta = serde_json::to_string(&meta(request_id)).map_err(failed)?;
     let range = HEAD.len()..HEAD.len() + data.len();
     Ok(Payload::read_part(format!("{HEAD}{data},\"meta\":{meta}}}"), range, CACHE))

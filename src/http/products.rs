@@ -8,7 +8,7 @@ use std::{
 
 use lambda_http::http::{Method, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Serialize;
+use serde::{Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{
@@ -19,12 +19,12 @@ use super::{
 use crate::{
     access::{Permission, Principal},
     account::AccountId,
-    cost::ReadCost,
+    cost::{Costs, ReadCost},
     cursor::{Context, Cursors, InvalidCursor},
-    json::{Members, PAGE_BYTES, bytes_in_reply, type_name},
+    json::{Members, PAGE_BYTES, bytes_in_reply, first_elements, json_type, type_name},
     products::{
         Category, Product, ProductId, ProductLists, ProductLookup, ProductRow, ProductWrites,
-        RowResult, Sku, upsert,
+        RowError, RowResult, Sku, upsert,
     },
     store::StoreError,
     text::FieldError,
@@ -106,10 +106,14 @@ impl<S: ProductWrites + Send + 'static> Endpoint for UpsertProducts<S> {
             }
         }
         let until = request.deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
-        let RequestRecord { cost, write_cost, .. } = record;
+        let mut costs = Costs::default();
         let written: Vec<RowResult> =
-            upsert(&self.store, &principal.account, &good, until, cost, write_cost).await;
+            upsert(&self.store, &principal.account, &good, until, &mut costs).await;
+        (record.cost, record.write_cost) = (costs.reads, costs.writes);
         for (place, result) in places.into_iter().zip(written) {
+            if let Err(RowError::Failed { cause }) = &result {
+                record.row_failure.get_or_insert_with(|| cause.clone());
+            }
             results[place] = result.map_err(|error| error.to_string());
         }
 
@@ -148,24 +152,24 @@ fn joined(errors: &[FieldError]) -> String {
 /// The rows of a body.
 fn rows(body: &str) -> Result<Vec<&RawValue>, ApiError> {
     let wrong = |message: String| ApiError::invalid("", message);
-    let raw: &RawValue =
-        serde_json::from_str(body).map_err(|error| wrong(format!("Malformed JSON: {error}")))?;
-    if type_name(raw) != "object" {
-        return Err(wrong(format!("Expected object, received {}", type_name(raw))));
+    let malformed = |error| wrong(format!("Malformed JSON: {error}"));
+    let kind = json_type(body.trim_start().as_bytes().first().copied());
+    if kind != "object" {
+        // What is no JSON at all is told as that.
+        serde_json::from_str::<IgnoredAny>(body).map_err(malformed)?;
+        return Err(wrong(format!("Expected object, received {kind}")));
     }
-    let members: Members =
-        serde_json::from_str(body).map_err(|error| wrong(format!("Malformed JSON: {error}")))?;
+    let members = Members::of(body, |name| name == "products").map_err(malformed)?;
     if let Some(twice) = members.duplicate() {
         return Err(wrong(format!("{twice}: Duplicate key")));
     }
-    let products = members.0.into_iter().find(|(name, _)| name == "products");
+    let products = members.0.into_iter().next();
     let (_, products) = products.ok_or_else(|| wrong("products: Required".to_owned()))?;
     if type_name(products) != "array" {
         let message = format!("products: Expected array, received {}", type_name(products));
         return Err(wrong(message));
     }
-    let rows: Vec<&RawValue> = serde_json::from_str(products.get())
-        .map_err(|error| wrong(format!("Malformed JSON: {error}")))?;
+    let rows = first_elements(products, MAX_ROWS + 1).map_err(malformed)?;
     match rows.len() {
         0 => Err(wrong("products must not be empty".to_owned())),
         1..=MAX_ROWS => Ok(rows),
@@ -197,13 +201,12 @@ struct ListRequest {
 impl ListRequest {
     fn parse(raw: &str) -> Result<Self, ApiError> {
         let mut params = Params::parse(raw);
-        let not_empty = |text: &str| match text {
-            "" => Err("must not be empty".to_owned()),
-            text => Ok(text.to_owned()),
-        };
+        // The published page writes them without a value: then they are no filter.
+        let text = |text: &str| Ok(text.to_owned());
+        let filter = |value: Option<String>| value.filter(|value| !value.is_empty());
         let request = Self {
-            sku: params.single("sku", not_empty),
-            category: params.single("category", not_empty),
+            sku: filter(params.single("sku", text)),
+            category: filter(params.single("category", text)),
             limit: params.single("limit", |text| whole_number(text, 1, 1_000)),
             cursor: params.single("cursor", |text| Ok(text.to_owned())),
         };
@@ -371,6 +374,10 @@ where
             let read = self.store.newest(account, category, before, left).await?;
             cost.add(read.read_units);
             for product in &read.products {
+                // While a product changes its keys, its index may show it under both.
+                if Some(product.id) == before {
+                    continue;
+                }
                 let document = document(product)?;
                 bytes += bytes_in_reply(&document) + 1;
                 if page.count == most || (page.count > 0 && bytes > PAGE_BYTES) {

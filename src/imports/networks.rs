@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     account::AccountId,
-    networks::{Effect, NetworkChanges, NetworkId, NetworkKeys, NetworkPartitions},
+    networks::{Effect, NetworkChanges, NetworkId, NetworkKeys, NetworkPartitions, NetworkState},
 };
 
 /// The records of one import that are about networks.
@@ -23,10 +23,18 @@ pub(super) struct NetworkRecords<'a, T> {
     dry_run: bool,
     /// Networks this import changed of late: they are read consistently.
     changed: LruCache<NetworkId, ()>,
+    /// What a dry run would have stored by now.
+    tried: LruCache<NetworkId, NetworkState>,
 }
 
 /// Networks remembered: more than are written within the second or so that a read may lag behind.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+
+/// Networks held in memory at once, each with all its bundles.
+const NETWORKS_AT_ONCE: usize = 50;
+
+/// How often networks that others changed meanwhile are read again and changed.
+const ATTEMPTS: usize = 3;
 
 impl From<Effect> for Outcome {
     fn from(effect: Effect) -> Self {
@@ -40,10 +48,14 @@ impl From<Effect> for Outcome {
     }
 }
 
+/// The records of one network, by their lines.
+type OfNetwork = (NetworkId, Vec<(u64, NetworkRecord)>);
+
 impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
     /// A dry run does all but write.
     pub(super) fn new(target: &'a T, account: &'a AccountId, dry_run: bool) -> Self {
-        Self { target, account, dry_run, changed: LruCache::new(REMEMBERED) }
+        let (changed, tried) = (LruCache::new(REMEMBERED), LruCache::new(REMEMBERED));
+        Self { target, account, dry_run, changed, tried }
     }
 
     /// Imports records, by their lines, in order.
@@ -55,41 +67,76 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
         records: Vec<(u64, NetworkRecord)>,
         cost: &mut ImportCost,
     ) -> Result<Vec<(u64, Verdict)>, T::Error> {
-        if records.is_empty() {
-            return Ok(Vec::new());
-        }
         let mut by_network: BTreeMap<NetworkId, Vec<(u64, NetworkRecord)>> = BTreeMap::new();
         for (line, record) in records {
             by_network.entry(record.network).or_default().push((line, record));
         }
-        let wanted: Vec<(NetworkId, NetworkKeys)> =
-            by_network.iter().map(|(id, records)| (*id, keys(records))).collect();
-        let consistent = wanted.iter().any(|(id, _)| self.changed.contains(id));
-        let read = self.target.network_states(self.account, &wanted, consistent).await?;
-        cost.read_units += read.1;
+        let by_network: Vec<OfNetwork> = by_network.into_iter().collect();
+        let mut verdicts = Vec::new();
+        for networks in by_network.chunks(NETWORKS_AT_ONCE) {
+            let mut pending = networks.to_vec();
+            for attempt in 1..=ATTEMPTS {
+                let consistent =
+                    attempt > 1 || pending.iter().any(|(id, _)| self.changed.contains(id));
+                let (outcomes, not_taken) = self.change(&pending, consistent, cost).await?;
+                let again = |id: &NetworkId| {
+                    attempt < ATTEMPTS && not_taken.get(id).is_some_and(|(_, passing)| *passing)
+                };
+                let told = outcomes.into_iter().filter(|(_, id, _)| !again(id)).collect();
+                let messages =
+                    not_taken.iter().map(|(id, (message, _))| (*id, message.clone())).collect();
+                verdicts.extend(judge(told, &messages));
+                pending.retain(|(id, _)| again(id));
+                if pending.is_empty() {
+                    break;
+                }
+            }
+        }
+        Ok(verdicts)
+    }
 
+    /// Brings networks to what their records want; returns what each record came to, and which
+    /// networks were not brought there, why, and whether another writer was the reason.
+    async fn change(
+        &mut self,
+        networks: &[OfNetwork],
+        consistent: bool,
+        cost: &mut ImportCost,
+    ) -> Result<(Vec<(u64, NetworkId, Outcome)>, HashMap<NetworkId, (String, bool)>), T::Error>
+    {
+        let wanted: Vec<(NetworkId, NetworkKeys)> = networks
+            .iter()
+            // A dry run remembers whole networks.
+            .map(|(id, records)| (*id, if self.dry_run { NetworkKeys::All } else { keys(records) }))
+            .collect();
+        let (states, read_units) =
+            self.target.network_states(self.account, &wanted, consistent).await?;
+        cost.read_units += read_units;
         let mut changes = Vec::new();
         let mut outcomes = Vec::new();
-        for (((id, keys), before), records) in
-            wanted.into_iter().zip(read.0).zip(by_network.into_values())
-        {
+        for (((id, keys), stored), (_, records)) in wanted.into_iter().zip(states).zip(networks) {
+            let before = self.tried.get(&id).cloned().unwrap_or(stored);
             let mut after = before.clone();
             for (line, record) in records {
-                let effect = after.apply(record.change, record.source_updated_at);
-                outcomes.push((line, id, Outcome::from(effect)));
+                let effect = after.apply(record.change.clone(), record.source_updated_at);
+                outcomes.push((*line, id, Outcome::from(effect)));
             }
-            if let Some(change) = NetworkChanges::between(id, &keys, &before, &after) {
+            if self.dry_run {
+                self.tried.put(id, after);
+            } else if let Some(change) = NetworkChanges::between(id, &keys, &before, &after) {
                 self.changed.put(id, ());
                 changes.push(change);
             }
         }
         let mut not_taken = HashMap::new();
-        if !self.dry_run && !changes.is_empty() {
+        if !changes.is_empty() {
             let (refused, write_units) = self.target.change_networks(self.account, changes).await?;
             cost.write_units += write_units;
-            not_taken.extend(refused);
+            for network in refused {
+                not_taken.insert(network.id, (network.message, network.passing));
+            }
         }
-        Ok(judge(outcomes, &not_taken))
+        Ok((outcomes, not_taken))
     }
 }
 

@@ -16,8 +16,11 @@ use super::{
 };
 use crate::{
     account::AccountId,
-    cost::{ReadCost, WriteCost},
-    products::{Match, ProductDelete, ProductRow, ProductWrites, RowError, StoredProduct, upsert},
+    cost::Costs,
+    products::{
+        Change, Match, Product, ProductDelete, ProductId, ProductRow, ProductWrites, RowError,
+        StoredProduct, upsert,
+    },
     text::FieldError,
 };
 
@@ -28,6 +31,8 @@ pub(super) struct ProductRecords<'a, T> {
     dry_run: bool,
     /// Keys this import wrote of late: what a read tells of them may lag behind.
     written: LruCache<Match, ()>,
+    /// What a dry run would have stored by now, by every key; `None` is a removed product.
+    tried: LruCache<Match, Option<StoredProduct>>,
 }
 
 /// Keys remembered: more than are written within the second or so that a read may lag behind.
@@ -39,13 +44,14 @@ const GROUP_TIME: Duration = Duration::from_mins(10);
 /// Rows of one kind that follow each other.
 enum Run {
     Upserts(Vec<(u64, ProductRow)>),
-    Deletes(Vec<(u64, Match)>),
+    Deletes(Vec<(u64, Match, Option<Timestamp>)>),
 }
 
 impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
     /// A dry run does all but write.
     pub(super) fn new(target: &'a T, account: &'a AccountId, dry_run: bool) -> Self {
-        Self { target, account, dry_run, written: LruCache::new(REMEMBERED) }
+        let (written, tried) = (LruCache::new(REMEMBERED), LruCache::new(REMEMBERED));
+        Self { target, account, dry_run, written, tried }
     }
 
     /// Imports records, by their lines, in order.
@@ -54,84 +60,183 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
     /// When the database cannot be read at all.
     pub(super) async fn import(
         &mut self,
-        records: Vec<(u64, ProductRecord)>,
+        mut records: Vec<(u64, ProductRecord)>,
         cost: &mut ImportCost,
     ) -> Result<Vec<(u64, Verdict)>, T::Error> {
         if records.is_empty() {
             return Ok(Vec::new());
         }
+        let stored = self.stored(&mut records, cost).await?;
+        let mut verdicts = Vec::with_capacity(records.len());
+        let mut runs: Vec<Run> = Vec::new();
+        for (line, record) in records {
+            let found = record.found_by();
+            if self.dry_run {
+                verdicts.push((line, self.trial(&record, found.as_ref(), &stored)));
+                continue;
+            }
+            let mut keys = record.keys();
+            let there = found.as_ref().and_then(|key| stored.get(key));
+            // What was written is not what was read: the database itself decides then.
+            let known = !keys.iter().any(|key| self.written.contains(key));
+            if known && let Some(outcome) = unwritten(&record, there) {
+                verdicts.push((line, Ok(outcome)));
+                continue;
+            }
+            keys.extend(there.into_iter().flat_map(|there| keys_of(&there.product)));
+            for key in keys {
+                self.written.put(key, ());
+            }
+            match (record, runs.last_mut()) {
+                (ProductRecord::Upsert(row), Some(Run::Upserts(rows))) => rows.push((line, *row)),
+                (ProductRecord::Upsert(row), _) => runs.push(Run::Upserts(vec![(line, *row)])),
+                (ProductRecord::Delete(key, source), Some(Run::Deletes(keys))) => {
+                    keys.push((line, key, source));
+                }
+                (ProductRecord::Delete(key, source), _) => {
+                    runs.push(Run::Deletes(vec![(line, key, source)]));
+                }
+            }
+        }
+        let mut costs = Costs::default();
+        for run in runs {
+            self.write(run, &mut verdicts, &mut costs).await;
+        }
+        cost.read_units += costs.reads.read_units;
+        cost.write_units += costs.writes.write_units;
+        Ok(verdicts)
+    }
+
+    /// What is stored under the records' keys. A record that names its product by id is made to name
+    /// it by the key it is stored under; and an id that is another product's is no new product's.
+    async fn stored(
+        &mut self,
+        records: &mut [(u64, ProductRecord)],
+        cost: &mut ImportCost,
+    ) -> Result<HashMap<Match, StoredProduct>, T::Error> {
         let wanted: HashSet<Match> =
             records.iter().filter_map(|(_, record)| record.found_by()).collect();
         let wanted: Vec<Match> = wanted.into_iter().collect();
         let (mut stored, read_units) = self.target.stored_products(self.account, &wanted).await?;
         cost.read_units += read_units;
 
-        let mut verdicts = Vec::with_capacity(records.len());
-        let mut runs: Vec<Run> = Vec::new();
-        for (line, record) in records {
-            let keys = record.keys();
-            let found = record.found_by();
-            // What was written is not what was read: the database itself decides then.
-            let known = !keys.iter().any(|key| self.written.contains(key));
-            let there = found.and_then(|key| stored.get(&key));
-            if known && let Some(outcome) = unwritten(&record, there) {
-                verdicts.push((line, Ok(outcome)));
-                continue;
-            }
-            if self.dry_run {
-                verdicts.push((line, tried(&record, &mut stored)));
-                continue;
-            }
-            for key in keys {
-                self.written.put(key, ());
-            }
-            if let Some(external_id) = there.and_then(|stored| stored.product.external_id.clone()) {
-                self.written.put(Match::ExternalId(external_id), ());
-            }
-            match (record, runs.last_mut()) {
-                (ProductRecord::Upsert(row), Some(Run::Upserts(rows))) => rows.push((line, *row)),
-                (ProductRecord::Upsert(row), _) => runs.push(Run::Upserts(vec![(line, *row)])),
-                (ProductRecord::Delete(key, _), Some(Run::Deletes(keys))) => keys.push((line, key)),
-                (ProductRecord::Delete(key, _), _) => runs.push(Run::Deletes(vec![(line, key)])),
+        let unknown: HashSet<ProductId> = records
+            .iter()
+            .filter(|(_, record)| record.found_by().is_none_or(|key| !stored.contains_key(&key)))
+            .filter_map(|(_, record)| record.id())
+            .collect();
+        let unknown: Vec<ProductId> = unknown.into_iter().collect();
+        let (elsewhere, read_units) = self.target.keys_of_ids(self.account, &unknown).await?;
+        cost.read_units += read_units;
+        let mut moved: Vec<Match> = Vec::new();
+        for (_, record) in records.iter_mut() {
+            let Some(key) = record.id().and_then(|id| elsewhere.get(&id)) else { continue };
+            match (record, key) {
+                (_, Match::Id(_)) => {}
+                (ProductRecord::Delete(named, _), key) => {
+                    if matches!(named, Match::Id(_)) {
+                        *named = key.clone();
+                        moved.push(key.clone());
+                    }
+                }
+                (ProductRecord::Upsert(row), key) => {
+                    if matches!(row.matches(), Some(Match::Id(_))) {
+                        match key {
+                            Match::Sku(sku) => row.sku = Change::Set(sku.clone()),
+                            Match::ExternalId(id) => row.external_id = Change::Set(id.clone()),
+                            Match::Id(_) => {}
+                        }
+                        moved.push(key.clone());
+                    } else if row.matches().is_some_and(|found| found != *key) {
+                        row.id = None;
+                    }
+                }
             }
         }
-        let (mut reads, mut writes) = (ReadCost::default(), WriteCost::default());
-        for run in runs {
-            self.write(run, &mut verdicts, &mut reads, &mut writes).await;
+        if !moved.is_empty() {
+            let (more, read_units) = self.target.stored_products(self.account, &moved).await?;
+            cost.read_units += read_units;
+            stored.extend(more);
         }
-        cost.read_units += reads.read_units;
-        cost.write_units += writes.write_units;
-        Ok(verdicts)
+        Ok(stored)
     }
 
-    async fn write(
-        &self,
-        run: Run,
-        verdicts: &mut Vec<(u64, Verdict)>,
-        reads: &mut ReadCost,
-        writes: &mut WriteCost,
-    ) {
+    async fn write(&self, run: Run, verdicts: &mut Vec<(u64, Verdict)>, costs: &mut Costs) {
         match run {
             Run::Upserts(rows) => {
                 let (lines, rows): (Vec<u64>, Vec<ProductRow>) = rows.into_iter().unzip();
                 let until = Instant::now() + GROUP_TIME;
-                let results = upsert(self.target, self.account, &rows, until, reads, writes).await;
+                let results = upsert(self.target, self.account, &rows, until, costs).await;
                 for (line, result) in lines.into_iter().zip(results) {
                     let outcome = result.map(|applied| {
                         if applied.created { Outcome::Created } else { Outcome::Updated }
                     });
-                    verdicts.push((line, outcome.map_err(|error| refusal(&error))));
+                    verdicts.push((line, verdict(outcome)));
                 }
             }
             Run::Deletes(keys) => {
-                for (line, key) in keys {
-                    let deleted = self.target.delete_product(self.account, &key, writes).await;
+                for (line, key, source) in keys {
+                    let deleted =
+                        self.target.delete_product(self.account, &key, source, costs).await;
                     let outcome = deleted
                         .map(|there| if there { Outcome::Deleted } else { Outcome::Unchanged });
-                    verdicts.push((line, outcome.map_err(|error| refusal(&error))));
+                    verdicts.push((line, verdict(outcome)));
                 }
             }
         }
+    }
+
+    /// What a record would come to, and be remembered as.
+    fn trial(
+        &mut self,
+        record: &ProductRecord,
+        found: Option<&Match>,
+        stored: &HashMap<Match, StoredProduct>,
+    ) -> Verdict {
+        let there = found.and_then(|key| match self.tried.get(key) {
+            Some(tried) => tried.clone(),
+            None => stored.get(key).cloned(),
+        });
+        if let Some(outcome) = unwritten(record, there.as_ref()) {
+            return Ok(outcome);
+        }
+        for key in there.iter().flat_map(|there| keys_of(&there.product)) {
+            self.tried.put(key, None);
+        }
+        let ProductRecord::Upsert(row) = record else { return Ok(Outcome::Deleted) };
+        let (after, outcome) = if let Some(mut there) = there {
+            there.product.merge(row);
+            there.source_updated_at = row.source_updated_at.or(there.source_updated_at);
+            (there, Outcome::Updated)
+        } else {
+            let id = row.id.unwrap_or_else(ProductId::generate);
+            let product = Product::created(row, id, Timestamp::now())
+                .ok_or_else(|| refusal(&RowError::NameRequired))?;
+            let source_updated_at = row.source_updated_at;
+            (StoredProduct { product, source_updated_at }, Outcome::Created)
+        };
+        for key in keys_of(&after.product) {
+            self.tried.put(key, Some(after.clone()));
+        }
+        Ok(outcome)
+    }
+}
+
+/// Every key that leads to a product.
+fn keys_of(product: &Product) -> Vec<Match> {
+    let sku = product.sku.clone().map(Match::Sku);
+    let external_id = product.external_id.clone().map(Match::ExternalId);
+    sku.into_iter().chain(external_id).chain([Match::Id(product.id)]).collect()
+}
+
+fn verdict(outcome: Result<Outcome, RowError>) -> Verdict {
+    match outcome {
+        Err(RowError::Stale) => Ok(Outcome::Stale),
+        Err(RowError::Failed { cause }) => {
+            tracing::error!(cause, "a product was not written");
+            Err(refusal(&RowError::Failed { cause }))
+        }
+        outcome => outcome.map_err(|error| refusal(&error)),
     }
 }
 
@@ -161,30 +266,4 @@ fn unwritten(record: &ProductRecord, there: Option<&StoredProduct>) -> Option<Ou
     // A younger record of the same content moves the time that outdates others.
     let younger = source.is_some_and(|source| Some(source) > known);
     (after == there.product && !younger).then_some(Outcome::Unchanged)
-}
-
-/// What a record would come to; `stored` becomes as if it had been written.
-fn tried(record: &ProductRecord, stored: &mut HashMap<Match, StoredProduct>) -> Verdict {
-    match record {
-        ProductRecord::Delete(key, _) => {
-            stored.remove(key);
-            Ok(Outcome::Deleted)
-        }
-        ProductRecord::Upsert(row) => {
-            let found = record.found_by();
-            if let Some(there) = found.as_ref().and_then(|key| stored.get_mut(key)) {
-                there.product.merge(row);
-                there.source_updated_at = row.source_updated_at.or(there.source_updated_at);
-                return Ok(Outcome::Updated);
-            }
-            let id = row.id.unwrap_or_else(crate::products::ProductId::generate);
-            let product = crate::products::Product::created(row, id, Timestamp::now())
-                .ok_or_else(|| refusal(&RowError::NameRequired))?;
-            let source_updated_at = row.source_updated_at;
-            if let Some(key) = found {
-                stored.insert(key, StoredProduct { product, source_updated_at });
-            }
-            Ok(Outcome::Created)
-        }
-    }
 }

@@ -13,7 +13,7 @@ use crate::{
         OfferingDraft, OfferingId, PreparedOffering, PreparedPromotion, PromoCode, PromotionDraft,
     },
     partners::{PartnerOffering, PartnerOfferingKey, PartnerOfferingName, PartnerOfferingType},
-    products::{ExternalId, Match, ProductId, ProductRow, Sku},
+    products::{ExternalId, FIELDS, Match, ProductId, ProductRow, Sku},
     text::{FieldError, spelled_enum},
 };
 
@@ -100,6 +100,16 @@ impl ProductRecord {
         match self {
             Self::Upsert(row) => row.matches(),
             Self::Delete(key, _) => Some(key.clone()),
+        }
+    }
+
+    /// The identity it names, whether by that alone or beside other keys.
+    #[must_use]
+    pub fn id(&self) -> Option<ProductId> {
+        match self {
+            Self::Upsert(row) => row.id,
+            Self::Delete(Match::Id(id), _) => Some(*id),
+            Self::Delete(..) => None,
         }
     }
 
@@ -248,7 +258,10 @@ impl Record {
             vec![FieldError::new("kind", format!("is required: one of {}", Kind::spellings()))]
         })?;
         let wanted = envelope.op.unwrap_or(Wanted::Upsert);
-        let source_updated_at = envelope.updated_at;
+        // To the millisecond, as it is stored: what is stored is then as young as its record.
+        let source_updated_at = envelope
+            .updated_at
+            .and_then(|time| Timestamp::from_millisecond(time.as_millisecond()).ok());
         let delete = wanted == Wanted::Delete;
         let (key, operation) = match kind {
             Kind::Offering if delete => {
@@ -347,7 +360,8 @@ fn product_row(
     text: &str,
     source_updated_at: Option<Timestamp>,
 ) -> Result<ProductRow, Vec<FieldError>> {
-    let members: Members = read(text)?;
+    let members = Members::of(text, |name| name == "id" || FIELDS.contains(&name))
+        .map_err(|error| vec![FieldError::new("", without_place(&error.to_string()))])?;
     let id = members.0.iter().find(|(name, _)| name == "id").and_then(|(_, id)| {
         // An id of another kind is the source's own affair.
         ProductId::parse(&serde_json::from_str::<String>(id.get()).ok()?)

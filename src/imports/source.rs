@@ -21,7 +21,7 @@ use ruzstd::decoding::{
 use serde_json::value::RawValue;
 
 use super::{GROUP_LINES, MAX_LINE_BYTES};
-use crate::{json::type_name, text::FieldError};
+use crate::{json::type_name, products::FIELDS, text::FieldError};
 
 /// The most bytes of a group (unless one line alone has more).
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
@@ -157,20 +157,23 @@ fn broken(message: impl Into<String>) -> io::Error {
 
 /// Looks through compression and at the first byte of what is within.
 fn open(source: Box<dyn Read + Send>, format: Option<Format>) -> io::Result<Box<dyn Records>> {
-    let mut reader: Box<dyn BufRead + Send> = Box::new(BufReader::with_capacity(BUFFER, source));
-    let head = beginning(&mut reader, 4)?;
-    if head.starts_with(&[0x1f, 0x8b]) {
-        let plain = MultiGzDecoder::new(reader);
-        reader = Box::new(BufReader::with_capacity(BUFFER, plain));
-    } else if head == [0x28, 0xb5, 0x2f, 0xfd] || is_skippable(&head) {
-        let decoder = Box::new(FrameDecoder::new());
-        let plain = ZstdFrames { source: reader, decoder, in_frame: false };
-        reader = Box::new(BufReader::with_capacity(BUFFER, plain));
+    let mut reader = Peeked::new(source);
+    reader.fill(|seen| seen.len() >= 4)?;
+    if reader.seen().starts_with(&[0x1f, 0x8b]) {
+        reader = Peeked::new(Box::new(MultiGzDecoder::new(reader.into_buffered())));
+    } else if reader.seen().starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || is_skippable(reader.seen()) {
+        let mut decoder = Box::new(FrameDecoder::new());
+        decoder.set_max_window_size(MAX_WINDOW);
+        let source = reader.into_buffered();
+        reader = Peeked::new(Box::new(ZstdFrames { source, decoder, in_frame: false }));
     }
-    if beginning(&mut reader, 3)? == b"\xef\xbb\xbf" {
-        reader.consume(3);
+    reader.fill(|seen| seen.len() >= 3)?;
+    if reader.seen().starts_with(b"\xef\xbb\xbf") {
+        reader.skip(3);
     }
-    let first = first_byte(&mut reader)?;
+    let blank = |seen: &[u8]| seen.iter().all(u8::is_ascii_whitespace);
+    reader.fill(|seen| !blank(seen))?;
+    let first = reader.seen().iter().copied().find(|byte| !byte.is_ascii_whitespace());
     let format = format.unwrap_or(match first {
         Some(b'[') => Format::JsonArray,
         None | Some(b'{') => Format::Ndjson,
@@ -178,24 +181,64 @@ fn open(source: Box<dyn Read + Send>, format: Option<Format>) -> io::Result<Box<
     });
     Ok(match format {
         // A name that says NDJSON and a content that is an array: the content counts.
-        _ if first == Some(b'[') => Box::new(ArrayElements::new(reader)),
-        Format::Ndjson | Format::JsonArray => Box::new(Lines { reader, line: 0 }),
-        Format::Csv => Box::new(CsvRows::new(reader)?),
+        _ if first == Some(b'[') => Box::new(ArrayElements::new(reader.into_buffered())),
+        Format::Ndjson | Format::JsonArray => {
+            Box::new(Lines { reader: reader.into_buffered(), line: 0 })
+        }
+        Format::Csv => {
+            reader.fill(|seen| seen.contains(&b'\n'))?;
+            let header = reader.seen().split(|byte| *byte == b'\n').next().unwrap_or_default();
+            let header = header.to_vec();
+            Box::new(CsvRows::new(reader.into_buffered(), &header)?)
+        }
     })
 }
 
-/// The first bytes, without taking them; fewer at the end of a source.
-fn beginning(reader: &mut dyn BufRead, bytes: usize) -> io::Result<Vec<u8>> {
-    // A buffer that has anything at all has a beginning: it is filled by one read, and sources give
-    // their first bytes together.
-    let buffer = reader.fill_buf()?;
-    Ok(buffer[..bytes.min(buffer.len())].to_vec())
+/// The largest window of a Zstandard frame, in bytes: memory is bounded, and all but the `--ultra` and
+/// `--long` levels of the usual tools stay below.
+const MAX_WINDOW: u64 = 32 * 1024 * 1024;
+
+/// The most bytes looked at before a form is decided.
+const MAX_PEEK: usize = 64 * 1024;
+
+/// A source whose beginning can be looked at, however few bytes it gives at a time.
+struct Peeked {
+    seen: Vec<u8>,
+    rest: Box<dyn Read + Send>,
 }
 
-/// The first byte that is no white space, without taking it, as far as the buffer reaches.
-fn first_byte(reader: &mut dyn BufRead) -> io::Result<Option<u8>> {
-    let buffer = reader.fill_buf()?;
-    Ok(buffer.iter().copied().find(|byte| !byte.is_ascii_whitespace()))
+impl Peeked {
+    fn new(rest: Box<dyn Read + Send>) -> Self {
+        Self { seen: Vec::new(), rest }
+    }
+
+    fn seen(&self) -> &[u8] {
+        &self.seen
+    }
+
+    /// Reads until enough is seen, to the end, or to the bound.
+    fn fill(&mut self, enough: impl Fn(&[u8]) -> bool) -> io::Result<()> {
+        let mut part = vec![0; 8 * 1024];
+        while !enough(&self.seen) && self.seen.len() < MAX_PEEK {
+            match self.rest.read(&mut part) {
+                Ok(0) => break,
+                Ok(taken) => self.seen.extend_from_slice(&part[..taken]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, bytes: usize) {
+        self.seen.drain(..bytes);
+    }
+
+    /// All of it, from what was seen on.
+    fn into_buffered(self) -> Box<dyn BufRead + Send> {
+        let whole = io::Cursor::new(self.seen).chain(self.rest);
+        Box::new(BufReader::with_capacity(BUFFER, whole))
+    }
 }
 
 struct Nothing;
@@ -232,7 +275,7 @@ struct ZstdFrames {
 }
 
 fn is_skippable(head: &[u8]) -> bool {
-    matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18])
+    matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
 }
 
 fn zstd(error: &FrameDecoderError) -> io::Error {
@@ -497,29 +540,13 @@ impl Read for Bounded {
 /// The fields of a product that are no texts.
 const NUMBERS: [&str; 5] = ["price", "cost", "termMonths", "stockQty", "reorderLevel"];
 
-/// All fields that a column may have.
-const FIELDS: [&str; 15] = [
-    "name",
-    "type",
-    "sku",
-    "externalId",
-    "category",
-    "currency",
-    "unit",
-    "billingPeriod",
-    "description",
-    "features",
-    "active",
-    "op",
-    "updatedAt",
-    "createdAt",
-    "id",
-];
+/// All that a column may hold.
+fn columns() -> impl Iterator<Item = &'static str> {
+    FIELDS.into_iter().chain(["op", "updatedAt", "createdAt", "id", "kind"])
+}
 
 impl CsvRows {
-    fn new(mut reader: Box<dyn BufRead + Send>) -> io::Result<Self> {
-        let head = reader.fill_buf()?;
-        let header = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    fn new(reader: Box<dyn BufRead + Send>, header: &[u8]) -> io::Result<Self> {
         let count = |separator: &u8| header.split(|byte| byte == separator).count();
         let separator = [b',', b';', b'\t'].into_iter().rev().max_by_key(count).unwrap_or(b',');
         let crlf = header.ends_with(b"\r");
@@ -528,20 +555,23 @@ impl CsvRows {
             .delimiter(separator)
             .flexible(true)
             .from_reader(Bounded { reader, since: since.clone() });
-        let columns: Vec<String> = rows
+        let names: Vec<String> = rows
             .byte_headers()
             .map_err(io::Error::other)?
             .iter()
-            .map(|name| String::from_utf8_lossy(name).trim().to_owned())
+            .map(|name| {
+                let name = String::from_utf8_lossy(name).trim().to_owned();
+                // Letter case does not count: spreadsheets like capitals.
+                let known = columns().find(|known| known.eq_ignore_ascii_case(&name));
+                known.map_or(name, ToOwned::to_owned)
+            })
             .collect();
-        let known =
-            |name: &String| FIELDS.contains(&name.as_str()) || NUMBERS.contains(&name.as_str());
-        if !columns.iter().any(known) {
+        if !names.iter().any(|name| columns().any(|known| known == name)) {
             return Err(broken(
                 "neither JSON nor CSV of products: the first row names no field of a product",
             ));
         }
-        Ok(Self { rows, columns, row: csv::ByteRecord::new(), line: 1, crlf, since })
+        Ok(Self { rows, columns: names, row: csv::ByteRecord::new(), line: 1, crlf, since })
     }
 
     /// The row as a record of a product.
@@ -564,9 +594,14 @@ impl CsvRows {
                     && serde_json::from_str::<&RawValue>(bare)
                         .is_ok_and(|value| type_name(value) == "number")
             };
-            let is_boolean = name == "active" && matches!(bare, "true" | "false");
+            let lower = bare.to_ascii_lowercase();
+            let is_boolean = name == "active" && matches!(lower.as_str(), "true" | "false");
             // Numbers keep their digits; what should be one and is not is told as the text it is.
-            let value = if is_boolean || is_number() { bare.to_owned() } else { quoted(cell) };
+            let value = match cell {
+                _ if is_boolean => lower,
+                _ if is_number() => bare.to_owned(),
+                cell => quoted(cell),
+            };
             let _ = write!(record, ",{}:{value}", quoted(name));
         }
         record.push('}');
@@ -582,8 +617,14 @@ fn quoted(text: &str) -> String {
 impl Records for CsvRows {
     fn next(&mut self) -> Next {
         self.since.store(0, Ordering::Relaxed);
-        if !self.rows.read_byte_record(&mut self.row).map_err(io::Error::other)? {
-            return Ok(None);
+        loop {
+            if !self.rows.read_byte_record(&mut self.row).map_err(io::Error::other)? {
+                return Ok(None);
+            }
+            // A row of separators alone is what a spreadsheet leaves below a table.
+            if self.row.iter().any(|cell| !cell.is_empty()) {
+                break;
+            }
         }
         self.line = self
             .row
@@ -629,6 +670,35 @@ mod tests {
 
     fn read(source: &[u8]) -> String {
         shown(source, None)
+    }
+
+    /// Gives one byte at a time.
+    struct Dripping(io::Cursor<Vec<u8>>);
+
+    impl Read for Dripping {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let most = buffer.len().min(1);
+            self.0.read(&mut buffer[..most])
+        }
+    }
+
+    #[test]
+    fn a_source_that_gives_a_byte_at_a_time_is_told_as_what_it_is() {
+        let csv = b"sku;name\r\nA;B\r\n";
+        let array = b"\xef\xbb\xbf \n [{\"a\":1},2]";
+        for plain in [&csv[..], array, b"{\"a\":1}\n{}\n"] {
+            let expected = read(plain);
+            for source in [plain.to_vec(), gzip(plain), zstd_frame(plain)] {
+                let groups = Groups::new(Dripping(io::Cursor::new(source)), None, Arc::default());
+                let shown: Vec<Group> = groups.collect();
+                let [Group::Lines(lines)] = shown.as_slice() else { panic!("{shown:?}") };
+                let told: Vec<String> = lines
+                    .iter()
+                    .map(|(line, text)| format!("{line}:{}", String::from_utf8_lossy(text)))
+                    .collect();
+                assert_eq!(told.join(" "), expected);
+            }
+        }
     }
 
     fn gzip(plain: &[u8]) -> Vec<u8> {
@@ -691,13 +761,14 @@ mod tests {
 
     #[test]
     fn csv_rows_are_products_with_the_fields_that_have_a_value() {
-        let source = "sku,name,price,active,stockQty,note\r\n\
-             A,\"Cable, \"\"red\"\"\nlong\",19.90,true,,x\r\n\
+        let source = "sku,Name,PRICE,active,stockQty,note\r\n\
+             A,\"Cable, \"\"red\"\"\nlong\",19.90,TRUE,,x\r\n\
              B,7,1e400,yes,many,\r\n\
+             ,,,,,\r\n\
              C,short\r\n";
         assert_eq!(
             read(source.as_bytes()),
-            r#"2:{"kind":"product","sku":"A","name":"Cable, \"red\"\nlong","price":19.90,"active":true,"note":"x"} 4:{"kind":"product","sku":"B","name":"7","price":1e400,"active":"yes","stockQty":"many"}|5!the row has 2 cells, and the header 6"#
+            r#"2:{"kind":"product","sku":"A","name":"Cable, \"red\"\nlong","price":19.90,"active":true,"note":"x"} 4:{"kind":"product","sku":"B","name":"7","price":1e400,"active":"yes","stockQty":"many"}|6!the row has 2 cells, and the header 6"#
         );
         assert_eq!(read(b"name;price\nx;1\n"), r#"2:{"kind":"product","name":"x","price":1}"#);
         assert_eq!(shown(b"name\n{x}", Some(Format::Csv)), r#"2:{"kind":"product","name":"{x}"}"#);

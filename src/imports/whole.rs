@@ -206,7 +206,7 @@ fn decide(
         Entry::Occupied(stored)
             if stored.get().content_hash == content_hash
                 // A younger record of the same content moves the time that outdates others.
-                && source_updated_at.is_none_or(|source| source <= stored.get().updated_at) =>
+                && source_updated_at <= stored.get().source_updated_at =>
         {
             return (Outcome::Unchanged, None);
         }

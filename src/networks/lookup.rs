@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, future::Future};
 
 use super::{
-    Bundle, BundleId, CurrencyPair, ExchangeRate, Network, NetworkId, NetworkState, Versioned,
+    Bundle, BundleId, CurrencyPair, ExchangeRate, Network, NetworkId, NetworkState, StoredNetwork,
+    Versioned,
 };
 use crate::{
     account::AccountId,
@@ -102,9 +103,9 @@ pub enum NetworkWrites {
     /// Nothing but to count bundles that come and go.
     Count,
     /// Store the network and count bundles that come and go.
-    Store(Box<Versioned<Network>>),
+    Store(Box<Versioned<StoredNetwork>>),
     /// Store the network with this many bundles: all are known.
-    StoreCounted(Box<Versioned<Network>>, u32),
+    StoreCounted(Box<Versioned<StoredNetwork>>, u32),
     /// Remove it.
     Delete,
     /// There is no network, and this many bundles that wait for one.
@@ -134,7 +135,7 @@ impl NetworkChanges {
         let network = match (keys, &after.network) {
             (NetworkKeys::All, Some(network)) => {
                 let count = u32::try_from(after.bundles.len()).unwrap_or(u32::MAX);
-                if own_change || before.product_count != count {
+                if own_change || before.product_count != i64::from(count) {
                     NetworkWrites::StoreCounted(Box::new(network.clone()), count)
                 } else {
                     NetworkWrites::Keep
@@ -153,7 +154,7 @@ impl NetworkChanges {
             NetworkWrites::Count | NetworkWrites::Keep => true,
             NetworkWrites::Delete => before.network.is_none() && before.product_count == 0,
             NetworkWrites::CountOnly(count) => {
-                before.network.is_none() && before.product_count == count
+                before.network.is_none() && before.product_count == i64::from(count)
             }
             NetworkWrites::Store(_) | NetworkWrites::StoreCounted(..) => false,
         };
@@ -170,8 +171,16 @@ impl NetworkChanges {
     }
 }
 
-/// Networks that were not brought to their new state in full, and why.
-pub type RefusedNetworks = Vec<(NetworkId, String)>;
+/// A network that was not brought to its new state in full.
+#[derive(Clone, Debug)]
+pub struct RefusedNetwork {
+    /// Which network.
+    pub id: NetworkId,
+    /// Why, in words for the sender.
+    pub message: String,
+    /// Another writer was faster: to read it again and change it may succeed.
+    pub passing: bool,
+}
 
 /// Access pattern of imports: networks with bundles, read and brought to another state.
 pub trait NetworkPartitions: Sync {
@@ -193,5 +202,5 @@ pub trait NetworkPartitions: Sync {
         &self,
         account: &AccountId,
         changes: Vec<NetworkChanges>,
-    ) -> impl Future<Output = Result<(RefusedNetworks, f64), Self::Error>> + Send;
+    ) -> impl Future<Output = Result<(Vec<RefusedNetwork>, f64), Self::Error>> + Send;
 }

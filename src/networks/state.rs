@@ -26,14 +26,24 @@ impl<T> Versioned<T> {
     }
 }
 
+/// A network's own item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredNetwork {
+    /// The network.
+    pub network: Network,
+    /// The latest source's time of a record that carried the bundles whole: it counts for each bundle,
+    /// and for those that are not there.
+    pub whole_at: Option<Timestamp>,
+}
+
 /// What is stored of one network: its own item, and bundles. A state that was read in part knows
 /// only the bundles that were asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkState {
     /// The network's own item; bundles may be there before it.
-    pub network: Option<Versioned<Network>>,
+    pub network: Option<Versioned<StoredNetwork>>,
     /// How many bundles the network's item counts.
-    pub product_count: u32,
+    pub product_count: i64,
     /// Its bundles, as far as they were read.
     pub bundles: BTreeMap<BundleId, Versioned<Bundle>>,
 }
@@ -97,7 +107,10 @@ impl NetworkState {
                 if self.network.as_ref().is_some_and(|stored| stored.outdates(source)) {
                     return Effect::Stale;
                 }
-                let own = put(&mut self.network, *network, source);
+                let known = self.whole_at();
+                let whole_at = if bundles.is_some() { known.max(source) } else { known };
+                let stored = StoredNetwork { network: *network, whole_at };
+                let own = put(&mut self.network, stored, source);
                 let bundles_changed = bundles.is_some_and(|all| self.replace_bundles(all, source));
                 match own {
                     Effect::Unchanged if bundles_changed => Effect::Updated,
@@ -108,28 +121,16 @@ impl NetworkState {
                 if self.network.as_ref().is_some_and(|stored| stored.outdates(source)) {
                     return Effect::Stale;
                 }
-                if self.network.is_none() && self.bundles.is_empty() {
-                    return Effect::Unchanged;
-                }
-                *self = Self::default();
-                Effect::Deleted
+                let there = self.network.is_some() || !self.bundles.is_empty();
+                self.network = None;
+                self.bundles.retain(|_, bundle| bundle.outdates(source));
+                if there { Effect::Deleted } else { Effect::Unchanged }
             }
-            Change::Bundle(bundle) => {
-                let id = bundle.id;
-                let mut place = self.bundles.remove(&id);
-                let effect = if place.as_ref().is_some_and(|stored| stored.outdates(source)) {
-                    Effect::Stale
-                } else {
-                    put(&mut place, *bundle, source)
-                };
-                if let Some(bundle) = place {
-                    self.bundles.insert(id, bundle);
-                }
-                effect
-            }
+            Change::Bundle(bundle) => self.put_bundle(*bundle, source),
             Change::DeleteBundle(id) => match self.bundles.get(&id) {
                 None => Effect::Unchanged,
                 Some(stored) if stored.outdates(source) => Effect::Stale,
+                Some(_) if self.whole_outdates(source) => Effect::Stale,
                 Some(_) => {
                     self.bundles.remove(&id);
                     Effect::Deleted
@@ -138,15 +139,49 @@ impl NetworkState {
         }
     }
 
-    /// Makes these all the bundles there are, but for those that are younger than the record.
+    fn whole_at(&self) -> Option<Timestamp> {
+        self.network.as_ref().and_then(|stored| stored.value.whole_at)
+    }
+
+    /// Is a bundle's record of this time older than the last that carried all of them?
+    fn whole_outdates(&self, source: Option<Timestamp>) -> bool {
+        self.whole_at().zip(source).is_some_and(|(whole, record)| whole > record)
+    }
+
+    fn put_bundle(&mut self, bundle: Bundle, source: Option<Timestamp>) -> Effect {
+        let id = bundle.id;
+        if self.whole_outdates(source) {
+            return Effect::Stale;
+        }
+        let mut place = self.bundles.remove(&id);
+        let effect = if place.as_ref().is_some_and(|stored| stored.outdates(source)) {
+            Effect::Stale
+        } else {
+            put(&mut place, bundle, source)
+        };
+        if let Some(bundle) = place {
+            self.bundles.insert(id, bundle);
+        }
+        effect
+    }
+
+    /// Makes these all the bundles there are, but for those that are younger than the record. Their
+    /// time is the network's: a bundle that stays the same is not written.
     fn replace_bundles(&mut self, bundles: Vec<Bundle>, source: Option<Timestamp>) -> bool {
         let named: BTreeSet<BundleId> = bundles.iter().map(|bundle| bundle.id).collect();
         let before = self.bundles.len();
         self.bundles.retain(|id, stored| named.contains(id) || stored.outdates(source));
         let mut changed = self.bundles.len() < before;
         for bundle in bundles {
-            let effect = self.apply(Change::Bundle(Box::new(bundle)), source);
-            changed |= matches!(effect, Effect::Created | Effect::Updated);
+            let id = bundle.id;
+            match self.bundles.get(&id) {
+                Some(stored) if stored.outdates(source) || stored.value == bundle => {}
+                _ => {
+                    let bundle = Versioned { value: bundle, source_updated_at: None };
+                    self.bundles.insert(id, bundle);
+                    changed = true;
+                }
+            }
         }
         changed
     }
@@ -158,7 +193,10 @@ fn put<T: PartialEq>(
     source: Option<Timestamp>,
 ) -> Effect {
     match place {
-        Some(stored) if stored.value == value => Effect::Unchanged,
+        // A younger record of the same content moves the time that outdates others.
+        Some(stored) if stored.value == value && source <= stored.source_updated_at => {
+            Effect::Unchanged
+        }
         Some(stored) => {
             // A record without a time leaves the time known in force.
             let source_updated_at = source.or(stored.source_updated_at);

@@ -112,7 +112,7 @@ impl OfferingDraft {
             price.price_type == PriceType::OneTime || price.billing_cycle.is_some(),
             "is required when priceType is RECURRING",
         );
-        let metadata = self.metadata.unwrap_or_else(empty_object);
+        let metadata = self.metadata.map_or_else(empty_object, on_one_line);
         check("metadata", metadata.get().starts_with('{'), "must be a JSON object");
         let catalogs = self.product_catalog_ids.unwrap_or_default();
         check(
@@ -221,6 +221,15 @@ impl PreparedOffering {
 fn document(offering: &Offering) -> String {
     // Every part serializes to JSON whatever its value, so the fallback is never taken.
     serde_json::to_string(offering).unwrap_or_default()
+}
+
+/// The same JSON without raw line breaks, which only stand between its tokens: a document is a line of
+/// an export.
+fn on_one_line(json: Box<RawValue>) -> Box<RawValue> {
+    if !json.get().contains(['\n', '\r']) {
+        return json;
+    }
+    RawValue::from_string(json.get().replace(['\n', '\r'], " ")).unwrap_or(json)
 }
 
 fn empty_object() -> Box<RawValue> {

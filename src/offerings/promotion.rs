@@ -240,8 +240,10 @@ impl PromotionDraft {
     ///
     /// # Errors
     /// As [`PromotionDraft::promotion`].
-    pub fn prepare(self) -> Result<PreparedPromotion, Vec<FieldError>> {
+    pub fn prepare(mut self) -> Result<PreparedPromotion, Vec<FieldError>> {
         self.promotion()?;
+        // The time of a record is not part of what it says.
+        self.updated_at = None;
         let prepared = PreparedPromotion { draft: self };
         if prepared.document().len() > MAX_DOCUMENT_BYTES {
             let message =

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Applied, Category, ExternalId, Match, Product, ProductId, ProductRow, RowError, Sku};
 use crate::{
     account::AccountId,
-    cost::{Read, ReadCost, WriteCost},
+    cost::{Costs, Read, ReadCost},
 };
 
 /// A product with what an import remembers of it.
@@ -28,7 +28,7 @@ pub trait ProductWrites: Sync {
         account: &AccountId,
         row: &ProductRow,
         new_id: ProductId,
-        cost: &mut WriteCost,
+        costs: &mut Costs,
     ) -> impl Future<Output = Result<Applied, RowError>> + Send;
 
     /// The products that these external ids are linked to, of those that have a sku.
@@ -91,11 +91,20 @@ pub trait ProductDelete: Sync {
         wanted: &[Match],
     ) -> impl Future<Output = Result<(HashMap<Match, StoredProduct>, f64), Self::Error>> + Send;
 
-    /// Removes a product; `false` when there was none.
+    /// Removes a product, if the record is not older than it; `false` when there was none.
     fn delete_product(
         &self,
         account: &AccountId,
         product: &Match,
-        cost: &mut WriteCost,
+        source_updated_at: Option<Timestamp>,
+        costs: &mut Costs,
     ) -> impl Future<Output = Result<bool, RowError>> + Send;
+
+    /// Under which key a product of each of these identities is stored, where there is one. What was
+    /// written within the last moments may be missing.
+    fn keys_of_ids(
+        &self,
+        account: &AccountId,
+        ids: &[ProductId],
+    ) -> impl Future<Output = Result<(HashMap<ProductId, Match>, f64), Self::Error>> + Send;
 }

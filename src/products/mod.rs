@@ -15,5 +15,5 @@ mod upsert;
 
 pub use lookup::{Page, ProductDelete, ProductLists, ProductLookup, ProductWrites, StoredProduct};
 pub use product::{Billing, Category, ExternalId, Product, ProductId, ProductType, Sku};
-pub use row::{Change, Match, ProductRow};
+pub use row::{Change, FIELDS, Match, ProductRow};
 pub use upsert::{Applied, RowError, RowResult, upsert};

@@ -110,6 +110,26 @@ pub enum Match {
     Id(ProductId),
 }
 
+/// The fields that a row may have; others are ignored.
+pub const FIELDS: [&str; 16] = [
+    "name",
+    "type",
+    "sku",
+    "externalId",
+    "category",
+    "price",
+    "cost",
+    "currency",
+    "unit",
+    "billingPeriod",
+    "termMonths",
+    "stockQty",
+    "reorderLevel",
+    "description",
+    "features",
+    "active",
+];
+
 /// The largest whole number that JavaScript's numbers hold exactly.
 const MAX_SAFE_INTEGER: u64 = 9_007_199_254_740_991;
 
@@ -124,7 +144,7 @@ impl ProductRow {
             let message = format!("Expected object, received {}", type_name(row));
             return Err(vec![FieldError::new("", message)]);
         }
-        let members: Members = serde_json::from_str(row.get())
+        let members = Members::of(row.get(), |name| FIELDS.contains(&name))
             .map_err(|error| vec![FieldError::new("", error.to_string())])?;
         Self::of(&members)
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt as _, stream};
@@ -10,12 +10,15 @@ use futures_util::{StreamExt as _, stream};
 use super::{ExternalId, ProductId, ProductRow, ProductWrites, Sku};
 use crate::{
     account::AccountId,
-    cost::{ReadCost, WriteCost},
+    cost::{Costs, ReadCost},
 };
 
 /// Products written at once. Each has its own connection: more of them cost a small function more CPU
 /// for TLS than they save it in waiting.
 const CONCURRENCY: usize = 32;
+
+/// How long links may take to be looked up: the rows have the rest of the time.
+const LINKS_TIME: Duration = Duration::from_secs(5);
 
 /// What became of a row that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +41,15 @@ pub enum RowError {
     /// The database kept refusing it, or time was over.
     #[error("write: temporarily unavailable, retry this row")]
     Unavailable,
-    /// A mistake of ours, told in the log alone.
+    /// The record of an import is older than what is stored.
+    #[error("updatedAt: older than what is stored")]
+    Stale,
+    /// A mistake of ours: the cause is for the log alone.
     #[error("write: failed, the cause is logged")]
-    Failed,
+    Failed {
+        /// What went wrong.
+        cause: String,
+    },
 }
 
 /// What became of a row.
@@ -53,66 +62,113 @@ pub async fn upsert<W: ProductWrites>(
     account: &AccountId,
     rows: &[ProductRow],
     until: Instant,
-    read_cost: &mut ReadCost,
-    write_cost: &mut WriteCost,
+    costs: &mut Costs,
 ) -> Vec<RowResult> {
     // Made in the order of the rows, so that newest first is the last row first.
     let ids: Vec<ProductId> =
         rows.iter().map(|row| row.id.unwrap_or_else(ProductId::generate)).collect();
-    let until = until.into();
-    let links = match linked(writes, account, rows, until, read_cost).await {
-        Ok(links) => links,
-        Err(error) => return vec![Err(error); rows.len()],
-    };
-    let groups = same_product(rows, &links);
-    let ids = &ids;
-    let outcomes = stream::iter(groups)
-        .map(|group| async move {
-            let mut cost = WriteCost::default();
-            let mut outcomes = Vec::with_capacity(group.len());
-            for place in group {
-                let write = writes.apply(account, &rows[place], ids[place], &mut cost);
-                let outcome = tokio::time::timeout_at(until, write).await;
-                outcomes.push((place, outcome.unwrap_or(Err(RowError::Unavailable))));
-            }
-            (outcomes, cost)
-        })
-        .buffer_unordered(CONCURRENCY)
-        .collect::<Vec<_>>()
-        .await;
+    let run = Run { writes, account, rows, ids: &ids, until };
     let mut results = vec![Err(RowError::Unavailable); rows.len()];
-    for (outcomes, cost) in outcomes {
-        write_cost.requests += cost.requests;
-        write_cost.write_units += cost.write_units;
-        for (place, outcome) in outcomes {
-            results[place] = outcome;
+    // Without its link a row by external id alone may belong to any product: it is not tried.
+    let (links, unknown) = match run.links(&mut costs.reads).await {
+        Ok(links) => (links, false),
+        Err(_) => (HashMap::new(), true),
+    };
+    let mut groups = same_product(rows, &links);
+    if unknown {
+        groups.retain(|group| group.iter().all(|place| rows[*place].sku.value().is_some()));
+    }
+    let run = &run;
+    let mut outcomes = stream::iter(groups)
+        .map(|group| async move {
+            let mut costs = Costs::default();
+            let outcome = run.in_order(group, Taken::Stop, &mut costs).await;
+            (outcome, costs)
+        })
+        .buffer_unordered(CONCURRENCY);
+    let mut waiting = Vec::new();
+    while let Some(((done, left), cost)) = outcomes.next().await {
+        costs.extend(cost);
+        waiting.extend(left);
+        for (place, result) in done {
+            results[place] = result;
         }
+    }
+    drop(outcomes);
+    // An external id that one row gives up another may take: those that found it taken, and what
+    // follows them of the same product, come once more when all others are done.
+    waiting.sort_unstable();
+    let (done, _) = run.in_order(waiting, Taken::Tell, costs).await;
+    for (place, result) in done {
+        results[place] = result;
     }
     results
 }
 
-/// The skus of external ids, where it matters: when some rows name products by sku and others by
-/// external id alone, they may name the same one.
-async fn linked<W: ProductWrites>(
-    writes: &W,
-    account: &AccountId,
-    rows: &[ProductRow],
-    until: tokio::time::Instant,
-    cost: &mut ReadCost,
-) -> Result<HashMap<ExternalId, Sku>, RowError> {
-    let by_sku = rows.iter().any(|row| row.sku.value().is_some());
-    let mut external_ids: Vec<ExternalId> = rows
-        .iter()
-        .filter(|row| row.sku.value().is_none())
-        .filter_map(|row| row.external_id.value().cloned())
-        .collect();
-    if !by_sku || external_ids.is_empty() {
-        return Ok(HashMap::new());
+/// What to do with a row whose external id is another product's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// Leave it and the rows after it.
+    Stop,
+    /// Refuse it.
+    Tell,
+}
+
+/// The rows of one request.
+struct Run<'a, W> {
+    writes: &'a W,
+    account: &'a AccountId,
+    rows: &'a [ProductRow],
+    ids: &'a [ProductId],
+    until: Instant,
+}
+
+impl<W: ProductWrites> Run<'_, W> {
+    /// Writes rows one after the other; returns what became of them, and those that were left.
+    async fn in_order(
+        &self,
+        places: Vec<usize>,
+        taken: Taken,
+        costs: &mut Costs,
+    ) -> (Vec<(usize, RowResult)>, Vec<usize>) {
+        let mut done = Vec::with_capacity(places.len());
+        for (at, &place) in places.iter().enumerate() {
+            // A timeout looks at the clock only after it has begun: a thousand beginnings take time.
+            let result = if Instant::now() >= self.until {
+                Err(RowError::Unavailable)
+            } else {
+                let write =
+                    self.writes.apply(self.account, &self.rows[place], self.ids[place], costs);
+                let outcome = tokio::time::timeout_at(self.until.into(), write).await;
+                outcome.unwrap_or(Err(RowError::Unavailable))
+            };
+            if taken == Taken::Stop && result == Err(RowError::ExternalIdTaken) {
+                return (done, places[at..].to_vec());
+            }
+            done.push((place, result));
+        }
+        (done, Vec::new())
     }
-    external_ids.sort();
-    external_ids.dedup();
-    let links = writes.linked_skus(account, &external_ids, cost);
-    tokio::time::timeout_at(until, links).await.unwrap_or(Err(RowError::Unavailable))
+
+    /// The skus of external ids, where it matters: when some rows name products by sku and others by
+    /// external id alone, they may name the same one.
+    async fn links(&self, cost: &mut ReadCost) -> Result<HashMap<ExternalId, Sku>, RowError> {
+        let by_sku = self.rows.iter().any(|row| row.sku.value().is_some());
+        let mut external_ids: Vec<ExternalId> = self
+            .rows
+            .iter()
+            .filter(|row| row.sku.value().is_none())
+            .filter_map(|row| row.external_id.value().cloned())
+            .collect();
+        if !by_sku || external_ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        external_ids.sort();
+        external_ids.dedup();
+        let links = self.writes.linked_skus(self.account, &external_ids, cost);
+        let until = self.until.min(Instant::now() + LINKS_TIME);
+        tokio::time::timeout_at(until.into(), links).await.unwrap_or(Err(RowError::Unavailable))
+    }
 }
 
 /// The first of the rows that a row is known to be of one product with.
@@ -130,12 +186,14 @@ fn same_product(rows: &[ProductRow], links: &HashMap<ExternalId, Sku>) -> Vec<Ve
     let mut leader: Vec<usize> = (0..rows.len()).collect();
     let mut skus: HashMap<&Sku, usize> = HashMap::new();
     let mut external_ids: HashMap<&ExternalId, usize> = HashMap::new();
+    let mut ids: HashMap<ProductId, usize> = HashMap::new();
     for (place, row) in rows.iter().enumerate() {
         let linked = row.external_id.value().and_then(|id| links.get(id));
         let others = [
             row.sku.value().map(|sku| *skus.entry(sku).or_insert(place)),
             linked.map(|sku| *skus.entry(sku).or_insert(place)),
             row.external_id.value().map(|id| *external_ids.entry(id).or_insert(place)),
+            row.id.map(|id| *ids.entry(id).or_insert(place)),
         ];
         for other in others.into_iter().flatten() {
             let (a, b) = (find(&mut leader, place), find(&mut leader, other));

@@ -28,7 +28,8 @@ pub(super) const MAX_FRUITLESS: u32 = 8;
 /// What a record that the database kept refusing is told.
 pub(super) const TRY_AGAIN: &str = "write: temporarily unavailable, import this record again";
 
-const REFUSED: &str = "write: the database refuses this record";
+/// What a record is told that the database will never take.
+pub(super) const REFUSED: &str = "write: the database refuses this record";
 
 /// An item wanted.
 #[derive(Clone, Debug)]

@@ -51,7 +51,7 @@ pub fn lean_client(region: Option<String>, endpoint: Option<&str>) -> Result<Cli
         _ => SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()),
     };
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(1))
+        .connect_timeout(Duration::from_secs(2))
         .operation_attempt_timeout(Duration::from_secs(3))
         .build();
     let mut config = Config::builder()

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
@@ -110,36 +111,42 @@ impl<'a> Export<'a> {
     fn record(&mut self, item: Item, records: &mut Vec<String>) -> Result<(), StoreError> {
         match self.kind {
             Kind::Offering => {
+                let source = source_time(&item)?;
                 let item: OfferingItem = read(OPERATION, item)?;
                 let row =
                     item.into_row().map_err(|cause| StoreError::unreadable(OPERATION, cause))?;
                 let catalogs = json!(row.visibility.catalogs);
-                let open = row.document.strip_suffix('}').unwrap_or(&row.document);
-                let whole = format!("{open},\"productCatalogIds\":{catalogs}}}");
+                let open = without_update(&row.document);
+                let whole = format!("{open}{},\"productCatalogIds\":{catalogs}}}", member(source));
                 records.push(with_head("\"kind\":\"offering\"", &whole));
             }
             Kind::Product => records.extend(product_of(OPERATION, &item)?.as_ref().map(product)),
             Kind::Network | Kind::Bundle => match part(OPERATION, item)? {
                 Part::Network(network, updated_at) => {
-                    let next = WholeNetwork { network: *network, updated_at, bundles: Vec::new() };
+                    let next = WholeNetwork {
+                        network: *network,
+                        updated_at,
+                        bundles: Vec::new(),
+                        dated: Vec::new(),
+                    };
                     if let Some(before) = self.network.replace(next) {
                         before.finish(records);
                     }
                 }
-                Part::Bundle(id, document) => match &mut self.network {
-                    Some(whole) if whole.network.id == id => whole.bundles.push(document),
+                Part::Bundle(id, document, updated_at) => match &mut self.network {
+                    Some(whole) if whole.network.id == id => {
+                        if updated_at.is_some() {
+                            whole.dated.push(bundle(id, &document, updated_at));
+                        }
+                        whole.bundles.push(document);
+                    }
                     // Its network is not there yet.
-                    _ => records.push(bundle(id, &document)),
+                    _ => records.push(bundle(id, &document, updated_at)),
                 },
                 Part::Count => {}
             },
             Kind::Promotion | Kind::PartnerOffering | Kind::ExchangeRate => {
-                let version: VersionAttributes = read(OPERATION, item.clone())?;
-                let source = version.stored().and_then(|stored| stored.source_updated_at);
-                let mut head = format!("\"kind\":\"{}\"", self.kind);
-                if let Some(source) = source {
-                    let _ = write!(head, ",\"updatedAt\":\"{}\"", rfc3339_millis(source));
-                }
+                let head = format!("\"kind\":\"{}\"{}", self.kind, member(source_time(&item)?));
                 records.push(with_head(&head, &document(OPERATION, item)?));
             }
         }
@@ -157,27 +164,44 @@ fn with_head(head: &str, object: &str) -> String {
     }
 }
 
-/// A product with the time of its source in the place of the time it was written here.
+/// The time that an item's source last changed it, where a record said so.
+fn source_time(item: &Item) -> Result<Option<Timestamp>, StoreError> {
+    let version: VersionAttributes = read(OPERATION, item.clone())?;
+    Ok(version.stored().and_then(|stored| stored.source_updated_at))
+}
+
+/// `,"updatedAt":"…"` of a source's time; nothing without one.
+fn member(updated_at: Option<Timestamp>) -> String {
+    updated_at
+        .map(|time| format!(",\"updatedAt\":\"{}\"", rfc3339_millis(time)))
+        .unwrap_or_default()
+}
+
+/// A published document, still open, without its last member: the time it was written here, which
+/// would be taken for its source's.
+fn without_update(document: &str) -> &str {
+    document.rsplit_once(",\"updatedAt\":").map_or("{", |(open, _)| open)
+}
+
 fn product(stored: &StoredProduct) -> String {
     // Every part serializes to JSON whatever its value, so the fallback is never taken.
     let document = serde_json::to_string(&stored.product).unwrap_or_default();
-    let open = document.rsplit_once(",\"updatedAt\":").map_or("", |(open, _)| open);
-    let updated_at = stored
-        .source_updated_at
-        .map(|time| format!(",\"updatedAt\":\"{}\"", rfc3339_millis(time)))
-        .unwrap_or_default();
-    with_head("\"kind\":\"product\"", &format!("{open}{updated_at}}}"))
+    let open = without_update(&document);
+    with_head("\"kind\":\"product\"", &format!("{open}{}}}", member(stored.source_updated_at)))
 }
 
-fn bundle(network: NetworkId, document: &str) -> String {
-    with_head(&format!("\"kind\":\"bundle\",\"network_id\":{network}"), document)
+fn bundle(network: NetworkId, document: &str, updated_at: Option<Timestamp>) -> String {
+    let head = format!("\"kind\":\"bundle\",\"network_id\":{network}{}", member(updated_at));
+    with_head(&head, document)
 }
 
 /// A network and the bundles read so far, as published documents.
 struct WholeNetwork {
     network: Network,
-    updated_at: Option<jiff::Timestamp>,
+    updated_at: Option<Timestamp>,
     bundles: Vec<String>,
+    /// Records of bundles that have a source's time of their own.
+    dated: Vec<String>,
 }
 
 impl WholeNetwork {
@@ -209,11 +233,13 @@ impl WholeNetwork {
         if text.len() + bytes + 32 <= MAX_LINE_BYTES {
             let _ = write!(text, ",\"fixed_bundles\":[{}]}}", self.bundles.join(","));
             records.push(text);
+            records.extend(self.dated);
         } else {
             // More than a line may hold: each bundle has its own.
             text.push('}');
             records.push(text);
-            records.extend(self.bundles.iter().map(|document| bundle(network.id, document)));
+            records.extend(self.bundles.iter().map(|document| bundle(network.id, document, None)));
+            records.extend(self.dated);
         }
     }
 }

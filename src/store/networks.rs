@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CAPACITY, Store, StoreError,
-    batch::{CONCURRENT_BATCHES, PendingWrite, TRY_AGAIN, Wanted},
+    batch::{CONCURRENT_BATCHES, PendingWrite, REFUSED, TRY_AGAIN, Wanted},
     item::{Item, document, read, text, write},
     units,
 };
@@ -30,7 +30,7 @@ use crate::{
     networks::{
         Bundle, BundleId, CurrencyPair, ExchangeRate, ListedNetwork, Network, NetworkChanges,
         NetworkId, NetworkKeys, NetworkLists, NetworkPartitions, NetworkProducts, NetworkState,
-        NetworkWrites, RateLookup, RefusedNetworks, Versioned,
+        NetworkWrites, RateLookup, RefusedNetwork, StoredNetwork, Versioned,
     },
 };
 
@@ -68,6 +68,8 @@ struct NetworkItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sms_notification: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    whole_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     source_updated_at: Option<i64>,
 }
 
@@ -85,8 +87,8 @@ struct BundleItem {
 pub(super) enum Part {
     /// The network itself, and its source's time.
     Network(Box<Network>, Option<Timestamp>),
-    /// A bundle's published document, and the network it is of.
-    Bundle(NetworkId, String),
+    /// A bundle's published document, the network it is of, and its own source's time.
+    Bundle(NetworkId, String, Option<Timestamp>),
     /// Only a number of bundles.
     Count,
 }
@@ -97,11 +99,12 @@ pub(super) fn part(operation: &'static str, item: Item) -> Result<Part, StoreErr
     if let Some((network, _)) = key.split_once("#BUNDLE#") {
         let id = network.strip_prefix("NETWORK#").and_then(|id| NetworkId::new(id.parse().ok()?));
         let id = id.ok_or_else(|| StoreError::unreadable(operation, "itemKey"))?;
-        return Ok(Part::Bundle(id, document(operation, item)?));
+        let item: BundleItem = read(operation, item)?;
+        return Ok(Part::Bundle(id, item.document, from_millis(item.source_updated_at)));
     }
     let item: NetworkItem = read(operation, item)?;
     Ok(match item.network(operation)? {
-        Some(network) => Part::Network(Box::new(network.value), network.source_updated_at),
+        Some(network) => Part::Network(Box::new(network.value.network), network.source_updated_at),
         None => Part::Count,
     })
 }
@@ -143,8 +146,8 @@ fn from_millis(millis: Option<i64>) -> Option<Timestamp> {
 }
 
 impl NetworkItem {
-    fn new(account: &AccountId, network: Versioned<Network>, product_count: u32) -> Self {
-        let Versioned { value: network, source_updated_at } = network;
+    fn new(account: &AccountId, stored: Versioned<StoredNetwork>, product_count: u32) -> Self {
+        let Versioned { value: StoredNetwork { network, whole_at }, source_updated_at } = stored;
         // Booleans, amounts and codes: serializing them cannot fail.
         let custom_airtime = serde_json::to_string(&network.custom_airtime).unwrap_or_default();
         let sms_notification = serde_json::to_string(&network.sms_notification).unwrap_or_default();
@@ -161,18 +164,22 @@ impl NetworkItem {
             supports_custom_airtime: Some(network.custom_airtime.available),
             custom_airtime: Some(custom_airtime),
             sms_notification: Some(sms_notification),
+            whole_at: millis(whole_at),
             source_updated_at: millis(source_updated_at),
         }
     }
 
     /// The network, unless the item only counts.
-    fn network(self, operation: &'static str) -> Result<Option<Versioned<Network>>, StoreError> {
+    fn network(
+        self,
+        operation: &'static str,
+    ) -> Result<Option<Versioned<StoredNetwork>>, StoreError> {
         let Some(name) = self.name else { return Ok(None) };
         let lacks = |what| move || StoreError::unreadable(operation, format!("no {what}"));
         let json = |error| StoreError::unreadable(operation, error);
         let custom_airtime = self.custom_airtime.ok_or_else(lacks("customAirtime"))?;
         let sms_notification = self.sms_notification.ok_or_else(lacks("smsNotification"))?;
-        let value = Network {
+        let network = Network {
             id: self.network_id.ok_or_else(lacks("networkId"))?,
             name,
             country: self.country.ok_or_else(lacks("country"))?,
@@ -182,6 +189,7 @@ impl NetworkItem {
             custom_airtime: serde_json::from_str(&custom_airtime).map_err(json)?,
             sms_notification: serde_json::from_str(&sms_notification).map_err(json)?,
         };
+        let value = StoredNetwork { network, whole_at: from_millis(self.whole_at) };
         let source_updated_at = from_millis(self.source_updated_at);
         Ok(Some(Versioned { value, source_updated_at }))
     }
@@ -280,7 +288,7 @@ impl NetworkProducts for Store {
         let own: NetworkItem = read(OPERATION, own)?;
         let Some(network) = own.network(OPERATION)? else { return Ok(None) };
         let bundles = items.map(|item| document(OPERATION, item)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Some((network.value, bundles)))
+        Ok(Some((network.value.network, bundles)))
     }
 }
 
@@ -434,7 +442,7 @@ impl NetworkPartitions for Store {
             } else {
                 let item: NetworkItem = read(OPERATION, item)?;
                 let state = states.entry(key).or_default();
-                state.product_count = u32::try_from(item.product_count).unwrap_or_default();
+                state.product_count = item.product_count;
                 state.network = item.network(OPERATION)?;
             }
         }
@@ -446,7 +454,7 @@ impl NetworkPartitions for Store {
         &self,
         account: &AccountId,
         changes: Vec<NetworkChanges>,
-    ) -> Result<(RefusedNetworks, f64), StoreError> {
+    ) -> Result<(Vec<RefusedNetwork>, f64), StoreError> {
         const OPERATION: &str = "write networks";
         let mut counted = Vec::new();
         let mut writes: Vec<(NetworkId, PendingWrite)> = Vec::new();
@@ -489,8 +497,8 @@ impl NetworkPartitions for Store {
         }
         let (ids, writes): (Vec<NetworkId>, Vec<PendingWrite>) = writes.into_iter().unzip();
         let (refusals, mut write_units) = self.write_items(OPERATION, writes).await?;
-        let mut refused: RefusedNetworks =
-            refusals.into_iter().map(|(place, why)| (ids[place], why.to_owned())).collect();
+        let mut refused: Vec<RefusedNetwork> =
+            refusals.into_iter().map(|(place, why)| refused_network(ids[place], why)).collect();
         let mut transactions = stream::iter(counted)
             .map(|change| self.change_counted(account, change))
             .buffer_unordered(CONCURRENT_BATCHES);
@@ -522,7 +530,7 @@ impl Store {
         &self,
         account: &AccountId,
         change: NetworkChanges,
-    ) -> Result<(Option<(NetworkId, String)>, f64), StoreError> {
+    ) -> Result<(Option<RefusedNetwork>, f64), StoreError> {
         const OPERATION: &str = "write networks";
         let unbuildable = |error| StoreError::unbuildable(OPERATION, error);
         let table = &self.tables.networks;
@@ -573,16 +581,25 @@ impl Store {
                 Err(error) if error.is_condition_failed() => {
                     let why =
                         "write: another import changed this network, import this record again";
-                    return Ok((Some((change.id, why.to_owned())), write_units));
+                    let refused =
+                        RefusedNetwork { passing: true, ..refused_network(change.id, why) };
+                    return Ok((Some(refused), write_units));
                 }
                 Err(error) if error.is_unavailable() => {
-                    return Ok((Some((change.id, TRY_AGAIN.to_owned())), write_units));
+                    return Ok((Some(refused_network(change.id, TRY_AGAIN)), write_units));
+                }
+                Err(error) if error.is_invalid() => {
+                    return Ok((Some(refused_network(change.id, REFUSED)), write_units));
                 }
                 Err(error) => return Err(error),
             }
         }
         Ok((None, write_units))
     }
+}
+
+fn refused_network(id: NetworkId, why: &str) -> RefusedNetwork {
+    RefusedNetwork { id, message: why.to_owned(), passing: false }
 }
 
 /// Counts bundles that come and go on the network's own item; with `own`, stores its other
@@ -601,7 +618,7 @@ fn count_update(
     let mut sets = Vec::new();
     let mut removes = Vec::new();
     if let Some(own) = own {
-        for name in ["logoUrl", "sourceUpdatedAt"] {
+        for name in ["logoUrl", "wholeAt", "sourceUpdatedAt"] {
             if !own.contains_key(name) {
                 removes.push(name);
             }

@@ -21,17 +21,18 @@ use aws_sdk_dynamodb::{
         TransactWriteItem,
     },
 };
+use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::{
     CAPACITY, Store, StoreError,
-    batch::{MAX_FRUITLESS, Wanted, back_off},
+    batch::{CONCURRENT_BATCHES, MAX_FRUITLESS, Wanted, back_off},
     item::{Item, text},
     units,
 };
 use crate::{
     account::AccountId,
-    cost::{Read, ReadCost, WriteCost},
+    cost::{Costs, Read, ReadCost},
     money::{Amount, Currency},
     products::{
         Applied, Billing, Category, Change, ExternalId, Match, Page, Product, ProductDelete,
@@ -53,11 +54,16 @@ fn product_key(product: &Match) -> String {
     }
 }
 
-/// The range key a product is stored under.
-fn key_of(product: &Product) -> String {
+/// What a product is stored under.
+fn match_of(product: &Product) -> Match {
     let sku = product.sku.clone().map(Match::Sku);
     let external_id = || product.external_id.clone().map(Match::ExternalId);
-    product_key(&sku.or_else(external_id).unwrap_or(Match::Id(product.id)))
+    sku.or_else(external_id).unwrap_or(Match::Id(product.id))
+}
+
+/// The range key a product is stored under.
+fn key_of(product: &Product) -> String {
+    product_key(&match_of(product))
 }
 
 fn item_key(account: &AccountId, key: &str) -> Item {
@@ -334,8 +340,7 @@ impl From<StoreError> for Obstacle {
         if error.is_unavailable() || error.is_condition_failed() {
             return Self::Passing;
         }
-        tracing::error!(cause = %error, "a product row was not written");
-        Self::Row(RowError::Failed)
+        Self::Row(RowError::Failed { cause: error.to_string() })
     }
 }
 
@@ -345,11 +350,11 @@ impl ProductWrites for Store {
         account: &AccountId,
         row: &ProductRow,
         new_id: ProductId,
-        cost: &mut WriteCost,
+        costs: &mut Costs,
     ) -> Result<Applied, RowError> {
         for attempt in 0..MAX_FRUITLESS {
             back_off(attempt).await;
-            match self.attempt(account, row, new_id, cost).await {
+            match self.attempt(account, row, new_id, costs).await {
                 Ok(applied) => return Ok(applied),
                 Err(Obstacle::Row(error)) => return Err(error),
                 Err(Obstacle::Passing) => {}
@@ -396,7 +401,7 @@ impl Store {
         account: &AccountId,
         row: &ProductRow,
         new_id: ProductId,
-        cost: &mut WriteCost,
+        costs: &mut Costs,
     ) -> Result<Applied, Obstacle> {
         let found = row.matches();
         let key = product_key(found.as_ref().unwrap_or(&Match::Id(new_id)));
@@ -406,7 +411,7 @@ impl Store {
             (Some(Match::ExternalId(_)), _) => Some("attribute_not_exists(linkedTo)"),
             _ => None,
         };
-        let there = match self.update(account, row, new_id, &key, condition, cost).await? {
+        let there = match self.update(account, row, new_id, &key, condition, costs).await? {
             Updated::Done(applied) => return Ok(applied),
             Updated::Otherwise(item) => item,
         };
@@ -414,7 +419,7 @@ impl Store {
         match (&found, link) {
             (Some(Match::ExternalId(_)), Some(target)) if row.sku != Change::Clear => {
                 let still = Some("#externalId = :externalId");
-                match self.update(account, row, new_id, target, still, cost).await? {
+                match self.update(account, row, new_id, target, still, costs).await? {
                     Updated::Done(applied) => Ok(applied),
                     // The link changed meanwhile.
                     Updated::Otherwise(_) => Err(Obstacle::Passing),
@@ -423,7 +428,7 @@ impl Store {
             (Some(Match::ExternalId(_)), Some(_)) | (Some(Match::Sku(_)), _)
                 if condition.is_some() =>
             {
-                self.rewrite(account, row, new_id, cost).await
+                self.rewrite(account, row, new_id, costs).await
             }
             // The only condition left: it is there.
             _ => Err(Obstacle::Row(RowError::NameRequired)),
@@ -437,11 +442,14 @@ impl Store {
         new_id: ProductId,
         key: &str,
         condition: Option<&str>,
-        cost: &mut WriteCost,
+        costs: &mut Costs,
     ) -> Result<Updated, Obstacle> {
         const OPERATION: &str = "upsert product";
         let exists = row.name.is_none().then_some("attribute_exists(id)");
-        let conditions: Vec<&str> = condition.into_iter().chain(exists).collect();
+        let young = row.source_updated_at.map(
+            |_| "(attribute_not_exists(sourceUpdatedAt) OR sourceUpdatedAt <= :sourceUpdatedAt)",
+        );
+        let conditions: Vec<&str> = condition.into_iter().chain(exists).chain(young).collect();
         let condition = (!conditions.is_empty()).then(|| conditions.join(" AND "));
         let mut expression = Expression::of(row, new_id, Timestamp::now());
         let text = expression.text();
@@ -468,16 +476,22 @@ impl Store {
             Err(SdkError::ServiceError(service)) if is_condition(service.err()) => {
                 // A condition that fails is charged as the write would have been, one unit a KB;
                 // how much that was is not told.
-                cost.add(1.0);
+                costs.writes.add(1.0);
                 let UpdateItemError::ConditionalCheckFailedException(failed) = service.into_err()
                 else {
                     return Err(Obstacle::Passing);
                 };
-                return Ok(Updated::Otherwise(failed.item));
+                let there = failed.item;
+                let known = there.as_ref().map(|item| Attributes { operation: OPERATION, item });
+                let known = known.map(|there| there.time("sourceUpdatedAt")).transpose()?.flatten();
+                if is_stale(known, row.source_updated_at) {
+                    return Err(Obstacle::Row(RowError::Stale));
+                }
+                return Ok(Updated::Otherwise(there));
             }
             Err(error) => return Err(StoreError::from_sdk(OPERATION, &error).into()),
         };
-        cost.add(units(reply.consumed_capacity()));
+        costs.writes.add(units(reply.consumed_capacity()));
         let item = reply.attributes.unwrap_or_default();
         let attributes = Attributes { operation: OPERATION, item: &item };
         let id = attributes.required("id", attributes.parsed("id", ProductId::parse)?)?;
@@ -487,8 +501,12 @@ impl Store {
         Ok(Updated::Done(Applied { id, created: id == new_id && first }))
     }
 
-    /// Reads what a row's keys lead to, consistently.
-    async fn find(&self, account: &AccountId, key: &str) -> Result<Option<Found>, StoreError> {
+    /// What is under a key, read consistently.
+    async fn find(
+        &self,
+        account: &AccountId,
+        key: &str,
+    ) -> Result<(Option<Found>, f64), StoreError> {
         const OPERATION: &str = "read product";
         let reply = self
             .client
@@ -496,10 +514,39 @@ impl Store {
             .table_name(&self.tables.products)
             .set_key(Some(item_key(account, key)))
             .consistent_read(true)
+            .return_consumed_capacity(CAPACITY)
             .send()
             .await
             .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
-        reply.item.map(|item| Found::read(OPERATION, &item)).transpose()
+        let read_units = units(reply.consumed_capacity());
+        let found = reply.item.map(|item| Found::read(OPERATION, &item)).transpose()?;
+        Ok((found, read_units))
+    }
+
+    /// What is under these keys, and under those that links among them lead to.
+    async fn seen(
+        &self,
+        account: &AccountId,
+        keys: impl Iterator<Item = String>,
+        costs: &mut Costs,
+    ) -> Result<HashMap<String, Option<Found>>, StoreError> {
+        let mut seen: HashMap<String, Option<Found>> = HashMap::new();
+        let mut wanted: Vec<String> = keys.collect();
+        while !wanted.is_empty() {
+            let found = futures_util::future::try_join_all(
+                wanted.iter().map(|key| self.find(account, key)),
+            );
+            for (key, (found, read_units)) in wanted.iter().zip(found.await?) {
+                costs.reads.add(read_units);
+                seen.insert(key.clone(), found);
+            }
+            let targets = seen.values().filter_map(|found| match found {
+                Some(Found::Link(target)) if !seen.contains_key(target) => Some(target.clone()),
+                _ => None,
+            });
+            wanted = targets.collect();
+        }
+        Ok(seen)
     }
 
     /// Merges a row that changes the keys of its product.
@@ -508,22 +555,15 @@ impl Store {
         account: &AccountId,
         row: &ProductRow,
         new_id: ProductId,
-        cost: &mut WriteCost,
+        costs: &mut Costs,
     ) -> Result<Applied, Obstacle> {
         const OPERATION: &str = "rewrite product";
         let sku_key = row.sku.value().map(|sku| product_key(&Match::Sku(sku.clone())));
         let external_id = row.external_id.value();
         let ext_key = external_id.map(|id| product_key(&Match::ExternalId(id.clone())));
-        let mut seen: HashMap<String, Option<Found>> = HashMap::new();
-        for key in sku_key.iter().chain(&ext_key) {
-            seen.insert(key.clone(), self.find(account, key).await?);
-        }
+        let keys = sku_key.iter().chain(&ext_key).cloned();
+        let seen = self.seen(account, keys, costs).await?;
         let slot = ext_key.as_ref().and_then(|key| seen[key].clone());
-        if let Some(Found::Link(target)) = &slot
-            && !seen.contains_key(target)
-        {
-            seen.insert(target.clone(), self.find(account, target).await?);
-        }
         let product_at = |key: &str| match seen.get(key) {
             Some(Some(Found::Product { stored, revision })) => {
                 Some((key.to_owned(), stored.clone(), *revision))
@@ -555,6 +595,11 @@ impl Store {
             (None, _) => owner,
         };
         let now = Timestamp::now();
+        if let Some((_, before, _)) = &matched
+            && is_stale(before.source_updated_at, row.source_updated_at)
+        {
+            return Err(Obstacle::Row(RowError::Stale));
+        }
         let (mut after, revision) = if let Some((_, before, revision)) = &matched {
             let mut after = before.clone();
             after.product.merge(row);
@@ -591,9 +636,14 @@ impl Store {
         }
         let items = writes.items.into_values().collect();
         let write_units = self.transact(OPERATION, items).await?;
-        cost.add(write_units);
+        costs.writes.add(write_units);
         Ok(Applied { id: after.product.id, created: matched.is_none() })
     }
+}
+
+/// Is a record of this source time older than what is stored?
+fn is_stale(stored: Option<Timestamp>, record: Option<Timestamp>) -> bool {
+    stored.zip(record).is_some_and(|(stored, record)| stored > record)
 }
 
 fn is_condition(error: &UpdateItemError) -> bool {
@@ -615,8 +665,12 @@ impl Rewrite<'_> {
     fn guard(&self, key: &str) -> (&'static str, HashMap<String, AttributeValue>) {
         let value = |value| HashMap::from([(":seen".to_owned(), value)]);
         match self.seen.get(key) {
-            Some(Some(Found::Product { revision, .. })) => {
-                ("revision = :seen", value(number(revision)))
+            Some(Some(Found::Product { stored, revision })) => {
+                // Another product may have come to the same key since.
+                let id = (":id".to_owned(), text(stored.product.id.to_string()));
+                let mut values = value(number(revision));
+                values.extend([id]);
+                ("revision = :seen AND id = :id", values)
             }
             Some(Some(Found::Link(target))) => ("linkedTo = :seen", value(text(target.as_str()))),
             Some(None) | None => ("attribute_not_exists(productKey)", HashMap::new()),
@@ -780,17 +834,56 @@ impl ProductDelete for Store {
         &self,
         account: &AccountId,
         product: &Match,
-        cost: &mut WriteCost,
+        source_updated_at: Option<Timestamp>,
+        costs: &mut Costs,
     ) -> Result<bool, RowError> {
         for attempt in 0..MAX_FRUITLESS {
             back_off(attempt).await;
-            match self.attempt_delete(account, product, cost).await {
+            match self.attempt_delete(account, product, source_updated_at, costs).await {
                 Ok(there) => return Ok(there),
                 Err(Obstacle::Row(error)) => return Err(error),
                 Err(Obstacle::Passing) => {}
             }
         }
         Err(RowError::Unavailable)
+    }
+
+    async fn keys_of_ids(
+        &self,
+        account: &AccountId,
+        ids: &[ProductId],
+    ) -> Result<(HashMap<ProductId, Match>, f64), StoreError> {
+        const OPERATION: &str = "find products by id";
+        let mut replies = stream::iter(ids.iter().copied())
+            .map(|id| async move {
+                let reply = self
+                    .client
+                    .query()
+                    .table_name(&self.tables.products)
+                    .index_name(NEWEST)
+                    .key_condition_expression("account = :account AND id = :id")
+                    .expression_attribute_values(":account", text(account.as_str()))
+                    .expression_attribute_values(":id", text(id.to_string()))
+                    .return_consumed_capacity(CAPACITY)
+                    .send()
+                    .await
+                    .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+                let read_units = units(reply.consumed_capacity());
+                let item = reply.items.unwrap_or_default().into_iter().next();
+                let product =
+                    item.map(|item| Attributes { operation: OPERATION, item: &item }.product());
+                Ok::<_, StoreError>((id, product.transpose()?, read_units))
+            })
+            .buffer_unordered(CONCURRENT_BATCHES);
+        let (mut keys, mut read_units) = (HashMap::new(), 0.0);
+        while let Some(reply) = replies.next().await {
+            let (id, product, units) = reply?;
+            read_units += units;
+            if let Some(product) = product {
+                keys.insert(id, match_of(&product));
+            }
+        }
+        Ok((keys, read_units))
     }
 }
 
@@ -820,25 +913,39 @@ impl Store {
         &self,
         account: &AccountId,
         product: &Match,
-        cost: &mut WriteCost,
+        source_updated_at: Option<Timestamp>,
+        costs: &mut Costs,
     ) -> Result<bool, Obstacle> {
-        let mut key = product_key(product);
-        let mut seen = HashMap::from([(key.clone(), self.find(account, &key).await?)]);
-        if let Some(Found::Link(target)) = &seen[&key] {
-            let target = target.clone();
-            seen.insert(target.clone(), self.find(account, &target).await?);
-            key = target;
-        }
-        let Some(Some(Found::Product { stored, .. })) = seen.get(&key).cloned() else {
-            return Ok(false);
+        let named = product_key(product);
+        let seen = self.seen(account, std::iter::once(named.clone()), costs).await?;
+        let linked = match &seen[&named] {
+            Some(Found::Link(target)) => Some(target.clone()),
+            _ => None,
         };
+        let key = linked.clone().unwrap_or_else(|| named.clone());
+        let Some(Some(Found::Product { stored, .. })) = seen.get(&key) else { return Ok(false) };
+        let external_id = stored.product.external_id.clone();
+        if let (Some(_), Match::ExternalId(id)) = (&linked, product)
+            && external_id.as_ref() != Some(id)
+        {
+            // The link changed between the two reads.
+            return Err(Obstacle::Passing);
+        }
+        if is_stale(stored.source_updated_at, source_updated_at) {
+            return Err(Obstacle::Row(RowError::Stale));
+        }
         let mut writes = Rewrite { store: self, account, seen: &seen, items: BTreeMap::new() };
         writes.delete(&key)?;
-        if let Some(id) = stored.product.external_id.filter(|_| stored.product.sku.is_some()) {
-            writes.unlink(&product_key(&Match::ExternalId(id)), &key)?;
+        if let Some(id) = external_id.filter(|_| stored.product.sku.is_some()) {
+            let link = product_key(&Match::ExternalId(id));
+            if linked.is_some() {
+                writes.delete(&link)?;
+            } else {
+                writes.unlink(&link, &key)?;
+            }
         }
         let items = writes.items.into_values().collect();
-        cost.add(self.transact("delete product", items).await?);
+        costs.writes.add(self.transact("delete product", items).await?);
         Ok(true)
     }
 }

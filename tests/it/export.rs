@@ -2,9 +2,9 @@
 
 use catalog_cli::local::sample::SAMPLES;
 use serde_json::{Value, json};
-use serverless_catalog::{account::AccountId, store::Export};
+use serverless_catalog::{account::AccountId, imports::Counts, store::Export};
 
-use crate::support::Catalog;
+use crate::support::{Catalog, offering};
 
 async fn export(catalog: &Catalog, account: &str) -> Vec<String> {
     let account = AccountId::parse(account).expect("account");
@@ -18,8 +18,11 @@ async fn export(catalog: &Catalog, account: &str) -> Vec<String> {
     records
 }
 
-fn values(records: &[String]) -> Vec<Value> {
-    records.iter().map(|record| serde_json::from_str(record).expect("JSON")).collect()
+async fn import(catalog: &Catalog, account: &str, lines: &[String]) -> Counts {
+    assert!(lines.iter().all(|line| !line.contains('\n')), "a record is a line");
+    let (counts, refused) = catalog.import_lines(account, lines, false).await;
+    assert!(refused.is_empty(), "{refused:?}");
+    counts
 }
 
 /// What every endpoint shows of an account.
@@ -69,17 +72,16 @@ async fn the_sample_exported_and_imported_is_the_same_catalog() {
     assert_eq!(exported.len(), sample.len());
 
     // Into the same account: nothing is written.
-    let counts = catalog.import("ACME", &values(&exported)).await;
+    let counts = import(&catalog, "ACME", &exported).await;
     assert_eq!(counts.unchanged, exported.len() as u64, "{counts:?}");
 
     // Into another: the same catalog, ids and times of creation included.
-    let counts = catalog.import("COPY", &values(&exported)).await;
+    let counts = import(&catalog, "COPY", &exported).await;
     assert_eq!(counts.created, exported.len() as u64, "{counts:?}");
     assert_eq!(
         without_write_times(shown(&catalog, "COPY").await),
         without_write_times(shown(&catalog, "ACME").await)
     );
-    // An offering's time goes with it, and so its export is the same to the character.
     let again = export(&catalog, "COPY").await;
     assert_eq!(again, exported);
 }
@@ -98,6 +100,15 @@ async fn large_networks_numbers_keys_and_times_survive() {
         json!({"kind": "product", "name": "by id alone", "id": "018e2a4b-0000-7000-8000-aabbccddeeff"}),
         json!({"kind": "promotion", "code": "p", "percentOff": 12.5, "updatedAt": time}),
     ];
+    let mut dated = offering("dated", json!({"updatedAt": time, "productCatalogIds": ["web"]}));
+    dated["createdAt"] = json!("2024-01-01T00:00:00.000Z");
+    records.push(dated);
+    records.push(offering("undated", json!({})));
+    let mut one = bundle(50);
+    one["kind"] = json!("bundle");
+    one["network_id"] = json!(1);
+    one["updatedAt"] = json!("2026-02-03T04:05:06.789Z");
+    records.push(one);
     // More than a page of the table, and more than a line may hold.
     records.extend((1..=8_000).map(|id| {
         let mut record = bundle(id);
@@ -108,14 +119,20 @@ async fn large_networks_numbers_keys_and_times_survive() {
     // A bundle whose network never came.
     records.push(json!({"kind": "bundle", "network_id": 3, "id": 1, "name": "b", "type": "DATA", "price_usd": 1, "local_currency": "GHS"}));
     catalog.import("ACME", &records).await;
+    let broken = r#"{"kind":"offering","productOfferingId":"lines","name":"A","customerType":"CONSUMER","metadata":{"a":
+        1,"b":"\\n"},"price":{"currency":"USD","priceType":"ONE_TIME","grossPrice":1},"product":{"productId":"p","type":"LICENSE"}}"#;
+    let (counts, _) = catalog.import_lines("ACME", &[broken.to_owned()], false).await;
+    assert_eq!(counts.created, 1);
+    records.push(json!("the offering whose metadata has lines"));
 
     let exported = export(&catalog, "ACME").await;
     assert_eq!(exported.len(), records.len());
     assert!(exported.iter().all(|record| record.len() <= 4 * 1024 * 1024));
-    let counts = catalog.import("ACME", &values(&exported)).await;
+    let counts = import(&catalog, "ACME", &exported).await;
     assert_eq!(counts.unchanged, records.len() as u64, "{counts:?}");
-    let counts = catalog.import("COPY", &values(&exported)).await;
-    assert_eq!(counts.created, records.len() as u64, "{counts:?}");
+    let counts = import(&catalog, "COPY", &exported).await;
+    // The dated bundle comes with its network, and then once more with its time.
+    assert_eq!((counts.created, counts.updated), (records.len() as u64 - 1, 1), "{counts:?}");
     assert_eq!(export(&catalog, "COPY").await, exported);
     let key = catalog.key("COPY").await;
     let product = catalog.read(&key, "/api/v1/products?sku=s").await.json()["products"][0].clone();

@@ -15,6 +15,7 @@ mod dialects;
 mod events;
 mod export;
 mod faults;
+mod imports;
 mod isolation;
 mod networks;
 mod offerings;

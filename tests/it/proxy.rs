@@ -83,7 +83,7 @@ async fn message(socket: &mut TcpStream) -> Option<Vec<u8>> {
                 return Some(bytes);
             }
         }
-        let mut part = [0; 65_536];
+        let mut part = vec![0; 65_536];
         match socket.read(&mut part).await {
             Ok(size @ 1..) => bytes.extend_from_slice(&part[..size]),
             _ => return None,

@@ -141,12 +141,21 @@ impl Catalog {
         account: &str,
         records: &[Value],
     ) -> (Counts, Vec<LineError>) {
+        let lines: Vec<String> = records.iter().map(Value::to_string).collect();
+        self.import_lines(account, &lines, false).await
+    }
+
+    /// Imports lines as they are.
+    pub(crate) async fn import_lines(
+        &self,
+        account: &str,
+        lines: &[String],
+        dry_run: bool,
+    ) -> (Counts, Vec<LineError>) {
         let account = AccountId::parse(account).expect("account");
-        let mut importer = Importer::new(self.stack.store(), &account, false);
-        let lines: Vec<(u64, Vec<u8>)> = (1..)
-            .zip(records)
-            .map(|(number, record)| (number, record.to_string().into_bytes()))
-            .collect();
+        let mut importer = Importer::new(self.stack.store(), &account, dry_run);
+        let lines: Vec<(u64, Vec<u8>)> =
+            (1..).zip(lines).map(|(number, line)| (number, line.clone().into_bytes())).collect();
         let mut refused = Vec::new();
         for group in lines.chunks(GROUP_LINES) {
             refused.extend(importer.group(group, Timestamp::now()).await.expect("import"));

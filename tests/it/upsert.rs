@@ -537,3 +537,26 @@ fn merging_equals_replay() {
         })?;
     });
 }
+
+/// In one request an external id goes from product to product.
+#[tokio::test]
+async fn an_external_id_that_one_row_gives_up_another_takes() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    for round in 0..20 {
+        let (a, b, id) = (format!("a{round}"), format!("b{round}"), format!("e{round}"));
+        catalog.upsert(&key, &[json!({"sku": a, "externalId": id, "name": "n"})]).await;
+        let rows = [
+            json!({"sku": a, "externalId": null}),
+            json!({"sku": b, "externalId": id, "name": "n"}),
+            json!({"sku": b, "price": 2}),
+        ];
+        let answer = catalog.upsert(&key, &rows).await;
+        let body = answer.json();
+        assert_eq!(
+            (answer.status, statuses(&body)),
+            (200, vec!["updated", "created", "updated"]),
+            "{body}"
+        );
+    }
+}

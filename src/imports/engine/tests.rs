@@ -4,9 +4,11 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
 use crate::{
-    cost::{ReadCost, WriteCost},
+    cost::{Costs, ReadCost},
     imports::{ChangeSet, Key, Operation, RefusedWrite, Stored, WholeRecord, Write},
-    networks::{NetworkChanges, NetworkId, NetworkKeys, NetworkState, NetworkWrites},
+    networks::{
+        NetworkChanges, NetworkId, NetworkKeys, NetworkState, NetworkWrites, RefusedNetwork,
+    },
     offerings::OfferingId,
     products::{Applied, ExternalId, Match, ProductId, ProductRow, RowError, Sku, StoredProduct},
 };
@@ -94,7 +96,7 @@ impl NetworkPartitions for Memory {
         &self,
         _: &AccountId,
         changes: Vec<NetworkChanges>,
-    ) -> Result<(Vec<(NetworkId, String)>, f64), Self::Error> {
+    ) -> Result<(Vec<RefusedNetwork>, f64), Self::Error> {
         let mut networks = self.networks.lock().expect("lock");
         for change in changes {
             let state = networks.entry(change.id).or_default();
@@ -106,8 +108,8 @@ impl NetworkPartitions for Memory {
             for id in change.delete {
                 assert!(state.bundles.remove(&id).is_some());
             }
-            let counted = i64::from(state.product_count) + by;
-            let counted = u32::try_from(counted).expect("a number of bundles");
+            let counted = state.product_count + by;
+            assert!(counted >= 0);
             match change.network {
                 NetworkWrites::Keep => {}
                 NetworkWrites::Count => state.product_count = counted,
@@ -116,11 +118,11 @@ impl NetworkPartitions for Memory {
                     state.network = Some(*network);
                 }
                 NetworkWrites::StoreCounted(network, count) => {
-                    state.product_count = count;
+                    state.product_count = i64::from(count);
                     state.network = Some(*network);
                 }
                 NetworkWrites::CountOnly(count) => {
-                    state.product_count = count;
+                    state.product_count = i64::from(count);
                     state.network = None;
                 }
                 NetworkWrites::Delete => (state.product_count, state.network) = (0, None),
@@ -137,9 +139,9 @@ impl ProductWrites for Memory {
         _: &AccountId,
         _: &ProductRow,
         _: ProductId,
-        _: &mut WriteCost,
+        _: &mut Costs,
     ) -> Result<Applied, RowError> {
-        Err(RowError::Failed)
+        Err(RowError::Unavailable)
     }
 
     async fn linked_skus(
@@ -148,7 +150,7 @@ impl ProductWrites for Memory {
         _: &[ExternalId],
         _: &mut ReadCost,
     ) -> Result<HashMap<ExternalId, Sku>, RowError> {
-        Err(RowError::Failed)
+        Err(RowError::Unavailable)
     }
 }
 
@@ -167,9 +169,18 @@ impl ProductDelete for Memory {
         &self,
         _: &AccountId,
         _: &Match,
-        _: &mut WriteCost,
+        _: Option<Timestamp>,
+        _: &mut Costs,
     ) -> Result<bool, RowError> {
-        Err(RowError::Failed)
+        Err(RowError::Unavailable)
+    }
+
+    async fn keys_of_ids(
+        &self,
+        _: &AccountId,
+        _: &[ProductId],
+    ) -> Result<(HashMap<ProductId, Match>, f64), Self::Error> {
+        Err("these tests import no products")
     }
 }
 
@@ -309,23 +320,21 @@ proptest! {
         ),
         group in 1_usize..12,
     ) {
-        // Content, the latest source's time, the time of the version.
-        type Version<'a> = (&'a str, Option<u8>, Option<u8>);
+        // Content, and the latest source's time.
+        type Version<'a> = (&'a str, Option<u8>);
         let mut replayed: HashMap<&str, Version> = HashMap::new();
         let mut stale = 0;
         for (id, name, time, deleted) in &lines {
             let known = replayed.get(id).copied();
-            let known_time = known.and_then(|(_, time, _)| time);
+            let known_time = known.and_then(|(_, time)| time);
             if *deleted {
                 replayed.remove(id);
             } else if time.is_some() && known_time > *time {
                 stale += 1;
             } else {
-                let same = |(known, _, version): Version| {
-                    known == *name && time.is_none_or(|time| Some(time) <= version)
-                };
+                let same = |(known, source): Version| known == *name && *time <= source;
                 if !known.is_some_and(same) {
-                    replayed.insert(id, (name, time.or(known_time), *time));
+                    replayed.insert(id, (name, time.or(known_time)));
                 }
             }
         }
@@ -389,10 +398,10 @@ proptest! {
         let networks = memory.networks.lock().expect("lock");
         for (id, (network, bundles)) in replayed {
             let state = networks.get(&NetworkId::new(id).expect("id")).cloned().unwrap_or_default();
-            prop_assert_eq!(state.network.map(|network| network.value.name), network.map(String::from));
+            prop_assert_eq!(state.network.map(|stored| stored.value.network.name), network.map(String::from));
             let stored: BTreeMap<u32, String> =
                 state.bundles.into_iter().map(|(id, bundle)| (id.get(), bundle.value.name)).collect();
-            prop_assert_eq!(state.product_count as usize, stored.len());
+            prop_assert_eq!(state.product_count, i64::try_from(stored.len()).expect("few"));
             prop_assert_eq!(stored, bundles.into_iter().map(|(id, name)| (id, name.to_owned())).collect());
         }
     }
