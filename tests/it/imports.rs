@@ -7,12 +7,12 @@ use crate::{
     upsert::all,
 };
 
-fn product(change: Value) -> Value {
-    merge_into(&json!({"kind": "product"}), &change)
+fn product(change: &Value) -> Value {
+    merge_into(&json!({"kind": "product"}), change)
 }
 
-fn at(record: Value, minute: u32) -> Value {
-    merge_into(&record, &json!({"updatedAt": format!("2026-01-01T00:{minute:02}:00.123456Z")}))
+fn at(record: &Value, minute: u32) -> Value {
+    merge_into(record, &json!({"updatedAt": format!("2026-01-01T00:{minute:02}:00.123456Z")}))
 }
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn an_unchanged_product_costs_half_a_unit_and_no_write() {
     let catalog = Catalog::start().await;
     let records: Vec<Value> = (0..100)
         .map(|n| {
-            product(json!({"sku": format!("s{n}"), "name": "n", "price": n, "category": null}))
+            product(&json!({"sku": format!("s{n}"), "name": "n", "price": n, "category": null}))
         })
         .collect();
     assert_eq!(catalog.import("ACME", &records).await.created, 100);
@@ -36,19 +36,19 @@ async fn an_unchanged_product_costs_half_a_unit_and_no_write() {
 async fn an_older_record_never_overwrites_a_newer_one_of_a_product() {
     let catalog = Catalog::start().await;
     let key = catalog.key("ACME").await;
-    let named = |name: &str| product(json!({"sku": "s", "externalId": "e", "name": name}));
-    let by_id = |name: &str| product(json!({"externalId": "e", "name": name}));
-    let delete = product(json!({"op": "delete", "externalId": "e"}));
+    let named = |name: &str| product(&json!({"sku": "s", "externalId": "e", "name": name}));
+    let by_id = |name: &str| product(&json!({"externalId": "e", "name": name}));
+    let delete = product(&json!({"op": "delete", "externalId": "e"}));
     // In one group, and each on its own.
     let records = [
-        at(named("new"), 5),
-        at(named("old"), 4),
-        at(by_id("older"), 3),
-        at(delete.clone(), 2),
-        at(by_id("newest"), 6),
-        at(named("old"), 5),
+        at(&named("new"), 5),
+        at(&named("old"), 4),
+        at(&by_id("older"), 3),
+        at(&delete, 2),
+        at(&by_id("newest"), 6),
+        at(&named("old"), 5),
         named("undated"),
-        at(named("late"), 5),
+        at(&named("late"), 5),
     ];
     for group in [1, records.len()] {
         for records in records.chunks(group) {
@@ -57,17 +57,17 @@ async fn an_older_record_never_overwrites_a_newer_one_of_a_product() {
         let products = all(&catalog, &key).await;
         assert_eq!(products.len(), 1);
         assert_eq!(products[0]["name"], "undated");
-        let counts = catalog.import("ACME", &[at(named("late"), 5)]).await;
+        let counts = catalog.import("ACME", &[at(&named("late"), 5)]).await;
         assert_eq!(counts.stale, 1);
-        let counts = catalog.import("ACME", &[at(delete.clone(), 7)]).await;
+        let counts = catalog.import("ACME", &[at(&delete, 7)]).await;
         assert_eq!(counts.deleted, 1);
         assert!(all(&catalog, &key).await.is_empty());
     }
     // The same content, later: what lies between is outdated.
     let counts =
-        catalog.import("ACME", &[at(named("a"), 1), at(named("a"), 3), at(named("b"), 2)]).await;
+        catalog.import("ACME", &[at(&named("a"), 1), at(&named("a"), 3), at(&named("b"), 2)]).await;
     assert_eq!((counts.created, counts.updated, counts.stale), (1, 1, 1));
-    let counts = catalog.import("ACME", &[at(named("a"), 3)]).await;
+    let counts = catalog.import("ACME", &[at(&named("a"), 3)]).await;
     assert_eq!(counts.unchanged, 1);
 }
 
@@ -75,19 +75,19 @@ async fn an_older_record_never_overwrites_a_newer_one_of_a_product() {
 async fn records_of_one_product_by_other_keys_apply_in_order() {
     let catalog = Catalog::start().await;
     let key = catalog.key("ACME").await;
-    let full = product(json!({"sku": "s", "externalId": "e", "name": "n", "price": 1}));
+    let full = product(&json!({"sku": "s", "externalId": "e", "name": "n", "price": 1}));
     catalog.import("ACME", std::slice::from_ref(&full)).await;
-    let by_id = product(json!({"externalId": "e", "price": 2}));
-    catalog.import("ACME", &[by_id, product(json!({"sku": "s", "price": 1}))]).await;
+    let by_id = product(&json!({"externalId": "e", "price": 2}));
+    catalog.import("ACME", &[by_id, product(&json!({"sku": "s", "price": 1}))]).await;
     assert_eq!(all(&catalog, &key).await[0]["price"], 1);
-    let delete = product(json!({"op": "delete", "externalId": "e"}));
+    let delete = product(&json!({"op": "delete", "externalId": "e"}));
     catalog.import("ACME", &[delete, full.clone()]).await;
     let products = all(&catalog, &key).await;
     assert_eq!((products.len(), &products[0]["sku"]), (1, &json!("s")));
     // The link went with its product.
-    catalog.import("ACME", &[product(json!({"op": "delete", "sku": "s"}))]).await;
+    catalog.import("ACME", &[product(&json!({"op": "delete", "sku": "s"}))]).await;
     let counts = catalog
-        .import("ACME", &[product(json!({"sku": "t", "externalId": "e", "name": "n"}))])
+        .import("ACME", &[product(&json!({"sku": "t", "externalId": "e", "name": "n"}))])
         .await;
     assert_eq!(counts.created, 1);
 }
@@ -97,31 +97,31 @@ async fn an_identity_finds_its_product_and_is_never_given_twice() {
     let catalog = Catalog::start().await;
     let key = catalog.key("ACME").await;
     let id = "018e2a4b-0000-7000-8000-aabbccddeeff";
-    let first = product(json!({"id": id, "sku": "s", "name": "n"}));
+    let first = product(&json!({"id": id, "sku": "s", "name": "n"}));
     catalog.import("ACME", &[first]).await;
     assert_eq!(all(&catalog, &key).await[0]["id"], id);
     // By id alone, wherever it is stored; in order.
-    catalog.import("ACME", &[product(json!({"id": id, "price": 1, "name": "m"}))]).await;
+    catalog.import("ACME", &[product(&json!({"id": id, "price": 1, "name": "m"}))]).await;
     let products = all(&catalog, &key).await;
     assert_eq!(
         (products.len(), &products[0]["price"], &products[0]["sku"]),
         (1, &json!(1), &json!("s"))
     );
     // Another product with that id gets one of its own.
-    catalog.import("ACME", &[product(json!({"id": id, "sku": "t", "name": "n"}))]).await;
+    catalog.import("ACME", &[product(&json!({"id": id, "sku": "t", "name": "n"}))]).await;
     let products = all(&catalog, &key).await;
     assert_eq!(products.len(), 2);
     assert_ne!(products[0]["id"], products[1]["id"]);
     let rows: Vec<Value> = (0..30)
         .map(|n| {
-            product(json!({"id": "018e2a4b-0000-7000-8000-000000000001", "name": "n", "price": n}))
+            product(&json!({"id": "018e2a4b-0000-7000-8000-000000000001", "name": "n", "price": n}))
         })
         .collect();
     catalog.import("ACME", &rows).await;
     let products = all(&catalog, &key).await;
     let alone = products.iter().find(|product| product["sku"].is_null()).expect("alone");
     assert_eq!((products.len(), &alone["price"]), (3, &json!(29)));
-    let counts = catalog.import("ACME", &[product(json!({"op": "delete", "id": id}))]).await;
+    let counts = catalog.import("ACME", &[product(&json!({"op": "delete", "id": id}))]).await;
     assert_eq!((counts.deleted, all(&catalog, &key).await.len()), (1, 2));
 }
 
@@ -134,18 +134,18 @@ async fn a_dry_run_counts_what_the_import_does_and_writes_nothing() {
                "currency": "GHS", "fixed_bundles": bundles})
     };
     let mut records = vec![
-        product(json!({"sku": "a", "externalId": "x", "name": "n"})),
-        product(json!({"externalId": "x", "price": 2})),
-        product(json!({"sku": "b"})),
+        product(&json!({"sku": "a", "externalId": "x", "name": "n"})),
+        product(&json!({"externalId": "x", "price": 2})),
+        product(&json!({"sku": "b"})),
         network(json!([bundle])),
     ];
     // Groups apart from what they repeat.
-    records.extend((0..400).map(|n| product(json!({"sku": format!("s{n}"), "name": "n"}))));
+    records.extend((0..400).map(|n| product(&json!({"sku": format!("s{n}"), "name": "n"}))));
     records.extend([
-        product(json!({"sku": "a", "price": 2})),
-        product(json!({"sku": "a", "price": 3})),
-        product(json!({"op": "delete", "externalId": "x"})),
-        product(json!({"op": "delete", "sku": "a"})),
+        product(&json!({"sku": "a", "price": 2})),
+        product(&json!({"sku": "a", "price": 3})),
+        product(&json!({"op": "delete", "externalId": "x"})),
+        product(&json!({"op": "delete", "sku": "a"})),
         network(json!([bundle])),
         network(json!([])),
         json!({"kind": "network", "op": "delete", "id": 1}),

@@ -322,8 +322,8 @@ async fn bad_records_are_refused_field_by_field() {
 async fn an_older_record_never_overwrites_a_newer_one_of_a_network() {
     let catalog = Catalog::start().await;
     let key = catalog.key("ACME").await;
-    let at = |record: Value, minute: u32| {
-        merge_into(&record, &json!({"updatedAt": format!("2026-01-01T00:{minute:02}:00.123456Z")}))
+    let at = |record: &Value, minute: u32| {
+        merge_into(record, &json!({"updatedAt": format!("2026-01-01T00:{minute:02}:00.123456Z")}))
     };
     let whole = |ids: &[u32]| {
         network(5, &json!({"fixed_bundles": ids.iter().map(|id| bundle(*id)).collect::<Vec<_>>()}))
@@ -331,20 +331,20 @@ async fn an_older_record_never_overwrites_a_newer_one_of_a_network() {
     let other = |id: u32| merge_into(&bundle_record(5, id), &json!({"name": "other"}));
     let deleted = json!({"kind": "bundle", "op": "delete", "network_id": 5, "id": 1});
     for (record, stale, bundles) in [
-        (at(whole(&[1, 2]), 10), false, vec![1, 2]),
+        (at(&whole(&[1, 2]), 10), false, vec![1, 2]),
         // A bundle that the whole record did not name is as old as that.
-        (at(bundle_record(5, 7), 5), true, vec![1, 2]),
-        (at(other(1), 5), true, vec![1, 2]),
-        (at(deleted.clone(), 5), true, vec![1, 2]),
-        (at(bundle_record(5, 7), 20), false, vec![1, 2, 7]),
+        (at(&bundle_record(5, 7), 5), true, vec![1, 2]),
+        (at(&other(1), 5), true, vec![1, 2]),
+        (at(&deleted, 5), true, vec![1, 2]),
+        (at(&bundle_record(5, 7), 20), false, vec![1, 2, 7]),
         // A bundle younger than the whole stays.
-        (at(whole(&[1]), 15), false, vec![1, 7]),
-        (at(whole(&[1, 2]), 12), true, vec![1, 7]),
+        (at(&whole(&[1]), 15), false, vec![1, 7]),
+        (at(&whole(&[1, 2]), 12), true, vec![1, 7]),
         // The same again, later: what lies between is outdated.
-        (at(whole(&[1]), 30), false, vec![1]),
-        (at(bundle_record(5, 9), 25), true, vec![1]),
-        (at(bundle_record(5, 9), 40), false, vec![1, 9]),
-        (at(deleted, 35), false, vec![9]),
+        (at(&whole(&[1]), 30), false, vec![1]),
+        (at(&bundle_record(5, 9), 25), true, vec![1]),
+        (at(&bundle_record(5, 9), 40), false, vec![1, 9]),
+        (at(&deleted, 35), false, vec![9]),
     ] {
         let counts = catalog.import("ACME", std::slice::from_ref(&record)).await;
         assert_eq!(counts.stale == 1, stale, "{record}: {counts:?}");

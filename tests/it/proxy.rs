@@ -45,7 +45,7 @@ async fn serve(mut client: TcpStream, engine: &str, decide: &(impl Fn(&str, &str
         let head = String::from_utf8_lossy(&request).into_owned();
         let operation = head
             .lines()
-            .find_map(|line| line.to_lowercase().starts_with("x-amz-target:").then_some(line))
+            .find(|line| line.to_lowercase().starts_with("x-amz-target:"))
             .and_then(|line| line.rsplit('.').next())
             .unwrap_or_default()
             .trim();

@@ -215,6 +215,9 @@ async fn an_external_id_is_one_products_alone() {
     assert_eq!((&c["price"], &c["cost"]), (&json!(3), &json!(2)));
 }
 
+/// What a writer writes in its field.
+type Written = fn(usize) -> Value;
+
 /// Many writers, each with fields of its own, on the same products at the same time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_writer_loses_anothers_fields_and_no_key_is_made_twice() {
@@ -222,7 +225,7 @@ async fn no_writer_loses_anothers_fields_and_no_key_is_made_twice() {
     const ROUNDS: usize = 6;
     let catalog = Arc::new(Catalog::start().await);
     let key = catalog.key("ACME").await;
-    let writers: [(&str, fn(usize) -> Value); 8] = [
+    let writers: [(&str, Written); 8] = [
         ("price", |n| json!(n)),
         ("cost", |n| json!(n)),
         ("stockQty", |n| json!(n)),
@@ -461,20 +464,15 @@ impl Model {
         };
         let owner = text("externalId").and_then(|id| by(&self.0, "externalId", id));
         let found = match text("sku") {
-            Some(sku) => match by(&self.0, "sku", sku) {
-                Some(found) => {
-                    if owner.is_some_and(|owner| owner != found) {
-                        return "error";
-                    }
-                    Some(found)
+            Some(sku) => {
+                let found = by(&self.0, "sku", sku);
+                // A product without a sku is found by its external id, and gets this one.
+                let adopts = |owner: usize| found.is_none() && self.0[owner]["sku"].is_null();
+                if owner.is_some_and(|owner| Some(owner) != found && !adopts(owner)) {
+                    return "error";
                 }
-                None => {
-                    if owner.is_some_and(|owner| self.0[owner]["sku"] != Value::Null) {
-                        return "error";
-                    }
-                    owner
-                }
-            },
+                found.or(owner)
+            }
             None => owner,
         };
         let place = match found {
@@ -489,7 +487,7 @@ impl Model {
                 self.0.len() - 1
             }
         };
-        for (name, value) in self.0[place].iter_mut() {
+        for (name, value) in &mut self.0[place] {
             if let Some(given) = row.get(*name) {
                 *value = given.clone();
             }
