@@ -1,7 +1,11 @@
 //! Wiring: a function's settings out of its environment, and the service Lambda runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
+use aws_lambda_events::sqs::SqsEvent;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lambda_http::{
     Adapter, Error, LambdaEvent, Request, Service,
@@ -15,7 +19,9 @@ use serde::Serialize;
 use crate::{
     cursor::Cursors,
     http::{Authenticator, Edge, Endpoint},
-    store::{ClientError, Store, TableNames, lean_client},
+    objects::Objects,
+    queue::ImportCatalog,
+    store::{ClientError, Store, TableNames, lean_client, lean_s3_client},
     telemetry,
 };
 
@@ -59,6 +65,7 @@ impl Settings {
             partner_offerings: required("PARTNER_OFFERINGS_TABLE")?,
             networks: required("NETWORKS_TABLE")?,
             products: required("PRODUCTS_TABLE")?,
+            imports: required("IMPORTS_TABLE")?,
             api_keys: required("API_KEYS_TABLE")?,
         };
         let endpoint =
@@ -102,6 +109,36 @@ pub async fn run<E: Endpoint>(
     let edge = edge(&settings, wire(&settings)?);
     edge.warm_up().await;
     lambda_runtime::run(service(edge)).await
+}
+
+/// How long before its deadline an import stops to begin new work.
+const IMPORT_RESERVE: Duration = Duration::from_secs(15);
+
+/// Runs the function `import-catalog`.
+///
+/// # Errors
+/// When a setting is missing or the runtime API is out of reach.
+pub async fn run_import() -> Result<(), Error> {
+    telemetry::init();
+    let settings = Settings::from_environment()?;
+    let endpoint = optional("AWS_ENDPOINT_URL_S3").or_else(|| optional("AWS_ENDPOINT_URL"));
+    let objects = lean_s3_client(optional("AWS_REGION"), endpoint.as_deref())?;
+    let bucket = optional("CATALOG_BUCKET");
+    let import = ImportCatalog::new(settings.store, Objects::new(objects), bucket);
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
+        let import = import.clone();
+        async move {
+            let until = import_end(event.context.deadline());
+            Ok::<_, Error>(Box::pin(import.handle(event.payload, until)).await)
+        }
+    }))
+    .await
+}
+
+/// When an import must stop, given the end of the function's time.
+fn import_end(deadline: SystemTime) -> Instant {
+    let left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
+    Instant::now() + left.saturating_sub(IMPORT_RESERVE)
 }
 
 /// An endpoint behind its edge.

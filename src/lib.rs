@@ -17,6 +17,8 @@
 //! | [`json`] | JSON read with care |
 //! | [`cursor`] | the opaque page token |
 //! | [`http`] | the edge: query strings, errors in a dialect, `ETag`, gzip, the request log |
+//! | [`queue`] | the queue's edge: messages in, imports done, the rest handed back |
+//! | [`objects`] | S3: objects to import, reports |
 //! | [`store`] | DynamoDB: one narrow implementation per access pattern |
 //! | [`lambda`] | wiring: settings from the environment, the service a Lambda runs |
 //!
@@ -34,9 +36,11 @@ pub mod json;
 pub mod lambda;
 pub mod money;
 pub mod networks;
+pub mod objects;
 pub mod offerings;
 pub mod partners;
 pub mod products;
+pub mod queue;
 pub mod store;
 pub mod telemetry;
 pub mod text;

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use catalog_cli::{
-    commands::{export::Export, import::Import, keys::Keys, serve::Serve, tables::Tables},
+    commands::{
+        export::Export, import::Import, imports::Imports, keys::Keys, serve::Serve, tables::Tables,
+    },
     connect::Target,
     console::warn,
     error::CliError,
@@ -35,6 +37,9 @@ enum Command {
     Keys(Keys),
     Import(Import),
     Export(Export),
+    /// Look at the imports that came by S3, `EventBridge` and the queue
+    #[command(subcommand)]
+    Imports(Imports),
     /// Create or describe the tables of template.yaml
     #[command(subcommand)]
     Tables(Tables),
@@ -57,6 +62,7 @@ async fn main() -> ExitCode {
         Command::Keys(keys) => keys.run(&target).await,
         Command::Import(import) => import.run(&target).await,
         Command::Export(export) => export.run(&target).await,
+        Command::Imports(imports) => imports.run(&target).await,
         Command::Tables(tables) => tables.run(&target).await,
     };
     match outcome {

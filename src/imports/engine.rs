@@ -16,7 +16,7 @@ use super::{
 use crate::{
     account::AccountId,
     networks::NetworkPartitions,
-    products::{ProductDelete, ProductWrites},
+    products::{ProductDelete, ProductWrites, RowError},
     text::FieldError,
 };
 
@@ -77,6 +77,18 @@ pub struct LineError {
     /// What is wrong.
     #[serde(flatten)]
     pub error: FieldError,
+}
+
+/// What a record that the database kept refusing is told.
+pub const TRY_AGAIN: &str = "write: temporarily unavailable, import this record again";
+
+impl LineError {
+    /// May the same record succeed later?
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        let message = &self.error.message;
+        message == TRY_AGAIN || *message == RowError::Unavailable.to_string()
+    }
 }
 
 /// What a row came to.
@@ -151,6 +163,11 @@ where
     #[must_use]
     pub fn cost(&self) -> ImportCost {
         self.cost
+    }
+
+    /// Goes on from what was counted before.
+    pub fn resume(&mut self, counts: Counts, cost: ImportCost) {
+        (self.counts, self.cost) = (counts, cost);
     }
 
     /// Counts a line that never became a record.

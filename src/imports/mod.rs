@@ -7,19 +7,23 @@
 //! | `engine` | records against what is stored: only differences are written |
 //! | `whole` | records that are stored as they were sent |
 //! | `networks` | records of networks and bundles |
+//! | `message` | what a message asks to be imported |
+//! | `job` | an import claimed, checkpointed, resumed, finished once |
 //! | `products` | records of products |
 //!
 //! Every record stands alone. A bad one is reported with its line, field and message and stops
 //! nothing; what was counted adds up to the lines read.
 
 mod engine;
+pub mod job;
+pub mod message;
 mod networks;
 mod products;
 mod record;
 mod source;
 mod whole;
 
-pub use engine::{Counts, GROUP_LINES, ImportCost, Importer, LineError};
+pub use engine::{Counts, GROUP_LINES, ImportCost, Importer, LineError, TRY_AGAIN};
 pub use record::{
     Content, Key, Kind, MAX_LINE_BYTES, NetworkRecord, Operation, ProductRecord, Record,
     WholeRecord,

@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::types::{DeleteRequest, KeysAndAttributes, PutRequest, Writ
 use futures_util::{StreamExt as _, stream};
 
 use super::{CAPACITY, Store, StoreError, item::Item, total_units};
+use crate::imports::TRY_AGAIN;
 
 /// DynamoDB's limit of keys in a `BatchGetItem`.
 const KEYS_A_READ: usize = 100;
@@ -24,9 +25,6 @@ pub(super) const CONCURRENT_BATCHES: usize = 8;
 /// Requests in a row that bring nothing before what is left of a batch is given up. Each has the
 /// client's own retries within it.
 pub(super) const MAX_FRUITLESS: u32 = 8;
-
-/// What a record that the database kept refusing is told.
-pub(super) const TRY_AGAIN: &str = "write: temporarily unavailable, import this record again";
 
 /// What a record is told that the database will never take.
 pub(super) const REFUSED: &str = "write: the database refuses this record";

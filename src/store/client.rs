@@ -11,7 +11,8 @@ use aws_config::{BehaviorVersion, environment::EnvironmentVariableCredentialsPro
 use aws_sdk_dynamodb::{
     Client, Config,
     config::{
-        Credentials, Region, SharedCredentialsProvider, retry::RetryConfig, timeout::TimeoutConfig,
+        Credentials, Region, SharedCredentialsProvider, SharedHttpClient, retry::RetryConfig,
+        timeout::TimeoutConfig,
     },
 };
 use aws_smithy_http_client::{
@@ -35,41 +36,82 @@ pub struct ClientError(String);
 /// # Errors
 /// [`ClientError`] when the TLS settings are refused.
 pub fn lean_client(region: Option<String>, endpoint: Option<&str>) -> Result<Client, ClientError> {
+    let mut config = Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .http_client(http_client()?)
+        .region(region_or_default(region))
+        .credentials_provider(credentials(endpoint))
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(2))
+                .operation_attempt_timeout(Duration::from_secs(3))
+                .build(),
+        )
+        .retry_config(retries());
+    if let Some(endpoint) = endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    Ok(Client::from_conf(config.build()))
+}
+
+/// Builds the client for objects, in the same lean way. An object may be large: only its head has a
+/// bound in time, and a body that stalls is ended by the SDK.
+///
+/// # Errors
+/// [`ClientError`] when the TLS settings are refused.
+pub fn lean_s3_client(
+    region: Option<String>,
+    endpoint: Option<&str>,
+) -> Result<aws_sdk_s3::Client, ClientError> {
+    let mut config = aws_sdk_s3::Config::builder()
+        .behavior_version(aws_sdk_s3::config::BehaviorVersion::latest())
+        .http_client(http_client()?)
+        .region(region_or_default(region))
+        .credentials_provider(credentials(endpoint))
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(2))
+                .read_timeout(Duration::from_secs(20))
+                .build(),
+        )
+        .retry_config(retries());
+    if let Some(endpoint) = endpoint {
+        // A local server has no host name a bucket could be put before.
+        config = config.endpoint_url(endpoint).force_path_style(true);
+    }
+    Ok(aws_sdk_s3::Client::from_conf(config.build()))
+}
+
+fn http_client() -> Result<SharedHttpClient, ClientError> {
     let trust = TrustStore::empty().with_pem_certificate(AMAZON_ROOTS);
     let tls = TlsContext::builder()
         .with_trust_store(trust)
         .build()
         .map_err(|error| ClientError(error.to_string()))?;
-    let http = Builder::new()
+    Ok(Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .tls_context(tls)
-        .build_https();
-    let credentials = match endpoint {
+        .build_https())
+}
+
+fn credentials(endpoint: Option<&str>) -> SharedCredentialsProvider {
+    match endpoint {
         Some(_) if std::env::var_os("AWS_ACCESS_KEY_ID").is_none() => {
             SharedCredentialsProvider::new(stand_in_credentials())
         }
         _ => SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()),
-    };
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(2))
-        .operation_attempt_timeout(Duration::from_secs(3))
-        .build();
-    let mut config = Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .http_client(http)
-        .region(Region::new(region.unwrap_or_else(|| "us-east-1".to_owned())))
-        .credentials_provider(credentials)
-        .timeout_config(timeouts)
-        .retry_config(
-            RetryConfig::standard()
-                .with_max_attempts(4)
-                .with_initial_backoff(Duration::from_millis(50))
-                .with_max_backoff(Duration::from_secs(1)),
-        );
-    if let Some(endpoint) = endpoint {
-        config = config.endpoint_url(endpoint);
     }
-    Ok(Client::from_conf(config.build()))
+}
+
+fn region_or_default(region: Option<String>) -> Region {
+    Region::new(region.unwrap_or_else(|| "us-east-1".to_owned()))
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig::standard()
+        .with_max_attempts(4)
+        .with_initial_backoff(Duration::from_millis(50))
+        .with_max_backoff(Duration::from_secs(1))
 }
 
 /// What a local engine accepts: it asks for a signature and does not verify it.

@@ -12,6 +12,7 @@
 //! | `products` | one row merged; one product by sku; products newest first |
 //! | `imports` | content hashes in batches; writes in batches |
 //! | `batch`, `transaction` | many items at once, with retries; all or none |
+//! | `journal` | import jobs: claimed, checkpointed, finished |
 //! | `export` | everything an account has, as records |
 //!
 //! What serves requests and imports returns the capacity it consumed. Reads are eventually
@@ -23,6 +24,7 @@ mod error;
 mod export;
 mod imports;
 mod item;
+mod journal;
 mod keys;
 mod networks;
 mod offerings;
@@ -35,7 +37,7 @@ use aws_sdk_dynamodb::{
     Client,
     types::{ConsumedCapacity, ReturnConsumedCapacity},
 };
-pub use client::{ClientError, lean_client};
+pub use client::{ClientError, lean_client, lean_s3_client};
 pub use error::StoreError;
 pub use export::Export;
 
@@ -52,6 +54,8 @@ pub struct TableNames {
     pub networks: String,
     /// Products.
     pub products: String,
+    /// Import jobs.
+    pub imports: String,
     /// API keys.
     pub api_keys: String,
 }
@@ -67,19 +71,21 @@ impl TableNames {
             partner_offerings: format!("{prefix}-partner-offerings"),
             networks: format!("{prefix}-networks"),
             products: format!("{prefix}-products"),
+            imports: format!("{prefix}-imports"),
             api_keys: format!("{prefix}-api-keys"),
         }
     }
 
     /// The environment variables that name the tables to a function, as `template.yaml` sets them.
     #[must_use]
-    pub fn variables(&self) -> [(&'static str, &str); 6] {
+    pub fn variables(&self) -> [(&'static str, &str); 7] {
         [
             ("OFFERINGS_TABLE", &self.offerings),
             ("PROMOTIONS_TABLE", &self.promotions),
             ("PARTNER_OFFERINGS_TABLE", &self.partner_offerings),
             ("NETWORKS_TABLE", &self.networks),
             ("PRODUCTS_TABLE", &self.products),
+            ("IMPORTS_TABLE", &self.imports),
             ("API_KEYS_TABLE", &self.api_keys),
         ]
     }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CAPACITY, Store, StoreError,
-    batch::{CONCURRENT_BATCHES, PendingWrite, REFUSED, TRY_AGAIN, Wanted},
+    batch::{CONCURRENT_BATCHES, PendingWrite, REFUSED, Wanted},
     item::{Item, document, read, text, write},
     units,
 };
@@ -26,6 +26,7 @@ use crate::{
     account::AccountId,
     cost::{Read, ReadCost},
     geography::Country,
+    imports::TRY_AGAIN,
     money::Currency,
     networks::{
         Bundle, BundleId, CurrencyPair, ExchangeRate, ListedNetwork, Network, NetworkChanges,

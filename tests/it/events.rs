@@ -2,13 +2,15 @@
 
 use std::{collections::HashMap, fs, time::Duration};
 
-use catalog_cli::local::{Function, functions, sample};
+use catalog_cli::local::{Function, ObjectServer, functions, sample};
 use lambda_http::Context;
 use serde_json::Value;
 use serverless_catalog::{
     cursor::Cursors,
     lambda::Settings,
-    store::{Store, TableNames},
+    objects::Objects,
+    queue::ImportCatalog,
+    store::{Store, TableNames, lean_s3_client},
 };
 
 use crate::support::Catalog;
@@ -75,6 +77,7 @@ async fn every_event_file_is_answered_as_its_name_says() {
         .map(|entry| entry.expect("entry").file_name().into_string().expect("name"))
         .collect();
     names.sort();
+    names.retain(|name| !name.starts_with("import-catalog"));
     assert_eq!(names, EXPECTED.map(|(name, _)| name));
     let (_catalog, functions) = functions_over_sample().await;
     for (name, status) in EXPECTED {
@@ -158,4 +161,52 @@ async fn without_a_route_the_path_itself_is_looked_at() {
         .replace(route, "$default")
         .replace("esim-pkg-africa-1gb-7d\",\n", "esim%2Dpkg-africa-1gb-7d\",\n");
     assert_eq!(reply(&functions, "get-offering", event).await["statusCode"], 200);
+}
+
+/// Messages to import: how many each event has handed back.
+const IMPORTS: [(&str, usize); 10] = [
+    ("import-catalog.eventbridge-object.json", 0),
+    ("import-catalog.eventbridge-records.json", 0),
+    ("import-catalog.eventbridge-s3.json", 0),
+    ("import-catalog.json", 0),
+    ("import-catalog.no-account.json", 1),
+    ("import-catalog.not-json.json", 1),
+    ("import-catalog.s3-missing.json", 1),
+    ("import-catalog.s3-test-event.json", 0),
+    ("import-catalog.s3.json", 0),
+    ("import-catalog.sns.json", 0),
+];
+
+#[tokio::test]
+async fn every_import_event_is_done_or_handed_back_as_its_name_says() {
+    let folder = fs::read_dir(format!("{}/events", env!("CARGO_MANIFEST_DIR"))).expect("events");
+    let mut names: Vec<String> = folder
+        .map(|entry| entry.expect("entry").file_name().into_string().expect("name"))
+        .filter(|name| name.starts_with("import-catalog"))
+        .collect();
+    names.sort();
+    assert_eq!(names, IMPORTS.map(|(name, _)| name));
+
+    let catalog = Catalog::start().await;
+    let folder = tempfile::tempdir().expect("folder");
+    let server = ObjectServer::start(folder.path(), "catalog").await.expect("S3");
+    let objects = Objects::new(lean_s3_client(None, Some(&server.url())).expect("client"));
+    let csv = fs::read(format!("{}/data/sample/products.csv", env!("CARGO_MANIFEST_DIR")));
+    let key = "imports/ACME/sample products.csv";
+    objects.put("catalog", key, "text/csv", csv.expect("sample")).await.expect("put");
+    let store = Store::new(catalog.stack.client().clone(), TableNames::with_prefix("test"));
+    let function =
+        Function::of_import(ImportCatalog::new(store, objects, Some("catalog".to_owned())));
+    for (name, handed_back) in IMPORTS {
+        let mut context = Context::default();
+        context.deadline =
+            u64::try_from(jiff::Timestamp::now().as_millisecond()).expect("now") + 60_000;
+        let reply = function.invoke(file(name), context).await.expect("reply");
+        let reply: Value = serde_json::from_str(&reply).expect("JSON");
+        let failures = reply["batchItemFailures"].as_array().expect("failures").len();
+        assert_eq!(failures, handed_back, "{name}: {reply}");
+    }
+    let key = catalog.key("ACME").await;
+    let products = crate::upsert::all(&catalog, &key).await;
+    assert_eq!(products.len(), 61, "60 rows of the file, one of the messages");
 }

@@ -23,6 +23,7 @@ mod paging;
 mod products;
 mod promotions;
 mod proxy;
+mod queue;
 mod readme;
 mod replies;
 mod seeds;

@@ -2,6 +2,7 @@
 
 pub mod export;
 pub mod import;
+pub mod imports;
 pub mod keys;
 pub mod serve;
 pub mod tables;

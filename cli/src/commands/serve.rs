@@ -11,7 +11,7 @@ use crate::{
     connect::Target,
     console::say,
     error::CliError,
-    local::{Project, Stack, StackOptions, Storage, Whereabouts, sample},
+    local::{Bucket, Project, Stack, StackOptions, Storage, Whereabouts, sample},
     template::Template,
 };
 
@@ -23,7 +23,9 @@ use crate::{
   catalog serve --port 8080 --data /tmp/shop
   catalog serve --memory --port 0 --ready-file /tmp/ready.json
 
-Data is kept in .catalog and is there again after a restart. Stop with Ctrl-C.")]
+Data is kept in .catalog and is there again after a restart. A file dropped into
+.catalog/objects/catalog/imports/<account>/ is imported by the real function, as one dropped into S3 would be;
+its report is in .catalog/objects/catalog/reports/<account>/. Stop with Ctrl-C.")]
 pub struct Serve {
     /// The port of the HTTP API on 127.0.0.1; 0 takes any free one
     #[arg(long, default_value_t = 3000)]
@@ -90,8 +92,14 @@ impl Serve {
         .await?;
         let loaded = if self.sample { Some(sample::load(stack.store()).await?) } else { None };
         let whereabouts = stack.whereabouts();
+        // What is in memory has no folder to drop files into.
+        let bucket = match project.as_ref().filter(|_| !self.memory) {
+            Some(project) => Some(Bucket::open(project.objects_folder(), stack.store()).await?),
+            None => None,
+        };
         if let Some(project) = &project {
-            project.announce(&whereabouts, &TableNames::with_prefix(&name), &cursor_secret)?;
+            let tables = TableNames::with_prefix(&name);
+            project.announce(&whereabouts, &tables, &cursor_secret, bucket.as_ref())?;
         }
         if let Some(path) = &self.ready_file {
             whereabouts.write(path)?;
@@ -111,6 +119,9 @@ impl Serve {
                 counts.created, counts.updated, counts.unchanged
             ));
         }
+        if let Some(bucket) = &bucket {
+            say(format!("Files dropped into {} are imported.", bucket.imports().display()));
+        }
         say(String::new());
         say(how_to_begin(&whereabouts, self.sample));
 
@@ -119,6 +130,7 @@ impl Serve {
         if let Some(path) = &self.ready_file {
             let _ = std::fs::remove_file(path);
         }
+        drop(bucket);
         stack.stop().await;
         Ok(())
     }

@@ -1,6 +1,11 @@
 //! Every Lambda of the project, by the name of its binary: the very service the binary runs.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use lambda_http::{Context, LambdaEvent, Service as _, request::LambdaRequest};
@@ -11,6 +16,7 @@ use serverless_catalog::{
         ListPartnerOfferings, ListProducts, UpsertProducts,
     },
     lambda::{Settings, edge, service},
+    queue::ImportCatalog,
 };
 
 /// A function as the Lambda service sees one: an event as JSON text in, a reply as JSON text out.
@@ -37,6 +43,22 @@ impl Function {
         }))
     }
 
+    /// The function `import-catalog`, as the queue's event source invokes it.
+    #[must_use]
+    pub fn of_import(import: ImportCatalog) -> Self {
+        Self(Arc::new(move |event, context| {
+            let import = import.clone();
+            async move {
+                let event = serde_json::from_str(&event).map_err(|error| error.to_string())?;
+                let left = context.deadline().duration_since(SystemTime::now());
+                let until = Instant::now() + left.unwrap_or(LONGEST_IMPORT).min(LONGEST_IMPORT);
+                let reply = Box::pin(import.handle(event, until)).await;
+                serde_json::to_string(&reply).map_err(|error| error.to_string())
+            }
+            .boxed()
+        }))
+    }
+
     /// Invokes it.
     ///
     /// # Errors
@@ -46,6 +68,9 @@ impl Function {
         tokio::spawn((self.0)(event, context)).await.map_err(|error| error.to_string())?
     }
 }
+
+/// The longest a function may run.
+const LONGEST_IMPORT: Duration = Duration::from_mins(15);
 
 impl fmt::Debug for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,6 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serverless_catalog::{store::TableNames, text::hex};
 
+use super::Bucket;
 use crate::error::CliError;
 
 /// The folder, used by this process alone while it lives.
@@ -112,6 +113,12 @@ impl Project {
         self.folder.join(DATA)
     }
 
+    /// The folder of buckets.
+    #[must_use]
+    pub fn objects_folder(&self) -> PathBuf {
+        self.folder.join("objects")
+    }
+
     /// The secret cursors are sealed with, made at first use: cursors survive a restart.
     ///
     /// # Errors
@@ -140,6 +147,7 @@ impl Project {
         whereabouts: &Whereabouts,
         tables: &TableNames,
         cursor_secret: &str,
+        bucket: Option<&Bucket>,
     ) -> Result<(), CliError> {
         let mut environment = format!(
             "AWS_ENDPOINT_URL_DYNAMODB={}\nCURSOR_SECRET={cursor_secret}\n",
@@ -147,6 +155,9 @@ impl Project {
         );
         for (name, table) in tables.variables() {
             let _ = writeln!(environment, "{name}={table}");
+        }
+        for (name, value) in bucket.into_iter().flat_map(Bucket::environment) {
+            let _ = writeln!(environment, "{name}={value}");
         }
         write_private(&self.folder.join(FUNCTIONS), &environment)?;
         whereabouts.write(&self.folder.join(RUNNING))

@@ -1,0 +1,74 @@
+//! An S3 server on 127.0.0.1 over a folder: a bucket is a folder, an object a file in it.
+
+use std::{net::SocketAddr, path::Path};
+
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+};
+use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
+use s3s_fs::FileSystem;
+use tokio::{
+    net::TcpListener,
+    task::{JoinHandle, JoinSet},
+};
+
+use crate::error::CliError;
+
+/// A running S3 server; it stops when dropped.
+#[derive(Debug)]
+pub struct ObjectServer {
+    address: SocketAddr,
+    server: JoinHandle<()>,
+}
+
+impl ObjectServer {
+    /// Serves a folder on a free port, with an empty bucket in it if there is none yet.
+    ///
+    /// # Errors
+    /// [`CliError`] when the folder cannot be used or no port can be had.
+    pub async fn start(folder: &Path, bucket: &str) -> Result<Self, CliError> {
+        let path = folder.join(bucket);
+        std::fs::create_dir_all(&path).map_err(CliError::file("make", &path))?;
+        let files =
+            FileSystem::new(folder).map_err(|error| CliError::Engine(format!("{error:?}")))?;
+        let mut auth = SimpleAuth::from_single("local", "local");
+        // The SDK signs with what the environment has, if it has any.
+        if let (Ok(key), Ok(secret)) =
+            (std::env::var("AWS_ACCESS_KEY_ID"), std::env::var("AWS_SECRET_ACCESS_KEY"))
+        {
+            auth.register(key, secret.into());
+        }
+        let mut service = S3ServiceBuilder::new(files);
+        service.set_auth(auth);
+        let service = service.build();
+        let refused = |source| CliError::Port { port: 0, source };
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        let server = tokio::spawn(async move {
+            // Connections end with the server.
+            let mut connections = JoinSet::new();
+            while let Ok((socket, _)) = listener.accept().await {
+                while connections.try_join_next().is_some() {}
+                let service = service.clone();
+                connections.spawn(async move {
+                    let builder = Builder::new(TokioExecutor::new());
+                    let _ = builder.serve_connection(TokioIo::new(socket), service).await;
+                });
+            }
+        });
+        Ok(Self { address, server })
+    }
+
+    /// Its base URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for ObjectServer {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}

@@ -1,0 +1,356 @@
+//! What a message asks to be imported.
+//!
+//! One queue takes all: S3's own notifications, S3 events by way of `EventBridge`, `catalog.import`
+//! events, and plain records; each of them also wrapped by SNS. Shapes: "Event message structure" in the
+//! S3 user guide, "S3 event message structure" for `EventBridge` there, "Amazon SNS message formats".
+//!
+//! The account comes from an object's key, from the detail of a `catalog.import` event, or from the
+//! message attribute `account`; never from a record.
+
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::account::AccountId;
+
+/// The folder of objects to import: `imports/<account>/<anything>`.
+pub const IMPORTS: &str = "imports/";
+
+/// An object to import.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectAddress {
+    /// Its bucket.
+    pub bucket: String,
+    /// Its key, decoded.
+    pub key: String,
+    /// Its version, where the bucket has versions.
+    pub version: Option<String>,
+    /// What orders the events of one key (S3's `sequencer`).
+    pub sequencer: Option<String>,
+}
+
+impl ObjectAddress {
+    /// The account whose catalog it is, and its name within the account's folder; `None`: it is none
+    /// to import.
+    #[must_use]
+    pub fn account_and_name(&self) -> Option<(AccountId, &str)> {
+        let (account, name) = self.key.strip_prefix(IMPORTS)?.split_once('/')?;
+        let account = AccountId::parse(account).ok()?;
+        (!name.is_empty() && !name.ends_with('/')).then_some((account, name))
+    }
+}
+
+/// What a message asks for.
+#[derive(Debug)]
+pub enum Work {
+    /// An object to import.
+    Object(ObjectAddress),
+    /// Records of an account, a JSON text each.
+    Records(AccountId, Vec<Vec<u8>>),
+    /// Nothing: a test event, or an object that is none to import.
+    Nothing,
+}
+
+/// A message that is understood by nobody.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// It is empty.
+    #[error("the message is empty")]
+    Empty,
+    /// It is no JSON, nor lines of it.
+    #[error("the message is no JSON: {0}")]
+    NoJson(String),
+    /// It is JSON of no known shape.
+    #[error("the message is of no known kind")]
+    Unknown,
+    /// Records that say not whose they are.
+    #[error("records without an account: give the message attribute `account`")]
+    NoAccount,
+    /// An account that is none.
+    #[error("the account is malformed")]
+    WrongAccount,
+}
+
+/// The fields that tell the shapes apart.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(rename = "Event", default)]
+    event: Option<String>,
+    #[serde(rename = "Records", default, borrow)]
+    records: Option<Vec<&'a RawValue>>,
+    #[serde(rename = "Type", default)]
+    sns_type: Option<String>,
+    #[serde(rename = "Message", default)]
+    sns_message: Option<String>,
+    #[serde(rename = "detail-type", default)]
+    detail_type: Option<String>,
+    #[serde(default, borrow)]
+    detail: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    kind: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct S3Record {
+    event_name: String,
+    s3: S3Entity,
+}
+
+#[derive(Deserialize)]
+struct S3Entity {
+    bucket: S3Bucket,
+    object: S3Object,
+}
+
+#[derive(Deserialize)]
+struct S3Bucket {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct S3Object {
+    key: String,
+    #[serde(alias = "versionId", rename = "version-id", default)]
+    version: Option<String>,
+    #[serde(default)]
+    sequencer: Option<String>,
+}
+
+/// The detail of a `catalog.import` event: an object's address, or an account and its records.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ImportDetail<'a> {
+    #[serde(default)]
+    bucket: Option<String>,
+    #[serde(default)]
+    key: Option<String>,
+    #[serde(default)]
+    version_id: Option<String>,
+    #[serde(default)]
+    account: Option<String>,
+    #[serde(default, borrow)]
+    records: Option<Vec<&'a RawValue>>,
+}
+
+/// How often one message may be wrapped in another.
+const MAX_WRAPPERS: u8 = 3;
+
+/// What a body asks for. `account` is the message attribute of that name.
+///
+/// # Errors
+/// [`MessageError`]; such a message never gets better.
+pub fn parse(body: &str, account: Option<&str>) -> Result<Vec<Work>, MessageError> {
+    parse_within(body, account, MAX_WRAPPERS)
+}
+
+fn parse_within(
+    body: &str,
+    account: Option<&str>,
+    wrappers: u8,
+) -> Result<Vec<Work>, MessageError> {
+    let body = body.trim_start_matches('\u{feff}').trim();
+    if body.is_empty() {
+        return Err(MessageError::Empty);
+    }
+    let no_json = |error: serde_json::Error| MessageError::NoJson(error.to_string());
+    if body.starts_with('[') {
+        let records: Vec<&RawValue> = serde_json::from_str(body).map_err(no_json)?;
+        return Ok(vec![plain_records(account, &records)?]);
+    }
+    let envelope: Envelope = match serde_json::from_str(body) {
+        Ok(envelope) => envelope,
+        // Records a line each.
+        Err(_) if body.lines().nth(1).is_some() => {
+            let lines = body.lines().filter(|line| !line.trim().is_empty());
+            let records: Result<Vec<&RawValue>, _> = lines.map(serde_json::from_str).collect();
+            return Ok(vec![plain_records(account, &records.map_err(no_json)?)?]);
+        }
+        Err(error) => return Err(no_json(error)),
+    };
+    if envelope.kind.is_some() {
+        let record: &RawValue = serde_json::from_str(body).map_err(no_json)?;
+        return Ok(vec![plain_records(account, &[record])?]);
+    }
+    if envelope.event.as_deref() == Some("s3:TestEvent") {
+        return Ok(vec![Work::Nothing]);
+    }
+    if envelope.sns_type.as_deref() == Some("Notification") {
+        let message = envelope.sns_message.ok_or(MessageError::Unknown)?;
+        let wrappers = wrappers.checked_sub(1).ok_or(MessageError::Unknown)?;
+        return parse_within(&message, account, wrappers);
+    }
+    if let Some(records) = envelope.records {
+        return records.into_iter().map(s3_notification).collect();
+    }
+    match (envelope.detail_type.as_deref(), envelope.detail) {
+        (Some("Object Created"), Some(detail)) => {
+            let entity: S3Entity =
+                serde_json::from_str(detail.get()).map_err(|_| MessageError::Unknown)?;
+            Ok(vec![object(entity, |key| key)])
+        }
+        // Other events of a bucket.
+        (Some(kind), _) if kind.starts_with("Object ") => Ok(vec![Work::Nothing]),
+        (Some("catalog.import"), Some(detail)) => import_event(detail),
+        _ => Err(MessageError::Unknown),
+    }
+}
+
+fn s3_notification(record: &RawValue) -> Result<Work, MessageError> {
+    let record: S3Record = serde_json::from_str(record.get()).map_err(|_| MessageError::Unknown)?;
+    if !record.event_name.starts_with("ObjectCreated:") {
+        return Ok(Work::Nothing);
+    }
+    // In notifications keys are form-encoded, with `+` for a space.
+    let decode = |key: String| {
+        let spaced = key.replace('+', " ");
+        percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+    };
+    Ok(object(record.s3, decode))
+}
+
+fn object(entity: S3Entity, decode: impl FnOnce(String) -> String) -> Work {
+    let address = ObjectAddress {
+        bucket: entity.bucket.name,
+        key: decode(entity.object.key),
+        version: entity.object.version,
+        sequencer: entity.object.sequencer,
+    };
+    if address.account_and_name().is_some() { Work::Object(address) } else { Work::Nothing }
+}
+
+fn import_event(detail: &RawValue) -> Result<Vec<Work>, MessageError> {
+    let detail: ImportDetail =
+        serde_json::from_str(detail.get()).map_err(|_| MessageError::Unknown)?;
+    match detail {
+        ImportDetail { records: Some(records), account, .. } => {
+            Ok(vec![plain_records(account.as_deref(), &records)?])
+        }
+        ImportDetail { bucket: Some(bucket), key: Some(key), version_id, .. } => {
+            let address = ObjectAddress { bucket, key, version: version_id, sequencer: None };
+            let importable = address.account_and_name().is_some();
+            if importable {
+                Ok(vec![Work::Object(address)])
+            } else {
+                Err(MessageError::WrongAccount)
+            }
+        }
+        _ => Err(MessageError::Unknown),
+    }
+}
+
+fn plain_records(account: Option<&str>, records: &[&RawValue]) -> Result<Work, MessageError> {
+    let account = account.ok_or(MessageError::NoAccount)?;
+    let account = AccountId::parse(account).map_err(|_| MessageError::WrongAccount)?;
+    if records.is_empty() {
+        return Ok(Work::Nothing);
+    }
+    let records = records.iter().map(|record| record.get().as_bytes().to_vec()).collect();
+    Ok(Work::Records(account, records))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(body: &str) -> String {
+        match parse(body, Some("ACME")) {
+            Err(error) => format!("! {error}"),
+            Ok(work) => {
+                let shown = work.iter().map(|work| match work {
+                    Work::Nothing => "nothing".to_owned(),
+                    Work::Records(account, records) => {
+                        format!("{account}: {} records", records.len())
+                    }
+                    Work::Object(address) => {
+                        let ObjectAddress { bucket, key, version, sequencer } = address;
+                        format!(
+                            "{bucket}/{key} {} {}",
+                            version.as_deref().unwrap_or("-"),
+                            sequencer.as_deref().unwrap_or("-")
+                        )
+                    }
+                });
+                shown.collect::<Vec<_>>().join(", ")
+            }
+        }
+    }
+
+    fn notification(name: &str, key: &str) -> String {
+        format!(
+            r#"{{"Records":[{{"eventVersion":"2.1","eventSource":"aws:s3","eventName":"{name}","s3":{{"bucket":{{"name":"b","arn":"x"}},"object":{{"key":"{key}","size":1,"versionId":"v1","sequencer":"0055"}}}}}}]}}"#
+        )
+    }
+
+    #[test]
+    fn every_known_shape_is_understood() {
+        let put = notification("ObjectCreated:Put", "imports/ACME/a+b%2Bc%C3%A9.csv");
+        let sns = serde_json::json!({"Type": "Notification", "Message": put}).to_string();
+        let event = |kind: &str, detail: &str| {
+            format!(r#"{{"version":"0","source":"x","detail-type":"{kind}","detail":{detail}}}"#)
+        };
+        let created = r#"{"bucket":{"name":"b"},"object":{"key":"imports/ACME/a+b","size":1,"version-id":"v","sequencer":"s"}}"#;
+        for (body, expected) in [
+            (put.clone(), "b/imports/ACME/a b+cé.csv v1 0055"),
+            (sns, "b/imports/ACME/a b+cé.csv v1 0055"),
+            (notification("ObjectRemoved:Delete", "imports/ACME/a"), "nothing"),
+            (notification("ObjectCreated:Put", "reports/ACME/a"), "nothing"),
+            (notification("ObjectCreated:Put", "imports/ACME/"), "nothing"),
+            (notification("ObjectCreated:Put", "imports/../a"), "nothing"),
+            (r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"b"}"#.into(), "nothing"),
+            (event("Object Created", created), "b/imports/ACME/a+b v s"),
+            (event("Object Deleted", created), "nothing"),
+            (
+                event("catalog.import", r#"{"account":"SHOP","records":[{"kind":"x"},2]}"#),
+                "SHOP: 2 records",
+            ),
+            (
+                event("catalog.import", r#"{"bucket":"b","key":"imports/ACME/x"}"#),
+                "b/imports/ACME/x - -",
+            ),
+            (r#"{"kind":"offering"}"#.into(), "ACME: 1 records"),
+            (r#"[{"kind":"offering"},{"kind":"product"}]"#.into(), "ACME: 2 records"),
+            ("{\"kind\":\"offering\"}\r\n\n{\"kind\":\"product\"}\n".into(), "ACME: 2 records"),
+            ("[]".into(), "nothing"),
+        ] {
+            assert_eq!(shown(&body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_told() {
+        for (body, expected) in [
+            ("", "! the message is empty"),
+            (" \n ", "! the message is empty"),
+            ("hello", "! the message is no JSON"),
+            ("{", "! the message is no JSON"),
+            ("{}", "! the message is of no known kind"),
+            ("7", "! the message is no JSON"),
+            (r#"{"Records":[{}]}"#, "! the message is of no known kind"),
+            (r#"{"detail-type":"Order Placed","detail":{}}"#, "! the message is of no known kind"),
+            (
+                r#"{"detail-type":"catalog.import","detail":{}}"#,
+                "! the message is of no known kind",
+            ),
+            (
+                r#"{"detail-type":"catalog.import","detail":{"records":[1]}}"#,
+                "! records without an account",
+            ),
+            (
+                r#"{"detail-type":"catalog.import","detail":{"account":"a b","records":[1]}}"#,
+                "! the account is malformed",
+            ),
+        ] {
+            assert!(shown(body).starts_with(expected), "{body}: {}", shown(body));
+        }
+        assert_eq!(
+            parse(r#"{"kind":"offering"}"#, None).expect_err("none"),
+            MessageError::NoAccount
+        );
+        let mut wrapped = r#"{"kind":"x"}"#.to_owned();
+        for _ in 0..5 {
+            wrapped = serde_json::json!({"Type": "Notification", "Message": wrapped}).to_string();
+        }
+        assert_eq!(shown(&wrapped), "! the message is of no known kind");
+    }
+}

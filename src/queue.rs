@@ -1,0 +1,426 @@
+//! The queue's edge: messages in, imports done, what could not be done handed back.
+//!
+//! # The contract of failures
+//! Every message is parsed and done on its own. One that is done, that asks for nothing, or that was
+//! done before is acknowledged. One that could not be done now (a database or S3 in trouble, time
+//! over, another worker at it) and one that nobody understands are handed back: the queue delivers
+//! them again, and in the end to its dead-letter queue, where an operator sees them. Nothing is
+//! dropped. A source that cannot be read to its end, now or ever, is done as far as it goes; its
+//! report says so.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::AtomicU64},
+    time::{Duration, Instant},
+};
+
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use futures_util::FutureExt as _;
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::{
+    account::AccountId,
+    imports::{
+        Counts, Format, Group, Groups, ImportCost, LineError,
+        job::{Claim, Ending, ErrorParts, ImportId, Job, Journal, Lease, Progress, Status, drive},
+        message::{ObjectAddress, Work, parse},
+    },
+    objects::{ObjectError, Objects, OpenObject, reader},
+    store::{Store, StoreError},
+    text::{hex, rfc3339_millis},
+};
+
+/// Groups read ahead of the database.
+const GROUPS_AHEAD: usize = 2;
+
+/// How long a claim holds without being extended; every group and every attempt of one extends it.
+const LEASE: Duration = Duration::from_mins(2);
+
+/// The most bytes of a report's errors that are put together into one object.
+const MAX_ERRORS: usize = 16 * 1024 * 1024;
+
+/// The function `import-catalog`.
+#[derive(Clone, Debug)]
+pub struct ImportCatalog {
+    store: Store,
+    objects: Objects,
+    /// The bucket of reports of plain records; an object's report goes to its own bucket.
+    bucket: Option<String>,
+    lease: Duration,
+}
+
+/// Why a message is handed back.
+#[derive(Debug, thiserror::Error)]
+enum HandBack {
+    /// Nobody understands it.
+    #[error("{0}")]
+    Message(#[from] crate::imports::message::MessageError),
+    /// The database.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The object.
+    #[error("{0}")]
+    Object(#[from] ObjectError),
+    /// Another worker has it.
+    #[error("another worker is importing it")]
+    Busy,
+    /// The source broke off.
+    #[error("the source broke off: {0}")]
+    BrokenOff(String),
+    /// Time is over; what is done is checkpointed.
+    #[error("time is over after line {0}")]
+    OutOfTime(u64),
+    /// A mistake of ours.
+    #[error("panic")]
+    Panic,
+}
+
+/// What is imported: where it comes from, and what names it.
+struct Source {
+    /// In words, for reports and logs: `s3://bucket/key` or `message <id>`.
+    words: String,
+    /// Where its report goes: bucket and key without its ending.
+    report: Option<(String, String)>,
+}
+
+impl ImportCatalog {
+    /// Over these tables and buckets.
+    #[must_use]
+    pub fn new(store: Store, objects: Objects, bucket: Option<String>) -> Self {
+        Self { store, objects, bucket, lease: LEASE }
+    }
+
+    /// With claims that hold this long: a worker that died is followed by another that much later.
+    #[must_use]
+    pub fn with_lease(mut self, term: Duration) -> Self {
+        self.lease = term;
+        self
+    }
+
+    /// Does what the messages ask for, each on its own, until `until`; tells which are to be delivered
+    /// again.
+    pub async fn handle(&self, event: SqsEvent, until: Instant) -> SqsBatchResponse {
+        let mut response = SqsBatchResponse::default();
+        for message in event.records {
+            let id = message.message_id.clone().unwrap_or_default();
+            let done = if Instant::now() >= until {
+                Err(HandBack::OutOfTime(0))
+            } else {
+                let work = AssertUnwindSafe(Box::pin(self.message(&message, until))).catch_unwind();
+                work.await.unwrap_or(Err(HandBack::Panic))
+            };
+            if let Err(cause) = done {
+                tracing::error!(message_id = id, cause = %cause, "message handed back");
+                let mut failure = BatchItemFailure::default();
+                failure.item_identifier = id;
+                response.batch_item_failures.push(failure);
+            }
+        }
+        response
+    }
+
+    async fn message(&self, message: &SqsMessage, until: Instant) -> Result<(), HandBack> {
+        let attribute = message.message_attributes.get("account");
+        let account = attribute.and_then(|attribute| attribute.string_value.as_deref());
+        let body = message.body.as_deref().unwrap_or_default();
+        for (place, work) in parse(body, account)?.into_iter().enumerate() {
+            match work {
+                Work::Nothing => {}
+                Work::Object(address) => self.object(&address, until).await?,
+                Work::Records(account, records) => {
+                    let id = message.message_id.as_deref().unwrap_or_default();
+                    self.records(&account, records, &format!("{id}.{place}"), until).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Imports an object: once a version, in the order of its key's events.
+    async fn object(&self, address: &ObjectAddress, until: Instant) -> Result<(), HandBack> {
+        let Some((account, name)) = address.account_and_name() else { return Ok(()) };
+        let words = format!("s3://{}/{}", address.bucket, address.key);
+        if let Some(sequencer) = &address.sequencer
+            && !self.store.note_sequence(&account, &words, sequencer).await?
+        {
+            tracing::info!(account = account.as_str(), source = words, "import is stale");
+            return Ok(());
+        }
+        let object = self.objects.open(address, None).await?;
+        let content = object.version.as_deref().unwrap_or(&object.etag);
+        let import = ImportId::of(&[&words, content]);
+        let report = format!("reports/{account}/{name}.{}", import.as_str());
+        let source = Source { words, report: Some((address.bucket.clone(), report)) };
+        let format = Format::of_name(name);
+        let OpenObject { body, .. } = object;
+        let open = move || {
+            let groups = groups_of(reader(body), format);
+            Ok(groups)
+        };
+        self.job(&account, import, &source, until, open).await
+    }
+
+    /// Imports the records of a message.
+    async fn records(
+        &self,
+        account: &AccountId,
+        records: Vec<Vec<u8>>,
+        id: &str,
+        until: Instant,
+    ) -> Result<(), HandBack> {
+        let import = ImportId::of(&["message", id]);
+        let report = |bucket: &String| {
+            (bucket.clone(), format!("reports/{account}/messages/{id}.{}", import.as_str()))
+        };
+        let source =
+            Source { words: format!("message {id}"), report: self.bucket.as_ref().map(report) };
+        let lines = records.join(&b'\n');
+        let lines: Vec<u8> = if lines.contains(&b'\n') { one_line_each(&records) } else { lines };
+        let open = move || Ok(groups_of(std::io::Cursor::new(lines), Some(Format::Ndjson)));
+        self.job(account, import, &source, until, open).await
+    }
+
+    /// Claims a job, drives it, and tells how it ended.
+    async fn job(
+        &self,
+        account: &AccountId,
+        import: ImportId,
+        source: &Source,
+        until: Instant,
+        open: impl FnOnce() -> Result<mpsc::Receiver<Group>, HandBack>,
+    ) -> Result<(), HandBack> {
+        let started = Instant::now();
+        let holder = random_name();
+        let lease = Lease { account: account.clone(), import, holder, term: self.lease };
+        let job = match self.store.claim(&lease, &source.words).await? {
+            Claim::Ours(job) => *job,
+            Claim::Finished => return Ok(()),
+            Claim::Busy => return Err(HandBack::Busy),
+        };
+        let mut progress = job.progress;
+        let mut groups = open()?;
+        let parts = Parts { objects: &self.objects, report: source.report.as_ref() };
+        let driven = drive(&self.store, &lease, &mut progress, &mut groups, &parts, until).await;
+        let (status, error, outcome) = match driven {
+            Ok(Ending::Finished) => (Status::Done, None, Ok(())),
+            Ok(Ending::Unreadable(error)) => (Status::Failed, Some(error.to_string()), Ok(())),
+            Ok(Ending::OutOfTime) => {
+                (Status::Waiting, None, Err(HandBack::OutOfTime(progress.line)))
+            }
+            Ok(Ending::BrokenOff(cause)) => {
+                (Status::Waiting, None, Err(HandBack::BrokenOff(cause)))
+            }
+            Ok(Ending::LeaseLost) => return Err(HandBack::Busy),
+            Err(error) => (Status::Waiting, None, Err(HandBack::Store(error))),
+        };
+        if outcome.is_ok() {
+            // The report before the state: a job that is done has one.
+            self.report(account, source, &job, status, progress, error.as_deref()).await?;
+        }
+        let recorded = self.store.record(&lease, status, progress, error.as_deref()).await;
+        summary(&lease, source, status, progress, error.as_deref(), started.elapsed());
+        outcome?;
+        if recorded? { Ok(()) } else { Err(HandBack::Busy) }
+    }
+
+    async fn report(
+        &self,
+        account: &AccountId,
+        source: &Source,
+        job: &Job,
+        status: Status,
+        progress: Progress,
+        error: Option<&str>,
+    ) -> Result<(), HandBack> {
+        let Some((bucket, key)) = &source.report else { return Ok(()) };
+        let errors = self.errors(bucket, key, progress.error_parts).await?;
+        let finished_at = Timestamp::now();
+        let report = Report {
+            import_id: &job.import_id,
+            account,
+            source: &source.words,
+            status,
+            error,
+            lines: progress.counts.total(),
+            counts: progress.counts,
+            cost: progress.cost,
+            started_at: rfc3339_millis(job.started_at),
+            finished_at: rfc3339_millis(finished_at),
+            duration_ms: finished_at.as_millisecond() - job.started_at.as_millisecond(),
+            errors,
+        };
+        let report =
+            serde_json::to_vec(&report).map_err(|error| HandBack::BrokenOff(error.to_string()))?;
+        self.objects.put(bucket, &format!("{key}.json"), "application/json", report).await?;
+        Ok(())
+    }
+
+    /// Puts the parts of a list of errors together, and tells where they are.
+    async fn errors(&self, bucket: &str, key: &str, parts: u32) -> Result<Vec<String>, HandBack> {
+        if parts == 0 {
+            return Ok(Vec::new());
+        }
+        let names: Vec<String> = (0..parts).map(|part| part_key(key, part)).collect();
+        let mut whole = Vec::new();
+        for name in &names {
+            whole.extend(self.objects.get(bucket, name).await?.unwrap_or_default());
+            if whole.len() > MAX_ERRORS {
+                // Too much for one object of a small function: the parts are the list.
+                return Ok(names);
+            }
+        }
+        let name = format!("{key}.errors.ndjson");
+        // An earlier turn may have put them together and been killed before it said so.
+        if whole.is_empty() && self.objects.get(bucket, &name).await?.is_some() {
+            return Ok(vec![name]);
+        }
+        self.objects.put(bucket, &name, NDJSON, whole).await?;
+        for part in &names {
+            self.objects.remove(bucket, part).await?;
+        }
+        Ok(vec![name])
+    }
+}
+
+const NDJSON: &str = "application/x-ndjson";
+
+fn part_key(key: &str, part: u32) -> String {
+    format!("{key}.errors.part-{part:06}.ndjson")
+}
+
+/// Reads groups on a thread of its own.
+fn groups_of(
+    source: impl std::io::Read + Send + 'static,
+    format: Option<Format>,
+) -> mpsc::Receiver<Group> {
+    let (sender, receiver) = mpsc::channel(GROUPS_AHEAD);
+    std::thread::spawn(move || {
+        for group in Groups::new(source, format, Arc::new(AtomicU64::new(0))) {
+            // A receiver that is gone wants no more.
+            if sender.blocking_send(group).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Records a line each, whatever line breaks stand between their tokens.
+fn one_line_each(records: &[Vec<u8>]) -> Vec<u8> {
+    let flat = records.iter().map(|record| {
+        let breaks = |byte: &u8| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
+        record.iter().map(breaks).collect::<Vec<u8>>()
+    });
+    flat.collect::<Vec<_>>().join(&b'\n')
+}
+
+fn random_name() -> String {
+    let mut random = [0_u8; 16];
+    // Without randomness the claims of two workers at once could not be told apart; their writes are
+    // the same ones.
+    let _ = getrandom::fill(&mut random);
+    hex(&random)
+}
+
+/// The list of errors, a part a checkpoint.
+struct Parts<'a> {
+    objects: &'a Objects,
+    report: Option<&'a (String, String)>,
+}
+
+#[derive(Serialize)]
+struct ErrorLine<'a> {
+    line: u64,
+    field: &'a str,
+    message: &'a str,
+    code: &'static str,
+}
+
+impl ErrorParts for Parts<'_> {
+    async fn store(&self, part: u32, errors: &[LineError]) -> Result<(), String> {
+        let mut lines = Vec::new();
+        for error in errors {
+            let line = ErrorLine {
+                line: error.line,
+                field: &error.error.field,
+                message: &error.error.message,
+                code: code(error),
+            };
+            serde_json::to_writer(&mut lines, &line).map_err(|error| error.to_string())?;
+            lines.push(b'\n');
+        }
+        let Some((bucket, key)) = self.report else {
+            for error in errors {
+                tracing::warn!(line = error.line, field = error.error.field, "record refused");
+            }
+            return Ok(());
+        };
+        let stored = self.objects.put(bucket, &part_key(key, part), NDJSON, lines).await;
+        stored.map_err(|error| error.to_string())
+    }
+}
+
+/// What kind of refusal it is, for machines.
+fn code(error: &LineError) -> &'static str {
+    match error.error.message.as_str() {
+        _ if error.is_temporary() => "UNAVAILABLE",
+        message if message.starts_with("write:") => "REFUSED",
+        "is required" | "Required" => "MISSING_FIELD",
+        message if message.starts_with("the line is longer") => "TOO_LONG",
+        message if message.starts_with("is not UTF-8") => "NOT_UTF8",
+        _ if error.error.field.is_empty() => "MALFORMED",
+        _ => "INVALID_FIELD",
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report<'a> {
+    import_id: &'a ImportId,
+    account: &'a AccountId,
+    source: &'a str,
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    lines: u64,
+    counts: Counts,
+    cost: ImportCost,
+    started_at: String,
+    finished_at: String,
+    duration_ms: i64,
+    /// The objects that list every refused record.
+    errors: Vec<String>,
+}
+
+/// The one line of a turn.
+fn summary(
+    lease: &Lease,
+    source: &Source,
+    status: Status,
+    progress: Progress,
+    error: Option<&str>,
+    elapsed: Duration,
+) {
+    let Counts { created, updated, unchanged, stale, deleted, failed } = progress.counts;
+    let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(
+        account = lease.account.as_str(),
+        import_id = lease.import.as_str(),
+        source = source.words,
+        status = ?status,
+        line = progress.line,
+        created,
+        updated,
+        unchanged,
+        stale,
+        deleted,
+        failed,
+        read_units = progress.cost.read_units,
+        write_units = progress.cost.write_units,
+        millis,
+        error,
+        "import"
+    );
+}

@@ -1,0 +1,423 @@
+//! Imports by messages: each once, whole, resumed where it was, and what cannot be done handed back.
+
+use std::{
+    io::Write as _,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use catalog_cli::local::ObjectServer;
+use flate2::{Compression, write::GzEncoder};
+use serde_json::{Value, json};
+use serverless_catalog::{
+    account::AccountId,
+    imports::job::Status,
+    objects::Objects,
+    queue::ImportCatalog,
+    store::{Store, TableNames, lean_client, lean_s3_client},
+};
+
+use crate::{
+    proxy::{Fate, proxy},
+    support::{Catalog, offering},
+    upsert::all,
+};
+
+const BUCKET: &str = "catalog";
+
+/// A catalog with a bucket and the import function before it.
+struct Imports {
+    catalog: Catalog,
+    folder: tempfile::TempDir,
+    server: ObjectServer,
+    objects: Objects,
+    import: ImportCatalog,
+}
+
+impl Imports {
+    async fn start() -> Self {
+        let catalog = Catalog::start().await;
+        let folder = tempfile::tempdir().expect("folder");
+        let server = ObjectServer::start(folder.path(), BUCKET).await.expect("S3");
+        let objects = Objects::new(lean_s3_client(None, Some(&server.url())).expect("client"));
+        let import = Self::function(&catalog.stack.whereabouts().dynamodb_url, &objects);
+        Self { catalog, folder, server, objects, import }
+    }
+
+    /// The function over a database at this URL; its claims hold a moment.
+    fn function(dynamodb_url: &str, objects: &Objects) -> ImportCatalog {
+        let client = lean_client(None, Some(dynamodb_url)).expect("client");
+        let store = Store::new(client, TableNames::with_prefix("test"));
+        ImportCatalog::new(store, objects.clone(), Some(BUCKET.to_owned()))
+            .with_lease(Duration::from_millis(150))
+    }
+
+    async fn put(&self, key: &str, content: impl Into<Vec<u8>>) {
+        let content = content.into();
+        self.objects.put(BUCKET, key, "application/octet-stream", content).await.expect("put");
+    }
+
+    fn report(&self, account: &str, name: &str) -> Value {
+        let folder = self.folder.path().join(BUCKET).join("reports").join(account);
+        let found = std::fs::read_dir(folder).expect("reports").find_map(|entry| {
+            let path = entry.expect("entry").path();
+            let file = path.file_name().and_then(|file| file.to_str()).expect("name").to_owned();
+            (file.starts_with(name) && !file.contains(".errors.")).then_some(path)
+        });
+        let content = std::fs::read(found.expect("a report")).expect("report");
+        serde_json::from_slice(&content).expect("JSON")
+    }
+
+    async fn errors(&self, report: &Value) -> Vec<Value> {
+        let mut errors = Vec::new();
+        for name in report["errors"].as_array().expect("errors") {
+            let name = name.as_str().expect("key");
+            let content = self.objects.get(BUCKET, name).await.expect("S3").expect("errors");
+            let content = String::from_utf8(content).expect("UTF-8");
+            errors.extend(
+                content.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")),
+            );
+        }
+        errors
+    }
+
+    async fn deliver(&self, bodies: &[String]) -> Vec<String> {
+        deliver(&self.import, bodies, Duration::from_secs(30)).await
+    }
+
+    async fn statuses(&self, account: &str) -> Vec<Status> {
+        let account = AccountId::parse(account).expect("account");
+        let jobs = self.catalog.stack.store().jobs(&account).await.expect("jobs");
+        jobs.into_iter().map(|job| job.status).collect()
+    }
+}
+
+/// Delivers messages; returns the ids of those handed back.
+async fn deliver(import: &ImportCatalog, bodies: &[String], time: Duration) -> Vec<String> {
+    let records: Vec<Value> = bodies
+        .iter()
+        .enumerate()
+        .map(|(number, body)| {
+            json!({"messageId": format!("m{number}"), "body": body, "attributes": {},
+                   "messageAttributes": {"account": {"stringValue": "ACME", "dataType": "String"}}})
+        })
+        .collect();
+    let event: SqsEvent = serde_json::from_value(json!({ "Records": records })).expect("an event");
+    let response: SqsBatchResponse = import.handle(event, Instant::now() + time).await;
+    response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
+}
+
+fn created(key: &str, sequencer: &str) -> String {
+    json!({"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {
+        "bucket": {"name": BUCKET}, "object": {"key": key, "sequencer": sequencer}}}]})
+    .to_string()
+}
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(plain).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+fn products(count: usize) -> String {
+    let line = |n: usize| {
+        json!({"kind": "product", "sku": format!("s{n}"), "name": format!("Product {n}"), "price": n}).to_string()
+    };
+    (0..count).map(|n| line(n) + "\n").collect()
+}
+
+#[tokio::test]
+async fn a_dropped_object_is_imported_once_and_reported() {
+    let imports = Imports::start().await;
+    let key = imports.catalog.key("ACME").await;
+    let mut content = products(3);
+    content.push_str("{\"kind\":\"product\",\"name\":\"\",\"sku\":\"x\"}\nnonsense\n");
+    imports.put("imports/ACME/new products.ndjson", content).await;
+    let message = created("imports/ACME/new+products.ndjson", "01");
+    assert!(imports.deliver(std::slice::from_ref(&message)).await.is_empty());
+    assert_eq!(all(&imports.catalog, &key).await.len(), 3);
+
+    let report = imports.report("ACME", "new products.ndjson");
+    assert_eq!((&report["status"], &report["lines"]), (&json!("done"), &json!(5)));
+    assert_eq!(report["counts"]["created"], 3);
+    assert_eq!(report["counts"]["failed"], 2);
+    let errors = imports.errors(&report).await;
+    assert_eq!(
+        errors,
+        [
+            json!({"line": 4, "field": "name", "message": "String must contain at least 1 character(s)", "code": "INVALID_FIELD"}),
+            json!({"line": 5, "field": "", "message": "must be a JSON object", "code": "MALFORMED"}),
+        ]
+    );
+
+    // Delivered again, it does nothing: what was changed since stays.
+    imports.catalog.upsert(&key, &[json!({"sku": "s1", "price": 77})]).await;
+    assert!(imports.deliver(&[message.clone(), message]).await.is_empty());
+    let answer = imports.catalog.read(&key, "/api/v1/products?sku=s1").await;
+    assert_eq!(answer.json()["products"][0]["price"], 77);
+    assert_eq!(imports.statuses("ACME").await, [Status::Done]);
+    // Another account's folder is another account's catalog.
+    imports
+        .put("imports/GLOBEX/a.json", format!("[{}]", products(2).trim().replace('\n', ",")))
+        .await;
+    assert!(imports.deliver(&[created("imports/GLOBEX/a.json", "01")]).await.is_empty());
+    assert_eq!(all(&imports.catalog, &key).await.len(), 3);
+    let theirs = imports.catalog.key("GLOBEX").await;
+    assert_eq!(all(&imports.catalog, &theirs).await.len(), 2);
+}
+
+#[tokio::test]
+async fn every_way_to_fail_has_its_answer() {
+    let imports = Imports::start().await;
+    let put = |key: &str, content: Vec<u8>| {
+        let imports = &imports;
+        let key = format!("imports/ACME/{key}");
+        async move { imports.put(&key, content).await }
+    };
+    let plain = products(1_000);
+    let whole = gzip(plain.as_bytes());
+    put("cut.ndjson.gz", whole[..whole.len() - 400].to_vec()).await;
+    put(
+        "long.ndjson",
+        [
+            b"{\"kind\":\"".to_vec(),
+            vec![b'x'; 10_000_000],
+            b"\"}\n{\"kind\":\"product\",\"sku\":\"after\",\"name\":\"n\"}\n".to_vec(),
+        ]
+        .concat(),
+    )
+    .await;
+    put("latin1.ndjson", b"{\"kind\":\"product\",\"sku\":\"l\",\"name\":\"\xe9\"}\n{\"kind\":\"product\",\"sku\":\"m\",\"name\":\"n\"}\n".to_vec()).await;
+    put(
+        "bom.csv",
+        b"\xef\xbb\xbfsku,name\r\nq,\"a \"\"quoted\r\nname\"\"\"\r\n\r\nr,n\r\n".to_vec(),
+    )
+    .await;
+    put("cut.json", b"[{\"kind\":\"product\",\"sku\":\"j\",\"name\":\"n\"},{\"kind".to_vec()).await;
+    put("prose.txt", b"Dear Sir or Madam,\n".to_vec()).await;
+    put("empty.ndjson", Vec::new()).await;
+
+    for (body, handed_back) in [
+        (String::new(), true),
+        ("no JSON".into(), true),
+        ("{}".into(), true),
+        (r#"{"detail-type":"Order Placed","detail":{}}"#.into(), true),
+        (r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"catalog"}"#.into(), false),
+        (created("imports/ACME/nowhere.ndjson", "01"), true),
+        (created("elsewhere/ACME/a.ndjson", "01"), false),
+        (created("imports/ACME/cut.ndjson.gz", "01"), false),
+        (created("imports/ACME/long.ndjson", "01"), false),
+        (created("imports/ACME/latin1.ndjson", "01"), false),
+        (created("imports/ACME/bom.csv", "01"), false),
+        (created("imports/ACME/cut.json", "01"), false),
+        (created("imports/ACME/prose.txt", "01"), false),
+        (created("imports/ACME/empty.ndjson", "01"), false),
+    ] {
+        let back = imports.deliver(std::slice::from_ref(&body)).await;
+        assert_eq!(!back.is_empty(), handed_back, "{body}");
+    }
+    for (name, status, created, failed) in [
+        ("long.ndjson", "done", 1, 1),
+        ("latin1.ndjson", "done", 1, 1),
+        ("bom.csv", "done", 2, 0),
+        ("cut.json", "failed", 1, 0),
+        ("prose.txt", "failed", 0, 0),
+        ("empty.ndjson", "done", 0, 0),
+    ] {
+        let report = imports.report("ACME", name);
+        let shown = (&report["status"], &report["counts"]["created"], &report["counts"]["failed"]);
+        assert_eq!(shown, (&json!(status), &json!(created), &json!(failed)), "{report}");
+        assert_eq!(report["error"].is_string(), status == "failed");
+    }
+    let report = imports.report("ACME", "cut.ndjson.gz");
+    assert_eq!(report["status"], "failed");
+    // All of a batch fails, and each message is told by its id.
+    let all_bad = ["x".to_owned(), String::new(), "{}".to_owned()];
+    assert_eq!(imports.deliver(&all_bad).await, ["m0", "m1", "m2"]);
+    // One bad message does not take the others with it.
+    let mixed =
+        ["x".to_owned(), json!({"kind": "product", "sku": "mixed", "name": "n"}).to_string()];
+    assert_eq!(imports.deliver(&mixed).await, ["m0"]);
+}
+
+#[tokio::test]
+async fn records_in_messages_are_imported_for_the_account_the_message_names() {
+    let imports = Imports::start().await;
+    let key = imports.catalog.key("ACME").await;
+    let pretty = serde_json::to_string_pretty(&json!({"kind": "product", "sku": "a", "name": "n"}));
+    let event = json!({"detail-type": "catalog.import", "source": "shop",
+                       "detail": {"account": "ACME", "records": [{"kind": "product", "sku": "b", "name": "n"}]}});
+    let list =
+        json!([{"kind": "product", "sku": "c", "name": "n"}, {"kind": "product", "name": ""}]);
+    let bodies = [pretty.expect("JSON"), event.to_string(), list.to_string()];
+    assert!(imports.deliver(&bodies).await.is_empty());
+    let mut skus: Vec<String> = all(&imports.catalog, &key)
+        .await
+        .iter()
+        .map(|product| product["sku"].as_str().expect("sku").to_owned())
+        .collect();
+    skus.sort();
+    assert_eq!(skus, ["a", "b", "c"]);
+    // What was refused is reported in the bucket.
+    let folder = imports.folder.path().join(BUCKET).join("reports/ACME/messages");
+    let names: Vec<String> = std::fs::read_dir(folder)
+        .expect("reports")
+        .map(|entry| entry.expect("entry").file_name().into_string().expect("name"))
+        .collect();
+    assert!(names.iter().any(|name| name.contains("m2.0") && name.ends_with(".errors.ndjson")));
+}
+
+#[tokio::test]
+async fn an_event_older_than_the_last_of_its_key_is_stale() {
+    let imports = Imports::start().await;
+    let key = imports.catalog.key("ACME").await;
+    imports.put("imports/ACME/p.ndjson", products(1)).await;
+    assert!(
+        imports.deliver(&[created("imports/ACME/p.ndjson", "0055AED6DCD90281E5")]).await.is_empty()
+    );
+    imports.put("imports/ACME/p.ndjson", products(2)).await;
+    assert!(
+        imports
+            .deliver(&[created("imports/ACME/p.ndjson", "0055AED6DCD90281E4F")])
+            .await
+            .is_empty()
+    );
+    assert_eq!(all(&imports.catalog, &key).await.len(), 1, "an older event changes nothing");
+    assert!(
+        imports
+            .deliver(&[created("imports/ACME/p.ndjson", "0055AED6DCD90281E51")])
+            .await
+            .is_empty()
+    );
+    assert_eq!(all(&imports.catalog, &key).await.len(), 2);
+}
+
+#[tokio::test]
+async fn an_import_that_runs_out_of_time_goes_on_where_it_was() {
+    const COUNT: usize = 6_000;
+    let imports = Imports::start().await;
+    let key = imports.catalog.key("ACME").await;
+    imports.put("imports/ACME/p.ndjson", products(COUNT)).await;
+    let message = [created("imports/ACME/p.ndjson", "01")];
+    let mut turns = 0;
+    while !deliver(&imports.import, &message, Duration::from_millis(400)).await.is_empty() {
+        turns += 1;
+        assert!(turns < 200);
+    }
+    assert!(turns > 0, "one turn is not enough");
+    let report = imports.report("ACME", "p.ndjson");
+    assert_eq!(report["lines"], COUNT);
+    assert_eq!(all(&imports.catalog, &key).await.len(), COUNT);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_deliveries_at_once_do_not_both_run() {
+    let imports = Imports::start().await;
+    let key = imports.catalog.key("ACME").await;
+    imports.put("imports/ACME/p.ndjson", products(2_000)).await;
+    let message = [created("imports/ACME/p.ndjson", "01")];
+    let (one, other) = tokio::join!(imports.deliver(&message), imports.deliver(&message));
+    assert_eq!(one.len() + other.len(), 1, "one of them is handed back");
+    assert!(imports.deliver(&message).await.is_empty());
+    assert_eq!(imports.report("ACME", "p.ndjson")["lines"], 2_000);
+    assert_eq!(all(&imports.catalog, &key).await.len(), 2_000);
+}
+
+/// Killed at any moment and delivered again, an import ends as one that nothing disturbed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_killed_at_fifty_moments_ends_as_an_undisturbed_one() {
+    let imports = Imports::start().await;
+    let mut records: Vec<String> = Vec::new();
+    for n in 0..1_200 {
+        records
+            .push(offering(&format!("o{n}"), json!({"name": format!("Offering {n}")})).to_string());
+        if n % 40 == 0 {
+            records
+                .push(json!({"kind": "product", "sku": format!("s{n}"), "name": "n"}).to_string());
+            records.push(json!({"kind": "network", "id": n + 1, "name": "N", "country": "Ghana", "country_code": "GH", "currency": "GHS",
+                "fixed_bundles": [{"id": 1, "name": "b", "type": "DATA", "price_usd": 1}]}).to_string());
+            records.push("{\"kind\":\"nothing\"}".to_owned());
+        }
+    }
+    let content = records.join("\n");
+    for round in 0..50_u64 {
+        let account = format!("A{round}");
+        imports.put(&format!("imports/{account}/f.ndjson"), content.clone()).await;
+        let message = [created(&format!("imports/{account}/f.ndjson"), "01")];
+        // Some early, some late; some twice.
+        for kill in [round * 17 % 900, round * 29 % 500] {
+            let delivery = deliver(&imports.import, &message, Duration::from_secs(30));
+            let _ = tokio::time::timeout(Duration::from_millis(kill), delivery).await;
+        }
+        let mut tries = 0;
+        while !deliver(&imports.import, &message, Duration::from_secs(30)).await.is_empty() {
+            tries += 1;
+            assert!(tries < 50, "round {round}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let report = imports.report(&account, "f.ndjson");
+        assert_eq!(report["lines"], records.len(), "round {round}: {report}");
+        assert_eq!(report["counts"]["failed"], 30, "round {round}: {report}");
+        assert_eq!(imports.errors(&report).await.len(), 30, "round {round}");
+        let key = imports.catalog.key(&account).await;
+        assert_eq!(imports.catalog.all_ids(&key, "").await.len(), 1_200, "round {round}");
+        assert_eq!(all(&imports.catalog, &key).await.len(), 30, "round {round}");
+        let networks = imports.catalog.read(&key, "/v2/catalog/networks").await.json();
+        let networks = networks["data"].as_array().expect("networks").clone();
+        assert_eq!(networks.len(), 30);
+        assert!(networks.iter().all(|network| network["product_count"] == 1));
+    }
+}
+
+/// A database that loses, delays and refuses requests: nothing lost, nothing doubled.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_lose_nothing_and_double_nothing() {
+    for percent in [1_u64, 10, 50] {
+        let imports = Imports::start().await;
+        let random = Mutex::new(percent * 7_919);
+        let url = proxy(&imports.catalog.stack.whereabouts().dynamodb_url, move |_, _| {
+            let mut state = random.lock().expect("lock");
+            // A small generator with a period long enough.
+            *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let roll = (*state >> 33) % 300;
+            match roll {
+                roll if roll < percent => Fate::Lost,
+                roll if roll < percent * 2 => Fate::Unseen,
+                roll if roll < percent * 3 => Fate::Throttled,
+                _ => Fate::Pass,
+            }
+        })
+        .await;
+        let import = Imports::function(&url, &imports.objects);
+        let mut content = products(300);
+        for n in 0..300 {
+            content.push_str(&offering(&format!("o{n}"), json!({})).to_string());
+            content.push('\n');
+        }
+        imports.put("imports/ACME/f.ndjson", content).await;
+        let message = [created("imports/ACME/f.ndjson", "01")];
+        let mut tries = 0;
+        while !deliver(&import, &message, Duration::from_mins(1)).await.is_empty() {
+            tries += 1;
+            assert!(tries < 60, "{percent} %");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let key = imports.catalog.key("ACME").await;
+        assert_eq!(all(&imports.catalog, &key).await.len(), 300, "{percent} %");
+        assert_eq!(imports.catalog.all_ids(&key, "").await.len(), 300, "{percent} %");
+        let report = imports.report("ACME", "f.ndjson");
+        assert_eq!((&report["lines"], &report["counts"]["failed"]), (&json!(600), &json!(0)));
+    }
+}
+
+/// An object server that is gone is S3 in trouble: the message comes again.
+#[tokio::test]
+async fn a_bucket_that_is_away_hands_the_message_back() {
+    let imports = Imports::start().await;
+    imports.put("imports/ACME/p.ndjson", products(1)).await;
+    let message = [created("imports/ACME/p.ndjson", "01")];
+    let Imports { server, import, .. } = imports;
+    drop(server);
+    assert_eq!(deliver(&import, &message, Duration::from_secs(20)).await, ["m0"]);
+}
