@@ -9,6 +9,7 @@
 //! report says so.
 
 use std::{
+    collections::HashMap,
     panic::AssertUnwindSafe,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
@@ -23,12 +24,13 @@ use tokio::sync::mpsc;
 use crate::{
     account::AccountId,
     imports::{
-        Counts, Format, Group, Groups, ImportCost, LineError,
+        Counts, Format, Group, Groups, ImportCost, Importer, Kind, LineError,
         job::{Claim, Ending, ErrorParts, ImportId, Job, Journal, Lease, Progress, Status, drive},
         message::{ObjectAddress, Work, parse},
+        replace::{DEFAULT_SHARE, Named, Replacement, replace},
     },
     objects::{ObjectError, Objects, OpenObject, reader},
-    store::{Store, StoreError},
+    store::{Export, Store, StoreError},
     text::{hex, rfc3339_millis},
 };
 
@@ -72,9 +74,36 @@ enum HandBack {
     /// Time is over; what is done is checkpointed.
     #[error("time is over after line {0}")]
     OutOfTime(u64),
+    /// What its uploader noted is not understood.
+    #[error("the object's metadata {0} is not understood")]
+    Metadata(&'static str),
     /// A mistake of ours.
     #[error("panic")]
     Panic,
+}
+
+/// An object that is the whole of a kind, by its metadata `replace: product` and, if more than half of
+/// what is stored may go, `replace-share: 0.9`.
+#[derive(Clone, Copy)]
+struct Whole {
+    kind: Kind,
+    share: f64,
+}
+
+impl Whole {
+    fn of(metadata: &HashMap<String, String>) -> Result<Option<Self>, HandBack> {
+        let Some(kind) = metadata.get("replace") else { return Ok(None) };
+        let kind = kind.parse().map_err(|_| HandBack::Metadata("replace"))?;
+        let share = match metadata.get("replace-share") {
+            None => DEFAULT_SHARE,
+            Some(share) => share
+                .parse()
+                .ok()
+                .filter(|share| (0.0..=1.0).contains(share))
+                .ok_or(HandBack::Metadata("replace-share"))?,
+        };
+        Ok(Some(Self { kind, share }))
+    }
 }
 
 /// What is imported: where it comes from, and what names it.
@@ -154,12 +183,10 @@ impl ImportCatalog {
         let report = format!("reports/{account}/{name}.{}", import.as_str());
         let source = Source { words, report: Some((address.bucket.clone(), report)) };
         let format = Format::of_name(name);
-        let OpenObject { body, .. } = object;
-        let open = move || {
-            let groups = groups_of(reader(body), format);
-            Ok(groups)
-        };
-        self.job(&account, import, &source, until, open).await
+        let OpenObject { body, metadata, .. } = object;
+        let whole = Whole::of(&metadata)?;
+        let open = move || groups_of(reader(body), format);
+        self.job(&account, import, &source, whole, until, open).await
     }
 
     /// Imports the records of a message.
@@ -178,8 +205,8 @@ impl ImportCatalog {
             Source { words: format!("message {id}"), report: self.bucket.as_ref().map(report) };
         let lines = records.join(&b'\n');
         let lines: Vec<u8> = if lines.contains(&b'\n') { one_line_each(&records) } else { lines };
-        let open = move || Ok(groups_of(std::io::Cursor::new(lines), Some(Format::Ndjson)));
-        self.job(account, import, &source, until, open).await
+        let open = move || groups_of(std::io::Cursor::new(lines), Some(Format::Ndjson));
+        self.job(account, import, &source, None, until, open).await
     }
 
     /// Claims a job, drives it, and tells how it ended.
@@ -188,8 +215,9 @@ impl ImportCatalog {
         account: &AccountId,
         import: ImportId,
         source: &Source,
+        whole: Option<Whole>,
         until: Instant,
-        open: impl FnOnce() -> Result<mpsc::Receiver<Group>, HandBack>,
+        open: impl FnOnce() -> mpsc::Receiver<Group>,
     ) -> Result<(), HandBack> {
         let started = Instant::now();
         let holder = random_name();
@@ -200,11 +228,22 @@ impl ImportCatalog {
             Claim::Busy => return Err(HandBack::Busy),
         };
         let mut progress = job.progress;
-        let mut groups = open()?;
+        let mut groups = open();
+        let mut named = whole.map(|whole| Named::new(whole.kind));
         let parts = Parts { objects: &self.objects, report: source.report.as_ref() };
-        let driven = drive(&self.store, &lease, &mut progress, &mut groups, &parts, until).await;
+        let driven =
+            drive(&self.store, &lease, &mut progress, &mut groups, named.as_mut(), &parts, until)
+                .await;
         let (status, error, outcome) = match driven {
-            Ok(Ending::Finished) => (Status::Done, None, Ok(())),
+            Ok(Ending::Finished) => match whole.zip(named) {
+                Some((whole, named)) => {
+                    match self.replace(account, whole, &named, &mut progress, &parts).await {
+                        Ok(error) => (Status::Done, error, Ok(())),
+                        Err(error) => (Status::Waiting, None, Err(error)),
+                    }
+                }
+                None => (Status::Done, None, Ok(())),
+            },
             Ok(Ending::Unreadable(error)) => (Status::Failed, Some(error.to_string()), Ok(())),
             Ok(Ending::OutOfTime) => {
                 (Status::Waiting, None, Err(HandBack::OutOfTime(progress.line)))
@@ -223,6 +262,42 @@ impl ImportCatalog {
         summary(&lease, source, status, progress, error.as_deref(), started.elapsed());
         outcome?;
         if recorded? { Ok(()) } else { Err(HandBack::Busy) }
+    }
+
+    /// Removes what a source that is the whole of a kind does not name; tells why it did not.
+    async fn replace(
+        &self,
+        account: &AccountId,
+        whole: Whole,
+        named: &Named,
+        progress: &mut Progress,
+        errors: &Parts<'_>,
+    ) -> Result<Option<String>, HandBack> {
+        let mut importer = Importer::new(&self.store, account, false);
+        importer.resume(progress.counts, progress.cost);
+        let stock = || Export::new(&self.store, account, whole.kind);
+        let replacement = replace(&mut importer, named, stock, whole.share).await?;
+        (progress.counts, progress.cost) = (importer.counts(), importer.cost());
+        Ok(match replacement {
+            Replacement::Done(refused) => {
+                if !refused.is_empty() {
+                    errors
+                        .store(progress.error_parts, &refused)
+                        .await
+                        .map_err(HandBack::BrokenOff)?;
+                    progress.error_parts += 1;
+                }
+                None
+            }
+            Replacement::TooMany { unnamed, stored } => Some(format!(
+                "nothing was removed: {unnamed} of {stored} records of kind {} are not named, more than \
+                 the share of {} allowed (metadata replace-share)",
+                whole.kind, whole.share
+            )),
+            Replacement::Unreadable(lines) => {
+                Some(format!("nothing was removed: {lines} lines do not tell what they name"))
+            }
+        })
     }
 
     async fn report(

@@ -15,7 +15,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::{Counts, Group, ImportCost, ImportTarget, Importer, LineError, SourceError};
+use super::{
+    Counts, Group, ImportCost, ImportTarget, Importer, LineError, SourceError, replace::Named,
+};
 use crate::{
     account::AccountId,
     networks::NetworkPartitions,
@@ -199,6 +201,7 @@ pub async fn drive<T, E>(
     lease: &Lease,
     progress: &mut Progress,
     groups: &mut tokio::sync::mpsc::Receiver<Group>,
+    mut named: Option<&mut Named>,
     errors: &impl ErrorParts,
     until: Instant,
 ) -> Result<Ending, E>
@@ -218,6 +221,14 @@ where
         let Ok(group) = tokio::time::timeout_at(until.into(), groups.recv()).await else {
             return Ok(Ending::OutOfTime);
         };
+        if let Some(named) = &mut named {
+            // From the first line on, in every turn: what was done before is named, too.
+            match &group {
+                Some(Group::Lines(lines)) => lines.iter().for_each(|(_, line)| named.note(line)),
+                Some(Group::Refused(..)) => named.note_unreadable(),
+                Some(Group::Broken(_)) | None => {}
+            }
+        }
         let (last, refused) = match group {
             None => return Ok(Ending::Finished),
             Some(Group::Broken(error)) => {

@@ -7,6 +7,7 @@
 //! | `engine` | records against what is stored: only differences are written |
 //! | `whole` | records that are stored as they were sent |
 //! | `networks` | records of networks and bundles |
+//! | `replace` | a source that is the whole of a kind: what it does not name goes |
 //! | `message` | what a message asks to be imported |
 //! | `job` | an import claimed, checkpointed, resumed, finished once |
 //! | `products` | records of products |
@@ -20,6 +21,7 @@ pub mod message;
 mod networks;
 mod products;
 mod record;
+pub mod replace;
 mod source;
 mod whole;
 

@@ -371,6 +371,44 @@ fn product_row(
     Ok(ProductRow { id, created_at, source_updated_at, ..row })
 }
 
+impl Record {
+    /// The kind of a line and every name it gives what it is about, whether or not the rest of it is
+    /// right; `None` when it does not tell.
+    #[must_use]
+    pub fn names(line: &[u8]) -> Option<(Kind, Vec<String>)> {
+        let text = std::str::from_utf8(line).ok()?;
+        let kind = read::<Envelope>(text).ok()?.kind?;
+        let names = match kind {
+            Kind::Offering => {
+                vec![read::<OfferingIdentity>(text).ok()?.product_offering_id.to_string()]
+            }
+            Kind::Promotion => vec![read::<PromotionIdentity>(text).ok()?.code.as_str().to_owned()],
+            Kind::PartnerOffering => {
+                let PartnerName { name, offering_type } =
+                    read::<PartnerIdentity>(text).ok()?.offering;
+                vec![format!("{offering_type} {name}")]
+            }
+            Kind::Network => vec![read::<NetworkIdentity>(text).ok()?.id.to_string()],
+            Kind::Bundle => {
+                let BundleIdentity { network_id, id } = read(text).ok()?;
+                vec![format!("{network_id} {id}")]
+            }
+            Kind::ExchangeRate => {
+                let RateIdentity { source_currency, destination_currency } = read(text).ok()?;
+                vec![format!("{source_currency} {destination_currency}")]
+            }
+            Kind::Product => {
+                let ProductIdentity { sku, external_id, id } = read(text).ok()?;
+                let sku = sku.map(|sku| format!("sku {}", sku.as_str()));
+                let external_id = external_id.map(|id| format!("externalId {}", id.as_str()));
+                let id = id.map(|id| format!("id {id}"));
+                sku.into_iter().chain(external_id).chain(id).collect()
+            }
+        };
+        Some((kind, names))
+    }
+}
+
 impl Content {
     /// What makes two versions the same, as bytes to hash.
     #[must_use]

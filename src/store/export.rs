@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     account::AccountId,
-    imports::{Kind, MAX_LINE_BYTES},
+    imports::{Kind, MAX_LINE_BYTES, replace::Stock},
     networks::{Network, NetworkId},
     products::StoredProduct,
     text::rfc3339_millis,
@@ -63,7 +63,7 @@ impl<'a> Export<'a> {
         if self.ended {
             return Ok(None);
         }
-        let items = self.page().await?;
+        let items = self.items().await?;
         let mut records = Vec::with_capacity(items.len());
         for item in items {
             self.record(item, &mut records)?;
@@ -77,7 +77,7 @@ impl<'a> Export<'a> {
         Ok(Some(records))
     }
 
-    async fn page(&mut self) -> Result<Vec<Item>, StoreError> {
+    async fn items(&mut self) -> Result<Vec<Item>, StoreError> {
         let tables = &self.store.tables;
         let (table, prefix) = match self.kind {
             Kind::Offering => (&tables.offerings, None),
@@ -151,6 +151,14 @@ impl<'a> Export<'a> {
             }
         }
         Ok(())
+    }
+}
+
+impl Stock for Export<'_> {
+    type Error = StoreError;
+
+    async fn page(&mut self) -> Result<Option<Vec<String>>, StoreError> {
+        self.next().await
     }
 }
 

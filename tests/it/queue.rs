@@ -421,3 +421,55 @@ async fn a_bucket_that_is_away_hands_the_message_back() {
     drop(server);
     assert_eq!(deliver(&import, &message, Duration::from_secs(20)).await, ["m0"]);
 }
+
+/// An object that is the whole of a kind: what it does not name goes, within bounds.
+#[tokio::test]
+async fn a_whole_file_takes_away_what_it_does_not_name() {
+    let imports = Imports::start().await;
+    let key = imports.catalog.key("ACME").await;
+    let s3 = lean_s3_client(None, Some(&imports.server.url())).expect("client");
+    let mut version = 0;
+    let mut import = async |content: String, kind: &str, share: Option<&str>| {
+        version += 1;
+        let put = s3.put_object().bucket(BUCKET).key(format!("imports/ACME/w{version}.ndjson"));
+        let mut put = put.body(content.into_bytes().into()).metadata("replace", kind);
+        if let Some(share) = share {
+            put = put.metadata("replace-share", share);
+        }
+        put.send().await.expect("put");
+        let message = created(&format!("imports/ACME/w{version}.ndjson"), "01");
+        let back = imports.deliver(&[message]).await;
+        (back.len(), version)
+    };
+    assert_eq!(import(products(10), "product", None).await.0, 0);
+    imports.catalog.upsert(&key, &[json!({"name": "without keys"})]).await;
+    // Other kinds are not touched.
+    imports.catalog.import("ACME", &[offering("o", json!({})), offering("p", json!({}))]).await;
+
+    // Six of eleven are named: five go.
+    assert_eq!(import(products(6), "product", None).await.0, 0);
+    assert_eq!(all(&imports.catalog, &key).await.len(), 6);
+    // One of six is named: five would go, more than half.
+    let (_, version) = import(products(1), "product", None).await;
+    assert_eq!(all(&imports.catalog, &key).await.len(), 6);
+    let report = imports.report("ACME", &format!("w{version}.ndjson"));
+    assert!(report["error"].as_str().is_some_and(|error| error.contains("5 of 6")), "{report}");
+    assert_eq!(import(products(1), "product", Some("0.9")).await.0, 0);
+    assert_eq!(all(&imports.catalog, &key).await.len(), 1);
+
+    // A refused record names what it is about all the same; one that cannot be read keeps everything.
+    let refused = products(1) + "{\"kind\":\"product\",\"sku\":\"s1\",\"price\":-1}\n";
+    imports.catalog.upsert(&key, &[json!({"sku": "s1", "name": "n"})]).await;
+    assert_eq!(import(refused, "product", Some("1")).await.0, 0);
+    assert_eq!(all(&imports.catalog, &key).await.len(), 2);
+    assert_eq!(import("nonsense\n".to_owned() + &products(1), "product", Some("1")).await.0, 0);
+    assert_eq!(all(&imports.catalog, &key).await.len(), 2);
+
+    // Offerings are archived.
+    let one = offering("o", json!({})).to_string() + "\n";
+    assert_eq!(import(one, "offering", None).await.0, 0);
+    assert_eq!(imports.catalog.all_ids(&key, "").await, ["o"]);
+    assert_eq!(imports.catalog.all_ids(&key, "includeArchived=true").await, ["o", "p"]);
+    // What is not understood is handed back.
+    assert_eq!(import(products(1), "everything", None).await.0, 1);
+}

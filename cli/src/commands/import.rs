@@ -21,8 +21,11 @@ use jiff::Timestamp;
 use serde_json::json;
 use serverless_catalog::{
     account::AccountId,
-    imports::{Counts, Format, Group, Groups, Importer, LineError},
-    store::Store,
+    imports::{
+        Counts, Format, Group, Groups, Importer, Kind, LineError,
+        replace::{DEFAULT_SHARE, Named, Replacement, replace},
+    },
+    store::{Export, Store},
     text::FieldError,
 };
 use tokio::sync::mpsc;
@@ -40,6 +43,7 @@ use crate::{
   generate-catalog | catalog import --account ACME -
   catalog import --account ACME --dry-run networks.ndjson.gz
   catalog import --account ACME products.csv
+  catalog import --account ACME --replace product products.csv
 
 A record names its kind, {\"kind\":\"offering\",…}: one of offering, promotion, partnerOffering, network,
 bundle, exchangeRate, product. {\"op\":\"delete\"} removes what it names. A network that carries
@@ -54,6 +58,13 @@ pub struct Import {
     /// Check everything and compare with what is stored, but write nothing
     #[arg(long)]
     dry_run: bool,
+    /// The files are the whole of this kind: archive the offerings, or remove the records, that they do
+    /// not name, once every file is read to its end
+    #[arg(long, value_name = "KIND")]
+    replace: Option<Kind>,
+    /// The largest share of what is stored that --replace may take away
+    #[arg(long, value_name = "0..1", default_value_t = DEFAULT_SHARE, requires = "replace")]
+    replace_share: f64,
     /// Print JSON: a line a refused record, and one with the counts at the end
     #[arg(long)]
     json: bool,
@@ -80,16 +91,27 @@ impl Import {
         let store = target.store().await?;
         let started = Instant::now();
         let mut importer = Importer::new(&store, &self.account, self.dry_run);
+        let mut named = self.replace.map(Named::new);
         let mut ending = Ok(None);
         for input in inputs {
             let name = input.name.clone();
-            ending = self.file(input, &mut importer).await.map(|line| Some((name, line?)));
+            ending = self
+                .file(input, &mut importer, named.as_mut())
+                .await
+                .map(|line| Some((name, line?)));
             if !matches!(ending, Ok(None)) {
                 break;
             }
         }
         let finished = matches!(ending, Ok(None));
+        let mut kept = None;
+        if let Some(named) = named.filter(|_| finished) {
+            kept = self.remove_unnamed(&store, &mut importer, &named).await?;
+        }
         self.summary(importer.counts(), &importer, started.elapsed(), !finished);
+        if let Some(kept) = kept {
+            return Err(CliError::Incomplete(kept));
+        }
         match (ending?, importer.counts().failed) {
             (Some((name, line)), _) => Err(CliError::Incomplete(format!(
                 "interrupted in {name} after line {line}; run the same command again to finish"
@@ -104,6 +126,7 @@ impl Import {
         &self,
         input: Input,
         importer: &mut Importer<'_, Store>,
+        mut named: Option<&mut Named>,
     ) -> Result<Option<u64>, CliError> {
         let name = input.name.clone();
         let progress = input.progress(self.json);
@@ -121,6 +144,17 @@ impl Import {
                 }
                 group = groups.recv() => group,
             };
+            if let Some(named) = &mut named {
+                match &group {
+                    Some(Group::Lines(lines)) => {
+                        for (_, line) in lines {
+                            named.note(line);
+                        }
+                    }
+                    Some(Group::Refused(..)) => named.note_unreadable(),
+                    Some(Group::Broken(_)) | None => {}
+                }
+            }
             let refused = match group {
                 None => break,
                 Some(Group::Lines(lines)) => {
@@ -144,6 +178,33 @@ impl Import {
         }
         progress.finish_and_clear();
         Ok(None)
+    }
+
+    /// Removes what the files do not name; tells why it did not.
+    async fn remove_unnamed(
+        &self,
+        store: &Store,
+        importer: &mut Importer<'_, Store>,
+        named: &Named,
+    ) -> Result<Option<String>, CliError> {
+        let Some(kind) = self.replace else { return Ok(None) };
+        let stock = || Export::new(store, &self.account, kind);
+        Ok(match replace(importer, named, stock, self.replace_share).await? {
+            Replacement::Done(refused) => {
+                for refusal in &refused {
+                    self.report("--replace", refusal);
+                }
+                None
+            }
+            Replacement::TooMany { unnamed, stored } => Some(format!(
+                "nothing was removed: {unnamed} of {stored} records of kind {kind} are not named, more than \
+                 --replace-share {}",
+                self.replace_share
+            )),
+            Replacement::Unreadable(lines) => {
+                Some(format!("nothing was removed: {lines} lines do not tell what they name"))
+            }
+        })
     }
 
     fn report(&self, file: &str, refusal: &LineError) {

@@ -139,7 +139,7 @@ async fn deliver(function: &Function, key: &str, look: Look) -> bool {
         reply["batchItemFailures"].as_array().map_or(0, Vec::len)
     });
     if failures == Ok(0) {
-        say(format!("Imported {key}; its report is under reports/."));
+        say(format!("{key} is imported; its report is under reports/."));
         return true;
     }
     false
