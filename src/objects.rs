@@ -170,6 +170,9 @@ pub fn reader(mut body: ByteStream) -> impl Read + Send + 'static {
     let (sender, receiver) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
         while let Some(chunk) = body.next().await {
+            if chunk.as_ref().is_ok_and(Bytes::is_empty) {
+                continue;
+            }
             let chunk = chunk.map_err(|error| io::Error::other(error.to_string()));
             let broken = chunk.is_err();
             // A reader that is gone wants no more.
@@ -177,21 +180,31 @@ pub fn reader(mut body: ByteStream) -> impl Read + Send + 'static {
                 return;
             }
         }
+        // The end is told: a channel that only closes was not read to it.
+        let _ = sender.send(Ok(Bytes::new())).await;
     });
-    Chunks { receiver, current: Bytes::new() }
+    Chunks { receiver, current: Bytes::new(), ended: false }
 }
 
 struct Chunks {
     receiver: mpsc::Receiver<io::Result<Bytes>>,
     current: Bytes,
+    ended: bool,
 }
 
 impl Read for Chunks {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
+            if self.ended {
+                return Ok(0);
+            }
             match self.receiver.blocking_recv() {
-                Some(chunk) => self.current = chunk?,
-                None => return Ok(0),
+                Some(Ok(chunk)) => {
+                    self.ended = chunk.is_empty();
+                    self.current = chunk;
+                }
+                Some(Err(error)) => return Err(error),
+                None => return Err(io::Error::other("the object's body ended early")),
             }
         }
         let taken = buffer.len().min(self.current.len());

@@ -93,7 +93,11 @@ struct Whole {
 impl Whole {
     fn of(metadata: &HashMap<String, String>) -> Result<Option<Self>, HandBack> {
         let Some(kind) = metadata.get("replace") else { return Ok(None) };
-        let kind = kind.parse().map_err(|_| HandBack::Metadata("replace"))?;
+        let kind: Kind = kind.parse().map_err(|_| HandBack::Metadata("replace"))?;
+        if kind == Kind::Bundle {
+            // Bundles go with their networks.
+            return Err(HandBack::Metadata("replace"));
+        }
         let share = match metadata.get("replace-share") {
             None => DEFAULT_SHARE,
             Some(share) => share
@@ -112,6 +116,8 @@ struct Source {
     words: String,
     /// Where its report goes: bucket and key without its ending.
     report: Option<(String, String)>,
+    /// What orders it among the others of its name.
+    sequencer: Option<String>,
 }
 
 impl ImportCatalog {
@@ -178,10 +184,20 @@ impl ImportCatalog {
             return Ok(());
         }
         let object = self.objects.open(address, None).await?;
-        let content = object.version.as_deref().unwrap_or(&object.etag);
-        let import = ImportId::of(&[&words, content]);
+        // A bucket without versions, or with versions suspended, may come back to the same content.
+        let version = object.version.as_deref().filter(|version| *version != "null");
+        let import = if let Some(version) = version {
+            ImportId::of(&[&words, version])
+        } else {
+            let sequencer = address.sequencer.as_deref().unwrap_or_default();
+            ImportId::of(&[&words, &object.etag, sequencer])
+        };
         let report = format!("reports/{account}/{name}.{}", import.as_str());
-        let source = Source { words, report: Some((address.bucket.clone(), report)) };
+        let source = Source {
+            words,
+            report: Some((address.bucket.clone(), report)),
+            sequencer: address.sequencer.clone(),
+        };
         let format = Format::of_name(name);
         let OpenObject { body, metadata, .. } = object;
         let whole = Whole::of(&metadata)?;
@@ -201,8 +217,11 @@ impl ImportCatalog {
         let report = |bucket: &String| {
             (bucket.clone(), format!("reports/{account}/messages/{id}.{}", import.as_str()))
         };
-        let source =
-            Source { words: format!("message {id}"), report: self.bucket.as_ref().map(report) };
+        let source = Source {
+            words: format!("message {id}"),
+            report: self.bucket.as_ref().map(report),
+            sequencer: None,
+        };
         let lines = records.join(&b'\n');
         let lines: Vec<u8> = if lines.contains(&b'\n') { one_line_each(&records) } else { lines };
         let open = move || groups_of(std::io::Cursor::new(lines), Some(Format::Ndjson));
@@ -237,7 +256,8 @@ impl ImportCatalog {
         let (status, error, outcome) = match driven {
             Ok(Ending::Finished) => match whole.zip(named) {
                 Some((whole, named)) => {
-                    match self.replace(account, whole, &named, &mut progress, &parts).await {
+                    match self.replace(account, source, whole, &named, &mut progress, &parts).await
+                    {
                         Ok(error) => (Status::Done, error, Ok(())),
                         Err(error) => (Status::Waiting, None, Err(error)),
                     }
@@ -261,25 +281,38 @@ impl ImportCatalog {
         let recorded = self.store.record(&lease, status, progress, error.as_deref()).await;
         summary(&lease, source, status, progress, error.as_deref(), started.elapsed());
         outcome?;
-        if recorded? { Ok(()) } else { Err(HandBack::Busy) }
+        if !recorded? {
+            return Err(HandBack::Busy);
+        }
+        self.forget_parts(source, progress.error_parts).await;
+        Ok(())
     }
 
     /// Removes what a source that is the whole of a kind does not name; tells why it did not.
     async fn replace(
         &self,
         account: &AccountId,
+        source: &Source,
         whole: Whole,
         named: &Named,
         progress: &mut Progress,
         errors: &Parts<'_>,
     ) -> Result<Option<String>, HandBack> {
+        if let Some(sequencer) = &source.sequencer
+            && !self.store.note_sequence(account, &source.words, sequencer).await?
+        {
+            return Ok(Some("nothing was removed: a later version came meanwhile".to_owned()));
+        }
         let mut importer = Importer::new(&self.store, account, false);
         importer.resume(progress.counts, progress.cost);
         let stock = || Export::new(&self.store, account, whole.kind);
         let replacement = replace(&mut importer, named, stock, whole.share).await?;
-        (progress.counts, progress.cost) = (importer.counts(), importer.cost());
         Ok(match replacement {
+            Replacement::Done(refused) if refused.iter().any(LineError::is_temporary) => {
+                return Err(HandBack::BrokenOff("some removals were not taken".to_owned()));
+            }
             Replacement::Done(refused) => {
+                (progress.counts, progress.cost) = (importer.counts(), importer.cost());
                 if !refused.is_empty() {
                     errors
                         .store(progress.error_parts, &refused)
@@ -347,15 +380,22 @@ impl ImportCatalog {
             }
         }
         let name = format!("{key}.errors.ndjson");
-        // An earlier turn may have put them together and been killed before it said so.
-        if whole.is_empty() && self.objects.get(bucket, &name).await?.is_some() {
-            return Ok(vec![name]);
-        }
         self.objects.put(bucket, &name, NDJSON, whole).await?;
-        for part in &names {
-            self.objects.remove(bucket, part).await?;
-        }
         Ok(vec![name])
+    }
+
+    /// Removes the parts of a list of errors that are together in one object by now. Only when the job
+    /// is done: until then another turn may have to put them together again.
+    async fn forget_parts(&self, source: &Source, parts: u32) {
+        let Some((bucket, key)) = &source.report else { return };
+        let whole = self.objects.get(bucket, &format!("{key}.errors.ndjson")).await;
+        if parts == 0 || !matches!(whole, Ok(Some(_))) {
+            return;
+        }
+        for part in 0..parts {
+            // What stays is only a copy.
+            let _ = self.objects.remove(bucket, &part_key(key, part)).await;
+        }
     }
 }
 

@@ -226,11 +226,12 @@ where
             match &group {
                 Some(Group::Lines(lines)) => lines.iter().for_each(|(_, line)| named.note(line)),
                 Some(Group::Refused(..)) => named.note_unreadable(),
-                Some(Group::Broken(_)) | None => {}
+                Some(Group::Broken(_) | Group::End) | None => {}
             }
         }
         let (last, refused) = match group {
-            None => return Ok(Ending::Finished),
+            Some(Group::End) => return Ok(Ending::Finished),
+            None => return Ok(Ending::BrokenOff("its reader ended early".to_owned())),
             Some(Group::Broken(error)) => {
                 return Ok(match error.cause.kind() {
                     io::ErrorKind::InvalidData

@@ -39,6 +39,8 @@ impl Named {
     /// Notes what a line names, whether or not the rest of it is right.
     pub fn note(&mut self, line: &[u8]) {
         match Record::names(line) {
+            // A record without a name of its own names what nobody could find again.
+            Some((kind, names)) if kind == self.kind && names.is_empty() => self.unreadable += 1,
             Some((kind, names)) if kind == self.kind => {
                 self.names.extend(names.iter().map(|name| hash(name)));
             }
@@ -112,7 +114,7 @@ where
     let mut pages = stock();
     while let Some(page) = pages.page().await? {
         for record in page {
-            stored += 1;
+            stored += u64::from(may_go(named.kind, &record));
             unnamed += u64::from(removal(named, &record).is_some());
         }
     }
@@ -138,6 +140,17 @@ where
     Ok(Replacement::Done(refused))
 }
 
+/// What says that an offering is on sale. The first member of that name is the offering's own: ids hold
+/// no quotes unescaped.
+const ON_SALE: &str = "\"status\":\"AVAILABLE\"";
+
+/// Is a stored record one that a replacement of this kind could take away? Archived offerings are gone
+/// already, and a network's export has its bundles beside it.
+fn may_go(kind: Kind, record: &str) -> bool {
+    let of_kind = Record::names(record.as_bytes()).is_some_and(|(of, _)| of == kind);
+    of_kind && (kind != Kind::Offering || record.contains(ON_SALE))
+}
+
 /// The record that makes a stored one go, if it is not named.
 fn removal(named: &Named, record: &str) -> Option<String> {
     let (kind, identity) = Record::names(record.as_bytes())?;
@@ -145,11 +158,8 @@ fn removal(named: &Named, record: &str) -> Option<String> {
         return None;
     }
     if kind == Kind::Offering {
-        // The first member of that name is the offering's own: ids hold no quotes unescaped.
-        let on_sale = "\"status\":\"AVAILABLE\"";
-        return record
-            .contains(on_sale)
-            .then(|| record.replacen(on_sale, "\"status\":\"ARCHIVED\"", 1));
+        let archived = || record.replacen(ON_SALE, "\"status\":\"ARCHIVED\"", 1);
+        return record.contains(ON_SALE).then(archived);
     }
     let fields: &[&str] = match kind {
         Kind::Offering => &[],

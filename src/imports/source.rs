@@ -75,6 +75,8 @@ pub enum Group {
     Refused(u64, FieldError),
     /// The end, before the source's own.
     Broken(SourceError),
+    /// The source's own end. Groups that end without it were not all read.
+    End,
 }
 
 /// The groups of a source, in order.
@@ -83,6 +85,8 @@ pub struct Groups {
     /// What comes after the group just given.
     pending: Option<Group>,
     ended: bool,
+    /// The last line given: checkpoints count on lines that grow, whatever a form's own count does.
+    last: u64,
 }
 
 /// The next record of a source: its line and its JSON, or why it has none.
@@ -106,11 +110,12 @@ impl Groups {
         read: Arc<AtomicU64>,
     ) -> Self {
         match open(Box::new(Counting { source, read }), format) {
-            Ok(records) => Self { records, pending: None, ended: false },
+            Ok(records) => Self { records, pending: None, ended: false, last: 0 },
             Err(cause) => Self {
                 records: Box::new(Nothing),
                 pending: Some(Group::Broken(SourceError { line: 0, cause })),
                 ended: true,
+                last: 0,
             },
         }
     }
@@ -127,12 +132,18 @@ impl Iterator for Groups {
         let mut bytes = 0;
         while !self.ended && lines.len() < GROUP_LINES && bytes < GROUP_BYTES {
             match self.records.next() {
-                Ok(None) => self.ended = true,
+                Ok(None) => {
+                    self.ended = true;
+                    self.pending = Some(Group::End);
+                }
                 Ok(Some((line, Ok(record)))) => {
+                    self.last = line.max(self.last + 1);
                     bytes += record.len();
-                    lines.push((line, record));
+                    lines.push((self.last, record));
                 }
                 Ok(Some((line, Err(error)))) => {
+                    self.last = line.max(self.last + 1);
+                    let line = self.last;
                     self.pending = Some(Group::Refused(line, error));
                     break;
                 }
@@ -164,7 +175,7 @@ fn open(source: Box<dyn Read + Send>, format: Option<Format>) -> io::Result<Box<
     } else if reader.seen().starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || is_skippable(reader.seen()) {
         let mut decoder = Box::new(FrameDecoder::new());
         decoder.set_max_window_size(MAX_WINDOW);
-        let source = reader.into_buffered();
+        let source = Remembering { source: reader.into_buffered(), failure: None };
         reader = Peeked::new(Box::new(ZstdFrames { source, decoder, in_frame: false }));
     }
     reader.fill(|seen| seen.len() >= 3)?;
@@ -269,7 +280,7 @@ impl<R: Read> Read for Counting<R> {
 
 /// Zstandard frames one after the other, skippable ones left out (RFC 8878 section 3.1).
 struct ZstdFrames {
-    source: Box<dyn BufRead + Send>,
+    source: Remembering,
     decoder: Box<FrameDecoder>,
     in_frame: bool,
 }
@@ -278,8 +289,40 @@ fn is_skippable(head: &[u8]) -> bool {
     matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
 }
 
-fn zstd(error: &FrameDecoderError) -> io::Error {
-    broken(format!("Zstandard: {error}"))
+/// A source that remembers why it could not be read: a decoder tells only of its own trouble.
+struct Remembering {
+    source: Box<dyn BufRead + Send>,
+    failure: Option<io::Error>,
+}
+
+impl Remembering {
+    fn remember<T>(failure: &mut Option<io::Error>, read: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &read {
+            *failure = Some(io::Error::new(error.kind(), error.to_string()));
+        }
+        read
+    }
+
+    /// Why decoding failed: the source's trouble, or what it holds.
+    fn cause(&mut self, error: &FrameDecoderError) -> io::Error {
+        self.failure.take().unwrap_or_else(|| broken(format!("Zstandard: {error}")))
+    }
+}
+
+impl Read for Remembering {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Self::remember(&mut self.failure, self.source.read(buffer))
+    }
+}
+
+impl BufRead for Remembering {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        Self::remember(&mut self.failure, self.source.fill_buf())
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.source.consume(bytes);
+    }
 }
 
 impl ZstdFrames {
@@ -300,7 +343,7 @@ impl ZstdFrames {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
                 }
-                Err(error) => return Err(zstd(&error)),
+                Err(error) => return Err(self.source.cause(&error)),
             }
         }
     }
@@ -312,7 +355,9 @@ impl Read for ZstdFrames {
             self.in_frame = true;
             while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
                 let one = BlockDecodingStrategy::UptoBlocks(1);
-                self.decoder.decode_blocks(&mut self.source, one).map_err(|error| zstd(&error))?;
+                if let Err(error) = self.decoder.decode_blocks(&mut self.source, one) {
+                    return Err(self.source.cause(&error));
+                }
             }
             let taken = self.decoder.read(buffer)?;
             if taken > 0 || buffer.is_empty() {
@@ -557,7 +602,7 @@ impl CsvRows {
             .from_reader(Bounded { reader, since: since.clone() });
         let names: Vec<String> = rows
             .byte_headers()
-            .map_err(io::Error::other)?
+            .map_err(csv_error)?
             .iter()
             .map(|name| {
                 let name = String::from_utf8_lossy(name).trim().to_owned();
@@ -609,6 +654,15 @@ impl CsvRows {
     }
 }
 
+/// The trouble of the source itself, as it came.
+fn csv_error(error: csv::Error) -> io::Error {
+    let words = error.to_string();
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        _ => broken(words),
+    }
+}
+
 fn quoted(text: &str) -> String {
     // A text always serializes.
     serde_json::to_string(text).unwrap_or_default()
@@ -618,7 +672,7 @@ impl Records for CsvRows {
     fn next(&mut self) -> Next {
         self.since.store(0, Ordering::Relaxed);
         loop {
-            if !self.rows.read_byte_record(&mut self.row).map_err(io::Error::other)? {
+            if !self.rows.read_byte_record(&mut self.row).map_err(csv_error)? {
                 return Ok(None);
             }
             // A row of separators alone is what a spreadsheet leaves below a table.
@@ -663,9 +717,16 @@ mod tests {
                 }
                 Group::Refused(number, error) => format!("{number}!{error}"),
                 Group::Broken(error) => format!("broken {error}"),
+                Group::End => "end".to_owned(),
             })
             .collect();
-        shown.join("|")
+        let shown = shown.join("|");
+        // Whatever is not broken has an end.
+        if shown.contains("broken") {
+            return shown;
+        }
+        let whole = shown.strip_suffix("end").expect("an end");
+        whole.strip_suffix('|').unwrap_or(whole).to_owned()
     }
 
     fn read(source: &[u8]) -> String {
@@ -691,7 +752,9 @@ mod tests {
             for source in [plain.to_vec(), gzip(plain), zstd_frame(plain)] {
                 let groups = Groups::new(Dripping(io::Cursor::new(source)), None, Arc::default());
                 let shown: Vec<Group> = groups.collect();
-                let [Group::Lines(lines)] = shown.as_slice() else { panic!("{shown:?}") };
+                let [Group::Lines(lines), Group::End] = shown.as_slice() else {
+                    panic!("{shown:?}")
+                };
                 let told: Vec<String> = lines
                     .iter()
                     .map(|(line, text)| format!("{line}:{}", String::from_utf8_lossy(text)))
@@ -772,6 +835,11 @@ mod tests {
         );
         assert_eq!(read(b"name;price\nx;1\n"), r#"2:{"kind":"product","name":"x","price":1}"#);
         assert_eq!(shown(b"name\n{x}", Some(Format::Csv)), r#"2:{"kind":"product","name":"{x}"}"#);
+        // Line numbers grow, whatever ends the lines: a checkpoint counts on it.
+        assert_eq!(
+            read(b"name\ra\rb\r"),
+            r#"2:{"kind":"product","name":"a"} 3:{"kind":"product","name":"b"}"#
+        );
         assert!(read(b"hello world\n").contains("names no field of a product"));
         assert_eq!(read(b"name\n\xff\n"), "2!name: is not UTF-8");
         let open_quote = [b"name\n\"".to_vec(), vec![b'x'; 3 * MAX_LINE_BYTES]].concat();

@@ -570,13 +570,18 @@ impl Store {
             }
             _ => None,
         };
-        // A link counts while its product has the external id.
+        // A link's product must have the external id.
         let owner = match (&slot, &ext_key) {
             (Some(Found::Product { .. }), Some(key)) => product_at(key),
             (Some(Found::Link(target)), _) => product_at(target)
                 .filter(|(_, owner, _)| owner.product.external_id.as_ref() == external_id),
             _ => None,
         };
+        if matches!(slot, Some(Found::Link(_))) && owner.is_none() {
+            // The product moved between the two reads. To take the link for one that leads nowhere
+            // would make its external id twice, should the product have moved back meanwhile.
+            return Err(Obstacle::Passing);
+        }
         let by_sku = sku_key.as_deref().and_then(product_at);
         let matched = match (&sku_key, by_sku) {
             (Some(_), Some(by_sku)) => {
@@ -923,7 +928,9 @@ impl Store {
             _ => None,
         };
         let key = linked.clone().unwrap_or_else(|| named.clone());
-        let Some(Some(Found::Product { stored, .. })) = seen.get(&key) else { return Ok(false) };
+        let Some(Some(Found::Product { stored, .. })) = seen.get(&key) else {
+            return if linked.is_some() { Err(Obstacle::Passing) } else { Ok(false) };
+        };
         let external_id = stored.product.external_id.clone();
         if let (Some(_), Match::ExternalId(id)) = (&linked, product)
             && external_id.as_ref() != Some(id)

@@ -83,6 +83,10 @@ impl Import {
     /// [`CliError`] when a file or the tables fail; [`CliError::Incomplete`] when records were refused
     /// or Ctrl-C ended it.
     pub async fn run(self, target: &Target) -> Result<(), CliError> {
+        if self.replace == Some(Kind::Bundle) {
+            let message = "--replace network takes bundles away with their networks; there is no --replace bundle";
+            return Err(CliError::Usage(message.to_owned()));
+        }
         // All files are opened first: a name mistyped last does not leave half an import.
         let mut inputs = Vec::new();
         for path in &self.files {
@@ -152,11 +156,16 @@ impl Import {
                         }
                     }
                     Some(Group::Refused(..)) => named.note_unreadable(),
-                    Some(Group::Broken(_)) | None => {}
+                    Some(Group::Broken(_) | Group::End) | None => {}
                 }
             }
             let refused = match group {
-                None => break,
+                Some(Group::End) => break,
+                None => {
+                    progress.abandon();
+                    let source = std::io::Error::other("its reader ended early");
+                    return Err(CliError::file("read", &name)(source));
+                }
                 Some(Group::Lines(lines)) => {
                     last_line = lines.last().map_or(last_line, |(line, _)| *line);
                     importer.group(&lines, Timestamp::now()).await?
