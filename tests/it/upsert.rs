@@ -507,8 +507,26 @@ fn merging_equals_replay() {
     let catalog = runtime.block_on(Catalog::start());
     let account = std::cell::Cell::new(0_u32);
     let cases = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(120) };
-    proptest!(cases, |(rows in vec(row_strategy(), 1..14), group in 1_usize..14)| {
+    proptest!(cases, |(rows in vec(row_strategy(), 1..14), group in select(vec![1_usize, 1, 2, 5, 13]))| {
         account.set(account.get() + 1);
+        // Within one request an external id that one row gives up another may take, whichever comes
+        // first: several rows at once are compared where none is given up.
+        let rows: Vec<Value> = rows
+            .into_iter()
+            .map(|mut row| {
+                if group > 1 {
+                    for key in ["sku", "externalId"] {
+                        if row[key].is_null() {
+                            row.as_object_mut().expect("a row").remove(key);
+                        }
+                    }
+                    if row["sku"].is_string() && row["externalId"].is_string() {
+                        row["externalId"] = row["sku"].clone();
+                    }
+                }
+                row
+            })
+            .collect();
         runtime.block_on(async {
             let key = catalog.key(&format!("A{}", account.get())).await;
             let mut model = Model::default();
