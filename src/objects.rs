@@ -25,9 +25,6 @@ pub enum ObjectError {
     /// It is not to be read by this function.
     #[error("access to the object is denied")]
     Denied,
-    /// It is another version by now.
-    #[error("the object was replaced")]
-    Replaced,
     /// S3 is not answering as it should.
     #[error("S3: {0}")]
     Unavailable(String),
@@ -45,7 +42,6 @@ impl ObjectError {
                 Self::Missing
             }
             (_, Some("AccessDenied")) | (Some(403), _) => Self::Denied,
-            (_, Some("PreconditionFailed")) | (Some(412), _) => Self::Replaced,
             _ => Self::Unavailable(DisplayErrorContext(error).to_string()),
         }
     }
@@ -77,22 +73,17 @@ impl Objects {
         Self { client }
     }
 
-    /// Opens an object; with `etag` only if it is still this one.
+    /// Opens an object.
     ///
     /// # Errors
     /// [`ObjectError`].
-    pub async fn open(
-        &self,
-        address: &ObjectAddress,
-        etag: Option<&str>,
-    ) -> Result<OpenObject, ObjectError> {
+    pub async fn open(&self, address: &ObjectAddress) -> Result<OpenObject, ObjectError> {
         let reply = self
             .client
             .get_object()
             .bucket(&address.bucket)
             .key(&address.key)
             .set_version_id(address.version.clone())
-            .set_if_match(etag.map(ToOwned::to_owned))
             .send()
             .await
             .map_err(|error| ObjectError::from_sdk(&error))?;
@@ -139,7 +130,7 @@ impl Objects {
             version: None,
             sequencer: None,
         };
-        let object = match self.open(&address, None).await {
+        let object = match self.open(&address).await {
             Ok(object) => object,
             Err(ObjectError::Missing) => return Ok(None),
             Err(error) => return Err(error),

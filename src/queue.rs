@@ -10,8 +10,9 @@
 
 use std::{
     collections::HashMap,
+    io::Cursor,
     panic::AssertUnwindSafe,
-    sync::{Arc, atomic::AtomicU64},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -33,9 +34,6 @@ use crate::{
     store::{Export, Store, StoreError},
     text::{hex, rfc3339_millis},
 };
-
-/// Groups read ahead of the database.
-const GROUPS_AHEAD: usize = 2;
 
 /// How long a claim holds without being extended; every group and every attempt of one extends it.
 const LEASE: Duration = Duration::from_mins(2);
@@ -183,7 +181,7 @@ impl ImportCatalog {
             tracing::info!(account = account.as_str(), source = words, "import is stale");
             return Ok(());
         }
-        let object = self.objects.open(address, None).await?;
+        let object = self.objects.open(address).await?;
         // A bucket without versions, or with versions suspended, may come back to the same content.
         let version = object.version.as_deref().filter(|version| *version != "null");
         let import = if let Some(version) = version {
@@ -201,7 +199,7 @@ impl ImportCatalog {
         let format = Format::of_name(name);
         let OpenObject { body, metadata, .. } = object;
         let whole = Whole::of(&metadata)?;
-        let open = move || groups_of(reader(body), format);
+        let open = move || Groups::read_ahead(reader(body), format, Arc::default());
         self.job(&account, import, &source, whole, until, open).await
     }
 
@@ -222,9 +220,9 @@ impl ImportCatalog {
             report: self.bucket.as_ref().map(report),
             sequencer: None,
         };
-        let lines = records.join(&b'\n');
-        let lines: Vec<u8> = if lines.contains(&b'\n') { one_line_each(&records) } else { lines };
-        let open = move || groups_of(std::io::Cursor::new(lines), Some(Format::Ndjson));
+        let lines = one_line_each(&records);
+        let open =
+            move || Groups::read_ahead(Cursor::new(lines), Some(Format::Ndjson), Arc::default());
         self.job(account, import, &source, None, until, open).await
     }
 
@@ -274,17 +272,22 @@ impl ImportCatalog {
             Ok(Ending::LeaseLost) => return Err(HandBack::Busy),
             Err(error) => (Status::Waiting, None, Err(HandBack::Store(error))),
         };
-        if outcome.is_ok() {
+        let errors_together = match &outcome {
             // The report before the state: a job that is done has one.
-            self.report(account, source, &job, status, progress, error.as_deref()).await?;
-        }
+            Ok(()) => {
+                self.report(account, source, &job, status, progress, error.as_deref()).await?
+            }
+            Err(_) => false,
+        };
         let recorded = self.store.record(&lease, status, progress, error.as_deref()).await;
         summary(&lease, source, status, progress, error.as_deref(), started.elapsed());
         outcome?;
         if !recorded? {
             return Err(HandBack::Busy);
         }
-        self.forget_parts(source, progress.error_parts).await;
+        if errors_together {
+            self.forget_parts(source, progress.error_parts).await;
+        }
         Ok(())
     }
 
@@ -307,32 +310,22 @@ impl ImportCatalog {
         importer.resume(progress.counts, progress.cost);
         let stock = || Export::new(&self.store, account, whole.kind);
         let replacement = replace(&mut importer, named, stock, whole.share).await?;
-        Ok(match replacement {
-            Replacement::Done(refused) if refused.iter().any(LineError::is_temporary) => {
+        if let Replacement::Done(refused) = &replacement {
+            if refused.iter().any(LineError::is_temporary) {
                 return Err(HandBack::BrokenOff("some removals were not taken".to_owned()));
             }
-            Replacement::Done(refused) => {
-                (progress.counts, progress.cost) = (importer.counts(), importer.cost());
-                if !refused.is_empty() {
-                    errors
-                        .store(progress.error_parts, &refused)
-                        .await
-                        .map_err(HandBack::BrokenOff)?;
-                    progress.error_parts += 1;
-                }
-                None
+            (progress.counts, progress.cost) = (importer.counts(), importer.cost());
+            if !refused.is_empty() {
+                let stored = errors.store(progress.error_parts, refused).await;
+                stored.map_err(HandBack::BrokenOff)?;
+                progress.error_parts += 1;
             }
-            Replacement::TooMany { unnamed, stored } => Some(format!(
-                "nothing was removed: {unnamed} of {stored} records of kind {} are not named, more than \
-                 the share of {} allowed (metadata replace-share)",
-                whole.kind, whole.share
-            )),
-            Replacement::Unreadable(lines) => {
-                Some(format!("nothing was removed: {lines} lines do not tell what they name"))
-            }
-        })
+        }
+        let allowed = format!("the share of {} allowed (metadata replace-share)", whole.share);
+        Ok(replacement.why_kept(whole.kind, &allowed))
     }
 
+    /// Stores a job's report; tells whether the parts of its errors are together in one object now.
     async fn report(
         &self,
         account: &AccountId,
@@ -341,9 +334,9 @@ impl ImportCatalog {
         status: Status,
         progress: Progress,
         error: Option<&str>,
-    ) -> Result<(), HandBack> {
-        let Some((bucket, key)) = &source.report else { return Ok(()) };
-        let errors = self.errors(bucket, key, progress.error_parts).await?;
+    ) -> Result<bool, HandBack> {
+        let Some((bucket, key)) = &source.report else { return Ok(false) };
+        let (errors, together) = self.errors(bucket, key, progress.error_parts).await?;
         let finished_at = Timestamp::now();
         let report = Report {
             import_id: &job.import_id,
@@ -362,13 +355,19 @@ impl ImportCatalog {
         let report =
             serde_json::to_vec(&report).map_err(|error| HandBack::BrokenOff(error.to_string()))?;
         self.objects.put(bucket, &format!("{key}.json"), "application/json", report).await?;
-        Ok(())
+        Ok(together)
     }
 
-    /// Puts the parts of a list of errors together, and tells where they are.
-    async fn errors(&self, bucket: &str, key: &str, parts: u32) -> Result<Vec<String>, HandBack> {
+    /// Puts the parts of a list of errors together, if that is not too much; tells where they are, and
+    /// whether they are together.
+    async fn errors(
+        &self,
+        bucket: &str,
+        key: &str,
+        parts: u32,
+    ) -> Result<(Vec<String>, bool), HandBack> {
         if parts == 0 {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), false));
         }
         let names: Vec<String> = (0..parts).map(|part| part_key(key, part)).collect();
         let mut whole = Vec::new();
@@ -376,22 +375,18 @@ impl ImportCatalog {
             whole.extend(self.objects.get(bucket, name).await?.unwrap_or_default());
             if whole.len() > MAX_ERRORS {
                 // Too much for one object of a small function: the parts are the list.
-                return Ok(names);
+                return Ok((names, false));
             }
         }
         let name = format!("{key}.errors.ndjson");
         self.objects.put(bucket, &name, NDJSON, whole).await?;
-        Ok(vec![name])
+        Ok((vec![name], true))
     }
 
     /// Removes the parts of a list of errors that are together in one object by now. Only when the job
     /// is done: until then another turn may have to put them together again.
     async fn forget_parts(&self, source: &Source, parts: u32) {
         let Some((bucket, key)) = &source.report else { return };
-        let whole = self.objects.get(bucket, &format!("{key}.errors.ndjson")).await;
-        if parts == 0 || !matches!(whole, Ok(Some(_))) {
-            return;
-        }
         for part in 0..parts {
             // What stays is only a copy.
             let _ = self.objects.remove(bucket, &part_key(key, part)).await;
@@ -403,23 +398,6 @@ const NDJSON: &str = "application/x-ndjson";
 
 fn part_key(key: &str, part: u32) -> String {
     format!("{key}.errors.part-{part:06}.ndjson")
-}
-
-/// Reads groups on a thread of its own.
-fn groups_of(
-    source: impl std::io::Read + Send + 'static,
-    format: Option<Format>,
-) -> mpsc::Receiver<Group> {
-    let (sender, receiver) = mpsc::channel(GROUPS_AHEAD);
-    std::thread::spawn(move || {
-        for group in Groups::new(source, format, Arc::new(AtomicU64::new(0))) {
-            // A receiver that is gone wants no more.
-            if sender.blocking_send(group).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
 }
 
 /// Records a line each, whatever line breaks stand between their tokens.

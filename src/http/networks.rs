@@ -52,18 +52,6 @@ impl<S> ListNetworks<S> {
 }
 
 #[derive(Serialize)]
-struct NetworkLine {
-    id: NetworkId,
-    name: String,
-    country: String,
-    country_code: Country,
-    currency: Currency,
-    logo_url: Option<String>,
-    product_count: u32,
-    supports_custom_airtime: bool,
-}
-
-#[derive(Serialize)]
 struct CountryLine {
     code: Country,
     name: String,
@@ -116,23 +104,7 @@ where
             },
         };
         record.items = networks.len();
-        let lines: Vec<NetworkLine> = networks.into_iter().map(NetworkLine::from).collect();
-        envelope(&lines, &request.id)
-    }
-}
-
-impl From<ListedNetwork> for NetworkLine {
-    fn from(network: ListedNetwork) -> Self {
-        Self {
-            id: network.id,
-            name: network.name,
-            country: network.country,
-            country_code: network.country_code,
-            currency: network.currency,
-            logo_url: network.logo_url,
-            product_count: network.product_count,
-            supports_custom_airtime: network.supports_custom_airtime,
-        }
+        envelope(&networks, &request.id)
     }
 }
 

@@ -126,6 +126,23 @@ pub(super) fn judge<K: std::hash::Hash + Eq>(
     verdicts
 }
 
+/// All that an import reads and writes, whatever its records are of. It fails in one way.
+pub trait ImportStore:
+    ImportTarget
+    + NetworkPartitions<Error = <Self as ImportTarget>::Error>
+    + ProductDelete<Error = <Self as ImportTarget>::Error>
+    + ProductWrites
+{
+}
+
+impl<T> ImportStore for T where
+    T: ImportTarget
+        + NetworkPartitions<Error = <T as ImportTarget>::Error>
+        + ProductDelete<Error = <T as ImportTarget>::Error>
+        + ProductWrites
+{
+}
+
 /// One import into one account.
 pub struct Importer<'a, T> {
     whole: WholeRecords<'a, T>,
@@ -135,13 +152,7 @@ pub struct Importer<'a, T> {
     cost: ImportCost,
 }
 
-impl<'a, T, E> Importer<'a, T>
-where
-    T: ImportTarget<Error = E>
-        + NetworkPartitions<Error = E>
-        + ProductDelete<Error = E>
-        + ProductWrites,
-{
+impl<'a, T: ImportStore> Importer<'a, T> {
     /// Starts an import. A dry run does all but write, and counts what would have been written.
     pub fn new(target: &'a T, account: &'a AccountId, dry_run: bool) -> Self {
         Self {
@@ -184,7 +195,7 @@ where
         &mut self,
         lines: &[(u64, Vec<u8>)],
         now: Timestamp,
-    ) -> Result<Vec<LineError>, E> {
+    ) -> Result<Vec<LineError>, <T as ImportTarget>::Error> {
         let mut verdicts: Vec<(u64, Verdict)> = Vec::with_capacity(lines.len());
         let (mut whole, mut networks, mut products) = (Vec::new(), Vec::new(), Vec::new());
         for (line, bytes) in lines {

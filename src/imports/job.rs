@@ -16,13 +16,12 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Counts, Group, ImportCost, ImportTarget, Importer, LineError, SourceError, replace::Named,
+    Counts, Group, ImportCost, ImportStore, ImportTarget, Importer, LineError, SourceError,
+    replace::Named,
 };
 use crate::{
     account::AccountId,
-    networks::NetworkPartitions,
-    products::{ProductDelete, ProductWrites},
-    text::hex,
+    text::{hex, spelled_enum},
 };
 
 /// The identity of a job within its account: 128 bits of a hash of its source, in hexadecimal.
@@ -70,18 +69,18 @@ pub struct Progress {
     pub error_parts: u32,
 }
 
-/// What state a job is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// A worker has it, or died with it.
-    Running,
-    /// It waits for its next delivery, to go on from its checkpoint.
-    Waiting,
-    /// It is done.
-    Done,
-    /// Its source cannot be read to its end: what stands before is imported.
-    Failed,
+spelled_enum! {
+    /// What state a job is in.
+    pub enum Status {
+        /// A worker has it, or died with it.
+        Running = "running",
+        /// It waits for its next delivery, to go on from its checkpoint.
+        Waiting = "waiting",
+        /// It is done.
+        Done = "done",
+        /// Its source cannot be read to its end: what stands before is imported.
+        Failed = "failed",
+    }
 }
 
 /// A job as the journal has it.
@@ -206,11 +205,7 @@ pub async fn drive<T, E>(
     until: Instant,
 ) -> Result<Ending, E>
 where
-    T: Journal<Error = E>
-        + ImportTarget<Error = E>
-        + NetworkPartitions<Error = E>
-        + ProductDelete<Error = E>
-        + ProductWrites,
+    T: Journal<Error = E> + ImportStore + ImportTarget<Error = E>,
 {
     let mut importer = Importer::new(target, &lease.account, false);
     importer.resume(progress.counts, progress.cost);
@@ -223,11 +218,7 @@ where
         };
         if let Some(named) = &mut named {
             // From the first line on, in every turn: what was done before is named, too.
-            match &group {
-                Some(Group::Lines(lines)) => lines.iter().for_each(|(_, line)| named.note(line)),
-                Some(Group::Refused(..)) => named.note_unreadable(),
-                Some(Group::Broken(_) | Group::End) | None => {}
-            }
+            named.note_group(group.as_ref());
         }
         let (last, refused) = match group {
             Some(Group::End) => return Ok(Ending::Finished),
@@ -287,11 +278,7 @@ async fn whole_group<T, E>(
     until: Instant,
 ) -> Result<Turn, E>
 where
-    T: Journal<Error = E>
-        + ImportTarget<Error = E>
-        + NetworkPartitions<Error = E>
-        + ProductDelete<Error = E>
-        + ProductWrites,
+    T: Journal<Error = E> + ImportStore + ImportTarget<Error = E>,
 {
     let before = importer.counts();
     let mut wait = FIRST_WAIT;

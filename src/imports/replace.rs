@@ -10,10 +10,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::{ImportTarget, Importer, Kind, LineError, Record, engine::GROUP_LINES};
-use crate::{
-    networks::NetworkPartitions,
-    products::{ProductDelete, ProductWrites},
+use super::{
+    Group, ImportStore, ImportTarget, Importer, Kind, LineError, Record, engine::GROUP_LINES,
 };
 
 /// The share of what is stored that may go without being told so.
@@ -37,7 +35,7 @@ impl Named {
     }
 
     /// Notes what a line names, whether or not the rest of it is right.
-    pub fn note(&mut self, line: &[u8]) {
+    fn note(&mut self, line: &[u8]) {
         match Record::names(line) {
             // A record without a name of its own names what nobody could find again.
             Some((kind, names)) if kind == self.kind && names.is_empty() => self.unreadable += 1,
@@ -49,9 +47,17 @@ impl Named {
         }
     }
 
-    /// Notes a line that could not be read at all.
-    pub fn note_unreadable(&mut self) {
-        self.unreadable += 1;
+    /// Notes what a part of a source names.
+    pub fn note_group(&mut self, group: Option<&Group>) {
+        match group {
+            Some(Group::Lines(lines)) => {
+                for (_, line) in lines {
+                    self.note(line);
+                }
+            }
+            Some(Group::Refused(..)) => self.unreadable += 1,
+            Some(Group::Broken(_) | Group::End) | None => {}
+        }
     }
 
     fn has(&self, names: &[String]) -> bool {
@@ -90,6 +96,23 @@ pub enum Replacement {
     Unreadable(u64),
 }
 
+impl Replacement {
+    /// Why nothing was removed of a kind, if so; `allowed` tells the share and where it is given.
+    #[must_use]
+    pub fn why_kept(&self, kind: Kind, allowed: &str) -> Option<String> {
+        match self {
+            Self::Done(_) => None,
+            Self::TooMany { unnamed, stored } => Some(format!(
+                "nothing was removed: {unnamed} of {stored} records of kind {kind} are not named, more than \
+                 {allowed}"
+            )),
+            Self::Unreadable(lines) => {
+                Some(format!("nothing was removed: {lines} lines do not tell what they name"))
+            }
+        }
+    }
+}
+
 /// Removes what a source does not name, but never more than `share` of what is stored.
 ///
 /// # Errors
@@ -101,10 +124,7 @@ pub async fn replace<T, S, E>(
     share: f64,
 ) -> Result<Replacement, E>
 where
-    T: ImportTarget<Error = E>
-        + NetworkPartitions<Error = E>
-        + ProductDelete<Error = E>
-        + ProductWrites,
+    T: ImportStore + ImportTarget<Error = E>,
     S: Stock<Error = E>,
 {
     if named.unreadable > 0 {

@@ -19,6 +19,7 @@ use ruzstd::decoding::{
     errors::{FrameDecoderError, ReadFrameHeaderError},
 };
 use serde_json::value::RawValue;
+use tokio::sync::mpsc;
 
 use super::{GROUP_LINES, MAX_LINE_BYTES};
 use crate::{json::type_name, products::FIELDS, text::FieldError};
@@ -118,6 +119,31 @@ impl Groups {
                 last: 0,
             },
         }
+    }
+}
+
+/// Groups read ahead of the database.
+const AHEAD: usize = 2;
+
+impl Groups {
+    /// Reads the groups on a thread of its own, a few ahead of who takes them. Nobody waits for the
+    /// thread: a read of standard input may never return.
+    #[must_use]
+    pub fn read_ahead(
+        source: impl Read + Send + 'static,
+        format: Option<Format>,
+        read: Arc<AtomicU64>,
+    ) -> mpsc::Receiver<Group> {
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        std::thread::spawn(move || {
+            for group in Self::new(source, format, read) {
+                // A receiver that is gone wants no more.
+                if sender.blocking_send(group).is_err() {
+                    return;
+                }
+            }
+        });
+        receiver
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, future::Future};
 
+use serde::Serialize;
+
 use super::{
     Bundle, BundleId, CurrencyPair, ExchangeRate, Network, NetworkId, NetworkState, StoredNetwork,
     Versioned,
@@ -13,8 +15,8 @@ use crate::{
     money::Currency,
 };
 
-/// A network as lists show it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A network as lists show it: the published object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ListedNetwork {
     /// Its identity.
     pub id: NetworkId,

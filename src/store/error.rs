@@ -5,8 +5,12 @@ use std::{error::Error, fmt};
 use aws_sdk_dynamodb::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
-    operation::{RequestId as _, transact_write_items::TransactWriteItemsError},
+    operation::{
+        RequestId as _, transact_write_items::TransactWriteItemsError, update_item::UpdateItemError,
+    },
 };
+
+use super::item::Item;
 
 /// A failed database operation. What it was about is for the log; callers look only at the
 /// predicates.
@@ -125,6 +129,24 @@ impl StoreError {
     pub(super) fn left_over(operation: &'static str, count: usize) -> Self {
         let cause = format!("{count} keys left unprocessed after all retries");
         Self { kind: Kind::Unavailable, operation, cause }
+    }
+}
+
+/// What was there instead when the condition of an update did not hold; any other error is one.
+pub(super) fn failed_condition(
+    operation: &'static str,
+    error: SdkError<UpdateItemError, HttpResponse>,
+) -> Result<Option<Item>, StoreError> {
+    match error {
+        SdkError::ServiceError(service)
+            if service.err().is_conditional_check_failed_exception() =>
+        {
+            match service.into_err() {
+                UpdateItemError::ConditionalCheckFailedException(failed) => Ok(failed.item),
+                _ => Ok(None),
+            }
+        }
+        error => Err(StoreError::from_sdk(operation, &error)),
     }
 }
 

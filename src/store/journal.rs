@@ -6,18 +6,19 @@ use std::{
 };
 
 use aws_sdk_dynamodb::{
-    error::SdkError,
-    operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    operation::update_item::builders::UpdateItemFluentBuilder,
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 use jiff::Timestamp;
 
 use super::{
     Store, StoreError,
+    error::failed_condition,
     item::{Item, text},
 };
 use crate::{
     account::AccountId,
+    cost::ReadCost,
     imports::{
         Counts, ImportCost,
         job::{Claim, ImportId, Job, Journal, Lease, Progress, Status},
@@ -35,21 +36,6 @@ fn number(value: u64) -> AttributeValue {
 fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn status_text(status: Status) -> &'static str {
-    match status {
-        Status::Running => "running",
-        Status::Waiting => "waiting",
-        Status::Done => "done",
-        Status::Failed => "failed",
-    }
-}
-
-fn read_status(text: &str) -> Option<Status> {
-    [Status::Running, Status::Waiting, Status::Done, Status::Failed]
-        .into_iter()
-        .find(|status| status_text(*status) == text)
 }
 
 /// A job's item, read.
@@ -71,7 +57,7 @@ fn job(operation: &'static str, item: &Item) -> Result<Job, StoreError> {
             .ok_or_else(|| wrong("importId"))?,
         source: string("source").cloned().unwrap_or_default(),
         status: string("status")
-            .and_then(|status| read_status(status))
+            .and_then(|status| Status::parse(status))
             .ok_or_else(|| wrong("status"))?,
         progress: Progress {
             line: count("line"),
@@ -116,16 +102,10 @@ async fn conditional(
         .await;
     match outcome {
         Ok(reply) => Ok(Conditional::Done(reply.attributes.unwrap_or_default())),
-        Err(SdkError::ServiceError(service))
-            if matches!(service.err(), UpdateItemError::ConditionalCheckFailedException(_)) =>
-        {
-            let there = match service.into_err() {
-                UpdateItemError::ConditionalCheckFailedException(failed) => failed.item,
-                _ => None,
-            };
+        Err(error) => {
+            let there = failed_condition(operation, error)?;
             Ok(Conditional::Otherwise(there.unwrap_or_default()))
         }
-        Err(error) => Err(StoreError::from_sdk(operation, &error)),
     }
 }
 
@@ -151,8 +131,8 @@ impl Journal for Store {
             )
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#source", "source")
-            .expression_attribute_values(":running", text(status_text(Status::Running)))
-            .expression_attribute_values(":waiting", text(status_text(Status::Waiting)))
+            .expression_attribute_values(":running", text(Status::Running.as_str()))
+            .expression_attribute_values(":waiting", text(Status::Waiting.as_str()))
             .expression_attribute_values(":holder", text(lease.holder.as_str()))
             .expression_attribute_values(":until", number(now.saturating_add(term)))
             .expression_attribute_values(":now", number(now))
@@ -191,9 +171,9 @@ impl Journal for Store {
             .condition_expression("#status = :running AND holder = :holder")
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#line", "line")
-            .expression_attribute_values(":running", text(status_text(Status::Running)))
+            .expression_attribute_values(":running", text(Status::Running.as_str()))
             .expression_attribute_values(":holder", text(lease.holder.as_str()))
-            .expression_attribute_values(":status", text(status_text(status)))
+            .expression_attribute_values(":status", text(status.as_str()))
             .expression_attribute_values(":until", number(now.saturating_add(term)))
             .expression_attribute_values(":now", number(now))
             .expression_attribute_values(":expires", number(now / 1_000 + REMEMBERED_SECONDS));
@@ -230,7 +210,7 @@ impl Journal for Store {
             Conditional::Otherwise(item) => {
                 // An attempt whose success was not seen, and that was sent again.
                 let ours = item.get("holder") == Some(&text(lease.holder.as_str()));
-                ours && item.get("status") == Some(&text(status_text(status)))
+                ours && item.get("status") == Some(&text(status.as_str()))
             }
         })
     }
@@ -287,31 +267,18 @@ impl Store {
     /// [`StoreError`].
     pub async fn jobs(&self, account: &AccountId) -> Result<Vec<Job>, StoreError> {
         const OPERATION: &str = "list imports";
-        let mut jobs = Vec::new();
-        let mut start = None;
-        loop {
-            let reply = self
-                .client
-                .query()
-                .table_name(&self.tables.imports)
-                .key_condition_expression("account = :account AND importId < :latest")
-                .expression_attribute_values(":account", text(account.as_str()))
-                // Jobs are hexadecimal; "latest#…" comes after them.
-                .expression_attribute_values(":latest", text("g"))
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
-            for item in reply.items.unwrap_or_default() {
-                if item.contains_key("status") {
-                    jobs.push(job(OPERATION, &item)?);
-                }
-            }
-            start = reply.last_evaluated_key;
-            if start.is_none() {
-                jobs.sort_by_key(|job| std::cmp::Reverse(job.updated_at));
-                return Ok(jobs);
-            }
-        }
+        let query = self
+            .client
+            .query()
+            .table_name(&self.tables.imports)
+            .key_condition_expression("account = :account AND importId < :latest")
+            .expression_attribute_values(":account", text(account.as_str()))
+            // Jobs are hexadecimal; "latest#…" comes after them.
+            .expression_attribute_values(":latest", text("g"));
+        let items = self.query_all(OPERATION, query, &mut ReadCost::default()).await?;
+        let jobs = items.iter().filter(|item| item.contains_key("status"));
+        let mut jobs: Vec<Job> = jobs.map(|item| job(OPERATION, item)).collect::<Result<_, _>>()?;
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.updated_at));
+        Ok(jobs)
     }
 }

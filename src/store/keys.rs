@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CAPACITY, Store, StoreError,
-    item::{Item, read, text, write},
+    item::{read, text, write},
     units,
 };
 use crate::{
     access::{KeyAdmin, KeyHash, KeyLookup, KeyRecord, Permission},
     account::AccountId,
-    cost::Read,
+    cost::{Read, ReadCost},
     money::Currency,
     offerings::{CatalogId, CustomerType},
 };
@@ -122,31 +122,21 @@ impl KeyAdmin for Store {
 
     async fn keys_of(&self, account: &AccountId) -> Result<Vec<(KeyHash, KeyRecord)>, StoreError> {
         const OPERATION: &str = "list API keys";
-        let mut keys = Vec::new();
-        let mut start: Option<Item> = None;
-        loop {
-            let reply = self
-                .client
-                .query()
-                .table_name(&self.tables.api_keys)
-                .index_name("byAccount")
-                .key_condition_expression("account = :account")
-                .expression_attribute_values(":account", text(account.as_str()))
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
-            for item in reply.items.unwrap_or_default() {
-                let item: KeyItem = read(OPERATION, item)?;
-                let hash = KeyHash::parse(&item.key_hash)
-                    .ok_or_else(|| StoreError::unreadable(OPERATION, "a malformed key hash"))?;
-                keys.push((hash, item.into_record()));
-            }
-            start = reply.last_evaluated_key;
-            if start.is_none() {
-                return Ok(keys);
-            }
-        }
+        let query = self
+            .client
+            .query()
+            .table_name(&self.tables.api_keys)
+            .index_name("byAccount")
+            .key_condition_expression("account = :account")
+            .expression_attribute_values(":account", text(account.as_str()));
+        let items = self.query_all(OPERATION, query, &mut ReadCost::default()).await?;
+        let keys = items.into_iter().map(|item| {
+            let item: KeyItem = read(OPERATION, item)?;
+            let hash = KeyHash::parse(&item.key_hash)
+                .ok_or_else(|| StoreError::unreadable(OPERATION, "a malformed key hash"))?;
+            Ok((hash, item.into_record()))
+        });
+        keys.collect()
     }
 
     async fn revoke_key(

@@ -35,11 +35,15 @@ mod transaction;
 
 use aws_sdk_dynamodb::{
     Client,
+    operation::query::builders::QueryFluentBuilder,
     types::{ConsumedCapacity, ReturnConsumedCapacity},
 };
 pub use client::{ClientError, lean_client, lean_s3_client};
 pub use error::StoreError;
 pub use export::Export;
+use item::Item;
+
+use crate::cost::ReadCost;
 
 /// The tables' names, from the environment of a function or from a common prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +107,34 @@ impl Store {
     #[must_use]
     pub fn new(client: Client, tables: TableNames) -> Self {
         Self { client, tables }
+    }
+}
+
+impl Store {
+    /// Every item of a query, over as many replies as it takes.
+    async fn query_all(
+        &self,
+        operation: &'static str,
+        query: QueryFluentBuilder,
+        cost: &mut ReadCost,
+    ) -> Result<Vec<Item>, StoreError> {
+        let query = query.return_consumed_capacity(CAPACITY);
+        let mut items = Vec::new();
+        let mut start = None;
+        loop {
+            let reply = query
+                .clone()
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| StoreError::from_sdk(operation, &error))?;
+            cost.add(units(reply.consumed_capacity()));
+            items.extend(reply.items.unwrap_or_default());
+            start = reply.last_evaluated_key;
+            if start.is_none() {
+                return Ok(items);
+            }
+        }
     }
 }
 

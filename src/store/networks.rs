@@ -228,38 +228,22 @@ impl Store {
         let first = network_key(id);
         // '#' comes before every digit, '~' after all that a key holds: no other network is between.
         let last = format!("{first}#~");
-        let mut items = Vec::new();
-        let mut start = None;
-        loop {
-            let reply = self
-                .client
-                .query()
-                .table_name(&self.tables.networks)
-                .key_condition_expression("account = :account AND itemKey BETWEEN :first AND :last")
-                .expression_attribute_values(":account", text(account.as_str()))
-                .expression_attribute_values(":first", text(first.as_str()))
-                .expression_attribute_values(":last", text(last.as_str()))
-                .set_projection_expression(projection.map(ToOwned::to_owned))
-                .set_expression_attribute_names(projection.map(|_| names(&["name"])))
-                .consistent_read(consistent)
-                .set_exclusive_start_key(start)
-                .return_consumed_capacity(CAPACITY)
-                .send()
-                .await
-                .map_err(|error| StoreError::from_sdk(operation, &error))?;
-            cost.add(units(reply.consumed_capacity()));
-            items.extend(reply.items.unwrap_or_default());
-            start = reply.last_evaluated_key;
-            if start.is_none() {
-                return Ok(items);
-            }
-        }
+        let query = self
+            .client
+            .query()
+            .table_name(&self.tables.networks)
+            .key_condition_expression("account = :account AND itemKey BETWEEN :first AND :last")
+            .expression_attribute_values(":account", text(account.as_str()))
+            .expression_attribute_values(":first", text(first.as_str()))
+            .expression_attribute_values(":last", text(last.as_str()))
+            .set_projection_expression(projection.map(ToOwned::to_owned))
+            // `name` is a word of DynamoDB's own.
+            .set_expression_attribute_names(
+                projection.map(|_| HashMap::from([("#name".to_owned(), "name".to_owned())])),
+            )
+            .consistent_read(consistent);
+        self.query_all(operation, query, cost).await
     }
-}
-
-/// `#name` for names that DynamoDB reserves.
-fn names(reserved: &[&str]) -> HashMap<String, String> {
-    reserved.iter().map(|name| (format!("#{name}"), (*name).to_owned())).collect()
 }
 
 /// What an answer needs of a network and its bundles.
@@ -344,48 +328,33 @@ impl NetworkLists for Store {
             #[serde(default)]
             supports_custom_airtime: bool,
         }
-        let condition = match country {
-            None => "account = :account",
-            Some(_) => "account = :account AND countryCode = :country",
+        let query = self
+            .client
+            .query()
+            .table_name(&self.tables.networks)
+            .index_name(BY_COUNTRY)
+            .expression_attribute_values(":account", text(account.as_str()));
+        let query = match country {
+            None => query.key_condition_expression("account = :account"),
+            Some(country) => query
+                .key_condition_expression("account = :account AND countryCode = :country")
+                .expression_attribute_values(":country", text(country.code())),
         };
-        let mut networks = Vec::new();
-        let mut start = None;
-        loop {
-            let mut query = self
-                .client
-                .query()
-                .table_name(&self.tables.networks)
-                .index_name(BY_COUNTRY)
-                .key_condition_expression(condition)
-                .expression_attribute_values(":account", text(account.as_str()));
-            if let Some(country) = country {
-                query = query.expression_attribute_values(":country", text(country.code()));
-            }
-            let reply = query
-                .set_exclusive_start_key(start)
-                .return_consumed_capacity(CAPACITY)
-                .send()
-                .await
-                .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
-            cost.add(units(reply.consumed_capacity()));
-            for item in reply.items.unwrap_or_default() {
-                let entry: Entry = read(OPERATION, item)?;
-                networks.push(ListedNetwork {
-                    id: entry.network_id,
-                    name: entry.name,
-                    country: entry.country,
-                    country_code: entry.country_code,
-                    currency: entry.currency,
-                    logo_url: entry.logo_url,
-                    product_count: u32::try_from(entry.product_count).unwrap_or_default(),
-                    supports_custom_airtime: entry.supports_custom_airtime,
-                });
-            }
-            start = reply.last_evaluated_key;
-            if start.is_none() {
-                return Ok(networks);
-            }
-        }
+        let items = self.query_all(OPERATION, query, cost).await?;
+        let listed = items.into_iter().map(|item| {
+            let entry: Entry = read(OPERATION, item)?;
+            Ok(ListedNetwork {
+                id: entry.network_id,
+                name: entry.name,
+                country: entry.country,
+                country_code: entry.country_code,
+                currency: entry.currency,
+                logo_url: entry.logo_url,
+                product_count: u32::try_from(entry.product_count).unwrap_or_default(),
+                supports_custom_airtime: entry.supports_custom_airtime,
+            })
+        });
+        listed.collect()
     }
 }
 

@@ -1,9 +1,8 @@
 //! The `PartnerOfferings` table: the whole catalog of an account in one Query.
 
 use super::{
-    CAPACITY, Store, StoreError,
+    Store, StoreError,
     item::{document, text},
-    units,
 };
 use crate::{
     account::AccountId,
@@ -41,29 +40,14 @@ impl PartnerCatalog for Store {
         cost: &mut ReadCost,
     ) -> Result<Vec<String>, StoreError> {
         const OPERATION: &str = "list partner offerings";
-        let mut catalog = Vec::new();
-        let mut start = None;
-        loop {
-            let reply = self
-                .client
-                .query()
-                .table_name(&self.tables.partner_offerings)
-                .key_condition_expression("account = :account")
-                .expression_attribute_values(":account", text(account.as_str()))
-                .projection_expression("document")
-                .set_exclusive_start_key(start)
-                .return_consumed_capacity(CAPACITY)
-                .send()
-                .await
-                .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
-            cost.add(units(reply.consumed_capacity()));
-            for item in reply.items.unwrap_or_default() {
-                catalog.push(document(OPERATION, item)?);
-            }
-            start = reply.last_evaluated_key;
-            if start.is_none() {
-                return Ok(catalog);
-            }
-        }
+        let query = self
+            .client
+            .query()
+            .table_name(&self.tables.partner_offerings)
+            .key_condition_expression("account = :account")
+            .expression_attribute_values(":account", text(account.as_str()))
+            .projection_expression("document");
+        let items = self.query_all(OPERATION, query, cost).await?;
+        items.into_iter().map(|item| document(OPERATION, item)).collect()
     }
 }

@@ -13,13 +13,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use aws_sdk_dynamodb::{
-    error::SdkError,
-    operation::update_item::UpdateItemError,
-    types::{
-        AttributeValue, Delete, Put, ReturnValue, ReturnValuesOnConditionCheckFailure,
-        TransactWriteItem,
-    },
+use aws_sdk_dynamodb::types::{
+    AttributeValue, Delete, Put, ReturnValue, ReturnValuesOnConditionCheckFailure,
+    TransactWriteItem,
 };
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
@@ -27,6 +23,7 @@ use jiff::Timestamp;
 use super::{
     CAPACITY, Store, StoreError,
     batch::{CONCURRENT_BATCHES, MAX_FRUITLESS, Wanted, back_off},
+    error::failed_condition,
     item::{Item, text},
     units,
 };
@@ -473,15 +470,11 @@ impl Store {
             .await;
         let reply = match outcome {
             Ok(reply) => reply,
-            Err(SdkError::ServiceError(service)) if is_condition(service.err()) => {
+            Err(error) => {
+                let there = failed_condition(OPERATION, error)?;
                 // A condition that fails is charged as the write would have been, one unit a KB;
                 // how much that was is not told.
                 costs.writes.add(1.0);
-                let UpdateItemError::ConditionalCheckFailedException(failed) = service.into_err()
-                else {
-                    return Err(Obstacle::Passing);
-                };
-                let there = failed.item;
                 let known = there.as_ref().map(|item| Attributes { operation: OPERATION, item });
                 let known = known.map(|there| there.time("sourceUpdatedAt")).transpose()?.flatten();
                 if is_stale(known, row.source_updated_at) {
@@ -489,7 +482,6 @@ impl Store {
                 }
                 return Ok(Updated::Otherwise(there));
             }
-            Err(error) => return Err(StoreError::from_sdk(OPERATION, &error).into()),
         };
         costs.writes.add(units(reply.consumed_capacity()));
         let item = reply.attributes.unwrap_or_default();
@@ -649,10 +641,6 @@ impl Store {
 /// Is a record of this source time older than what is stored?
 fn is_stale(stored: Option<Timestamp>, record: Option<Timestamp>) -> bool {
     stored.zip(record).is_some_and(|(stored, record)| stored > record)
-}
-
-fn is_condition(error: &UpdateItemError) -> bool {
-    matches!(error, UpdateItemError::ConditionalCheckFailedException(_))
 }
 
 /// The writes of a transaction, one a key: each on the condition that the key is as it was seen.

@@ -28,7 +28,6 @@ use serverless_catalog::{
     store::{Export, Store},
     text::FieldError,
 };
-use tokio::sync::mpsc;
 
 use crate::{
     connect::Target,
@@ -72,9 +71,6 @@ pub struct Import {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
-
-/// Groups read ahead.
-const AHEAD: usize = 2;
 
 impl Import {
     /// Runs the import.
@@ -135,7 +131,7 @@ impl Import {
         let name = input.name.clone();
         let progress = input.progress(self.json);
         let read = input.read.clone();
-        let mut groups = input.read_ahead();
+        let mut groups = Groups::read_ahead(input.source, input.format, input.read);
         let mut last_line = 0;
         let interrupt = tokio::signal::ctrl_c();
         tokio::pin!(interrupt);
@@ -149,15 +145,7 @@ impl Import {
                 group = groups.recv() => group,
             };
             if let Some(named) = &mut named {
-                match &group {
-                    Some(Group::Lines(lines)) => {
-                        for (_, line) in lines {
-                            named.note(line);
-                        }
-                    }
-                    Some(Group::Refused(..)) => named.note_unreadable(),
-                    Some(Group::Broken(_) | Group::End) | None => {}
-                }
+                named.note_group(group.as_ref());
             }
             let refused = match group {
                 Some(Group::End) => break,
@@ -198,22 +186,13 @@ impl Import {
     ) -> Result<Option<String>, CliError> {
         let Some(kind) = self.replace else { return Ok(None) };
         let stock = || Export::new(store, &self.account, kind);
-        Ok(match replace(importer, named, stock, self.replace_share).await? {
-            Replacement::Done(refused) => {
-                for refusal in &refused {
-                    self.report("--replace", refusal);
-                }
-                None
+        let replacement = replace(importer, named, stock, self.replace_share).await?;
+        if let Replacement::Done(refused) = &replacement {
+            for refusal in refused {
+                self.report("--replace", refusal);
             }
-            Replacement::TooMany { unnamed, stored } => Some(format!(
-                "nothing was removed: {unnamed} of {stored} records of kind {kind} are not named, more than \
-                 --replace-share {}",
-                self.replace_share
-            )),
-            Replacement::Unreadable(lines) => {
-                Some(format!("nothing was removed: {lines} lines do not tell what they name"))
-            }
-        })
+        }
+        Ok(replacement.why_kept(kind, &format!("--replace-share {}", self.replace_share)))
     }
 
     fn report(&self, file: &str, refusal: &LineError) {
@@ -298,21 +277,6 @@ impl Input {
                 .with_style(style("{prefix} {spinner} {msg}, {elapsed} gone")),
         };
         bar.with_prefix(self.name.clone())
-    }
-
-    /// Reads groups on a thread of its own.
-    fn read_ahead(self) -> mpsc::Receiver<Group> {
-        let (sender, receiver) = mpsc::channel(AHEAD);
-        // A thread of its own, which nobody waits for: a read of standard input may never return.
-        std::thread::spawn(move || {
-            for group in Groups::new(self.source, self.format, self.read) {
-                // A receiver that is gone wants no more.
-                if sender.blocking_send(group).is_err() {
-                    return;
-                }
-            }
-        });
-        receiver
     }
 }
 

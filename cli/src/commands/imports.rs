@@ -2,11 +2,7 @@
 
 use clap::Subcommand;
 use serde_json::json;
-use serverless_catalog::{
-    account::AccountId,
-    imports::job::{Job, Status},
-    text::rfc3339_millis,
-};
+use serverless_catalog::{account::AccountId, imports::job::Job, text::rfc3339_millis};
 
 use crate::{connect::Target, console::say, error::CliError};
 
@@ -101,12 +97,7 @@ fn line(job: &Job) -> String {
 }
 
 fn short(job: &Job) -> String {
-    let status = match job.status {
-        Status::Running => "running",
-        Status::Waiting => "waiting",
-        Status::Done => "done",
-        Status::Failed => "failed",
-    };
+    let status = job.status.as_str();
     let counts = job.progress.counts;
     format!(
         "{}  {status:<8} {}  {:>9} lines, {} refused  {}",

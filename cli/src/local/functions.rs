@@ -70,7 +70,7 @@ impl Function {
 }
 
 /// The longest a function may run.
-const LONGEST_IMPORT: Duration = Duration::from_mins(15);
+pub(super) const LONGEST_IMPORT: Duration = Duration::from_mins(15);
 
 impl fmt::Debug for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

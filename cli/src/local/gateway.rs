@@ -123,7 +123,7 @@ async fn answer(
         return message(StatusCode::NOT_FOUND, "Not Found");
     };
     let event = event(&parts, &body, peer, route, &path, &path_parameters);
-    let invocation = function.invoke(event.to_string(), context());
+    let invocation = function.invoke(event.to_string(), context(TIMEOUT));
     match tokio::time::timeout(TIMEOUT, invocation).await {
         Ok(Ok(reply)) if reply.len() <= MAX_PAYLOAD => {
             response(&reply).unwrap_or_else(internal_error)
@@ -260,10 +260,11 @@ fn head_bytes(parts: &Parts) -> usize {
     line + parts.headers.iter().map(header).sum::<usize>()
 }
 
-fn context() -> Context {
+/// The context of an invocation that may take so long.
+pub(super) fn context(timeout: Duration) -> Context {
     let mut context = Context::default();
     context.request_id = random_hex(16);
-    let deadline = SystemTime::now() + TIMEOUT;
+    let deadline = SystemTime::now() + timeout;
     let millis = deadline.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     context.deadline = u64::try_from(millis).unwrap_or(u64::MAX);
     context

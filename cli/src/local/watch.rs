@@ -8,7 +8,6 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use lambda_http::Context;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use serverless_catalog::{
@@ -18,14 +17,11 @@ use serverless_catalog::{
 };
 use tokio::task::JoinHandle;
 
-use super::{Function, ObjectServer};
+use super::{Function, ObjectServer, functions::LONGEST_IMPORT, gateway::context};
 use crate::{console::say, error::CliError};
 
 /// How often the folder is looked at. A file is taken when it has not changed between two looks.
 const EVERY: Duration = Duration::from_secs(1);
-
-/// The longest a function may run.
-const TIMEOUT: Duration = Duration::from_mins(15);
 
 /// What a file looks like from outside.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -129,11 +125,7 @@ fn files(folder: &Path) -> Vec<(PathBuf, Look)> {
 /// Sends the event of an object; tells whether the message was taken.
 async fn deliver(function: &Function, key: &str, look: Look) -> bool {
     let event = queue_event(&notification(key, look));
-    let mut context = Context::default();
-    let deadline = SystemTime::now() + TIMEOUT;
-    let millis = deadline.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    context.deadline = u64::try_from(millis).unwrap_or(u64::MAX);
-    let reply = function.invoke(event.to_string(), context).await;
+    let reply = function.invoke(event.to_string(), context(LONGEST_IMPORT)).await;
     let failures = reply.as_deref().map(|reply| {
         let reply: Value = serde_json::from_str(reply).unwrap_or_default();
         reply["batchItemFailures"].as_array().map_or(0, Vec::len)
