@@ -373,7 +373,8 @@ impl ProductWrites for Store {
             projection: Some("productKey, linkedTo".to_owned()),
         });
         let (items, read_units) = self
-            .read_items(OPERATION, wanted.collect(), false)
+            // Consistently: a link made a moment ago decides which rows are of one product.
+            .read_items(OPERATION, wanted.collect(), true)
             .await
             .map_err(|error| match Obstacle::from(error) {
                 Obstacle::Row(error) => error,

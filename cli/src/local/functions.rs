@@ -1,11 +1,6 @@
 //! Every Lambda of the project, by the name of its binary: the very service the binary runs.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
-};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use lambda_http::{Context, LambdaEvent, Service as _, request::LambdaRequest};
@@ -15,7 +10,7 @@ use serverless_catalog::{
         Endpoint, GetOffering, ListNetworkProducts, ListNetworks, ListOfferings,
         ListPartnerOfferings, ListProducts, UpsertProducts,
     },
-    lambda::{Settings, edge, service},
+    lambda::{Settings, edge, import_end, service},
     queue::ImportCatalog,
 };
 
@@ -50,8 +45,7 @@ impl Function {
             let import = import.clone();
             async move {
                 let event = serde_json::from_str(&event).map_err(|error| error.to_string())?;
-                let left = context.deadline().duration_since(SystemTime::now());
-                let until = Instant::now() + left.unwrap_or(LONGEST_IMPORT).min(LONGEST_IMPORT);
+                let until = import_end(context.deadline());
                 let reply = Box::pin(import.handle(event, until)).await;
                 serde_json::to_string(&reply).map_err(|error| error.to_string())
             }
@@ -68,9 +62,6 @@ impl Function {
         tokio::spawn((self.0)(event, context)).await.map_err(|error| error.to_string())?
     }
 }
-
-/// The longest a function may run.
-pub(super) const LONGEST_IMPORT: Duration = Duration::from_mins(15);
 
 impl fmt::Debug for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

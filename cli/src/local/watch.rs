@@ -11,13 +11,14 @@ use std::{
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use serverless_catalog::{
+    lambda::LONGEST_RUN,
     objects::Objects,
     queue::ImportCatalog,
     store::{Store, lean_s3_client},
 };
 use tokio::task::JoinHandle;
 
-use super::{Function, ObjectServer, functions::LONGEST_IMPORT, gateway::context};
+use super::{Function, ObjectServer, gateway::context};
 use crate::{console::say, error::CliError};
 
 /// How often the folder is looked at. A file is taken when it has not changed between two looks.
@@ -125,7 +126,7 @@ fn files(folder: &Path) -> Vec<(PathBuf, Look)> {
 /// Sends the event of an object; tells whether the message was taken.
 async fn deliver(function: &Function, key: &str, look: Look) -> bool {
     let event = queue_event(&notification(key, look));
-    let reply = function.invoke(event.to_string(), context(LONGEST_IMPORT)).await;
+    let reply = function.invoke(event.to_string(), context(LONGEST_RUN)).await;
     let failures = reply.as_deref().map(|reply| {
         let reply: Value = serde_json::from_str(reply).unwrap_or_default();
         reply["batchItemFailures"].as_array().map_or(0, Vec::len)
