@@ -7,7 +7,7 @@
 //!
 //! | Room | What lives there |
 //! |---|---|
-//! | [`account`], [`money`], [`geography`], [`cost`] | the words every dialect shares: whose data, how much, where, at what cost |
+//! | [`account`], [`money`], [`geography`], [`cost`], [`refusal`] | the words every dialect shares: whose data, how much, where, at what cost, and what is not taken |
 //! | [`access`] | API keys: their format, what they permit, why one is refused |
 //! | [`offerings`] | the product offering, its filters, the query plan, paging, promotions |
 //! | [`partners`] | the partner offering |
@@ -41,6 +41,7 @@ pub mod offerings;
 pub mod partners;
 pub mod products;
 pub mod queue;
+pub mod refusal;
 pub mod store;
 pub mod telemetry;
 pub mod text;

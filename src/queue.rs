@@ -25,14 +25,14 @@ use tokio::sync::mpsc;
 use crate::{
     account::AccountId,
     imports::{
-        Counts, Format, Group, Groups, ImportCost, Importer, Kind, LineError,
-        job::{Claim, Ending, ErrorParts, ImportId, Job, Journal, Lease, Progress, Status, drive},
+        Counts, Format, Group, Groups, ImportCost, Importer, Kind, LineError, RefusalCode,
+        job::{Claim, Ending, ImportId, Job, Journal, Lease, Observer, Progress, Status, Turn},
         message::{ObjectAddress, Work, parse},
         replace::{DEFAULT_SHARE, Named, Replacement, replace},
     },
     objects::{ObjectError, Objects, OpenObject, reader},
     store::{Export, Store, StoreError},
-    text::{hex, rfc3339_millis},
+    text::{random_name, rfc3339_millis},
 };
 
 /// How long a claim holds without being extended; every group and every attempt of one extends it.
@@ -241,21 +241,22 @@ impl ImportCatalog {
         let lease = Lease { account: account.clone(), import, holder, term: self.lease };
         let job = match self.store.claim(&lease, &source.words).await? {
             Claim::Ours(job) => *job,
-            Claim::Finished => return Ok(()),
+            Claim::Finished(_) => return Ok(()),
             Claim::Busy => return Err(HandBack::Busy),
         };
         let mut progress = job.progress;
         let mut groups = open();
         let mut named = whole.map(|whole| Named::new(whole.kind));
         let parts = Parts { objects: &self.objects, report: source.report.as_ref() };
-        let driven =
-            drive(&self.store, &lease, &mut progress, &mut groups, named.as_mut(), &parts, until)
-                .await;
+        let turn =
+            Turn { journal: &self.store, lease: &lease, observer: &parts, until: Some(until) };
+        let mut importer = Importer::new(&self.store, account, false);
+        let driven = turn.drive(&mut importer, &mut progress, &mut groups, named.as_mut()).await;
         let (status, error, outcome) = match driven {
             Ok(Ending::Finished) => match whole.zip(named) {
                 Some((whole, named)) => {
-                    match self.replace(account, source, whole, &named, &mut progress, &parts).await
-                    {
+                    let by = (whole, &named);
+                    match self.replace(&mut importer, source, by, &mut progress, &parts).await {
                         Ok(error) => (Status::Done, error, Ok(())),
                         Err(error) => (Status::Waiting, None, Err(error)),
                     }
@@ -294,29 +295,27 @@ impl ImportCatalog {
     /// Removes what a source that is the whole of a kind does not name; tells why it did not.
     async fn replace(
         &self,
-        account: &AccountId,
+        importer: &mut Importer<'_, Store>,
         source: &Source,
-        whole: Whole,
-        named: &Named,
+        (whole, named): (Whole, &Named),
         progress: &mut Progress,
         errors: &Parts<'_>,
     ) -> Result<Option<String>, HandBack> {
+        let account = importer.account();
         if let Some(sequencer) = &source.sequencer
             && !self.store.note_sequence(account, &source.words, sequencer).await?
         {
             return Ok(Some("nothing was removed: a later version came meanwhile".to_owned()));
         }
-        let mut importer = Importer::new(&self.store, account, false);
-        importer.resume(progress.counts, progress.cost);
         let stock = || Export::new(&self.store, account, whole.kind);
-        let replacement = replace(&mut importer, named, stock, whole.share).await?;
+        let replacement = replace(importer, named, stock, whole.share).await?;
         if let Replacement::Done(refused) = &replacement {
             if refused.iter().any(LineError::is_temporary) {
                 return Err(HandBack::BrokenOff("some removals were not taken".to_owned()));
             }
             (progress.counts, progress.cost) = (importer.counts(), importer.cost());
             if !refused.is_empty() {
-                let stored = errors.store(progress.error_parts, refused).await;
+                let stored = errors.refused(progress.error_parts, refused).await;
                 stored.map_err(HandBack::BrokenOff)?;
                 progress.error_parts += 1;
             }
@@ -409,14 +408,6 @@ fn one_line_each(records: &[Vec<u8>]) -> Vec<u8> {
     flat.collect::<Vec<_>>().join(&b'\n')
 }
 
-fn random_name() -> String {
-    let mut random = [0_u8; 16];
-    // Without randomness the claims of two workers at once could not be told apart; their writes are
-    // the same ones.
-    let _ = getrandom::fill(&mut random);
-    hex(&random)
-}
-
 /// The list of errors, a part a checkpoint.
 struct Parts<'a> {
     objects: &'a Objects,
@@ -428,18 +419,18 @@ struct ErrorLine<'a> {
     line: u64,
     field: &'a str,
     message: &'a str,
-    code: &'static str,
+    code: RefusalCode,
 }
 
-impl ErrorParts for Parts<'_> {
-    async fn store(&self, part: u32, errors: &[LineError]) -> Result<(), String> {
+impl Observer for Parts<'_> {
+    async fn refused(&self, part: u32, errors: &[LineError]) -> Result<(), String> {
         let mut lines = Vec::new();
         for error in errors {
             let line = ErrorLine {
                 line: error.line,
                 field: &error.error.field,
                 message: &error.error.message,
-                code: code(error),
+                code: error.code,
             };
             serde_json::to_writer(&mut lines, &line).map_err(|error| error.to_string())?;
             lines.push(b'\n');
@@ -452,19 +443,6 @@ impl ErrorParts for Parts<'_> {
         };
         let stored = self.objects.put(bucket, &part_key(key, part), NDJSON, lines).await;
         stored.map_err(|error| error.to_string())
-    }
-}
-
-/// What kind of refusal it is, for machines.
-fn code(error: &LineError) -> &'static str {
-    match error.error.message.as_str() {
-        _ if error.is_temporary() => "UNAVAILABLE",
-        message if message.starts_with("write:") => "REFUSED",
-        "is required" | "Required" => "MISSING_FIELD",
-        message if message.starts_with("the line is longer") => "TOO_LONG",
-        message if message.starts_with("is not UTF-8") => "NOT_UTF8",
-        _ if error.error.field.is_empty() => "MALFORMED",
-        _ => "INVALID_FIELD",
     }
 }
 

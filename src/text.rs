@@ -169,3 +169,12 @@ pub fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
+/// A name that no other worker has: 128 random bits, in hexadecimal.
+#[must_use]
+pub fn random_name() -> String {
+    let mut random = [0_u8; 16];
+    // Without randomness the claims of two workers at once could not be told apart; their writes are
+    // the same ones.
+    let _ = getrandom::fill(&mut random);
+    hex(&random)
+}

@@ -383,6 +383,96 @@ fn an_import_that_cannot_go_on_ends_at_once_with_its_counts() {
     assert!(err(&output).contains("run the same command again"), "{}", err(&output));
 }
 
+#[test]
+fn a_killed_import_resumes_where_it_was_and_ends_as_an_undisturbed_one() {
+    const LINES: usize = 6_000;
+    let folder = tempfile::tempdir().expect("folder");
+    let folder = folder.path();
+    let _serve = Serve::start(folder, &["--memory"]);
+    let mut lines: Vec<String> = (0..LINES).map(|n| offering(&format!("o{n:05}"))).collect();
+    lines[17] = "{}".to_owned();
+    lines[LINES - 5] = "not a record".to_owned();
+    fs::write(folder.join("a.ndjson"), lines.join("\n")).expect("file");
+    let export = |account: &str| {
+        let output = run(folder, &["export", "--account", account]);
+        assert!(output.status.success(), "{}", err(&output));
+        let mut records: Vec<Value> =
+            out(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        for record in &mut records {
+            // When it came to be differs.
+            let record = record.as_object_mut().expect("object");
+            let _ = (record.remove("createdAt"), record.remove("updatedAt"));
+        }
+        records
+    };
+    let whole = run(folder, &["import", "--account", "WHOLE", "--json", "a.ndjson"]);
+    assert_eq!(last_json(&whole)["counts"]["created"], LINES - 2);
+    let expected = export("WHOLE");
+
+    // Killed again and again, ever later, with what a process started by hand has: nothing to say.
+    let mut kills: u64 = 0;
+    let finished = loop {
+        let arguments = ["import", "--account", "KILLED", "--json", "--resume", "a.ndjson"];
+        let mut child = catalog(folder, &arguments).spawn().expect("start");
+        std::thread::sleep(Duration::from_millis(60 + 37 * (kills % 11) + 20 * kills));
+        let ended = child.try_wait().expect("state").is_some();
+        let _ = child.kill();
+        let output = child.wait_with_output().expect("output");
+        if ended {
+            break output;
+        }
+        kills += 1;
+        assert!(kills < 100, "{}", err(&output));
+    };
+    assert!(kills > 0, "it was killed at least once");
+    let summary = last_json(&finished);
+    let counts = &summary["counts"];
+    assert_eq!(counts["failed"], 2, "{summary}");
+    let sum: u64 = counts.as_object().expect("counts").values().filter_map(Value::as_u64).sum();
+    assert_eq!(sum, LINES as u64, "every line counts once: {summary}");
+    assert_eq!(export("KILLED"), expected);
+
+    // What is done is done: passed over with --resume, and looked at again without.
+    let again = run(folder, &["import", "--account", "KILLED", "--json", "--resume", "a.ndjson"]);
+    assert!(err(&again).contains("imported completely before"), "{}", err(&again));
+    assert_eq!(last_json(&again)["counts"]["unchanged"], 0);
+    let again = run(folder, &["import", "--account", "KILLED", "--json", "a.ndjson"]);
+    assert_eq!(last_json(&again)["counts"]["unchanged"], LINES - 2);
+    assert_eq!(last_json(&again)["cost"]["writeUnits"], 0.0);
+}
+
+#[test]
+fn an_interrupted_import_tells_how_to_go_on_and_one_file_is_imported_by_one_process() {
+    let folder = tempfile::tempdir().expect("folder");
+    let folder = folder.path();
+    let _serve = Serve::start(folder, &["--memory"]);
+    let lines: Vec<String> = (0..60_000).map(|n| offering(&format!("o{n:05}"))).collect();
+    fs::write(folder.join("a.ndjson"), lines.join("\n")).expect("file");
+    let arguments = ["import", "--account", "ACME", "--json", "a.ndjson"];
+    let mut child = catalog(folder, &arguments).spawn().expect("start");
+    std::thread::sleep(Duration::from_millis(1_500));
+    let second = run(folder, &arguments);
+    assert!(err(&second).contains("being imported by another process"), "{}", err(&second));
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
+    assert_eq!(wait(&mut child), Some(1));
+    let output = child.wait_with_output().expect("output");
+    assert!(err(&output).contains("with --resume to finish"), "{}", err(&output));
+    let done = last_json(&output)["counts"]["created"].as_u64().expect("count");
+    assert!((1..60_000).contains(&done), "{done}");
+    let rest = run(folder, &["import", "--account", "ACME", "--json", "--resume", "a.ndjson"]);
+    let counts = &last_json(&rest)["counts"];
+    // The group under way was stored, and not noted: at most that one is found there already.
+    assert!(counts["unchanged"].as_u64().expect("count") <= 400, "{counts}");
+    assert_eq!(
+        counts["created"].as_u64().unwrap_or_default()
+            + counts["unchanged"].as_u64().unwrap_or_default(),
+        60_000
+    );
+    let piped = run(folder, &["import", "--account", "ACME", "--resume", "-"]);
+    assert!(err(&piped).contains("cannot be read again"), "{}", err(&piped));
+}
+
 /// Waits for an end within bounds; its exit code.
 fn wait(child: &mut Child) -> Option<i32> {
     let patience = Instant::now() + Duration::from_secs(20);

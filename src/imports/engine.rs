@@ -5,7 +5,10 @@
 //! stored by its own `updatedAt` is stale and left alone. How a record is compared depends on what it
 //! is of: see `whole`, `networks` and `products`.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Add,
+};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -16,8 +19,9 @@ use super::{
 use crate::{
     account::AccountId,
     networks::NetworkPartitions,
-    products::{ProductDelete, ProductWrites, RowError},
-    text::FieldError,
+    products::{ProductDelete, ProductWrites},
+    refusal::NotTaken,
+    text::{FieldError, spelled_enum},
 };
 
 /// A good number of lines for a group: four reads and sixteen writes, several at once.
@@ -47,7 +51,7 @@ impl Counts {
         self.created + self.updated + self.unchanged + self.stale + self.deleted + self.failed
     }
 
-    fn add(&mut self, outcome: Outcome) {
+    fn count(&mut self, outcome: Outcome) {
         let count = match outcome {
             Outcome::Created => &mut self.created,
             Outcome::Updated => &mut self.updated,
@@ -56,6 +60,21 @@ impl Counts {
             Outcome::Deleted => &mut self.deleted,
         };
         *count += 1;
+    }
+}
+
+impl Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            created: self.created + other.created,
+            updated: self.updated + other.updated,
+            unchanged: self.unchanged + other.unchanged,
+            stale: self.stale + other.stale,
+            deleted: self.deleted + other.deleted,
+            failed: self.failed + other.failed,
+        }
     }
 }
 
@@ -69,6 +88,49 @@ pub struct ImportCost {
     pub write_units: f64,
 }
 
+impl Add for ImportCost {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            read_units: self.read_units + other.read_units,
+            write_units: self.write_units + other.write_units,
+        }
+    }
+}
+
+spelled_enum! {
+    /// What kind of refusal it is, for machines.
+    pub enum RefusalCode {
+        /// No record at all.
+        Malformed = "MALFORMED",
+        /// A field is not there.
+        MissingField = "MISSING_FIELD",
+        /// A field is wrong.
+        InvalidField = "INVALID_FIELD",
+        /// The line is too long to be one.
+        TooLong = "TOO_LONG",
+        /// The line is no UTF-8.
+        NotUtf8 = "NOT_UTF8",
+        /// The database refuses it, now and ever.
+        Refused = "REFUSED",
+        /// The database did not take it now.
+        Unavailable = "UNAVAILABLE",
+    }
+}
+
+impl RefusalCode {
+    /// The code of what is wrong with a record itself.
+    fn of(error: &FieldError) -> Self {
+        match error.message.as_str() {
+            "is required" | "Required" => Self::MissingField,
+            message if message.starts_with("is not UTF-8") => Self::NotUtf8,
+            _ if error.field.is_empty() => Self::Malformed,
+            _ => Self::InvalidField,
+        }
+    }
+}
+
 /// A line that was refused, and one reason why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LineError {
@@ -77,17 +139,42 @@ pub struct LineError {
     /// What is wrong.
     #[serde(flatten)]
     pub error: FieldError,
+    /// What kind of refusal it is.
+    pub code: RefusalCode,
 }
-
-/// What a record that the database kept refusing is told.
-pub const TRY_AGAIN: &str = "write: temporarily unavailable, import this record again";
 
 impl LineError {
     /// May the same record succeed later?
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        let message = &self.error.message;
-        message == TRY_AGAIN || *message == RowError::Unavailable.to_string()
+        self.code == RefusalCode::Unavailable
+    }
+}
+
+/// Why a record was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// What is wrong with it, field by field.
+    Record(Vec<FieldError>),
+    /// The database did not take it.
+    Write(NotTaken),
+}
+
+impl Refusal {
+    fn told(self, line: u64) -> Vec<LineError> {
+        match self {
+            Self::Record(errors) => {
+                let told = |error| LineError { line, code: RefusalCode::of(&error), error };
+                errors.into_iter().map(told).collect()
+            }
+            Self::Write(why) => {
+                let code = match why {
+                    NotTaken::Later | NotTaken::Contended => RefusalCode::Unavailable,
+                    NotTaken::Never => RefusalCode::Refused,
+                };
+                vec![LineError { line, error: FieldError::new("", why.to_string()), code }]
+            }
+        }
     }
 }
 
@@ -102,12 +189,12 @@ pub(super) enum Outcome {
 }
 
 /// What a row came to, or why it was refused.
-pub(super) type Verdict = Result<Outcome, Vec<FieldError>>;
+pub(super) type Verdict = Result<Outcome, Refusal>;
 
 /// The verdicts of rows by what they are about, when some things were not brought to their new state.
 pub(super) fn judge<K: std::hash::Hash + Eq>(
     outcomes: Vec<(u64, K, Outcome)>,
-    not_taken: &HashMap<K, String>,
+    not_taken: &HashMap<K, NotTaken>,
 ) -> Vec<(u64, Verdict)> {
     let mut lost = HashSet::new();
     let mut verdicts = Vec::with_capacity(outcomes.len());
@@ -115,9 +202,9 @@ pub(super) fn judge<K: std::hash::Hash + Eq>(
         let writes = !matches!(outcome, Outcome::Unchanged | Outcome::Stale);
         // A row that only repeats one whose write was not taken is not stored either.
         let verdict = match not_taken.get(&key).filter(|_| writes || lost.contains(&key)) {
-            Some(message) => {
+            Some(why) => {
                 lost.insert(key);
-                Err(vec![FieldError::new("", message)])
+                Err(Refusal::Write(*why))
             }
             None => Ok(outcome),
         };
@@ -148,6 +235,7 @@ pub struct Importer<'a, T> {
     whole: WholeRecords<'a, T>,
     networks: NetworkRecords<'a, T>,
     products: ProductRecords<'a, T>,
+    account: &'a AccountId,
     counts: Counts,
     cost: ImportCost,
 }
@@ -159,9 +247,16 @@ impl<'a, T: ImportStore> Importer<'a, T> {
             whole: WholeRecords::new(target, account, dry_run),
             networks: NetworkRecords::new(target, account, dry_run),
             products: ProductRecords::new(target, account, dry_run),
+            account,
             counts: Counts::default(),
             cost: ImportCost::default(),
         }
+    }
+
+    /// Whose catalog it is.
+    #[must_use]
+    pub fn account(&self) -> &'a AccountId {
+        self.account
     }
 
     /// What became of the lines so far.
@@ -203,7 +298,7 @@ impl<'a, T: ImportStore> Importer<'a, T> {
                 Ok(Record::Whole(record)) => whole.push((*line, record)),
                 Ok(Record::Network(record)) => networks.push((*line, record)),
                 Ok(Record::Product(record)) => products.push((*line, record)),
-                Err(errors) => verdicts.push((*line, Err(errors))),
+                Err(errors) => verdicts.push((*line, Err(Refusal::Record(errors)))),
             }
         }
         verdicts.extend(self.whole.import(whole, now, &mut self.cost).await?);
@@ -213,10 +308,10 @@ impl<'a, T: ImportStore> Importer<'a, T> {
         let mut refused = Vec::new();
         for (line, verdict) in verdicts {
             match verdict {
-                Ok(outcome) => self.counts.add(outcome),
-                Err(errors) => {
+                Ok(outcome) => self.counts.count(outcome),
+                Err(refusal) => {
                     self.counts.failed += 1;
-                    refused.extend(errors.into_iter().map(|error| LineError { line, error }));
+                    refused.extend(refusal.told(line));
                 }
             }
         }

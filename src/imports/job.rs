@@ -105,13 +105,30 @@ pub struct Job {
     pub updated_at: Timestamp,
 }
 
+impl Job {
+    /// A new one, claimed now.
+    #[must_use]
+    pub fn new(import_id: ImportId, source: &str) -> Self {
+        let now = Timestamp::now();
+        Self {
+            import_id,
+            source: source.to_owned(),
+            status: Status::Running,
+            progress: Progress::default(),
+            error: None,
+            started_at: now,
+            updated_at: now,
+        }
+    }
+}
+
 /// What a worker that asks for a job gets.
 #[derive(Clone, Debug)]
 pub enum Claim {
     /// The job, from here on.
     Ours(Box<Job>),
-    /// It is finished already.
-    Finished,
+    /// It has ended already, in this way.
+    Finished(Status),
     /// Another worker has it.
     Busy,
 }
@@ -159,14 +176,57 @@ pub trait Journal: Sync {
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 }
 
-/// Where the errors of a job are kept.
-pub trait ErrorParts: Sync {
-    /// Stores a part of the list of errors under its number.
-    fn store(
+/// A source that no journal keeps: a dry run, or one that cannot be read twice.
+impl<J: Journal> Journal for Option<&J> {
+    type Error = J::Error;
+
+    async fn claim(&self, lease: &Lease, source: &str) -> Result<Claim, J::Error> {
+        match self {
+            Some(journal) => journal.claim(lease, source).await,
+            None => Ok(Claim::Ours(Box::new(Job::new(lease.import.clone(), source)))),
+        }
+    }
+
+    async fn record(
+        &self,
+        lease: &Lease,
+        status: Status,
+        progress: Progress,
+        error: Option<&str>,
+    ) -> Result<bool, J::Error> {
+        match self {
+            Some(journal) => journal.record(lease, status, progress, error).await,
+            None => Ok(true),
+        }
+    }
+
+    async fn note_sequence(
+        &self,
+        account: &AccountId,
+        name: &str,
+        sequencer: &str,
+    ) -> Result<bool, J::Error> {
+        match self {
+            Some(journal) => journal.note_sequence(account, name, sequencer).await,
+            None => Ok(true),
+        }
+    }
+}
+
+/// Who is told of a job as it goes.
+pub trait Observer: Sync {
+    /// Takes a part of the list of errors, under its number. The job stops where that fails.
+    fn refused(
         &self,
         part: u32,
         errors: &[LineError],
     ) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// A group is done, and stored with how far the job is.
+    fn progressed(&self, _progress: &Progress) {}
+
+    /// The database did not take all of a group: it is tried again after this time.
+    fn waits(&self, _time: Duration) {}
 }
 
 /// How a job's turn ended.
@@ -188,117 +248,139 @@ pub enum Ending {
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Drives a job over the groups of its source, from its checkpoint on, until it ends or `until`.
-///
-/// A group of which the database did not take a part is tried again until it did, or time is over:
-/// then the whole group is left for the next turn, so nothing is dropped and nothing told twice.
-///
-/// # Errors
-/// When the database or the journal cannot be used at all; the job can be claimed again.
-pub async fn drive<T, E>(
-    target: &T,
-    lease: &Lease,
-    progress: &mut Progress,
-    groups: &mut tokio::sync::mpsc::Receiver<Group>,
-    mut named: Option<&mut Named>,
-    errors: &impl ErrorParts,
-    until: Instant,
-) -> Result<Ending, E>
-where
-    T: Journal<Error = E> + ImportStore + ImportTarget<Error = E>,
-{
-    let mut importer = Importer::new(target, &lease.account, false);
-    importer.resume(progress.counts, progress.cost);
-    loop {
-        if Instant::now() >= until {
-            return Ok(Ending::OutOfTime);
-        }
-        let Ok(group) = tokio::time::timeout_at(until.into(), groups.recv()).await else {
-            return Ok(Ending::OutOfTime);
-        };
-        if let Some(named) = &mut named {
-            // From the first line on, in every turn: what was done before is named, too.
-            named.note_group(group.as_ref());
-        }
-        let (last, refused) = match group {
-            Some(Group::End) => return Ok(Ending::Finished),
-            None => return Ok(Ending::BrokenOff("its reader ended early".to_owned())),
-            Some(Group::Broken(error)) => {
-                return Ok(match error.cause.kind() {
-                    io::ErrorKind::InvalidData
-                    | io::ErrorKind::InvalidInput
-                    | io::ErrorKind::UnexpectedEof => Ending::Unreadable(error),
-                    _ => Ending::BrokenOff(error.to_string()),
-                });
+/// A worker's turn at a job.
+#[derive(Debug)]
+pub struct Turn<'a, J, O> {
+    /// Where the job's state is kept.
+    pub journal: &'a J,
+    /// The worker's hold of the job.
+    pub lease: &'a Lease,
+    /// Who is told as it goes.
+    pub observer: &'a O,
+    /// When the turn ends; `None`: with the source.
+    pub until: Option<Instant>,
+}
+
+impl<J: Journal, O: Observer> Turn<'_, J, O> {
+    /// Drives a job over the groups of its source, from its checkpoint on, until it ends or time is over.
+    ///
+    /// A group of which the database did not take a part is tried again until it did, or time is over:
+    /// then the whole group is left for the next turn, so nothing is dropped and nothing told twice.
+    ///
+    /// To drop this midway is safe, as a crash is: `progress` has the last checkpoint.
+    ///
+    /// # Errors
+    /// When the database or the journal cannot be used at all; the job can be claimed again.
+    pub async fn drive<T>(
+        &self,
+        importer: &mut Importer<'_, T>,
+        progress: &mut Progress,
+        groups: &mut tokio::sync::mpsc::Receiver<Group>,
+        mut named: Option<&mut Named>,
+    ) -> Result<Ending, J::Error>
+    where
+        T: ImportStore + ImportTarget<Error = J::Error>,
+    {
+        importer.resume(progress.counts, progress.cost);
+        loop {
+            let group = if self.is_over() { None } else { self.in_time(groups.recv()).await };
+            let Some(group) = group else { return Ok(Ending::OutOfTime) };
+            if let Some(named) = &mut named {
+                // From the first line on, in every turn: what was done before is named, too.
+                named.note_group(group.as_ref());
             }
-            Some(Group::Refused(line, _)) if line <= progress.line => continue,
-            Some(Group::Refused(line, error)) => {
-                importer.refuse();
-                (line, vec![LineError { line, error }])
-            }
-            Some(Group::Lines(mut lines)) => {
-                lines.retain(|(line, _)| *line > progress.line);
-                let Some((last, _)) = lines.last() else { continue };
-                let last = *last;
-                match whole_group(target, lease, progress, &mut importer, &lines, until).await? {
-                    Turn::Done(refused) => (last, refused),
-                    Turn::OutOfTime => return Ok(Ending::OutOfTime),
-                    Turn::LeaseLost => return Ok(Ending::LeaseLost),
+            let (last, refused) = match group {
+                Some(Group::End) => return Ok(Ending::Finished),
+                None => return Ok(Ending::BrokenOff("its reader ended early".to_owned())),
+                Some(Group::Broken(error)) => {
+                    return Ok(match error.cause.kind() {
+                        io::ErrorKind::InvalidData
+                        | io::ErrorKind::InvalidInput
+                        | io::ErrorKind::UnexpectedEof => Ending::Unreadable(error),
+                        _ => Ending::BrokenOff(error.to_string()),
+                    });
                 }
+                Some(Group::Refused(refusal)) if refusal.line <= progress.line => continue,
+                Some(Group::Refused(refusal)) => {
+                    importer.refuse();
+                    (refusal.line, vec![refusal])
+                }
+                Some(Group::Lines(mut lines)) => {
+                    lines.retain(|(line, _)| *line > progress.line);
+                    let Some((last, _)) = lines.last() else { continue };
+                    let last = *last;
+                    match self.whole_group(importer, progress, &lines).await? {
+                        GroupEnd::Done(refused) => (last, refused),
+                        GroupEnd::OutOfTime => return Ok(Ending::OutOfTime),
+                        GroupEnd::LeaseLost => return Ok(Ending::LeaseLost),
+                    }
+                }
+            };
+            if !refused.is_empty() {
+                if let Err(cause) = self.observer.refused(progress.error_parts, &refused).await {
+                    return Ok(Ending::BrokenOff(cause));
+                }
+                progress.error_parts += 1;
             }
-        };
-        if !refused.is_empty() {
-            if let Err(cause) = errors.store(progress.error_parts, &refused).await {
-                return Ok(Ending::BrokenOff(cause));
+            (progress.line, progress.counts, progress.cost) =
+                (last, importer.counts(), importer.cost());
+            if !self.journal.record(self.lease, Status::Running, *progress, None).await? {
+                return Ok(Ending::LeaseLost);
             }
-            progress.error_parts += 1;
+            self.observer.progressed(progress);
         }
-        (progress.line, progress.counts, progress.cost) =
-            (last, importer.counts(), importer.cost());
-        if !target.record(lease, Status::Running, *progress, None).await? {
-            return Ok(Ending::LeaseLost);
+    }
+
+    /// Imports a group until the database took all of it, or time is over.
+    async fn whole_group<T>(
+        &self,
+        importer: &mut Importer<'_, T>,
+        progress: &Progress,
+        lines: &[(u64, Vec<u8>)],
+    ) -> Result<GroupEnd, J::Error>
+    where
+        T: ImportStore + ImportTarget<Error = J::Error>,
+    {
+        let before = importer.counts();
+        let mut wait = FIRST_WAIT;
+        loop {
+            let attempt = Box::pin(importer.group(lines, Timestamp::now()));
+            let Some(attempt) = self.in_time(attempt).await else {
+                return Ok(GroupEnd::OutOfTime);
+            };
+            let refused = attempt?;
+            if !refused.iter().any(LineError::is_temporary) {
+                return Ok(GroupEnd::Done(refused));
+            }
+            importer.resume(before, importer.cost());
+            if self.until.is_some_and(|until| Instant::now() + wait >= until) {
+                return Ok(GroupEnd::OutOfTime);
+            }
+            self.observer.waits(wait);
+            tokio::time::sleep(wait).await;
+            if !self.journal.record(self.lease, Status::Running, *progress, None).await? {
+                return Ok(GroupEnd::LeaseLost);
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
+    /// What comes of it, if that comes before time is over.
+    async fn in_time<F: Future>(&self, future: F) -> Option<F::Output> {
+        match self.until {
+            Some(until) => tokio::time::timeout_at(until.into(), future).await.ok(),
+            None => Some(future.await),
         }
     }
 }
 
 /// What a group came to.
-enum Turn {
+enum GroupEnd {
     Done(Vec<LineError>),
     OutOfTime,
     LeaseLost,
-}
-
-/// Imports a group until the database took all of it, or time is over.
-async fn whole_group<T, E>(
-    target: &T,
-    lease: &Lease,
-    progress: &Progress,
-    importer: &mut Importer<'_, T>,
-    lines: &[(u64, Vec<u8>)],
-    until: Instant,
-) -> Result<Turn, E>
-where
-    T: Journal<Error = E> + ImportStore + ImportTarget<Error = E>,
-{
-    let before = importer.counts();
-    let mut wait = FIRST_WAIT;
-    loop {
-        let attempt = importer.group(lines, Timestamp::now());
-        let Ok(attempt) = tokio::time::timeout_at(until.into(), attempt).await else {
-            return Ok(Turn::OutOfTime);
-        };
-        let refused = attempt?;
-        if !refused.iter().any(LineError::is_temporary) {
-            return Ok(Turn::Done(refused));
-        }
-        importer.resume(before, importer.cost());
-        if Instant::now() + wait >= until {
-            return Ok(Turn::OutOfTime);
-        }
-        tokio::time::sleep(wait).await;
-        if !target.record(lease, Status::Running, *progress, None).await? {
-            return Ok(Turn::LeaseLost);
-        }
-        wait = (wait * 2).min(LONGEST_WAIT);
-    }
 }

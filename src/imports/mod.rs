@@ -25,7 +25,7 @@ pub mod replace;
 mod source;
 mod whole;
 
-pub use engine::{Counts, GROUP_LINES, ImportCost, ImportStore, Importer, LineError, TRY_AGAIN};
+pub use engine::{Counts, GROUP_LINES, ImportCost, ImportStore, Importer, LineError, RefusalCode};
 pub use record::{
     Content, Key, Kind, MAX_LINE_BYTES, NetworkRecord, Operation, ProductRecord, Record,
     WholeRecord,

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     account::AccountId,
     networks::{Effect, NetworkChanges, NetworkId, NetworkKeys, NetworkPartitions, NetworkState},
+    refusal::NotTaken,
 };
 
 /// The records of one import that are about networks.
@@ -80,12 +81,10 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
                     attempt > 1 || pending.iter().any(|(id, _)| self.changed.contains(id));
                 let (outcomes, not_taken) = self.change(&pending, consistent, cost).await?;
                 let again = |id: &NetworkId| {
-                    attempt < ATTEMPTS && not_taken.get(id).is_some_and(|(_, passing)| *passing)
+                    attempt < ATTEMPTS && not_taken.get(id) == Some(&NotTaken::Contended)
                 };
                 let told = outcomes.into_iter().filter(|(_, id, _)| !again(id)).collect();
-                let messages =
-                    not_taken.iter().map(|(id, (message, _))| (*id, message.clone())).collect();
-                verdicts.extend(judge(told, &messages));
+                verdicts.extend(judge(told, &not_taken));
                 pending.retain(|(id, _)| again(id));
                 if pending.is_empty() {
                     break;
@@ -96,14 +95,13 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
     }
 
     /// Brings networks to what their records want; returns what each record came to, and which
-    /// networks were not brought there, why, and whether another writer was the reason.
+    /// networks were not brought there, and why.
     async fn change(
         &mut self,
         networks: &[OfNetwork],
         consistent: bool,
         cost: &mut ImportCost,
-    ) -> Result<(Vec<(u64, NetworkId, Outcome)>, HashMap<NetworkId, (String, bool)>), T::Error>
-    {
+    ) -> Result<(Vec<(u64, NetworkId, Outcome)>, HashMap<NetworkId, NotTaken>), T::Error> {
         let wanted: Vec<(NetworkId, NetworkKeys)> = networks
             .iter()
             // A dry run remembers whole networks.
@@ -133,7 +131,7 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
             let (refused, write_units) = self.target.change_networks(self.account, changes).await?;
             cost.write_units += write_units;
             for network in refused {
-                not_taken.insert(network.id, (network.message, network.passing));
+                not_taken.insert(network.id, network.why);
             }
         }
         Ok((outcomes, not_taken))

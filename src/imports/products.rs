@@ -12,7 +12,7 @@ use lru::LruCache;
 
 use super::{
     ImportCost, ProductRecord,
-    engine::{Outcome, Verdict},
+    engine::{Outcome, Refusal, Verdict},
 };
 use crate::{
     account::AccountId,
@@ -21,6 +21,7 @@ use crate::{
         Change, Match, Product, ProductDelete, ProductId, ProductRow, ProductWrites, RowError,
         StoredProduct, upsert,
     },
+    refusal::NotTaken,
     text::FieldError,
 };
 
@@ -232,22 +233,24 @@ fn keys_of(product: &Product) -> Vec<Match> {
 fn verdict(outcome: Result<Outcome, RowError>) -> Verdict {
     match outcome {
         Err(RowError::Stale) => Ok(Outcome::Stale),
-        Err(RowError::Failed { cause }) => {
-            tracing::error!(cause, "a product was not written");
-            Err(refusal(&RowError::Failed { cause }))
-        }
         outcome => outcome.map_err(|error| refusal(&error)),
     }
 }
 
-fn refusal(error: &RowError) -> Vec<FieldError> {
-    let text = error.to_string();
-    // "field: message", but for what the database itself refused.
-    let (field, message) = match text.split_once(": ") {
-        Some((field, message)) if field != "write" => (field, message),
-        _ => ("", text.as_str()),
-    };
-    vec![FieldError::new(field, message)]
+fn refusal(error: &RowError) -> Refusal {
+    match error {
+        RowError::Unavailable => Refusal::Write(NotTaken::Later),
+        RowError::Failed { cause } => {
+            tracing::error!(cause, "a product was not written");
+            Refusal::Write(NotTaken::Never)
+        }
+        error => {
+            // "field: message"
+            let text = error.to_string();
+            let (field, message) = text.split_once(": ").unwrap_or(("", &text));
+            Refusal::Record(vec![FieldError::new(field, message)])
+        }
+    }
 }
 
 /// What a record comes to without a write, given the product it finds.

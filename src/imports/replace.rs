@@ -55,7 +55,7 @@ impl Named {
                     self.note(line);
                 }
             }
-            Some(Group::Refused(..)) => self.unreadable += 1,
+            Some(Group::Refused(_)) => self.unreadable += 1,
             Some(Group::Broken(_) | Group::End) | None => {}
         }
     }

@@ -21,7 +21,7 @@ use ruzstd::decoding::{
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-use super::{GROUP_LINES, MAX_LINE_BYTES};
+use super::{GROUP_LINES, LineError, MAX_LINE_BYTES, RefusalCode};
 use crate::{json::type_name, products::FIELDS, text::FieldError};
 
 /// The most bytes of a group (unless one line alone has more).
@@ -73,7 +73,7 @@ pub enum Group {
     /// Records, each with the number of its line (in a JSON array: of the record), from 1.
     Lines(Vec<(u64, Vec<u8>)>),
     /// A line that is no record for the reason told.
-    Refused(u64, FieldError),
+    Refused(LineError),
     /// The end, before the source's own.
     Broken(SourceError),
     /// The source's own end. Groups that end without it were not all read.
@@ -91,7 +91,10 @@ pub struct Groups {
 }
 
 /// The next record of a source: its line and its JSON, or why it has none.
-type Next = io::Result<Option<(u64, Result<Vec<u8>, FieldError>)>>;
+type Next = io::Result<Option<(u64, Result<Vec<u8>, NoRecord>)>>;
+
+/// Why there is no record.
+type NoRecord = (RefusalCode, FieldError);
 
 /// One record after the other.
 trait Records: Send {
@@ -167,10 +170,10 @@ impl Iterator for Groups {
                     bytes += record.len();
                     lines.push((self.last, record));
                 }
-                Ok(Some((line, Err(error)))) => {
+                Ok(Some((line, Err((code, error))))) => {
                     self.last = line.max(self.last + 1);
                     let line = self.last;
-                    self.pending = Some(Group::Refused(line, error));
+                    self.pending = Some(Group::Refused(LineError { line, error, code }));
                     break;
                 }
                 Err(cause) => {
@@ -184,8 +187,9 @@ impl Iterator for Groups {
     }
 }
 
-fn too_long() -> FieldError {
-    FieldError::new("", format!("the line is longer than {MAX_LINE_BYTES} bytes"))
+fn too_long() -> NoRecord {
+    let message = format!("the line is longer than {MAX_LINE_BYTES} bytes");
+    (RefusalCode::TooLong, FieldError::new("", message))
 }
 
 fn broken(message: impl Into<String>) -> io::Error {
@@ -646,16 +650,17 @@ impl CsvRows {
     }
 
     /// The row as a record of a product.
-    fn record(&self) -> Result<Vec<u8>, FieldError> {
+    fn record(&self) -> Result<Vec<u8>, NoRecord> {
         if self.row.len() != self.columns.len() {
             let (cells, columns) = (self.row.len(), self.columns.len());
             let message = format!("the row has {cells} cells, and the header {columns}");
-            return Err(FieldError::new("", message));
+            return Err((RefusalCode::Malformed, FieldError::new("", message)));
         }
         let mut record = "{\"kind\":\"product\"".to_owned();
         for (name, cell) in self.columns.iter().zip(&self.row) {
             let cell = std::str::from_utf8(cell)
-                .map_err(|_| FieldError::new(name.as_str(), "is not UTF-8"))?;
+                .map_err(|_| FieldError::new(name.as_str(), "is not UTF-8"))
+                .map_err(|error| (RefusalCode::NotUtf8, error))?;
             if cell.is_empty() || name == "kind" {
                 continue;
             }
@@ -741,7 +746,7 @@ mod tests {
                     };
                     lines.iter().map(show).collect::<Vec<_>>().join(" ")
                 }
-                Group::Refused(number, error) => format!("{number}!{error}"),
+                Group::Refused(LineError { line, error, .. }) => format!("{line}!{error}"),
                 Group::Broken(error) => format!("broken {error}"),
                 Group::End => "end".to_owned(),
             })

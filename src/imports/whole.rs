@@ -22,7 +22,7 @@ use super::{
     Content, ImportCost, Key, Operation, WholeRecord,
     engine::{Outcome, Verdict, judge},
 };
-use crate::account::AccountId;
+use crate::{account::AccountId, refusal::NotTaken};
 
 /// A hash of what a record said: the first 128 bits of a SHA-256.
 pub type ContentHash = [u8; 16];
@@ -51,19 +51,34 @@ pub enum Write {
         stored: Stored,
     },
     /// Remove the item.
-    Delete(Key),
+    Delete {
+        /// When its source removed it, where that is told.
+        source_updated_at: Option<Timestamp>,
+    },
+}
+
+impl Write {
+    /// The time that an item must not be younger than to be written over; `None`: this write always
+    /// counts.
+    #[must_use]
+    pub fn not_younger_than(&self) -> Option<Timestamp> {
+        match self {
+            Self::Put { stored, .. } => stored.source_updated_at,
+            Self::Delete { source_updated_at } => *source_updated_at,
+        }
+    }
 }
 
 /// The writes of one group, at most one a key.
 pub type ChangeSet = Vec<(Key, Write)>;
 
-/// A write that the database did not take, and the reason to tell.
+/// A write that the database did not take.
 #[derive(Clone, Debug)]
 pub struct RefusedWrite {
     /// What it was about.
     pub key: Key,
-    /// Why, in words for the sender.
-    pub message: String,
+    /// Why.
+    pub why: NotTaken,
 }
 
 /// The access pattern of imports.
@@ -78,7 +93,9 @@ pub trait ImportTarget: Sync {
         keys: &[Key],
     ) -> impl Future<Output = Result<(HashMap<Key, Stored>, f64), Self::Error>> + Send;
 
-    /// Writes all of it, with retries, and tells what was not taken and the write units consumed.
+    /// Writes all of it, with retries, and tells what was not taken and the write units consumed. Never
+    /// over an item that is younger than the write ([`Write::not_younger_than`]): another import of the
+    /// same record was faster.
     fn write(
         &self,
         account: &AccountId,
@@ -149,7 +166,7 @@ impl<'a, T: ImportTarget> WholeRecords<'a, T> {
             outcomes.push((line, key, outcome));
         }
 
-        let mut not_taken: HashMap<Key, String> = HashMap::new();
+        let mut not_taken: HashMap<Key, NotTaken> = HashMap::new();
         // In the order of the lines, so that a cut import has stored a beginning.
         let changes: ChangeSet =
             keys.into_iter().filter_map(|key| writes.remove_entry(&key)).collect();
@@ -161,7 +178,7 @@ impl<'a, T: ImportTarget> WholeRecords<'a, T> {
         if !self.dry_run && !changes.is_empty() {
             let (refusals, write_units) = self.target.write(self.account, changes).await?;
             cost.write_units += write_units;
-            not_taken.extend(refusals.into_iter().map(|refusal| (refusal.key, refusal.message)));
+            not_taken.extend(refusals.into_iter().map(|refusal| (refusal.key, refusal.why)));
         }
         for key in keys_to_write.into_iter().filter(|key| !not_taken.contains_key(key)) {
             let stored = state.get(&key).copied();
@@ -190,7 +207,7 @@ fn decide(
             return match known {
                 Entry::Occupied(stored) => {
                     stored.remove();
-                    (Outcome::Deleted, Some(Write::Delete(key)))
+                    (Outcome::Deleted, Some(Write::Delete { source_updated_at }))
                 }
                 Entry::Vacant(_) => (Outcome::Unchanged, None),
             };

@@ -13,6 +13,7 @@ use crate::{
     cost::{Read, ReadCost},
     geography::Country,
     money::Currency,
+    refusal::NotTaken,
 };
 
 /// A network as lists show it: the published object.
@@ -178,10 +179,8 @@ impl NetworkChanges {
 pub struct RefusedNetwork {
     /// Which network.
     pub id: NetworkId,
-    /// Why, in words for the sender.
-    pub message: String,
-    /// Another writer was faster: to read it again and change it may succeed.
-    pub passing: bool,
+    /// Why.
+    pub why: NotTaken,
 }
 
 /// Access pattern of imports: networks with bundles, read and brought to another state.

@@ -3,15 +3,20 @@
 //! DynamoDB may leave part of a batch unprocessed. Those keys are asked for again with full-jitter
 //! backoff, and so is a batch that met a throttle or an outage; what is still left after
 //! [`MAX_FRUITLESS`] is an error on reads, and on writes a refusal of just those items: reported,
-//! never lost.
+//! never lost. Each throttle and each part left unprocessed makes fewer batches go at once
+//! ([`Pace`](super::pace::Pace)); so that each is seen, the client's own retries are off here.
 
 use std::{collections::HashMap, time::Duration};
 
-use aws_sdk_dynamodb::types::{DeleteRequest, KeysAndAttributes, PutRequest, WriteRequest};
+use aws_sdk_dynamodb::{
+    Config,
+    config::retry::RetryConfig,
+    types::{DeleteRequest, KeysAndAttributes, PutRequest, WriteRequest},
+};
 use futures_util::{StreamExt as _, stream};
 
 use super::{CAPACITY, Store, StoreError, item::Item, total_units};
-use crate::imports::TRY_AGAIN;
+use crate::refusal::NotTaken;
 
 /// DynamoDB's limit of keys in a `BatchGetItem`.
 const KEYS_A_READ: usize = 100;
@@ -22,12 +27,17 @@ const ITEMS_A_WRITE: usize = 25;
 /// Batches under way at once.
 pub(super) const CONCURRENT_BATCHES: usize = 8;
 
-/// Requests in a row that bring nothing before what is left of a batch is given up. Each has the
-/// client's own retries within it.
+/// Requests in a row that bring nothing before what is left is given up. Those of batches are single
+/// attempts; others have the client's own retries within.
 pub(super) const MAX_FRUITLESS: u32 = 8;
 
-/// What a record is told that the database will never take.
-pub(super) const REFUSED: &str = "write: the database refuses this record";
+/// The same for the single attempts of batches: about as many seconds.
+const MAX_FRUITLESS_ATTEMPTS: u32 = 12;
+
+/// A request is one attempt.
+fn one_attempt() -> aws_sdk_dynamodb::config::Builder {
+    Config::builder().retry_config(RetryConfig::disabled())
+}
 
 /// An item wanted.
 #[derive(Clone, Debug)]
@@ -74,7 +84,7 @@ impl PendingWrite {
 }
 
 /// The writes that were not taken, by their place in the list, and why.
-pub(super) type Refusals = Vec<(usize, &'static str)>;
+pub(super) type Refusals = Vec<(usize, NotTaken)>;
 
 impl Store {
     /// Reads items by their keys (each named once), and tells the read units consumed.
@@ -123,14 +133,17 @@ impl Store {
         let mut items = Vec::new();
         let mut read_units = 0.0;
         let mut fruitless = 0;
-        while fruitless < MAX_FRUITLESS {
+        while fruitless < MAX_FRUITLESS_ATTEMPTS {
             back_off(fruitless).await;
             fruitless += 1;
+            let turn = self.batches.turn().await;
             let outcome = self
                 .client
                 .batch_get_item()
                 .set_request_items(Some(pending.clone()))
                 .return_consumed_capacity(CAPACITY)
+                .customize()
+                .config_override(one_attempt())
                 .send()
                 .await
                 .map_err(|error| StoreError::from_sdk(operation, &error));
@@ -139,6 +152,8 @@ impl Store {
                     read_units += total_units(reply.consumed_capacity());
                     items.extend(reply.responses.unwrap_or_default().into_values().flatten());
                     let left = reply.unprocessed_keys.unwrap_or_default();
+                    // A reply ends at 16 MB, too: that is no throttle, and costs one turn's growth.
+                    turn.end(left.is_empty());
                     if count(&left) < count(&pending) {
                         fruitless = 1;
                     }
@@ -147,7 +162,9 @@ impl Store {
                         return Ok((items, read_units));
                     }
                 }
-                Err(error) if error.is_unavailable() && fruitless < MAX_FRUITLESS => {}
+                Err(error) if error.is_unavailable() && fruitless < MAX_FRUITLESS_ATTEMPTS => {
+                    turn.end(!error.is_throttled());
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -188,14 +205,17 @@ impl Store {
         }
         let mut write_units = 0.0;
         let mut fruitless = 0;
-        while fruitless < MAX_FRUITLESS {
+        while fruitless < MAX_FRUITLESS_ATTEMPTS {
             back_off(fruitless).await;
             fruitless += 1;
+            let turn = self.batches.turn().await;
             let outcome = self
                 .client
                 .batch_write_item()
                 .set_request_items(Some(pending.clone()))
                 .return_consumed_capacity(CAPACITY)
+                .customize()
+                .config_override(one_attempt())
                 .send()
                 .await
                 .map_err(|error| StoreError::from_sdk(operation, &error));
@@ -203,6 +223,7 @@ impl Store {
                 Ok(reply) => {
                     write_units += total_units(reply.consumed_capacity());
                     let left = reply.unprocessed_items.unwrap_or_default();
+                    turn.end(left.is_empty());
                     if count(&left) < count(&pending) {
                         fruitless = 1;
                     }
@@ -212,9 +233,10 @@ impl Store {
                     }
                 }
                 // Putting and deleting the same again is harmless.
-                Err(error) if error.is_unavailable() => {}
+                Err(error) if error.is_unavailable() => turn.end(!error.is_throttled()),
                 // One bad item fails its whole batch: each is tried on its own.
                 Err(error) if error.is_invalid() && batch.len() > 1 => {
+                    drop(turn);
                     let mut refused = Vec::new();
                     for write in batch.into_iter().filter(|(_, write)| write.is_in(&pending)) {
                         let one = Box::pin(self.write_batch(operation, vec![write])).await?;
@@ -224,14 +246,14 @@ impl Store {
                     return Ok((refused, write_units));
                 }
                 Err(error) if error.is_invalid() => {
-                    let refused = batch.into_iter().map(|(place, _)| (place, REFUSED));
+                    let refused = batch.into_iter().map(|(place, _)| (place, NotTaken::Never));
                     return Ok((refused.collect(), write_units));
                 }
                 Err(error) => return Err(error),
             }
         }
         let left = batch.into_iter().filter(|(_, write)| write.is_in(&pending));
-        Ok((left.map(|(place, _)| (place, TRY_AGAIN)).collect(), write_units))
+        Ok((left.map(|(place, _)| (place, NotTaken::Later)).collect(), write_units))
     }
 }
 

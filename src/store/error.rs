@@ -23,6 +23,7 @@ pub struct StoreError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
+    Throttled,
     Unavailable,
     ConditionFailed,
     Invalid,
@@ -34,7 +35,12 @@ impl StoreError {
     /// The SDK's own retries are over by then.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
-        self.kind == Kind::Unavailable
+        matches!(self.kind, Kind::Unavailable | Kind::Throttled)
+    }
+
+    /// The database is asked for more than it gives at once.
+    pub(super) fn is_throttled(&self) -> bool {
+        self.kind == Kind::Throttled
     }
 
     /// The database looked at the request and refused what is in it, an item too large for one.
@@ -87,15 +93,17 @@ impl StoreError {
                 let code = service.err().code().unwrap_or("no code");
                 let kind = match code {
                     "ValidationException" => Kind::Invalid,
+                    "ConditionalCheckFailedException" => Kind::ConditionFailed,
                     "ProvisionedThroughputExceededException"
                     | "ThrottlingException"
                     | "RequestLimitExceeded"
-                    | "LimitExceededException"
-                    | "TransactionInProgressException"
+                    | "LimitExceededException" => Kind::Throttled,
+                    "TransactionInProgressException"
                     | "TransactionConflictException"
                     | "ReplicatedWriteConflictException" => Kind::Unavailable,
                     // A reply that is no reply of DynamoDB's: something stands in between.
-                    _ if status >= 500 || status == 429 || status == 200 => Kind::Unavailable,
+                    _ if status == 429 => Kind::Throttled,
+                    _ if status >= 500 || status == 200 => Kind::Unavailable,
                     _ => Kind::Other,
                 };
                 let message = service.err().message().unwrap_or("no message");

@@ -4,17 +4,20 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
 
 use super::{
-    Store, StoreError,
-    batch::{PendingWrite, Wanted},
+    CAPACITY, CONCURRENT_WRITES, Store, StoreError,
+    batch::{MAX_FRUITLESS, PendingWrite, Wanted, back_off},
     item::{Item, OfferingItem, PromotionItem, VersionAttributes, read, text, write},
-    networks, partners,
+    networks, partners, units,
 };
 use crate::{
     account::AccountId,
     imports::{ChangeSet, Content, ImportTarget, Key, RefusedWrite, Stored, Write},
     offerings::{OfferingId, PromoCode},
+    refusal::NotTaken,
 };
 
 impl ImportTarget for Store {
@@ -49,17 +52,39 @@ impl ImportTarget for Store {
         account: &AccountId,
         changes: ChangeSet,
     ) -> Result<(Vec<RefusedWrite>, f64), StoreError> {
-        let mut keys = Vec::with_capacity(changes.len());
-        let mut writes = Vec::with_capacity(changes.len());
+        let (mut keys, mut plain, mut guarded) = (Vec::new(), Vec::new(), Vec::new());
         for (key, change) in changes {
-            writes.push(self.pending(account, &key, change)?);
-            keys.push(key);
+            let not_younger_than = change.not_younger_than();
+            let place = self.place(account, &key, change)?;
+            if let Some(time) = not_younger_than {
+                guarded.push((key, place, time));
+            } else {
+                plain.push(place.into_batch()?);
+                keys.push(key);
+            }
         }
-        let (refused, write_units) = self.write_items(OPERATION, writes).await?;
-        let refused = refused
+        let guarded: Vec<_> = guarded
             .into_iter()
-            .map(|(place, why)| RefusedWrite { key: keys[place].clone(), message: why.to_owned() });
-        Ok((refused.collect(), write_units))
+            .map(|(key, place, time)| async move {
+                let (why, units) = self.write_unless_younger(place, time).await?;
+                Ok::<_, StoreError>((why.map(|why| RefusedWrite { key, why }), units))
+            })
+            .collect();
+        let guarded = stream::iter(guarded).buffer_unordered(CONCURRENT_WRITES);
+        let (in_batches, one_by_one) = futures_util::try_join!(
+            self.write_items(OPERATION, plain),
+            guarded.try_collect::<Vec<_>>()
+        )?;
+        let (refused, mut write_units) = in_batches;
+        let mut refused: Vec<RefusedWrite> = refused
+            .into_iter()
+            .map(|(place, why)| RefusedWrite { key: keys[place].clone(), why })
+            .collect();
+        for (not_taken, units) in one_by_one {
+            refused.extend(not_taken);
+            write_units += units;
+        }
+        Ok((refused, write_units))
     }
 }
 
@@ -75,19 +100,19 @@ impl Store {
         }
     }
 
-    fn pending(
+    /// What a write puts where.
+    fn place(
         &self,
         account: &AccountId,
         key: &Key,
         change: Write,
-    ) -> Result<PendingWrite, StoreError> {
-        let (table, place) = (self.table_of(key), key_item(account, key));
-        let (content, stored) = match change {
-            Write::Delete(_) => return PendingWrite::delete(OPERATION, table, place),
-            Write::Put { content, stored } => (content, stored),
+    ) -> Result<Place<'_>, StoreError> {
+        let (table, key) = (self.table_of(key), key_item(account, key));
+        let Write::Put { content, stored } = change else {
+            return Ok(Place { table, key, item: None });
         };
         let with_document = |document: String| {
-            let mut item = place.clone();
+            let mut item = key.clone();
             item.insert("document".to_owned(), AttributeValue::S(document));
             item
         };
@@ -105,7 +130,75 @@ impl Store {
             Content::ExchangeRate(rate) => with_document(rate.document()),
         };
         item.extend(write(OPERATION, VersionAttributes::from(stored))?);
-        PendingWrite::put(OPERATION, table, place, item)
+        Ok(Place { table, key, item: Some(item) })
+    }
+
+    /// Writes an item unless a younger one is there: a batch knows no conditions.
+    async fn write_unless_younger(
+        &self,
+        place: Place<'_>,
+        time: Timestamp,
+    ) -> Result<(Option<NotTaken>, f64), StoreError> {
+        const CONDITION: &str =
+            "attribute_not_exists(sourceUpdatedAt) OR sourceUpdatedAt <= :source";
+        let source = AttributeValue::N(time.as_millisecond().to_string());
+        for attempt in 0..MAX_FRUITLESS {
+            back_off(attempt).await;
+            let turn = self.writes.turn().await;
+            let outcome = if let Some(item) = &place.item {
+                let put = self.client.put_item().table_name(place.table);
+                let put = put.set_item(Some(item.clone())).condition_expression(CONDITION);
+                let put = put.expression_attribute_values(":source", source.clone());
+                let reply = put.return_consumed_capacity(CAPACITY).send().await;
+                reply
+                    .map(|reply| units(reply.consumed_capacity()))
+                    .map_err(|error| StoreError::from_sdk(OPERATION, &error))
+            } else {
+                let delete = self.client.delete_item().table_name(place.table);
+                let delete = delete.set_key(Some(place.key.clone()));
+                let delete = delete.condition_expression(CONDITION);
+                let delete = delete.expression_attribute_values(":source", source.clone());
+                let reply = delete.return_consumed_capacity(CAPACITY).send().await;
+                reply
+                    .map(|reply| units(reply.consumed_capacity()))
+                    .map_err(|error| StoreError::from_sdk(OPERATION, &error))
+            };
+            let error = match outcome {
+                Ok(write_units) => {
+                    turn.end(true);
+                    return Ok((None, write_units));
+                }
+                Err(error) => error,
+            };
+            turn.end(!error.is_throttled());
+            if error.is_condition_failed() {
+                // Charged as the write would have been; how much that is, is not told.
+                return Ok((Some(NotTaken::Contended), 1.0));
+            }
+            if error.is_invalid() {
+                return Ok((Some(NotTaken::Never), 0.0));
+            }
+            if !error.is_unavailable() {
+                return Err(error);
+            }
+        }
+        Ok((Some(NotTaken::Later), 0.0))
+    }
+}
+
+/// An item to be, or not to be any more.
+struct Place<'a> {
+    table: &'a str,
+    key: Item,
+    item: Option<Item>,
+}
+
+impl Place<'_> {
+    fn into_batch(self) -> Result<PendingWrite, StoreError> {
+        match self.item {
+            Some(item) => PendingWrite::put(OPERATION, self.table, self.key, item),
+            None => PendingWrite::delete(OPERATION, self.table, self.key),
+        }
     }
 }
 

@@ -141,7 +141,7 @@ impl Journal for Store {
         Ok(match conditional(OPERATION, update).await? {
             Conditional::Done(item) => Claim::Ours(Box::new(job(OPERATION, &item)?)),
             Conditional::Otherwise(item) => match job(OPERATION, &item)?.status {
-                Status::Done | Status::Failed => Claim::Finished,
+                ended @ (Status::Done | Status::Failed) => Claim::Finished(ended),
                 Status::Running | Status::Waiting => Claim::Busy,
             },
         })

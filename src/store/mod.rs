@@ -12,6 +12,7 @@
 //! | `products` | one row merged; one product by sku; products newest first |
 //! | `imports` | content hashes in batches; writes in batches |
 //! | `batch`, `transaction` | many items at once, with retries; all or none |
+//! | `pace` | how many requests go at once |
 //! | `journal` | import jobs: claimed, checkpointed, finished |
 //! | `export` | everything an account has, as records |
 //!
@@ -28,10 +29,13 @@ mod journal;
 mod keys;
 mod networks;
 mod offerings;
+mod pace;
 mod partners;
 mod products;
 mod promotions;
 mod transaction;
+
+use std::sync::Arc;
 
 use aws_sdk_dynamodb::{
     Client,
@@ -42,7 +46,9 @@ pub use client::{ClientError, lean_client, lean_s3_client};
 pub use error::StoreError;
 pub use export::Export;
 use item::Item;
+use pace::Pace;
 
+use self::batch::CONCURRENT_BATCHES;
 use crate::cost::ReadCost;
 
 /// The tables' names, from the environment of a function or from a common prefix.
@@ -100,13 +106,18 @@ impl TableNames {
 pub struct Store {
     client: Client,
     tables: TableNames,
+    /// Of batches.
+    batches: Arc<Pace>,
+    /// Of writes that are an item each.
+    writes: Arc<Pace>,
 }
 
 impl Store {
     /// The tables of these names through this client.
     #[must_use]
     pub fn new(client: Client, tables: TableNames) -> Self {
-        Self { client, tables }
+        let (batches, writes) = (Pace::new(CONCURRENT_BATCHES), Pace::new(CONCURRENT_WRITES));
+        Self { client, tables, batches: Arc::new(batches), writes: Arc::new(writes) }
     }
 }
 
@@ -137,6 +148,9 @@ impl Store {
         }
     }
 }
+
+/// Writes of an item each under way at once: as many connections as one small function should have.
+const CONCURRENT_WRITES: usize = 32;
 
 const CAPACITY: ReturnConsumedCapacity = ReturnConsumedCapacity::Total;
 

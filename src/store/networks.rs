@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CAPACITY, Store, StoreError,
-    batch::{CONCURRENT_BATCHES, PendingWrite, REFUSED, Wanted},
+    batch::{CONCURRENT_BATCHES, PendingWrite, Wanted},
     item::{Item, document, read, text, write},
     units,
 };
@@ -26,13 +26,13 @@ use crate::{
     account::AccountId,
     cost::{Read, ReadCost},
     geography::Country,
-    imports::TRY_AGAIN,
     money::Currency,
     networks::{
         Bundle, BundleId, CurrencyPair, ExchangeRate, ListedNetwork, Network, NetworkChanges,
         NetworkId, NetworkKeys, NetworkLists, NetworkPartitions, NetworkProducts, NetworkState,
         NetworkWrites, RateLookup, RefusedNetwork, StoredNetwork, Versioned,
     },
+    refusal::NotTaken,
 };
 
 const BY_COUNTRY: &str = "byCountry";
@@ -467,8 +467,10 @@ impl NetworkPartitions for Store {
         }
         let (ids, writes): (Vec<NetworkId>, Vec<PendingWrite>) = writes.into_iter().unzip();
         let (refusals, mut write_units) = self.write_items(OPERATION, writes).await?;
-        let mut refused: Vec<RefusedNetwork> =
-            refusals.into_iter().map(|(place, why)| refused_network(ids[place], why)).collect();
+        let mut refused: Vec<RefusedNetwork> = refusals
+            .into_iter()
+            .map(|(place, why)| RefusedNetwork { id: ids[place], why })
+            .collect();
         let mut transactions = stream::iter(counted)
             .map(|change| self.change_counted(account, change))
             .buffer_unordered(CONCURRENT_BATCHES);
@@ -546,30 +548,20 @@ impl Store {
             let mut items: Vec<TransactWriteItem> =
                 chunk.iter().map(|(_, item)| item.clone()).collect();
             items.push(TransactWriteItem::builder().update(update).build());
-            match self.transact(OPERATION, items).await {
-                Ok(units) => write_units += units,
-                Err(error) if error.is_condition_failed() => {
-                    let why =
-                        "write: another import changed this network, import this record again";
-                    let refused =
-                        RefusedNetwork { passing: true, ..refused_network(change.id, why) };
-                    return Ok((Some(refused), write_units));
+            let why = match self.transact(OPERATION, items).await {
+                Ok(units) => {
+                    write_units += units;
+                    continue;
                 }
-                Err(error) if error.is_unavailable() => {
-                    return Ok((Some(refused_network(change.id, TRY_AGAIN)), write_units));
-                }
-                Err(error) if error.is_invalid() => {
-                    return Ok((Some(refused_network(change.id, REFUSED)), write_units));
-                }
+                Err(error) if error.is_condition_failed() => NotTaken::Contended,
+                Err(error) if error.is_unavailable() => NotTaken::Later,
+                Err(error) if error.is_invalid() => NotTaken::Never,
                 Err(error) => return Err(error),
-            }
+            };
+            return Ok((Some(RefusedNetwork { id: change.id, why }), write_units));
         }
         Ok((None, write_units))
     }
-}
-
-fn refused_network(id: NetworkId, why: &str) -> RefusedNetwork {
-    RefusedNetwork { id, message: why.to_owned(), passing: false }
 }
 
 /// Counts bundles that come and go on the network's own item; with `own`, stores its other

@@ -25,6 +25,7 @@ use super::{
     batch::{CONCURRENT_BATCHES, MAX_FRUITLESS, Wanted, back_off},
     error::failed_condition,
     item::{Item, text},
+    pace::Turn,
     units,
 };
 use crate::{
@@ -329,15 +330,38 @@ enum Obstacle {
     /// It never will be.
     Row(RowError),
     /// Another writer was faster, or the database is in trouble: worth another attempt.
-    Passing,
+    Passing {
+        /// It was asked for more than it gives at once.
+        throttled: bool,
+    },
+}
+
+impl Obstacle {
+    /// Another writer was faster.
+    const FASTER: Self = Self::Passing { throttled: false };
 }
 
 impl From<StoreError> for Obstacle {
     fn from(error: StoreError) -> Self {
         if error.is_unavailable() || error.is_condition_failed() {
-            return Self::Passing;
+            return Self::Passing { throttled: error.is_throttled() };
         }
         Self::Row(RowError::Failed { cause: error.to_string() })
+    }
+}
+
+/// What an attempt settled; `None`: another one may.
+fn settled<R>(turn: Turn<'_>, outcome: Result<R, Obstacle>) -> Option<Result<R, RowError>> {
+    match outcome {
+        Ok(done) => {
+            turn.end(true);
+            Some(Ok(done))
+        }
+        Err(Obstacle::Row(error)) => Some(Err(error)),
+        Err(Obstacle::Passing { throttled }) => {
+            turn.end(!throttled);
+            None
+        }
     }
 }
 
@@ -349,12 +373,11 @@ impl ProductWrites for Store {
         new_id: ProductId,
         costs: &mut Costs,
     ) -> Result<Applied, RowError> {
-        for attempt in 0..MAX_FRUITLESS {
-            back_off(attempt).await;
-            match self.attempt(account, row, new_id, costs).await {
-                Ok(applied) => return Ok(applied),
-                Err(Obstacle::Row(error)) => return Err(error),
-                Err(Obstacle::Passing) => {}
+        for number in 0..MAX_FRUITLESS {
+            let turn = self.next_attempt(number).await;
+            let outcome = self.attempt(account, row, new_id, costs).await;
+            if let Some(settled) = settled(turn, outcome) {
+                return settled;
             }
         }
         Err(RowError::Unavailable)
@@ -378,7 +401,7 @@ impl ProductWrites for Store {
             .await
             .map_err(|error| match Obstacle::from(error) {
                 Obstacle::Row(error) => error,
-                Obstacle::Passing => RowError::Unavailable,
+                Obstacle::Passing { .. } => RowError::Unavailable,
             })?;
         cost.add(read_units);
         let attribute = |item: &Item, name: &str, prefix: &str| {
@@ -393,6 +416,12 @@ impl ProductWrites for Store {
 }
 
 impl Store {
+    /// Waits as long as before an attempt of this number, and for a place among the writes.
+    async fn next_attempt(&self, number: u32) -> Turn<'_> {
+        back_off(number).await;
+        self.writes.turn().await
+    }
+
     /// Merges a row by one update where its keys are as they should be, and else by a transaction.
     async fn attempt(
         &self,
@@ -420,7 +449,7 @@ impl Store {
                 match self.update(account, row, new_id, target, still, costs).await? {
                     Updated::Done(applied) => Ok(applied),
                     // The link changed meanwhile.
-                    Updated::Otherwise(_) => Err(Obstacle::Passing),
+                    Updated::Otherwise(_) => Err(Obstacle::FASTER),
                 }
             }
             (Some(Match::ExternalId(_)), Some(_)) | (Some(Match::Sku(_)), _)
@@ -573,7 +602,7 @@ impl Store {
         if matches!(slot, Some(Found::Link(_))) && owner.is_none() {
             // The product moved between the two reads. To take the link for one that leads nowhere
             // would make its external id twice, should the product have moved back meanwhile.
-            return Err(Obstacle::Passing);
+            return Err(Obstacle::FASTER);
         }
         let by_sku = sku_key.as_deref().and_then(product_at);
         let matched = match (&sku_key, by_sku) {
@@ -831,12 +860,11 @@ impl ProductDelete for Store {
         source_updated_at: Option<Timestamp>,
         costs: &mut Costs,
     ) -> Result<bool, RowError> {
-        for attempt in 0..MAX_FRUITLESS {
-            back_off(attempt).await;
-            match self.attempt_delete(account, product, source_updated_at, costs).await {
-                Ok(there) => return Ok(there),
-                Err(Obstacle::Row(error)) => return Err(error),
-                Err(Obstacle::Passing) => {}
+        for number in 0..MAX_FRUITLESS {
+            let turn = self.next_attempt(number).await;
+            let outcome = self.attempt_delete(account, product, source_updated_at, costs).await;
+            if let Some(settled) = settled(turn, outcome) {
+                return settled;
             }
         }
         Err(RowError::Unavailable)
@@ -918,14 +946,14 @@ impl Store {
         };
         let key = linked.clone().unwrap_or_else(|| named.clone());
         let Some(Some(Found::Product { stored, .. })) = seen.get(&key) else {
-            return if linked.is_some() { Err(Obstacle::Passing) } else { Ok(false) };
+            return if linked.is_some() { Err(Obstacle::FASTER) } else { Ok(false) };
         };
         let external_id = stored.product.external_id.clone();
         if let (Some(_), Match::ExternalId(id)) = (&linked, product)
             && external_id.as_ref() != Some(id)
         {
             // The link changed between the two reads.
-            return Err(Obstacle::Passing);
+            return Err(Obstacle::FASTER);
         }
         if is_stale(stored.source_updated_at, source_updated_at) {
             return Err(Obstacle::Row(RowError::Stale));

@@ -1,33 +1,34 @@
 //! `catalog import`: files of records into an account.
 //!
 //! A file is read on a thread of its own, a few groups ahead of the database; memory is bounded
-//! whatever the file's size. Ctrl-C ends the import after the group under way; importing
-//! again is safe, and what is stored already costs no write.
+//! whatever the file's size. It is a job as an object of the queue's is: checkpointed after each group
+//! of lines, so that after Ctrl-C, a crash or an outage `--resume` goes on where it was left.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata, TryLockError},
     io::{self, Read},
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
 use serde_json::json;
 use serverless_catalog::{
     account::AccountId,
     imports::{
-        Counts, Format, Group, Groups, Importer, Kind, LineError,
+        Counts, Format, Groups, ImportCost, Importer, Kind, LineError,
+        job::{Claim, Ending, ImportId, Job, Journal, Lease, Observer, Progress, Status, Turn},
         replace::{DEFAULT_SHARE, Named, Replacement, replace},
     },
     store::{Export, Store},
     text::FieldError,
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     connect::Target,
@@ -43,6 +44,7 @@ use crate::{
   catalog import --account ACME --dry-run networks.ndjson.gz
   catalog import --account ACME products.csv
   catalog import --account ACME --replace product products.csv
+  catalog import --account ACME --resume offerings.ndjson     # after Ctrl-C, a crash or an outage
 
 A record names its kind, {\"kind\":\"offering\",…}: one of offering, promotion, partnerOffering, network,
 bundle, exchangeRate, product. {\"op\":\"delete\"} removes what it names. A network that carries
@@ -57,6 +59,10 @@ pub struct Import {
     /// Check everything and compare with what is stored, but write nothing
     #[arg(long)]
     dry_run: bool,
+    /// Go on where an earlier import of these files, unchanged since, was interrupted; without this
+    /// they are imported from their beginning
+    #[arg(long, conflicts_with = "dry_run")]
+    resume: bool,
     /// The files are the whole of this kind: archive the offerings, or remove the records, that they do
     /// not name, once every file is read to its end
     #[arg(long, value_name = "KIND")]
@@ -70,6 +76,26 @@ pub struct Import {
     /// Files to import; - is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+}
+
+/// How long a claim of this command holds without being extended; every group extends it.
+const LEASE: Duration = Duration::from_mins(2);
+
+/// How a file ended, if nothing failed.
+enum FileEnd {
+    /// Its end was reached.
+    Finished,
+    /// It was imported completely before.
+    DoneBefore,
+    /// It was told to stop.
+    Interrupted,
+}
+
+/// What came of the files so far.
+#[derive(Clone, Copy, Default)]
+struct Totals {
+    counts: Counts,
+    cost: ImportCost,
 }
 
 impl Import {
@@ -86,95 +112,156 @@ impl Import {
         // All files are opened first: a name mistyped last does not leave half an import.
         let mut inputs = Vec::new();
         for path in &self.files {
-            inputs.push(Input::open(path)?);
+            let input = Input::open(path)?;
+            if self.resume && input.identity.is_none() {
+                let message = "--resume needs files: standard input cannot be read again";
+                return Err(CliError::Usage(message.to_owned()));
+            }
+            inputs.push(input);
         }
         let store = target.store().await?;
         let started = Instant::now();
         let mut importer = Importer::new(&store, &self.account, self.dry_run);
         let mut named = self.replace.map(Named::new);
-        let mut ending = Ok(None);
+        let mut totals = Totals::default();
+        let mut ending = Ok(());
         for input in inputs {
+            let mut progress = Progress::default();
             let name = input.name.clone();
-            ending = self
-                .file(input, &mut importer, named.as_mut())
-                .await
-                .map(|line| Some((name, line?)));
-            if !matches!(ending, Ok(None)) {
-                break;
-            }
+            let resumable = input.identity.is_some() && !self.dry_run;
+            let end = self.file(&store, input, &mut importer, named.as_mut(), &mut progress).await;
+            totals.counts = totals.counts + progress.counts;
+            totals.cost = totals.cost + progress.cost;
+            ending = match end {
+                Ok(FileEnd::Finished) => continue,
+                Ok(FileEnd::DoneBefore) => {
+                    warn(format!(
+                        "{name} was imported completely before; --resume passes it over."
+                    ));
+                    continue;
+                }
+                Ok(FileEnd::Interrupted) => {
+                    let how = if resumable { " with --resume" } else { "" };
+                    Err(CliError::Incomplete(format!(
+                        "interrupted in {name} after line {}; run the same command again{how} to finish",
+                        progress.line
+                    )))
+                }
+                Err(error) => {
+                    if resumable {
+                        let line = progress.line;
+                        warn(format!(
+                            "{name} is done up to line {line}; --resume goes on from there."
+                        ));
+                    }
+                    Err(error)
+                }
+            };
+            break;
         }
-        let finished = matches!(ending, Ok(None));
         let mut kept = None;
-        if let Some(named) = named.filter(|_| finished) {
-            kept = self.remove_unnamed(&store, &mut importer, &named).await?;
+        if let Some(named) = named.filter(|_| ending.is_ok()) {
+            kept = self.remove_unnamed(&store, &mut importer, &named, &mut totals).await?;
         }
-        self.summary(importer.counts(), &importer, started.elapsed(), !finished);
+        self.summary(totals, started.elapsed(), ending.is_err());
         if let Some(kept) = kept {
             return Err(CliError::Incomplete(kept));
         }
-        match (ending?, importer.counts().failed) {
-            (Some((name, line)), _) => Err(CliError::Incomplete(format!(
-                "interrupted in {name} after line {line}; run the same command again to finish"
-            ))),
-            (None, 0) => Ok(()),
-            (None, failed) => Err(CliError::Incomplete(format!("{failed} records were refused"))),
+        match (ending, totals.counts.failed) {
+            (Err(error), _) => Err(error),
+            (Ok(()), 0) => Ok(()),
+            (Ok(()), failed) => Err(CliError::Incomplete(format!("{failed} records were refused"))),
         }
     }
 
-    /// Imports one file; tells the last line done when Ctrl-C ended it.
+    /// Imports one file, from the beginning or, with `--resume`, from where it was left.
     async fn file(
         &self,
+        store: &Store,
         input: Input,
         importer: &mut Importer<'_, Store>,
-        mut named: Option<&mut Named>,
-    ) -> Result<Option<u64>, CliError> {
+        named: Option<&mut Named>,
+        progress: &mut Progress,
+    ) -> Result<FileEnd, CliError> {
         let name = input.name.clone();
-        let progress = input.progress(self.json);
-        let read = input.read.clone();
-        let mut groups = Groups::read_ahead(input.source, input.format, input.read);
-        let mut last_line = 0;
-        let interrupt = tokio::signal::ctrl_c();
-        tokio::pin!(interrupt);
-        loop {
-            let group = tokio::select! {
-                biased;
-                _ = &mut interrupt => {
-                    progress.abandon();
-                    return Ok(Some(last_line));
-                }
-                group = groups.recv() => group,
-            };
-            if let Some(named) = &mut named {
-                named.note_group(group.as_ref());
-            }
-            let refused = match group {
-                Some(Group::End) => break,
-                None => {
-                    progress.abandon();
-                    let source = std::io::Error::other("its reader ended early");
-                    return Err(CliError::file("read", &name)(source));
-                }
-                Some(Group::Lines(lines)) => {
-                    last_line = lines.last().map_or(last_line, |(line, _)| *line);
-                    importer.group(&lines, Timestamp::now()).await?
-                }
-                Some(Group::Refused(line, error)) => {
-                    importer.refuse();
-                    last_line = line;
-                    vec![LineError { line, error }]
-                }
-                Some(Group::Broken(error)) => {
-                    progress.abandon();
-                    return Err(CliError::Source { name, source: error });
-                }
-            };
-            progress.suspend(|| refused.iter().for_each(|refusal| self.report(&name, refusal)));
-            let counts = importer.counts();
-            progress.set_position(read.load(Ordering::Relaxed));
-            progress.set_message(format!("{} rows, {} refused", counts.total(), counts.failed));
+        let bar = input.progress(self.json);
+        // A dry run leaves no trace, and what cannot be read again cannot be resumed.
+        let journal = Some(store).filter(|_| !self.dry_run && input.identity.is_some());
+        let import = input.identity.clone().unwrap_or_else(|| ImportId::of(&[&name]));
+        // The lock on the file tells processes apart, and ends with its process: an import that was
+        // killed can be resumed at once.
+        let holder = format!("file {}", import.as_str());
+        let lease = Lease { account: self.account.clone(), import, holder, term: LEASE };
+        if journal.is_some() && !input.lock() {
+            return Err(in_use(&name));
         }
-        progress.finish_and_clear();
-        Ok(None)
+        if let Some(journal) = journal.filter(|_| !self.resume) {
+            journal.forget_job(&lease.account, &lease.import).await?;
+        }
+        let Input { source, file: _lock, format, read, .. } = input;
+        let mut groups = Groups::read_ahead(source, format, read.clone());
+        let Some(job) = self.claim(store, journal, &lease, &name).await? else {
+            // With --replace, it still tells what is to stay.
+            if let Some(named) = named {
+                while let Some(group) = groups.recv().await {
+                    named.note_group(Some(&group));
+                }
+            }
+            return Ok(FileEnd::DoneBefore);
+        };
+        *progress = job.progress;
+        let terminal = Terminal { import: self, name: &name, bar: &bar, read: &read };
+        let turn = Turn { journal: &journal, lease: &lease, observer: &terminal, until: None };
+        let driven = tokio::select! {
+            driven = Box::pin(turn.drive(importer, progress, &mut groups, named)) => Some(driven),
+            () = interruption() => None,
+        };
+        bar.finish_and_clear();
+        let (status, end) = match driven {
+            Some(Ok(Ending::Finished)) => (Status::Done, Ok(FileEnd::Finished)),
+            // Nothing here ends a turn early.
+            None | Some(Ok(Ending::OutOfTime)) => (Status::Waiting, Ok(FileEnd::Interrupted)),
+            Some(Ok(Ending::Unreadable(source))) => {
+                (Status::Failed, Err(CliError::Source { name, source }))
+            }
+            Some(Ok(Ending::BrokenOff(cause))) => {
+                let source = io::Error::other(cause);
+                (Status::Waiting, Err(CliError::file("read", name)(source)))
+            }
+            Some(Ok(Ending::LeaseLost)) => {
+                let message = format!("{name}: another import of this very file has begun");
+                return Err(CliError::Incomplete(message));
+            }
+            Some(Err(error)) => (Status::Waiting, Err(error.into())),
+        };
+        let recorded = journal.record(&lease, status, *progress, None).await;
+        // Where the import has failed, why is told, and not that it could not be noted either.
+        if end.is_ok() {
+            recorded?;
+        }
+        end
+    }
+
+    /// Claims a file; `None`: it is done already.
+    async fn claim(
+        &self,
+        store: &Store,
+        journal: Option<&Store>,
+        lease: &Lease,
+        name: &str,
+    ) -> Result<Option<Job>, CliError> {
+        let source = format!("file {name}");
+        let mut claim = journal.claim(lease, &source).await?;
+        if matches!(claim, Claim::Finished(Status::Failed)) {
+            // Whoever resumes it wants it tried again.
+            store.forget_job(&lease.account, &lease.import).await?;
+            claim = journal.claim(lease, &source).await?;
+        }
+        match claim {
+            Claim::Ours(job) => Ok(Some(*job)),
+            Claim::Finished(_) => Ok(None),
+            Claim::Busy => Err(in_use(name)),
+        }
     }
 
     /// Removes what the files do not name; tells why it did not.
@@ -183,10 +270,13 @@ impl Import {
         store: &Store,
         importer: &mut Importer<'_, Store>,
         named: &Named,
+        totals: &mut Totals,
     ) -> Result<Option<String>, CliError> {
         let Some(kind) = self.replace else { return Ok(None) };
+        importer.resume(totals.counts, totals.cost);
         let stock = || Export::new(store, &self.account, kind);
         let replacement = replace(importer, named, stock, self.replace_share).await?;
+        (totals.counts, totals.cost) = (importer.counts(), importer.cost());
         if let Replacement::Done(refused) = &replacement {
             for refusal in refused {
                 self.report("--replace", refusal);
@@ -198,8 +288,7 @@ impl Import {
     fn report(&self, file: &str, refusal: &LineError) {
         let FieldError { field, message } = &refusal.error;
         if self.json {
-            let line =
-                json!({ "file": file, "line": refusal.line, "field": field, "message": message });
+            let line = json!({ "file": file, "line": refusal.line, "field": field, "message": message, "code": refusal.code });
             say(json!({ "error": line }).to_string());
         } else {
             let space = if field.is_empty() { "" } else { " " };
@@ -207,14 +296,7 @@ impl Import {
         }
     }
 
-    fn summary(
-        &self,
-        counts: Counts,
-        importer: &Importer<'_, Store>,
-        elapsed: Duration,
-        interrupted: bool,
-    ) {
-        let cost = importer.cost();
+    fn summary(&self, Totals { counts, cost }: Totals, elapsed: Duration, interrupted: bool) {
         if self.json {
             let line = json!({
                 "counts": counts,
@@ -239,10 +321,18 @@ impl Import {
     }
 }
 
+fn in_use(name: &str) -> CliError {
+    CliError::Incomplete(format!("{name} is being imported by another process; wait for its end"))
+}
+
 /// A file or standard input, opened.
 struct Input {
     name: String,
+    /// What makes it this very file, unchanged; what cannot be read again has none.
+    identity: Option<ImportId>,
     source: Box<dyn Read + Send>,
+    /// The file once more, for its lock.
+    file: Option<File>,
     bytes: Option<u64>,
     format: Option<Format>,
     read: Arc<AtomicU64>,
@@ -254,7 +344,15 @@ impl Input {
         if path == Path::new("-") {
             let source = Box::new(io::stdin());
             let name = "standard input".to_owned();
-            return Ok(Self { name, source, bytes: None, format: None, read });
+            return Ok(Self {
+                name,
+                identity: None,
+                source,
+                file: None,
+                bytes: None,
+                format: None,
+                read,
+            });
         }
         let file = File::open(path).map_err(CliError::file("open", path))?;
         let metadata = file.metadata().map_err(CliError::file("open", path))?;
@@ -264,7 +362,16 @@ impl Input {
         }
         let (name, bytes) = (path.display().to_string(), Some(metadata.len()));
         let format = Format::of_name(&name);
-        Ok(Self { name, source: Box::new(file), bytes, format, read })
+        let identity = identity(path, &metadata);
+        let lock = file.try_clone().map_err(CliError::file("open", path))?;
+        Ok(Self { name, identity, source: Box::new(file), file: Some(lock), bytes, format, read })
+    }
+
+    /// Locks the file until this is dropped; `false`: another process has it locked. A file system
+    /// that knows no locks keeps nobody out.
+    fn lock(&self) -> bool {
+        let locked = self.file.as_ref().map(File::try_lock);
+        !matches!(locked, Some(Err(TryLockError::WouldBlock)))
     }
 
     fn progress(&self, hidden: bool) -> ProgressBar {
@@ -277,6 +384,57 @@ impl Input {
                 .with_style(style("{prefix} {spinner} {msg}, {elapsed} gone")),
         };
         bar.with_prefix(self.name.clone())
+    }
+}
+
+/// The identity of a file of a folder: its place, its length and when it last changed. A pipe has none.
+fn identity(path: &Path, metadata: &Metadata) -> Option<ImportId> {
+    if !metadata.is_file() {
+        return None;
+    }
+    let place = path.canonicalize().ok()?;
+    let changed = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos().to_string();
+    let length = metadata.len().to_string();
+    Some(ImportId::of(&["file", &place.to_string_lossy(), &length, &changed]))
+}
+
+/// Ends when the process is told to: Ctrl-C, or a request to terminate.
+async fn interruption() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminated) => terminated.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated => {}
+    }
+}
+
+/// Shows how a file goes.
+struct Terminal<'a> {
+    import: &'a Import,
+    name: &'a str,
+    bar: &'a ProgressBar,
+    read: &'a AtomicU64,
+}
+
+impl Observer for Terminal<'_> {
+    async fn refused(&self, _: u32, errors: &[LineError]) -> Result<(), String> {
+        self.bar.suspend(|| errors.iter().for_each(|error| self.import.report(self.name, error)));
+        Ok(())
+    }
+
+    fn progressed(&self, progress: &Progress) {
+        self.bar.set_position(self.read.load(Ordering::Relaxed));
+        let counts = progress.counts;
+        self.bar.set_message(format!("{} rows, {} refused", counts.total(), counts.failed));
+    }
+
+    fn waits(&self, time: Duration) {
+        let seconds = time.as_secs_f64();
+        self.bar.set_message(format!("the database does not take all; again in {seconds:.1} s"));
     }
 }
 

@@ -56,11 +56,11 @@ impl ImportTarget for Memory {
         for (key, change) in changes {
             *writes += 1;
             if self.refuse_every.is_some_and(|every| (*writes).is_multiple_of(every)) {
-                refused.push(RefusedWrite { key, message: "no".to_owned() });
+                refused.push(RefusedWrite { key, why: NotTaken::Never });
                 continue;
             }
             match change {
-                Write::Delete(key) => {
+                Write::Delete { .. } => {
                     items.remove(&key);
                 }
                 Write::Put { content, stored, .. } => {
