@@ -32,6 +32,7 @@ use crate::{
     },
     objects::{ObjectError, Objects, OpenObject, reader},
     store::{Export, Store, StoreError},
+    telemetry::{self, ImportMeasures},
     text::{random_name, rfc3339_millis},
 };
 
@@ -146,6 +147,7 @@ impl ImportCatalog {
             };
             if let Err(cause) = done {
                 tracing::error!(message_id = id, cause = %cause, "message handed back");
+                telemetry::message_handed_back();
                 let mut failure = BatchItemFailure::default();
                 failure.item_identifier = id;
                 response.batch_item_failures.push(failure);
@@ -281,7 +283,16 @@ impl ImportCatalog {
             Err(_) => false,
         };
         let recorded = self.store.record(&lease, status, progress, error.as_deref()).await;
-        summary(&lease, source, status, progress, error.as_deref(), started.elapsed());
+        let elapsed = started.elapsed();
+        summary(&lease, source, status, progress, error.as_deref(), elapsed);
+        ImportMeasures {
+            ended: outcome.is_ok(),
+            failed: status == Status::Failed,
+            counts: progress.counts.since(job.progress.counts),
+            cost: progress.cost.since(job.progress.cost),
+            elapsed,
+        }
+        .publish();
         outcome?;
         if !recorded? {
             return Err(HandBack::Busy);

@@ -1,12 +1,22 @@
-//! Logs: JSON lines on standard output, which Lambda hands to CloudWatch.
+//! Logs and metrics: JSON lines on standard output, which Lambda hands to CloudWatch.
+//!
+//! Metrics are lines in CloudWatch's embedded metric format: no call, no agent, no time of the request.
+//! They are written only where `METRICS_NAMESPACE` names a namespace for them.
 
+use std::{io::Write, sync::OnceLock, time::Duration};
+
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+use metrics_cloudwatch_embedded::Collector;
 use tracing_subscriber::{
     Layer as _, Registry, filter::LevelFilter, layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
 
-/// Starts JSON logging. The level comes from `LOG_LEVEL`, else from Lambda's own `AWS_LAMBDA_LOG_LEVEL`,
-/// else it is `info`. Only this project logs below `warn`: the SDK's own lines could quote requests.
+use crate::imports::{Counts, ImportCost};
+
+/// Starts JSON logging, and metrics where they have a namespace. The level comes from `LOG_LEVEL`,
+/// else from Lambda's own `AWS_LAMBDA_LOG_LEVEL`, else it is `info`. Only this project logs below
+/// `warn`: the SDK's own lines could quote requests.
 pub fn init() {
     let wanted = ["LOG_LEVEL", "AWS_LAMBDA_LOG_LEVEL"]
         .iter()
@@ -23,4 +33,195 @@ pub fn init() {
         .with_filter(targets);
     // A second call (a test, say) keeps the first subscriber.
     let _ = Registry::default().with(lines).try_init();
+    if let Ok(namespace) = std::env::var("METRICS_NAMESPACE")
+        && !namespace.is_empty()
+    {
+        publish(namespace);
+    }
+}
+
+static METRICS: OnceLock<&'static Collector> = OnceLock::new();
+
+/// Collects metrics for a namespace from now on.
+fn publish(namespace: String) {
+    let collector = metrics_cloudwatch_embedded::Builder::new().cloudwatch_namespace(namespace);
+    // A second call keeps the first collector.
+    let Ok(collector) = collector.init() else { return };
+    let _ = METRICS.set(collector);
+    describe_histogram!("Latency", Unit::Milliseconds, "From the event to the reply");
+    describe_histogram!("Items", Unit::Count, "Things in the reply");
+    describe_histogram!("ReadUnits", Unit::Count, "Read units consumed");
+    describe_histogram!("WriteUnits", Unit::Count, "Write units consumed");
+    describe_counter!("Requests", Unit::Count, "Requests answered");
+    describe_counter!("ServerErrors", Unit::Count, "Requests answered with 5xx");
+    describe_counter!("ColdStarts", Unit::Count, "First requests of an instance");
+    describe_counter!("Imports", Unit::Count, "Imports that ended");
+    describe_counter!("ImportsFailed", Unit::Count, "Imports whose source is unreadable");
+    describe_counter!("MessagesHandedBack", Unit::Count, "Messages to be delivered again");
+    describe_histogram!("ImportDuration", Unit::Milliseconds, "A turn at an import");
+    for outcome in ["Created", "Updated", "Unchanged", "Stale", "Deleted", "Failed"] {
+        describe_counter!(format!("Records{outcome}"), Unit::Count, "Records of imports");
+    }
+}
+
+/// What is measured of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestMeasures<'a> {
+    /// The route as API Gateway has it: `ANY /product-offerings`.
+    pub route: &'a str,
+    /// Whether the reply is a 5xx.
+    pub server_error: bool,
+    /// From the event to the reply.
+    pub millis: f64,
+    /// Things in the reply.
+    pub items: usize,
+    /// Read units consumed.
+    pub read_units: f64,
+    /// Write units consumed.
+    pub write_units: f64,
+    /// The first request of this instance.
+    pub cold_start: bool,
+}
+
+impl RequestMeasures<'_> {
+    /// Publishes them.
+    pub fn publish(self) {
+        if METRICS.get().is_some() {
+            self.note();
+            write_metrics(std::io::stdout());
+        }
+    }
+
+    fn note(self) {
+        let route = || self.route.to_owned();
+        counter!("Requests", "Route" => route()).increment(1);
+        counter!("ServerErrors", "Route" => route()).increment(self.server_error.into());
+        counter!("ColdStarts", "Route" => route()).increment(self.cold_start.into());
+        histogram!("Latency", "Route" => route()).record(self.millis);
+        #[allow(clippy::cast_precision_loss, reason = "a reply has no 2^52 items")]
+        histogram!("Items", "Route" => route()).record(self.items as f64);
+        histogram!("ReadUnits", "Route" => route()).record(self.read_units);
+        if self.write_units > 0.0 {
+            histogram!("WriteUnits", "Route" => route()).record(self.write_units);
+        }
+    }
+}
+
+/// What is measured of a turn at an import.
+#[derive(Clone, Copy, Debug)]
+pub struct ImportMeasures {
+    /// The job has ended with this turn.
+    pub ended: bool,
+    /// Its source cannot be read to its end.
+    pub failed: bool,
+    /// What became of lines in this turn.
+    pub counts: Counts,
+    /// What that consumed.
+    pub cost: ImportCost,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl ImportMeasures {
+    /// Publishes them.
+    pub fn publish(self) {
+        if METRICS.get().is_some() {
+            self.note();
+            write_metrics(std::io::stdout());
+        }
+    }
+
+    fn note(self) {
+        const FUNCTION: (&str, &str) = ("Function", "import-catalog");
+        let Counts { created, updated, unchanged, stale, deleted, failed } = self.counts;
+        let counted = [
+            ("Imports", self.ended.into()),
+            ("ImportsFailed", self.failed.into()),
+            ("RecordsCreated", created),
+            ("RecordsUpdated", updated),
+            ("RecordsUnchanged", unchanged),
+            ("RecordsStale", stale),
+            ("RecordsDeleted", deleted),
+            ("RecordsFailed", failed),
+        ];
+        for (name, count) in counted {
+            counter!(name, &[FUNCTION]).increment(count);
+        }
+        histogram!("ReadUnits", &[FUNCTION]).record(self.cost.read_units);
+        histogram!("WriteUnits", &[FUNCTION]).record(self.cost.write_units);
+        histogram!("ImportDuration", &[FUNCTION]).record(self.elapsed.as_secs_f64() * 1e3);
+    }
+}
+
+/// Publishes that a message is to be delivered again.
+pub fn message_handed_back() {
+    if METRICS.get().is_some() {
+        counter!("MessagesHandedBack", "Function" => "import-catalog").increment(1);
+        write_metrics(std::io::stdout());
+    }
+}
+
+fn write_metrics(to: impl Write) {
+    if let Some(collector) = METRICS.get() {
+        // Metrics that cannot be written fail no request.
+        let _ = collector.flush(to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// One test, as there is one collector a process.
+    #[test]
+    fn metrics_are_lines_that_cloudwatch_understands() {
+        publish("Test".to_owned());
+        RequestMeasures {
+            route: "ANY /product-offerings",
+            server_error: false,
+            millis: 12.5,
+            items: 100,
+            read_units: 17.5,
+            write_units: 0.0,
+            cold_start: true,
+        }
+        .note();
+        let lines = written();
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        assert_eq!(line["Route"], "ANY /product-offerings");
+        for (name, value) in [
+            ("Requests", json!(1)),
+            ("ColdStarts", json!(1)),
+            ("Latency", json!([12.5])),
+            ("Items", json!([100.0])),
+            ("ReadUnits", json!([17.5])),
+        ] {
+            assert_eq!(line[name], value, "{name}");
+        }
+        let told = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(told["Namespace"], "Test");
+        assert_eq!(told["Dimensions"], json!([["Route"]]));
+        let units: Vec<&Value> = told["Metrics"].as_array().expect("metrics").iter().collect();
+        assert!(units.contains(&&json!({"Name": "Latency", "Unit": "Milliseconds"})), "{told}");
+        assert!(!units.iter().any(|unit| unit["Name"] == "ServerErrors"), "none is not told");
+
+        let counts = Counts { created: 3, failed: 1, ..Counts::default() };
+        let cost = ImportCost { read_units: 2.0, write_units: 9.0 };
+        let elapsed = Duration::from_millis(1_500);
+        ImportMeasures { ended: true, failed: false, counts, cost, elapsed }.note();
+        let lines = written();
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        assert_eq!((&line["RecordsCreated"], &line["RecordsFailed"]), (&json!(3), &json!(1)));
+        assert_eq!((&line["Imports"], &line["ImportDuration"]), (&json!(1), &json!([1_500.0])));
+        assert!(written().is_empty(), "nothing is told twice");
+    }
+
+    fn written() -> Vec<Value> {
+        let mut bytes = Vec::new();
+        write_metrics(&mut bytes);
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
 }

@@ -4,7 +4,7 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use futures_util::FutureExt as _;
@@ -22,6 +22,7 @@ use crate::{
     access::{KeyLookup, Permission, Principal},
     cost::{Read, ReadCost, WriteCost},
     store::StoreError,
+    telemetry::RequestMeasures,
 };
 
 /// What a function answers.
@@ -152,7 +153,18 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
         let cold = !self.warm.swap(true, Ordering::Relaxed);
         let status = response.status();
         let level = if failed || status.is_server_error() { Level::ERROR } else { Level::INFO };
-        log(&request, &record, (status, level), cold, started.elapsed(), cause.as_deref());
+        let millis = started.elapsed().as_secs_f64() * 1e3;
+        log(&request, &record, (status, level), cold, millis, cause.as_deref());
+        RequestMeasures {
+            route: if request.route.is_empty() { "none" } else { &request.route },
+            server_error: status.is_server_error(),
+            millis,
+            items: record.items,
+            read_units: record.read_units() + record.key_read_units,
+            write_units: record.write_cost.write_units,
+            cold_start: cold,
+        }
+        .publish();
         response
     }
 
@@ -224,12 +236,12 @@ fn log(
     record: &RequestRecord,
     (status, level): (StatusCode, Level),
     cold: bool,
-    elapsed: Duration,
+    millis: f64,
     cause: Option<&str>,
 ) {
     let status = status.as_u16();
-    let millis = u64::try_from(elapsed.as_micros())
-        .map_or(f64::MAX, |micros| f64::from(u32::try_from(micros).unwrap_or(u32::MAX)) / 1_000.0);
+    // To the microsecond: more digits would only be noise.
+    let millis = (millis * 1e3).round() / 1e3;
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(

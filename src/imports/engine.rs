@@ -63,18 +63,31 @@ impl Counts {
     }
 }
 
+impl Counts {
+    /// Each count with the other's.
+    fn zip(self, other: Self, with: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            created: with(self.created, other.created),
+            updated: with(self.updated, other.updated),
+            unchanged: with(self.unchanged, other.unchanged),
+            stale: with(self.stale, other.stale),
+            deleted: with(self.deleted, other.deleted),
+            failed: with(self.failed, other.failed),
+        }
+    }
+
+    /// What was counted since an earlier count.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        self.zip(earlier, u64::saturating_sub)
+    }
+}
+
 impl Add for Counts {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self {
-            created: self.created + other.created,
-            updated: self.updated + other.updated,
-            unchanged: self.unchanged + other.unchanged,
-            stale: self.stale + other.stale,
-            deleted: self.deleted + other.deleted,
-            failed: self.failed + other.failed,
-        }
+        self.zip(other, |one, other| one + other)
     }
 }
 
@@ -86,6 +99,17 @@ pub struct ImportCost {
     pub read_units: f64,
     /// Write units, index entries included.
     pub write_units: f64,
+}
+
+impl ImportCost {
+    /// What was consumed since an earlier time.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            read_units: self.read_units - earlier.read_units,
+            write_units: self.write_units - earlier.write_units,
+        }
+    }
 }
 
 impl Add for ImportCost {

@@ -1,7 +1,7 @@
 //! What imports read and write of records that are stored as they were sent: content hashes, and
 //! whole items.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -9,9 +9,11 @@ use jiff::Timestamp;
 
 use super::{
     CAPACITY, CONCURRENT_WRITES, Store, StoreError,
-    batch::{MAX_FRUITLESS, PendingWrite, Wanted, back_off},
+    batch::{MAX_FRUITLESS, PendingWrite, back_off},
     item::{Item, OfferingItem, PromotionItem, VersionAttributes, read, text, write},
-    networks, partners, units,
+    networks, partners,
+    ranges::Keys,
+    units,
 };
 use crate::{
     account::AccountId,
@@ -29,12 +31,21 @@ impl ImportTarget for Store {
         keys: &[Key],
     ) -> Result<(HashMap<Key, Stored>, f64), StoreError> {
         const OPERATION: &str = "read stored versions";
-        let wanted = keys.iter().map(|key| Wanted {
-            table: self.table_of(key).to_owned(),
-            key: key_item(account, key),
-            projection: Some(format!("{}, {}", key_name(key), VersionAttributes::NAMES)),
+        let mut by_table: BTreeMap<&str, (&'static str, Vec<String>)> = BTreeMap::new();
+        for key in keys {
+            let wanted = by_table.entry(self.table_of(key)).or_insert((key_name(key), Vec::new()));
+            wanted.1.push(range_key(key));
+        }
+        let reads = by_table.into_iter().map(|(table, (range_key, names))| {
+            let projection = Some(format!("{range_key}, {}", VersionAttributes::NAMES));
+            self.read_keys(OPERATION, Keys { table, account, range_key, names, projection })
         });
-        let (items, read_units) = self.read_items(OPERATION, wanted.collect(), false).await?;
+        let mut items = Vec::with_capacity(keys.len());
+        let mut read_units = 0.0;
+        for (found, units) in futures_util::future::try_join_all(reads).await? {
+            items.extend(found);
+            read_units += units;
+        }
         let mut known = HashMap::with_capacity(items.len());
         for item in items {
             let key = stored_key(&item)
@@ -211,16 +222,19 @@ fn key_name(key: &Key) -> &'static str {
     }
 }
 
+fn range_key(key: &Key) -> String {
+    match key {
+        Key::Offering(id) => id.as_str().to_owned(),
+        Key::Promotion(code) => code.as_str().to_owned(),
+        Key::PartnerOffering(key) => partners::offering_key(key),
+        Key::ExchangeRate(pair) => networks::rate_key(*pair),
+    }
+}
+
 fn key_item(account: &AccountId, key: &Key) -> Item {
-    let identity = match key {
-        Key::Offering(id) => text(id.as_str()),
-        Key::Promotion(code) => text(code.as_str()),
-        Key::PartnerOffering(key) => text(partners::offering_key(key)),
-        Key::ExchangeRate(pair) => text(networks::rate_key(*pair)),
-    };
     Item::from([
         ("account".to_owned(), text(account.as_str())),
-        (key_name(key).to_owned(), identity),
+        (key_name(key).to_owned(), text(range_key(key))),
     ])
 }
 

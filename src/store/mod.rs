@@ -12,6 +12,7 @@
 //! | `products` | one row merged; one product by sku; products newest first |
 //! | `imports` | content hashes in batches; writes in batches |
 //! | `batch`, `transaction` | many items at once, with retries; all or none |
+//! | `ranges` | the items of many keys, as a range where that is cheaper |
 //! | `pace` | how many requests go at once |
 //! | `journal` | import jobs: claimed, checkpointed, finished |
 //! | `export` | everything an account has, as records |
@@ -33,6 +34,7 @@ mod pace;
 mod partners;
 mod products;
 mod promotions;
+mod ranges;
 mod transaction;
 
 use std::sync::Arc;
@@ -47,6 +49,7 @@ pub use error::StoreError;
 pub use export::Export;
 use item::Item;
 use pace::Pace;
+use ranges::Ranges;
 
 use self::batch::CONCURRENT_BATCHES;
 use crate::cost::ReadCost;
@@ -110,6 +113,7 @@ pub struct Store {
     batches: Arc<Pace>,
     /// Of writes that are an item each.
     writes: Arc<Pace>,
+    ranges: Arc<Ranges>,
 }
 
 impl Store {
@@ -117,7 +121,13 @@ impl Store {
     #[must_use]
     pub fn new(client: Client, tables: TableNames) -> Self {
         let (batches, writes) = (Pace::new(CONCURRENT_BATCHES), Pace::new(CONCURRENT_WRITES));
-        Self { client, tables, batches: Arc::new(batches), writes: Arc::new(writes) }
+        Self {
+            client,
+            tables,
+            batches: Arc::new(batches),
+            writes: Arc::new(writes),
+            ranges: Arc::default(),
+        }
     }
 }
 

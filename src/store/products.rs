@@ -26,6 +26,7 @@ use super::{
     error::failed_condition,
     item::{Item, text},
     pace::Turn,
+    ranges::Keys,
     units,
 };
 use crate::{
@@ -916,12 +917,9 @@ impl Store {
         account: &AccountId,
         keys: Vec<String>,
     ) -> Result<(HashMap<String, Found>, f64), StoreError> {
-        let wanted = keys.into_iter().map(|key| Wanted {
-            table: self.tables.products.clone(),
-            key: item_key(account, &key),
-            projection: None,
-        });
-        let (items, read_units) = self.read_items(operation, wanted.collect(), false).await?;
+        let (table, range_key) = (self.tables.products.as_str(), "productKey");
+        let wanted = Keys { table, account, range_key, names: keys, projection: None };
+        let (items, read_units) = self.read_keys(operation, wanted).await?;
         let mut found = HashMap::with_capacity(items.len());
         for item in &items {
             let key = item.get("productKey").and_then(|key| key.as_s().ok());

@@ -311,6 +311,83 @@ async fn an_import_that_runs_out_of_time_goes_on_where_it_was() {
     assert_eq!(all(&imports.catalog, &key).await.len(), COUNT);
 }
 
+/// Another object under the same key is another import: it begins at its first line, and what its
+/// predecessor left undone is not done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_replaced_while_it_is_imported_ends_as_the_new_one() {
+    const COUNT: usize = 4_000;
+    let imports = Imports::start().await;
+    let key = imports.catalog.key("ACME").await;
+    let first = created("imports/ACME/p.ndjson", "01");
+    let second = created("imports/ACME/p.ndjson", "02");
+    imports.put("imports/ACME/p.ndjson", products(COUNT)).await;
+    let mut replaced = false;
+    let mut turns = 0;
+    loop {
+        let turn =
+            deliver(&imports.import, std::slice::from_ref(&first), Duration::from_millis(300));
+        let left = if replaced {
+            turn.await
+        } else {
+            // While the first turn reads it, or right after.
+            let put = async {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+                imports
+                    .put("imports/ACME/p.ndjson", products(COUNT).replace("Product", "Novelty"))
+                    .await;
+            };
+            replaced = true;
+            tokio::join!(turn, put).0
+        };
+        if left.is_empty() {
+            break;
+        }
+        turns += 1;
+        assert!(turns < 200);
+    }
+    assert!(imports.deliver(&[second, first]).await.is_empty());
+    let products = all(&imports.catalog, &key).await;
+    assert_eq!(products.len(), COUNT);
+    let old = products.iter().filter(|product| !product["name"].to_string().contains("Novelty"));
+    assert_eq!(old.count(), 0, "nothing of the first object is left");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_imports_at_once_the_younger_record_stays() {
+    const COUNT: usize = 1_000;
+    let imports = Imports::start().await;
+    let key = imports.catalog.key("ACME").await;
+    let file = |minute: u32, gone: bool| {
+        let lines: Vec<String> = (0..COUNT)
+            .map(|n| {
+                let updated_at = format!("2026-01-01T00:{minute:02}:00Z");
+                if gone && n % 3 == 0 {
+                    return json!({"kind": "offering", "op": "delete",
+                        "productOfferingId": format!("o{n}"), "updatedAt": updated_at})
+                    .to_string();
+                }
+                let name = format!("of minute {minute}");
+                offering(&format!("o{n}"), json!({"name": name, "updatedAt": updated_at}))
+                    .to_string()
+            })
+            .collect();
+        lines.join("\n")
+    };
+    // The older ones come in other order, and one of them removes some: of minute 9 all stay.
+    imports.put("imports/ACME/young.ndjson", file(9, false)).await;
+    imports.put("imports/ACME/old.ndjson", file(5, true)).await;
+    imports.put("imports/ACME/older.ndjson", file(1, false)).await;
+    let message = |name: &str| [created(&format!("imports/ACME/{name}.ndjson"), "01")];
+    let (old, older, young) = (message("old"), message("older"), message("young"));
+    let (one, two, three) =
+        tokio::join!(imports.deliver(&older), imports.deliver(&young), imports.deliver(&old));
+    assert!(one.is_empty() && two.is_empty() && three.is_empty());
+    let list = imports.catalog.get(&key, "/product-offerings?limit=1000").await.json();
+    let items = list["items"].as_array().expect("items");
+    assert_eq!(items.len(), COUNT);
+    assert!(items.iter().all(|item| item["name"] == "of minute 9"), "{}", items[0]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_deliveries_at_once_do_not_both_run() {
     let imports = Imports::start().await;

@@ -1,0 +1,197 @@
+//! Reading the items of many keys: as one range where the keys lie close together, and else by the
+//! hundred.
+//!
+//! `BatchGetItem` rounds each item up to 4 KB, and so charges half a unit for each key, whether there
+//! is an item or not. `Query` adds up what it reads and rounds once (DynamoDB developer guide, "Read
+//! request unit consumption"): 400 items of 1 KB cost 50 units instead of 200, and 400 keys of which
+//! none is stored half a unit. But it reads what lies between, too. Files are mostly in the order of
+//! their keys, exports always; so a range is tried, never spends more than the keys would have cost, and
+//! where it did not cover them it is left alone for ever longer.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, PoisonError},
+};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::{
+    CAPACITY, Store, StoreError,
+    batch::Wanted,
+    item::{Item, text},
+    units,
+};
+use crate::account::AccountId;
+
+/// Fewer keys than this are not worth a range.
+const FEWEST: usize = 20;
+
+/// Replies of one range, a round trip each.
+const MOST_PAGES: usize = 4;
+
+/// The longest a table's ranges are left alone, in readings.
+const LONGEST_REST: u32 = 64;
+
+/// Half a unit a key, were each read by itself and at most 4 KB.
+const UNITS_A_KEY: f64 = 0.5;
+
+/// Keys of one account in one table, and what is wanted of their items.
+#[derive(Clone, Debug)]
+pub(super) struct Keys<'a> {
+    pub(super) table: &'a str,
+    pub(super) account: &'a AccountId,
+    /// The attribute that is the range key.
+    pub(super) range_key: &'static str,
+    pub(super) names: Vec<String>,
+    /// `None`: all attributes.
+    pub(super) projection: Option<String>,
+}
+
+/// Which tables are read by ranges of late.
+#[derive(Debug, Default)]
+pub(super) struct Ranges(Mutex<HashMap<String, Rest>>);
+
+/// How long ranges of a table are left alone.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rest {
+    left: u32,
+    last: u32,
+}
+
+impl Ranges {
+    /// Is a range of this table worth trying now?
+    fn may_try(&self, table: &str) -> bool {
+        let mut rests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(rest) = rests.get_mut(table).filter(|rest| rest.left > 0) else { return true };
+        rest.left -= 1;
+        false
+    }
+
+    /// Remembers whether a range covered its keys.
+    fn tried(&self, table: &str, covered: bool) {
+        let mut rests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = rests.entry(table.to_owned()).or_default();
+        rest.last = if covered { 0 } else { (rest.last * 2).clamp(1, LONGEST_REST) };
+        rest.left = rest.last;
+    }
+}
+
+impl Store {
+    /// The items of keys, those that there are, eventually consistent; and the read units consumed.
+    pub(super) async fn read_keys(
+        &self,
+        operation: &'static str,
+        mut wanted: Keys<'_>,
+    ) -> Result<(Vec<Item>, f64), StoreError> {
+        wanted.names.sort_unstable();
+        wanted.names.dedup();
+        let (mut items, mut read_units) = (Vec::new(), 0.0);
+        if wanted.names.len() >= FEWEST && self.ranges.may_try(wanted.table) {
+            read_units = self.read_range(operation, &mut wanted, &mut items).await;
+            self.ranges.tried(wanted.table, wanted.names.is_empty());
+        }
+        let rest: Vec<Wanted> = wanted
+            .names
+            .iter()
+            .map(|key| Wanted {
+                table: wanted.table.to_owned(),
+                key: Item::from([
+                    ("account".to_owned(), text(wanted.account.as_str())),
+                    (wanted.range_key.to_owned(), text(key.as_str())),
+                ]),
+                projection: wanted.projection.clone(),
+            })
+            .collect();
+        let (more, more_units) = self.read_items(operation, rest, false).await?;
+        items.extend(more);
+        Ok((items, read_units + more_units))
+    }
+
+    /// Reads the range of keys as far as that is cheaper than the keys; those it did not cover stay
+    /// wanted. A range that cannot be read covers none: the keys have their own retries.
+    async fn read_range(
+        &self,
+        operation: &'static str,
+        wanted: &mut Keys<'_>,
+        items: &mut Vec<Item>,
+    ) -> f64 {
+        let (Some(first), Some(last)) = (wanted.names.first(), wanted.names.last()) else {
+            return 0.0;
+        };
+        let asked: HashSet<String> = wanted.names.iter().cloned().collect();
+        #[allow(clippy::cast_precision_loss, reason = "a group has a few hundred keys")]
+        let budget = asked.len() as f64 * UNITS_A_KEY;
+        let limit = i32::try_from(asked.len()).unwrap_or(i32::MAX);
+        let query = self
+            .client
+            .query()
+            .table_name(wanted.table)
+            .key_condition_expression("#account = :account AND #key BETWEEN :first AND :last")
+            .expression_attribute_names("#account", "account")
+            .expression_attribute_names("#key", wanted.range_key)
+            .expression_attribute_values(":account", text(wanted.account.as_str()))
+            .expression_attribute_values(":first", text(first.as_str()))
+            .expression_attribute_values(":last", text(last.as_str()))
+            .set_projection_expression(wanted.projection.clone())
+            .limit(limit)
+            .return_consumed_capacity(CAPACITY);
+        let mut read_units = 0.0;
+        let mut start: Option<Item> = None;
+        for _ in 0..MOST_PAGES {
+            let reply = query.clone().set_exclusive_start_key(start.take()).send().await;
+            let reply = match reply {
+                Ok(reply) => reply,
+                Err(error) => {
+                    let cause = StoreError::from_sdk(operation, &error);
+                    tracing::debug!(%cause, "a range was not read");
+                    break;
+                }
+            };
+            read_units += units(reply.consumed_capacity());
+            let key_of = |item: &Item| item.get(wanted.range_key)?.as_s().ok().cloned();
+            items.extend(
+                reply
+                    .items
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter(|item| key_of(item).is_some_and(|key| asked.contains(&key))),
+            );
+            let Some(read_to) = reply.last_evaluated_key else {
+                wanted.names.clear();
+                break;
+            };
+            let Some(AttributeValue::S(key)) = read_to.get(wanted.range_key) else { break };
+            wanted.names.retain(|wanted| wanted > key);
+            if wanted.names.is_empty() || read_units >= budget {
+                break;
+            }
+            start = Some(read_to);
+        }
+        read_units
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_whose_ranges_do_not_cover_is_left_alone_ever_longer() {
+        let ranges = Ranges::default();
+        let rest = |ranges: &Ranges| {
+            let mut rest = 0;
+            while !ranges.may_try("t") {
+                rest += 1;
+            }
+            rest
+        };
+        assert_eq!(rest(&ranges), 0);
+        for expected in [1, 2, 4, 8, 16, 32, 64, 64] {
+            ranges.tried("t", false);
+            assert_eq!(rest(&ranges), expected);
+        }
+        assert!(ranges.may_try("another"));
+        ranges.tried("t", true);
+        assert_eq!(rest(&ranges), 0);
+    }
+}
