@@ -43,6 +43,7 @@ async fn main() {
         name: "bench".to_owned(),
         cursor_secret: SECRET.to_owned(),
         template: template.clone(),
+        demo_keys: false,
     })
     .await
     .expect("stack");

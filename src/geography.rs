@@ -57,6 +57,8 @@ impl Region {
 #[serde(try_from = "String", into = "String")]
 pub struct Country([u8; 2]);
 
+crate::schema::schema!(Country, { "type": "string", "pattern": "^[A-Z]{2}$" });
+
 impl Country {
     /// Reads an ISO 3166-1 alpha-2 code in upper case.
     ///

@@ -42,6 +42,7 @@ pub mod partners;
 pub mod products;
 pub mod queue;
 pub mod refusal;
+pub(crate) mod schema;
 pub mod store;
 pub mod telemetry;
 pub mod text;

@@ -149,10 +149,14 @@ impl<'de> Deserialize<'de> for Amount {
     }
 }
 
+crate::schema::schema!(Amount, { "type": "number" });
+
 /// An ISO 4217 currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Currency(iso_currency::Currency);
+
+crate::schema::schema!(Currency, { "type": "string", "pattern": "^[A-Z]{3}$" });
 
 /// The text is no ISO 4217 code.
 #[derive(Debug, thiserror::Error)]

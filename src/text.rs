@@ -4,6 +4,7 @@ use serde::Serialize;
 
 /// One thing wrong with one field of a request or a record, in words for its sender.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct FieldError {
     /// The parameter's name, or the path of the field (`price.grossPrice`).
     pub field: String,
@@ -56,6 +57,8 @@ macro_rules! spelled_enum {
                 Self::ALL.iter().map(|value| value.as_str()).collect::<Vec<_>>().join(", ")
             }
         }
+
+        crate::schema::schema!($name, { "type": "string", "enum": [$($text),+] });
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -115,6 +118,8 @@ macro_rules! identifier {
             }
         }
 
+        crate::schema::schema!($name, { "type": "string", "minLength": 1, "maxLength": $max });
+
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
@@ -155,6 +160,12 @@ pub(crate) fn forbidden_message(forbidden: &str) -> String {
     }
     message
 }
+
+/// What a time looks like in replies.
+#[cfg(feature = "openapi")]
+pub(crate) struct Time;
+
+crate::schema::schema!(Time, { "type": "string", "format": "date-time" });
 
 /// The contract's form of a time: RFC 3339 in UTC with milliseconds.
 #[must_use]

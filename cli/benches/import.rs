@@ -74,6 +74,7 @@ async fn group(table: &str, range_key: &str, files: &[&str], folder: &Path) {
         name: "bench".to_owned(),
         cursor_secret: "the cursor secret of a benchmark, no other".to_owned(),
         template: Template::built_in().expect("template"),
+        demo_keys: false,
     })
     .await
     .expect("stack");

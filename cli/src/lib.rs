@@ -5,9 +5,11 @@
 //! | [`template`] | `template.yaml` as the tool reads it: tables, functions, routes |
 //! | [`local`] | a laptop's stand-in for the cloud: embedded DynamoDB engine, API Gateway, sample data |
 //! | [`connect`] | how a command reaches a catalog's tables: a running `serve`, an endpoint, AWS |
-//! | [`commands`] | what the tool does: `serve`, `keys`, `import`, `export`, `tables` |
+//! | [`api_docs`] | the description of the APIs: a file, and a page to try it out |
+//! | [`commands`] | what the tool does: `serve`, `keys`, `import`, `export`, `tables`, `openapi` |
 //! | [`console`] | output that survives a closed pipe |
 
+pub mod api_docs;
 pub mod commands;
 pub mod connect;
 pub mod console;

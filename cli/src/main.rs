@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use catalog_cli::{
     commands::{
-        export::Export, import::Import, imports::Imports, keys::Keys, serve::Serve, tables::Tables,
+        export::Export, import::Import, imports::Imports, keys::Keys, openapi::OpenApi,
+        serve::Serve, tables::Tables,
     },
     connect::Target,
     console::warn,
@@ -43,6 +44,8 @@ enum Command {
     /// Create or describe the tables of template.yaml
     #[command(subcommand)]
     Tables(Tables),
+    #[command(name = "openapi")]
+    OpenApi(OpenApi),
 }
 
 #[tokio::main]
@@ -64,6 +67,7 @@ async fn main() -> ExitCode {
         Command::Export(export) => export.run(&target).await,
         Command::Imports(imports) => imports.run(&target).await,
         Command::Tables(tables) => tables.run(&target).await,
+        Command::OpenApi(openapi) => openapi.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,6 +14,7 @@
 //! | `partners` | the endpoint of the partners dialect, and its errors |
 //! | `networks` | the two endpoints of the networks dialect, its envelope and its errors |
 //! | `products` | the two endpoints of the products dialect, and its errors |
+//! | `openapi` | the OpenAPI description of all of it (feature `openapi`) |
 //! | `words` | sentences that several dialects say |
 //!
 //! # Rules of every endpoint
@@ -27,6 +28,8 @@ mod edge;
 mod error;
 mod networks;
 mod offerings;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 mod params;
 mod partners;
 mod problem;

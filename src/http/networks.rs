@@ -32,9 +32,9 @@ use crate::{
     text::rfc3339_millis,
 };
 
-const NETWORKS: &str = "/v2/catalog/networks";
-const COUNTRIES: &str = "/v2/catalog/countries";
-const PRODUCTS: &str = "/v2/catalog/products";
+pub(super) const NETWORKS: &str = "/v2/catalog/networks";
+pub(super) const COUNTRIES: &str = "/v2/catalog/countries";
+pub(super) const PRODUCTS: &str = "/v2/catalog/products";
 
 /// Prices and rates change: a client may keep an answer, and must ask whether it is still good.
 const CACHE: &str = "private, no-cache";
@@ -52,7 +52,9 @@ impl<S> ListNetworks<S> {
 }
 
 #[derive(Serialize)]
-struct CountryLine {
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "Country"))]
+pub(super) struct CountryLine {
     code: Country,
     name: String,
     currency: Currency,
@@ -61,6 +63,7 @@ struct CountryLine {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 struct NetworkName {
     id: NetworkId,
     name: String,
@@ -159,7 +162,8 @@ impl<S> ListNetworkProducts<S> {
 
 /// `data`, field for field as the published page has it.
 #[derive(Serialize)]
-struct NetworkData<'a> {
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub(super) struct NetworkData<'a> {
     network: NetworkBrief<'a>,
     exchange_rate: Option<ExchangeRate>,
     products: ProductLists<'a>,
@@ -167,6 +171,7 @@ struct NetworkData<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 struct NetworkBrief<'a> {
     id: NetworkId,
     name: &'a str,
@@ -176,8 +181,11 @@ struct NetworkBrief<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "NetworkProducts"))]
 struct ProductLists<'a> {
     custom_airtime: &'a CustomAirtime,
+    #[cfg_attr(feature = "openapi", schemars(with = "Vec<crate::networks::Bundle>"))]
     fixed_bundles: Vec<Box<RawValue>>,
 }
 
@@ -268,7 +276,8 @@ fn positive(text: &str) -> Result<Option<u32>, String> {
 }
 
 #[derive(Serialize)]
-struct Meta<'a> {
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub(super) struct Meta<'a> {
     request_id: &'a str,
     timestamp: String,
 }
@@ -292,13 +301,17 @@ fn envelope<T: Serialize>(data: &T, request_id: &str) -> Result<Payload, ApiErro
 }
 
 #[derive(Serialize)]
-struct Failure<'a> {
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "NetworksError"))]
+pub(super) struct Failure<'a> {
     success: bool,
     error: FailureBody<'a>,
     meta: Meta<'a>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "NetworksErrorBody"))]
 struct FailureBody<'a> {
     code: &'static str,
     message: String,
@@ -306,6 +319,8 @@ struct FailureBody<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "NetworksErrorDetails"))]
 struct Details<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,

@@ -23,8 +23,8 @@ use crate::{
     text::FieldError,
 };
 
-const LIST: &str = "/product-offerings";
-const ONE: &str = "/product-offerings/{productOfferingId}";
+pub(super) const LIST: &str = "/product-offerings";
+pub(super) const ONE: &str = "/product-offerings/{productOfferingId}";
 
 /// The name a cursor is bound to.
 const ENDPOINT: &str = "product-offerings";

@@ -12,7 +12,7 @@ use crate::{
     store::StoreError,
 };
 
-const LIST: &str = "/v3/partners/offerings";
+pub(super) const LIST: &str = "/v3/partners/offerings";
 
 /// The published page tells clients to cache the list.
 const CACHE: &str = "private, max-age=300";
@@ -53,11 +53,15 @@ where
 }
 
 #[derive(Serialize)]
-struct Errors<'a> {
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "PartnersErrors"))]
+pub(super) struct Errors<'a> {
     errors: [Entry<'a>; 1],
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "PartnersError"))]
 struct Entry<'a> {
     message: String,
     field: &'a str,

@@ -30,16 +30,16 @@ use crate::{
     text::FieldError,
 };
 
-const PATH: &str = "/api/v1/products";
+pub(super) const PATH: &str = "/api/v1/products";
 
 /// What the path takes, by way of both functions.
-const ALLOW: &str = "GET, HEAD, POST";
+pub(super) const ALLOW: &str = "GET, HEAD, POST";
 
 /// The name a cursor is bound to.
 const ENDPOINT: &str = "products";
 
 /// The most rows of a request.
-const MAX_ROWS: usize = 1_000;
+pub(super) const MAX_ROWS: usize = 1_000;
 
 /// Time kept back from the deadline to tell what became of each row.
 const RESERVE: Duration = Duration::from_secs(1);
@@ -60,7 +60,9 @@ impl<S> UpsertProducts<S> {
 }
 
 #[derive(Serialize)]
-struct Outcome {
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "UpsertOutcome"))]
+pub(super) struct Outcome {
     created: usize,
     updated: usize,
     errors: usize,
@@ -68,6 +70,8 @@ struct Outcome {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "UpsertedRow"))]
 struct Line {
     index: usize,
     status: &'static str,
@@ -399,7 +403,9 @@ where
 }
 
 #[derive(Serialize)]
-struct Failure {
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "ProductsError"))]
+pub(super) struct Failure {
     error: String,
 }
 

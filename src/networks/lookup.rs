@@ -18,6 +18,7 @@ use crate::{
 
 /// A network as lists show it: the published object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ListedNetwork {
     /// Its identity.
     pub id: NetworkId,

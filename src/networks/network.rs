@@ -18,6 +18,11 @@ macro_rules! number_id {
         #[serde(transparent)]
         pub struct $name(NonZeroU32);
 
+        crate::schema::schema!(
+            $name,
+            { "type": "integer", "minimum": 1, "maximum": 4_294_967_295_u32 }
+        );
+
         impl $name {
             /// The id of this number; `None` for zero.
             #[must_use]
@@ -84,6 +89,7 @@ pub struct Network {
 /// Airtime of any amount within limits, in the local currency's major unit. Where it is not
 /// available, the limits are null.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct CustomAirtime {
     /// Whether it can be bought.
     pub available: bool,
@@ -97,6 +103,7 @@ pub struct CustomAirtime {
 
 /// A text message to the one who is topped up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct SmsNotification {
     /// Whether it can be sent.
     pub available: bool,
@@ -104,8 +111,9 @@ pub struct SmsNotification {
     pub cost_usd: Option<Amount>,
 }
 
-/// A bundle of fixed content and price. The published document is [`Bundle::document`].
+/// A bundle of fixed content and price.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Bundle {
     /// Its identity within its network.
     pub id: BundleId,
@@ -144,6 +152,7 @@ pub struct CurrencyPair {
 
 /// What one unit of the source buys of the destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ExchangeRate {
     /// The wallet's currency.
     pub source_currency: Currency,

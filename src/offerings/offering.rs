@@ -101,6 +101,8 @@ identifier! {
 #[serde(try_from = "String", into = "String")]
 pub struct Category(String);
 
+crate::schema::schema!(Category, { "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,100}$" });
+
 impl Category {
     const PREFIX: &'static str = "PRODUCT_CATEGORY_";
 
@@ -141,6 +143,7 @@ impl From<Category> for String {
 
 /// An offering as the API returns it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Offering {
     /// Its identity.
@@ -174,19 +177,23 @@ pub struct Offering {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_url: Option<String>,
     /// Any JSON object, kept to the character.
+    #[cfg_attr(feature = "openapi", schemars(with = "serde_json::Map<String, serde_json::Value>"))]
     pub metadata: Box<RawValue>,
     /// When it came to be.
     #[serde(skip_serializing_if = "Option::is_none", with = "optional_millis")]
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<crate::text::Time>"))]
     pub created_at: Option<Timestamp>,
     /// When it last changed.
     #[serde(skip_serializing_if = "Option::is_none", with = "optional_millis")]
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<crate::text::Time>"))]
     pub updated_at: Option<Timestamp>,
 }
 
 /// A price. Amounts are in the currency's major unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Price {
     /// The currency of all amounts.
@@ -212,6 +219,7 @@ pub struct Price {
 
 /// Every `interval` `period`s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct BillingCycle {
     /// The unit.
     pub period: BillingPeriod,
@@ -221,7 +229,9 @@ pub struct BillingCycle {
 
 /// The product behind an offering.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", schemars(rename = "OfferedProduct"))]
 pub struct Product {
     /// Its identity.
     pub product_id: String,
@@ -244,6 +254,7 @@ pub struct Product {
 
 /// What is in a product.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Features {
     /// Megabytes of data.
@@ -271,7 +282,9 @@ pub struct Features {
 
 /// A group of offerings a customer may switch between.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", schemars(rename = "OfferingGroup"))]
 pub struct Group {
     /// Its identity.
     pub product_offering_group_id: String,

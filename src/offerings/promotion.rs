@@ -21,6 +21,11 @@ use crate::{
 #[serde(try_from = "String", into = "String")]
 pub struct PromoCode(String);
 
+crate::schema::schema!(
+    PromoCode,
+    { "type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[^\\s]+$" }
+);
+
 impl PromoCode {
     /// Reads a code of 1 to 100 bytes without spaces or control characters.
     ///

@@ -42,6 +42,7 @@ pub struct PartnerOfferingKey {
 
 /// A partner offering as the API returns it, and as a record brings it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct PartnerOffering {
     offering: OfferingLine,
     #[serde(default, deserialize_with = "unique_map")]
@@ -50,6 +51,8 @@ pub struct PartnerOffering {
 
 /// What is offered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "PartnerOfferingLine"))]
 struct OfferingLine {
     name: PartnerOfferingName,
     #[serde(rename = "type")]

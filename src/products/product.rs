@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::ProductRow;
+#[cfg(feature = "openapi")]
+use crate::text::Time;
 use crate::{
     money::{Amount, Currency},
     text::{rfc3339_millis, spelled_enum},
@@ -41,6 +43,8 @@ spelled_enum! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProductId(Uuid);
+
+crate::schema::schema!(ProductId, { "type": "string", "format": "uuid" });
 
 impl ProductId {
     /// A new one: later than all that this process made before.
@@ -101,6 +105,8 @@ macro_rules! short_text {
             }
         }
 
+        crate::schema::schema!($name, { "type": "string", "minLength": 1, "maxLength": $max });
+
         impl TryFrom<String> for $name {
             type Error = String;
 
@@ -134,6 +140,7 @@ short_text! {
 
 /// A product as the API returns it: every field is always present.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Product {
     /// Its identity.
@@ -173,9 +180,11 @@ pub struct Product {
     pub active: bool,
     /// When it came to be.
     #[serde(serialize_with = "millis")]
+    #[cfg_attr(feature = "openapi", schemars(with = "Time"))]
     pub created_at: Timestamp,
     /// When it was last written.
     #[serde(serialize_with = "millis")]
+    #[cfg_attr(feature = "openapi", schemars(with = "Time"))]
     pub updated_at: Timestamp,
 }
 

@@ -90,6 +90,7 @@ impl Catalog {
             name: "test".to_owned(),
             cursor_secret: "the cursor secret of all the tests".to_owned(),
             template,
+            demo_keys: false,
         })
         .await
         .expect("stack");

@@ -4,5 +4,6 @@ pub mod export;
 pub mod import;
 pub mod imports;
 pub mod keys;
+pub mod openapi;
 pub mod serve;
 pub mod tables;

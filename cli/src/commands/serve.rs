@@ -88,6 +88,7 @@ impl Serve {
             name: name.clone(),
             cursor_secret: cursor_secret.clone(),
             template,
+            demo_keys: self.sample,
         })
         .await?;
         let loaded = if self.sample { Some(sample::load(stack.store()).await?) } else { None };
@@ -112,6 +113,7 @@ impl Serve {
             let path = route.path.as_deref().unwrap_or_default();
             say(format!("  {}{path}  ({})", whereabouts.url, route.function));
         }
+        say(format!("Documentation to try out: {}/docs", whereabouts.url));
         say(format!("DynamoDB engine: {}", whereabouts.dynamodb_url));
         if let Some(counts) = loaded {
             say(format!(

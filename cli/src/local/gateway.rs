@@ -59,12 +59,25 @@ impl Gateway {
     /// Serves these routes on a port of 127.0.0.1 (0: any).
     ///
     /// # Errors
-    /// [`CliError::Port`] when the port cannot be had; [`CliError::Template`] when a route's function
-    /// is unknown.
+    /// As [`Gateway::start_beside`].
     pub async fn start(
         port: u16,
         routes: Vec<Route>,
         functions: &HashMap<&'static str, Function>,
+    ) -> Result<Self, CliError> {
+        Self::start_beside(port, routes, functions, Router::new()).await
+    }
+
+    /// Serves these routes, and beside them what no API Gateway would.
+    ///
+    /// # Errors
+    /// [`CliError::Port`] when the port cannot be had; [`CliError::Template`] when a route's function
+    /// is unknown.
+    pub async fn start_beside(
+        port: u16,
+        routes: Vec<Route>,
+        functions: &HashMap<&'static str, Function>,
+        beside: Router,
     ) -> Result<Self, CliError> {
         let routes = routes
             .into_iter()
@@ -78,7 +91,8 @@ impl Gateway {
         let refused = |source| CliError::Port { port, source };
         let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let app = Router::new().fallback(answer).with_state(Arc::new(Api { routes }));
+        let api = Router::new().fallback(answer).with_state(Arc::new(Api { routes }));
+        let app = beside.merge(api);
         let app = app.into_make_service_with_connect_info::<SocketAddr>();
         let (stop, mut stopped) = watch::channel(false);
         let server = tokio::spawn(async move {

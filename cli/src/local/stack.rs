@@ -10,7 +10,7 @@ use serverless_catalog::{
 };
 
 use super::{Engine, Gateway, Storage, Whereabouts, functions};
-use crate::{error::CliError, template::Template};
+use crate::{api_docs, error::CliError, template::Template};
 
 /// How long a local function trusts what it knows of a key: shorter than in Lambda, so that trying
 /// out `catalog keys revoke` shows at once.
@@ -29,6 +29,8 @@ pub struct StackOptions {
     pub cursor_secret: String,
     /// The template to run.
     pub template: Template,
+    /// Whether the page of the APIs has the demo key filled in.
+    pub demo_keys: bool,
 }
 
 /// A running stack; it stops when [stopped](Stack::stop) or dropped.
@@ -57,7 +59,11 @@ impl Stack {
             .map_err(|error| CliError::Usage(error.to_string()))?;
         let settings = Settings { store: store.clone(), cache: KEY_CACHE, show_cost: true };
         let functions = functions(&settings, &Arc::new(cursors));
-        let gateway = Gateway::start(options.port, options.template.routes()?, &functions).await?;
+        let gateway = {
+            let beside = api_docs::routes(options.demo_keys);
+            let routes = options.template.routes()?;
+            Gateway::start_beside(options.port, routes, &functions, beside).await?
+        };
         Ok(Self { gateway, engine, client, store })
     }
 

@@ -1,0 +1,88 @@
+//! The description of the APIs as a file, and as a page to try it out.
+
+use axum::{
+    Router,
+    http::header::CONTENT_TYPE,
+    response::{Html, IntoResponse as _},
+    routing::get,
+};
+use serde_yaml_ng::{Mapping, Value};
+use serverless_catalog::http::openapi;
+use swagger_ui_dist::{ApiDefinition, OpenApiSource, generate_routes};
+
+use crate::local::sample::SAMPLES;
+
+/// Where the description is served.
+const DOCUMENT: &str = "/openapi.yaml";
+
+/// The description as YAML; equal code makes equal text.
+#[must_use]
+pub fn yaml() -> String {
+    const HEAD: &str = "# Made by `catalog openapi` from the code; do not edit.\n";
+    const ORDER: [&str; 6] = ["openapi", "info", "servers", "tags", "paths", "components"];
+    // Values of JSON are values of YAML: neither step can fail.
+    let document = serde_yaml_ng::to_value(openapi::document()).unwrap_or_default();
+    let mut ordered = Mapping::new();
+    for name in ORDER {
+        if let Some(value) = document.get(name) {
+            ordered.insert(Value::from(name), value.clone());
+        }
+    }
+    HEAD.to_owned() + &serde_yaml_ng::to_string(&ordered).unwrap_or_default()
+}
+
+/// The description, and a page at `/docs` that shows it and tries it out, without anything from
+/// elsewhere. With `sample`, the demo key is filled in.
+pub fn routes(sample: bool) -> Router {
+    let assets = ApiDefinition {
+        uri_prefix: "/docs/ui".to_owned(),
+        api_definition: OpenApiSource::Uri(DOCUMENT.to_owned()),
+        title: Some("serverless-catalog".to_owned()),
+    };
+    let page = page(sample.then_some(SAMPLES[0].key));
+    let document = || async { ([(CONTENT_TYPE, "application/yaml")], yaml()).into_response() };
+    Router::new()
+        .route("/docs", get(|| async { Html(page) }))
+        .route(DOCUMENT, get(document))
+        .merge(generate_routes(assets))
+}
+
+fn page(key: Option<&str>) -> String {
+    // A key is of letters, digits and underscores: nothing to escape.
+    let authorize = key.map_or_else(String::new, |key| {
+        format!(
+            "ui.preauthorizeApiKey('ApiKeyHeader', '{key}');\n        \
+             ui.preauthorizeApiKey('BearerKey', '{key}');"
+        )
+    });
+    format!(
+        r#"<!DOCTYPE html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <title>serverless-catalog</title>
+  <link rel="icon" href="data:,">
+  <link rel="stylesheet" href="/docs/ui/swagger-ui.css">
+</head>
+<body>
+  <div id="swagger-ui"></div>
+  <script src="/docs/ui/swagger-ui-bundle.js"></script>
+  <script>
+    const ui = SwaggerUIBundle({{
+      url: '{DOCUMENT}',
+      dom_id: '#swagger-ui',
+      deepLinking: true,
+      tryItOutEnabled: true,
+      persistAuthorization: true,
+      validatorUrl: null,
+      onComplete: () => {{
+        {authorize}
+      }},
+    }});
+  </script>
+</body>
+</html>
+"#
+    )
+}
