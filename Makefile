@@ -8,9 +8,12 @@ SERVE ?= --sample
 # The processor the functions are built for: x86_64 or arm64 (for which `rustup target add` must have
 # been run).
 ARCHITECTURE ?= x86_64
-TOOLS := .venv
+# What the checks need, installed by themselves: a folder a tool, ignored by git.
+TOOLS := .tools
+INSTALLED = $(foreach tool,$(1),$(TOOLS)/$(tool)/installed-$(shell cksum < checks/tools/$(tool).txt | cut -d' ' -f1))
 
-.PHONY: help run test lint unit bench catalog build deploy sample
+.PHONY: help run test lint unit openapi bench catalog build check-build validate test-lambda test-deploy \
+	test-contract test-docs deploy sample
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -18,7 +21,7 @@ help: ## List the targets
 run: ## Run the catalog here, with sample data and demo keys (SERVE="--port 8080" for other options)
 	$(CARGO) run --locked --quiet -p catalog-cli -- serve $(SERVE)
 
-test: lint unit ## Everything CI runs
+test: lint unit validate test-contract check-build test-lambda test-deploy test-docs ## Everything CI runs
 
 lint: ## Formatting and lints
 	$(CARGO) fmt --all --check
@@ -28,23 +31,56 @@ unit: ## All tests: unit, property and whole-system on the embedded engine
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest
 	$(CARGO) nextest run --locked --workspace
 
+openapi: ## Make openapi.yaml again from the code
+	$(CARGO) run --locked --quiet -p catalog-cli -- openapi --output openapi.yaml
+
+validate: $(call INSTALLED,template checkov) ## Check template.yaml: SAM's own validation, cfn-lint, checkov
+	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 $(TOOLS)/template/bin/sam validate --lint
+	$(TOOLS)/template/bin/cfn-lint template.yaml
+	$(TOOLS)/checkov/bin/checkov --file template.yaml --quiet --compact --skip-download
+
+test-contract: target/debug/catalog $(call INSTALLED,contract) ## Fuzz the running catalog by openapi.yaml
+	$(TOOLS)/contract/bin/python checks/contract.py
+
+test-lambda: target/debug/catalog $(call INSTALLED,build) ## Every event of events/ through the release binaries
+	$(MAKE) --no-print-directory check-build
+	python3 checks/lambda.py
+
+test-deploy: target/debug/catalog $(call INSTALLED,template emulator) ## Deploy template.yaml into a local AWS emulator and compare
+	$(MAKE) --no-print-directory check-build
+	$(TOOLS)/template/bin/python checks/deploy.py
+
+test-docs: target/debug/catalog ## The documentation at /docs in a headless browser
+	cd checks/docs && npm ci --silent --no-audit --no-fund
+	python3 checks/docs.py
+
+.PHONY: target/debug/catalog
+target/debug/catalog:
+	@$(CARGO) build --locked --quiet -p catalog-cli
+
 bench: ## Measure what is claimed of speed (a first build of some minutes)
 	$(CARGO) bench --locked --quiet --bench upsert
+	$(CARGO) bench --locked --quiet -p catalog-cli --bench import
 
 catalog: ## Build the operator's tool: target/release/catalog
 	$(CARGO) build --locked --release -p catalog-cli
 
-build: $(TOOLS)/bin/cargo-lambda ## Compile every function once: target/lambda/<function>/bootstrap
-	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) lambda build --release --locked --skip-target-check \
+build: $(call INSTALLED,build) ## Compile every function once: target/lambda/<function>/bootstrap
+	PATH="$(CURDIR)/$(TOOLS)/build/bin:$$PATH" $(CARGO) lambda build --release --locked --skip-target-check \
 		$(if $(filter arm64,$(ARCHITECTURE)),--arm64)
-	@ls -l target/lambda/*/bootstrap
 
-deploy: build ## Build, and deploy with the SAM CLI (DEPLOY="--stack-name shop" for its options)
-	sam deploy --guided --parameter-overrides Architecture=$(ARCHITECTURE) $(DEPLOY)
+check-build: build ## The same, and refuse a binary that is too large or needs a newer system than Lambda's
+	python3 checks/binaries.py
 
-$(TOOLS)/bin/cargo-lambda:
-	python3 -m venv $(TOOLS)
-	$(TOOLS)/bin/pip install --quiet cargo-lambda==1.9.2
+deploy: check-build ## Build, and deploy with the SAM CLI (DEPLOY="--config-env prod" for its options)
+	sam deploy $(or $(DEPLOY),--guided) --parameter-overrides Architecture=$(ARCHITECTURE)
+
+# A folder of a tool is made anew when its list changes.
+$(TOOLS)/%:
+	@rm -rf $(@D) && python3 -m venv $(@D)
+	@echo "Installing $$(tr '\n' ' ' < checks/tools/$(notdir $(@D)).txt)"
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check -r checks/tools/$(notdir $(@D)).txt
+	@touch $@
 
 sample: ## Make the sample data again
 	python3 data/sample/generate.py

@@ -1,9 +1,14 @@
 //! Every file of `events/`, through the function its name begins with, over the sample data.
 
-use std::{collections::HashMap, fs, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    time::Duration,
+};
 
 use catalog_cli::local::{Function, ObjectServer, functions, sample};
 use lambda_http::Context;
+use serde::Deserialize;
 use serde_json::Value;
 use serverless_catalog::{
     cursor::Cursors,
@@ -15,40 +20,30 @@ use serverless_catalog::{
 
 use crate::support::Catalog;
 
-/// What each event is answered with.
-const EXPECTED: [(&str, u16); 31] = [
-    ("get-offering.bad-key.json", 401),
-    ("get-offering.json", 200),
-    ("get-offering.promo-code.json", 200),
-    ("get-offering.unknown.json", 404),
-    ("list-network-products.json", 200),
-    ("list-network-products.no-network-id.json", 400),
-    ("list-network-products.unknown.json", 404),
-    ("list-networks.all.json", 200),
-    ("list-networks.bad-country.json", 400),
-    ("list-networks.countries.json", 200),
-    ("list-networks.json", 200),
-    ("list-offerings.all-filters.json", 200),
-    ("list-offerings.bad-key.json", 401),
-    ("list-offerings.json", 200),
-    ("list-offerings.next-page.json", 400),
-    ("list-offerings.unknown-path.json", 404),
-    ("list-partner-offerings.bad-key.json", 401),
-    ("list-partner-offerings.json", 200),
-    ("list-products.bad-key.json", 401),
-    ("list-products.category.json", 200),
-    ("list-products.json", 200),
-    ("list-products.sku.json", 200),
-    ("list-products.wrong-method.json", 405),
-    ("upsert-products.bad-key.json", 401),
-    ("upsert-products.base64.json", 200),
-    ("upsert-products.empty.json", 400),
-    ("upsert-products.json", 200),
-    ("upsert-products.malformed.json", 400),
-    ("upsert-products.over-limit.json", 400),
-    ("upsert-products.partial.json", 207),
-    ("upsert-products.thousand.json", 200),
-];
+/// What each event is answered with, as the checks of the real binaries have it, too.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Expected {
+    /// The status of an HTTP event.
+    status: BTreeMap<String, u16>,
+    /// How many messages of an import event are handed back.
+    handed_back: BTreeMap<String, usize>,
+}
+
+fn expected() -> Expected {
+    serde_json::from_str(include_str!("../../checks/events.json")).expect("JSON")
+}
+
+/// The events of `events/`: those to import, or all others.
+fn names(of_imports: bool) -> Vec<String> {
+    let folder = fs::read_dir(format!("{}/events", env!("CARGO_MANIFEST_DIR"))).expect("events");
+    let mut names: Vec<String> = folder
+        .map(|entry| entry.expect("entry").file_name().into_string().expect("name"))
+        .filter(|name| name.starts_with("import-catalog") == of_imports)
+        .collect();
+    names.sort();
+    names
+}
 
 async fn functions_over_sample() -> (Catalog, HashMap<&'static str, Function>) {
     let catalog = Catalog::start().await;
@@ -72,18 +67,13 @@ async fn reply(functions: &HashMap<&'static str, Function>, name: &str, event: S
 
 #[tokio::test]
 async fn every_event_file_is_answered_as_its_name_says() {
-    let folder = fs::read_dir(format!("{}/events", env!("CARGO_MANIFEST_DIR"))).expect("events");
-    let mut names: Vec<String> = folder
-        .map(|entry| entry.expect("entry").file_name().into_string().expect("name"))
-        .collect();
-    names.sort();
-    names.retain(|name| !name.starts_with("import-catalog"));
-    assert_eq!(names, EXPECTED.map(|(name, _)| name));
+    let expected = expected().status;
+    assert_eq!(names(false), expected.keys().cloned().collect::<Vec<_>>());
     let (_catalog, functions) = functions_over_sample().await;
-    for (name, status) in EXPECTED {
+    for (name, status) in &expected {
         let reply = reply(&functions, name, file(name)).await;
-        assert_eq!(reply["statusCode"], status, "{name}: {reply}");
-        if status == 200 {
+        assert_eq!(reply["statusCode"], *status, "{name}: {reply}");
+        if *status == 200 {
             let read = !name.starts_with("upsert");
             assert_eq!(reply["headers"]["etag"].is_string(), read, "{name}");
             assert_eq!(
@@ -163,29 +153,10 @@ async fn without_a_route_the_path_itself_is_looked_at() {
     assert_eq!(reply(&functions, "get-offering", event).await["statusCode"], 200);
 }
 
-/// Messages to import: how many each event has handed back.
-const IMPORTS: [(&str, usize); 10] = [
-    ("import-catalog.eventbridge-object.json", 0),
-    ("import-catalog.eventbridge-records.json", 0),
-    ("import-catalog.eventbridge-s3.json", 0),
-    ("import-catalog.json", 0),
-    ("import-catalog.no-account.json", 1),
-    ("import-catalog.not-json.json", 1),
-    ("import-catalog.s3-missing.json", 1),
-    ("import-catalog.s3-test-event.json", 0),
-    ("import-catalog.s3.json", 0),
-    ("import-catalog.sns.json", 0),
-];
-
 #[tokio::test]
 async fn every_import_event_is_done_or_handed_back_as_its_name_says() {
-    let folder = fs::read_dir(format!("{}/events", env!("CARGO_MANIFEST_DIR"))).expect("events");
-    let mut names: Vec<String> = folder
-        .map(|entry| entry.expect("entry").file_name().into_string().expect("name"))
-        .filter(|name| name.starts_with("import-catalog"))
-        .collect();
-    names.sort();
-    assert_eq!(names, IMPORTS.map(|(name, _)| name));
+    let expected = expected().handed_back;
+    assert_eq!(names(true), expected.keys().cloned().collect::<Vec<_>>());
 
     let catalog = Catalog::start().await;
     let folder = tempfile::tempdir().expect("folder");
@@ -197,14 +168,14 @@ async fn every_import_event_is_done_or_handed_back_as_its_name_says() {
     let store = Store::new(catalog.stack.client().clone(), TableNames::with_prefix("test"));
     let function =
         Function::of_import(ImportCatalog::new(store, objects, Some("catalog".to_owned())));
-    for (name, handed_back) in IMPORTS {
+    for (name, handed_back) in &expected {
         let mut context = Context::default();
         context.deadline =
             u64::try_from(jiff::Timestamp::now().as_millisecond()).expect("now") + 60_000;
         let reply = function.invoke(file(name), context).await.expect("reply");
         let reply: Value = serde_json::from_str(&reply).expect("JSON");
         let failures = reply["batchItemFailures"].as_array().expect("failures").len();
-        assert_eq!(failures, handed_back, "{name}: {reply}");
+        assert_eq!(failures, *handed_back, "{name}: {reply}");
     }
     let key = catalog.key("ACME").await;
     let products = crate::upsert::all(&catalog, &key).await;

@@ -20,6 +20,7 @@ mod isolation;
 mod networks;
 mod offerings;
 mod paging;
+mod permissions;
 mod products;
 mod promotions;
 mod proxy;

@@ -1,0 +1,33 @@
+"""Tells the sizes of the functions' binaries, and refuses one that is over 12 MB or asks for a C library
+newer than 2.34, the one of Lambda's provided.al2023."""
+
+import re
+
+import common
+
+LARGEST = 12_000_000
+NEWEST = (2, 34)
+VERSION = re.compile(rb"GLIBC_(\d+)\.(\d+)(?:\.\d+)?\0")
+
+
+def check():
+    binaries = sorted(common.LAMBDAS.glob("*/bootstrap"))
+    if not binaries:
+        raise common.Failed("there are no binaries; build them: make build")
+    wrong = []
+    for binary in binaries:
+        content = binary.read_bytes()
+        if content[:4] != b"\x7fELF":
+            raise common.Failed(f"{binary} is no Linux binary")
+        versions = {(int(major), int(minor)) for major, minor in VERSION.findall(content)}
+        newest = max(versions, default=(0, 0))
+        size = len(content)
+        print(f"{binary.parent.name:<24} {size / 1e6:>6.2f} MB   glibc {newest[0]}.{newest[1]}")
+        if size > LARGEST or newest > NEWEST:
+            wrong.append(binary.parent.name)
+    if wrong:
+        raise common.Failed(f"too large or too new: {', '.join(wrong)}")
+
+
+if __name__ == "__main__":
+    common.main(check)
