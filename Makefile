@@ -1,5 +1,5 @@
-# A fresh machine needs cargo (with cargo-nextest, or the network to get it), make and, to build for
-# Lambda, Python. `make help` lists the targets.
+# A fresh machine needs cargo and make; the checks of `make test` also Python 3, Node.js 20 and the network:
+# they install their tools into .tools, and Chromium where there is none. `make help` lists the targets.
 
 CARGO ?= cargo
 SERVE ?= --sample
@@ -72,8 +72,8 @@ build: $(call INSTALLED,build) ## Compile every function once: target/lambda/<fu
 check-build: build ## The same, and refuse a binary that is too large or needs a newer system than Lambda's
 	python3 checks/binaries.py
 
-deploy: check-build ## Build, and deploy with the SAM CLI (DEPLOY="--config-env prod" for its options)
-	sam deploy $(or $(DEPLOY),--guided) --parameter-overrides Architecture=$(ARCHITECTURE)
+deploy: check-build ## Build, and deploy with the SAM CLI (ARCHITECTURE=arm64 DEPLOY="--config-env prod")
+	sam deploy $(or $(DEPLOY),--guided --parameter-overrides Architecture=$(ARCHITECTURE))
 
 # A folder of a tool is made anew when its list changes.
 $(TOOLS)/%:

@@ -53,7 +53,7 @@ def check():
                 [common.LAMBDAS / function / "bootstrap"],
                 {
                     **variables,
-                    "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}/{function}",
+                    "AWS_LAMBDA_RUNTIME_API": f"http://127.0.0.1:{port}/.rt/{function}",
                     "AWS_LAMBDA_FUNCTION_NAME": function,
                     "AWS_LAMBDA_FUNCTION_VERSION": "1",
                     "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",

@@ -3,7 +3,8 @@
 //!
 //! # The map of this house
 //!
-//! Dependencies point inward: `bin → lambda → http → domain ← store`.
+//! Dependencies point inward: `bin → lambda → http, queue → domain ← store`. Of `store` the edges know its type
+//! and its error, nothing of `DynamoDB`.
 //!
 //! | Room | What lives there |
 //! |---|---|
@@ -21,6 +22,8 @@
 //! | [`objects`] | S3: objects to import, reports |
 //! | [`store`] | DynamoDB: one narrow implementation per access pattern |
 //! | [`lambda`] | wiring: settings from the environment, the service a Lambda runs |
+//! | [`telemetry`] | logs and metrics |
+//! | [`text`] | small vocabulary types over text |
 //!
 //! The domain rooms know neither AWS nor HTTP; [`http`] and [`store`] only translate. The binaries
 //! in `src/bin` wire and run. The operator's tool `catalog` lives in its own package, `cli/`.

@@ -491,7 +491,7 @@ fn summary(
         account = lease.account.as_str(),
         import_id = lease.import.as_str(),
         source = source.words,
-        status = ?status,
+        status = status.as_str(),
         line = progress.line,
         created,
         updated,

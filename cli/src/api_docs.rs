@@ -28,7 +28,19 @@ pub fn yaml() -> String {
             ordered.insert(Value::from(name), value.clone());
         }
     }
-    HEAD.to_owned() + &serde_yaml_ng::to_string(&ordered).unwrap_or_default()
+    let text = serde_yaml_ng::to_string(&ordered).unwrap_or_default();
+    let lines: Vec<String> = text.lines().map(quoted_time).collect();
+    format!("{HEAD}{}\n", lines.join("\n"))
+}
+
+/// A line whose value is a time, with quotes: readers of YAML 1.1 make something else of it than a text.
+fn quoted_time(line: &str) -> String {
+    match line.rsplit_once(' ') {
+        Some((before, value)) if value.parse::<jiff::Timestamp>().is_ok() => {
+            format!("{before} '{value}'")
+        }
+        _ => line.to_owned(),
+    }
 }
 
 /// The description, and a page at `/docs` that shows it and tries it out, without anything from

@@ -6,7 +6,7 @@
 //! | [`local`] | a laptop's stand-in for the cloud: embedded DynamoDB engine, API Gateway, sample data |
 //! | [`connect`] | how a command reaches a catalog's tables: a running `serve`, an endpoint, AWS |
 //! | [`api_docs`] | the description of the APIs: a file, and a page to try it out |
-//! | [`commands`] | what the tool does: `serve`, `keys`, `import`, `export`, `tables`, `openapi` |
+//! | [`commands`] | what the tool does: `serve`, `keys`, `import`, `imports`, `export`, `tables`, `openapi` |
 //! | [`console`] | output that survives a closed pipe |
 
 pub mod api_docs;

@@ -38,7 +38,7 @@ enum Command {
     Keys(Keys),
     Import(Import),
     Export(Export),
-    /// Look at the imports that came by S3, `EventBridge` and the queue
+    /// Look at the imports: of files, S3, `EventBridge` and the queue
     #[command(subcommand)]
     Imports(Imports),
     /// Create or describe the tables of template.yaml

@@ -46,7 +46,7 @@ impl<K: KeyLookup<Error = StoreError>> Authenticator<K> {
         }
     }
 
-    /// Opens the connection to the database by one cheap read (half a unit), so that the first
+    /// Opens the connection to the database by one cheap read (one unit), so that the first
     /// request does not pay for the TLS handshake. Its outcome does not matter, and it is given up
     /// well before Lambda's ten seconds of initialization are over.
     pub async fn warm_up(&self) {

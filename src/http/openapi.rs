@@ -344,14 +344,6 @@ fn array(name: &str, items: impl Into<Value>, description: &str) -> Value {
     })
 }
 
-fn if_none_match() -> Value {
-    json!({
-        "name": "If-None-Match", "in": "header", "required": false,
-        "schema": { "type": "string", "pattern": "^(W/)?\"[!#-~]*\"$" },
-        "description": "The `ETag` of an earlier reply: 304 when nothing has changed.",
-    })
-}
-
 fn limit(description: &str) -> Value {
     query("limit", json!({ "type": "integer", "minimum": 1, "maximum": 1_000 }), description)
 }
@@ -411,7 +403,6 @@ fn list_offerings(schemas: &mut Schemas) -> Value {
         ),
         limit("The most offerings of a page; 100 without it."),
         cursor(),
-        if_none_match(),
     ];
     let page = json!({
         "type": "object",
@@ -455,7 +446,6 @@ fn get_offering(schemas: &mut Schemas) -> Value {
         json!({ "name": "productOfferingId", "in": "path", "required": true, "schema": id,
             "description": "The identity of the offering." , "example": "esim-pkg-africa-1gb-7d"}),
         promo_code(schemas),
-        if_none_match(),
     ];
     let replies =
         read("The offering, archived or not.", schemas.of::<Offering>(), &offering_example());
@@ -504,7 +494,7 @@ fn list_partner_offerings(schemas: &mut Schemas) -> Value {
             "List partner offerings",
             "Packages first, then addons, each by name. The list changes rarely: a client may keep it for five minutes.",
         ),
-        &[if_none_match()],
+        &[],
         &failures,
         read("All of them.", catalog, &example),
     )
@@ -546,7 +536,7 @@ fn list_networks(schemas: &mut Schemas) -> Value {
     operation(
         "listNetworks",
         ("Networks", "List mobile networks", "By country code, then by id."),
-        &[country, if_none_match()],
+        &[country],
         &failures,
         with(
             read("The networks.", list, &example),
@@ -571,7 +561,7 @@ fn list_countries(schemas: &mut Schemas) -> Value {
             "List countries with networks",
             "By country code, each with the names of its networks.",
         ),
-        &[if_none_match()],
+        &[],
         &failures,
         read("The countries.", list, &example),
     )
@@ -614,7 +604,7 @@ fn list_network_products(schemas: &mut Schemas) -> Value {
             "List the products of a network",
             "The exchange rate is from the wallet currency of the key; null where there is none.",
         ),
-        &[id, if_none_match()],
+        &[id],
         &failures,
         with(replies, "404", failures.reply("The account has no such network.", &absent)),
     )
@@ -657,7 +647,6 @@ fn list_products(schemas: &mut Schemas) -> Value {
         ),
         limit("The most products of a page; as many as fit without it."),
         cursor(),
-        if_none_match(),
     ];
     let mut replies =
         read("Products, newest first.", list, &json!({ "products": [product_example()] }));

@@ -17,8 +17,9 @@
 //! | `journal` | import jobs: claimed, checkpointed, finished |
 //! | `export` | everything an account has, as records |
 //!
-//! What serves requests and imports returns the capacity it consumed. Reads are eventually
-//! consistent, half a read unit per 4 KB, but for a key's record.
+//! What serves requests and imports returns the capacity it consumed. Lists are eventually consistent,
+//! half a read unit per 4 KB. What decides something is read consistently: a key's record, a product by
+//! its sku, links of external ids, what a rewrite of keys finds, exports, a network read once more.
 
 mod batch;
 mod client;

@@ -5,8 +5,8 @@
 //! is an item or not. `Query` adds up what it reads and rounds once (DynamoDB developer guide, "Read
 //! request unit consumption"): 400 items of 1 KB cost 50 units instead of 200, and 400 keys of which
 //! none is stored half a unit. But it reads what lies between, too. Files are mostly in the order of
-//! their keys, exports always; so a range is tried, never spends more than the keys would have cost, and
-//! where it did not cover them it is left alone for ever longer.
+//! their keys, exports always; so a range is tried. It ends once it has spent what the keys would have
+//! cost, and where it did not cover them, ranges of that table are left alone for ever longer.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -16,7 +16,7 @@ fn at(record: &Value, minute: u32) -> Value {
 }
 
 #[tokio::test]
-async fn an_unchanged_product_costs_half_a_unit_and_no_write() {
+async fn an_unchanged_product_is_not_written_and_a_changed_one_is_changed_back() {
     let catalog = Catalog::start().await;
     let records: Vec<Value> = (0..100)
         .map(|n| {
