@@ -79,7 +79,7 @@ deploy: check-build ## Build, and deploy with the SAM CLI (ARCHITECTURE=arm64 DE
 $(TOOLS)/%:
 	@rm -rf $(@D) && python3 -m venv $(@D)
 	@echo "Installing $$(tr '\n' ' ' < checks/tools/$(notdir $(@D)).txt)"
-	@$(@D)/bin/pip install --quiet --disable-pip-version-check -r checks/tools/$(notdir $(@D)).txt
+	@$(@D)/bin/pip install --quiet --no-compile --disable-pip-version-check -r checks/tools/$(notdir $(@D)).txt
 	@touch $@
 
 sample: ## Make the sample data again

@@ -536,6 +536,20 @@ fn mistakes_are_told_with_what_to_do() {
 }
 
 #[test]
+fn openapi_yaml_is_what_the_code_says() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../openapi.yaml");
+    let folder = tempfile::tempdir().expect("folder");
+    let folder = folder.path();
+    let check = run(folder, &["openapi", "--check", file]);
+    assert!(check.status.success(), "{}", err(&check));
+    let other = fs::read_to_string(file).expect("openapi.yaml").replace("5.5 MB", "6 MB");
+    fs::write(folder.join("other.yaml"), other).expect("file");
+    let check = run(folder, &["openapi", "--check", "other.yaml"]);
+    assert_eq!(check.status.code(), Some(1));
+    assert!(err(&check).contains("catalog openapi --output other.yaml"), "{}", err(&check));
+}
+
+#[test]
 fn tables_are_created_once_and_described() {
     let folder = tempfile::tempdir().expect("folder");
     let folder = folder.path();
