@@ -250,15 +250,24 @@ impl ImportCatalog {
         let mut groups = open();
         let mut named = whole.map(|whole| Named::new(whole.kind));
         let parts = Parts { objects: &self.objects, report: source.report.as_ref() };
-        let turn =
-            Turn { journal: &self.store, lease: &lease, observer: &parts, until: Some(until) };
+        let turn = Turn {
+            journal: &self.store,
+            lease: &lease,
+            started_at: job.started_at,
+            observer: &parts,
+            until: Some(until),
+        };
         let mut importer = Importer::new(&self.store, account, false);
         let driven = turn.drive(&mut importer, &mut progress, &mut groups, named.as_mut()).await;
         let (status, error, outcome) = match driven {
             Ok(Ending::Finished) => match whole.zip(named) {
                 Some((whole, named)) => {
                     let by = (whole, &named);
-                    match self.replace(&mut importer, source, by, &mut progress, &parts).await {
+                    let replacement =
+                        self.replace(&mut importer, source, by, &mut progress, &parts);
+                    // Cut off anywhere, it is safe to do again.
+                    let replaced = tokio::time::timeout_at(until.into(), replacement).await;
+                    match replaced.unwrap_or(Err(HandBack::OutOfTime(job.progress.line))) {
                         Ok(error) => (Status::Done, error, Ok(())),
                         Err(error) => (Status::Waiting, None, Err(error)),
                     }
@@ -285,9 +294,10 @@ impl ImportCatalog {
         let recorded = self.store.record(&lease, status, progress, error.as_deref()).await;
         let elapsed = started.elapsed();
         summary(&lease, source, status, progress, error.as_deref(), elapsed);
+        let ended = outcome.is_ok() && matches!(recorded, Ok(true));
         ImportMeasures {
-            ended: outcome.is_ok(),
-            failed: status == Status::Failed,
+            ended,
+            failed: ended && status == Status::Failed,
             counts: progress.counts.since(job.progress.counts),
             cost: progress.cost.since(job.progress.cost),
             elapsed,

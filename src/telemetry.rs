@@ -88,7 +88,7 @@ impl RequestMeasures<'_> {
     pub fn publish(self) {
         if METRICS.get().is_some() {
             self.note();
-            write_metrics(std::io::stdout());
+            print_metrics();
         }
     }
 
@@ -127,7 +127,7 @@ impl ImportMeasures {
     pub fn publish(self) {
         if METRICS.get().is_some() {
             self.note();
-            write_metrics(std::io::stdout());
+            print_metrics();
         }
     }
 
@@ -157,13 +157,21 @@ impl ImportMeasures {
 pub fn message_handed_back() {
     if METRICS.get().is_some() {
         counter!("MessagesHandedBack", "Function" => "import-catalog").increment(1);
-        write_metrics(std::io::stdout());
+        print_metrics();
     }
+}
+
+/// Prints them at once: no other line comes in between.
+fn print_metrics() {
+    let mut lines = Vec::new();
+    write_metrics(&mut lines);
+    // Metrics that cannot be written fail no request.
+    let _ = std::io::stdout().lock().write_all(&lines);
 }
 
 fn write_metrics(to: impl Write) {
     if let Some(collector) = METRICS.get() {
-        // Metrics that cannot be written fail no request.
+        // Memory takes all that is written to it.
         let _ = collector.flush(to);
     }
 }

@@ -1,8 +1,8 @@
 //! How a command reaches a catalog's tables.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, time::Duration};
 
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, timeout::TimeoutConfig};
 use aws_sdk_dynamodb::Client;
 use aws_smithy_http_client::{
     Builder,
@@ -96,7 +96,13 @@ impl Target {
             return local(self.region.clone(), &running.dynamodb_url);
         }
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
+        // A connection that a network has forgotten ends an attempt, and not the whole command.
+        let times = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(5))
+            .operation_attempt_timeout(Duration::from_secs(30))
+            .build();
+        let mut loader =
+            aws_config::defaults(BehaviorVersion::latest()).http_client(http).timeout_config(times);
         if let Some(region) = &self.region {
             loader = loader.region(Region::new(region.clone()));
         }

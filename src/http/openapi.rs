@@ -715,10 +715,10 @@ fn upsert_products(schemas: &mut Schemas) -> Value {
         })
     };
     let wrong = [
-        ("empty", ApiError::invalid("", "products must not be empty.")),
+        ("empty", ApiError::invalid("", "products must not be empty")),
         (
             "tooMany",
-            ApiError::invalid("", format!("Max {} products per request.", products::MAX_ROWS)),
+            ApiError::invalid("", format!("Max {} products per request", products::MAX_ROWS)),
         ),
     ];
     let too_large = [("body", ApiError::TooLarge(MAX_BODY_BYTES))];

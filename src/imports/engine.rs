@@ -14,7 +14,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    ImportTarget, Record, networks::NetworkRecords, products::ProductRecords, whole::WholeRecords,
+    ImportTarget, Record, job::ImportId, networks::NetworkRecords, products::ProductRecords,
+    whole::WholeRecords,
 };
 use crate::{
     account::AccountId,
@@ -281,6 +282,12 @@ impl<'a, T: ImportStore> Importer<'a, T> {
     #[must_use]
     pub fn account(&self) -> &'a AccountId {
         self.account
+    }
+
+    /// Names products that have no key of their own by their place in a job: a group that is done once
+    /// more makes none twice.
+    pub fn name_by(&mut self, import: &ImportId, started_at: Timestamp) {
+        self.products.name_by(import, started_at);
     }
 
     /// What became of the lines so far.

@@ -255,6 +255,8 @@ pub struct Turn<'a, J, O> {
     pub journal: &'a J,
     /// The worker's hold of the job.
     pub lease: &'a Lease,
+    /// When the job was first claimed.
+    pub started_at: Timestamp,
     /// Who is told as it goes.
     pub observer: &'a O,
     /// When the turn ends; `None`: with the source.
@@ -282,6 +284,7 @@ impl<J: Journal, O: Observer> Turn<'_, J, O> {
         T: ImportStore + ImportTarget<Error = J::Error>,
     {
         importer.resume(progress.counts, progress.cost);
+        importer.name_by(&self.lease.import, self.started_at);
         loop {
             let group = if self.is_over() { None } else { self.in_time(groups.recv()).await };
             let Some(group) = group else { return Ok(Ending::OutOfTime) };

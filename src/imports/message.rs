@@ -156,21 +156,23 @@ fn parse_within(
     let no_json = |error: serde_json::Error| MessageError::NoJson(error.to_string());
     if body.starts_with('[') {
         let records: Vec<&RawValue> = serde_json::from_str(body).map_err(no_json)?;
-        return Ok(vec![plain_records(account, &records)?]);
+        return Ok(vec![plain_records(account, records.into_iter().map(RawValue::get))?]);
     }
     let envelope: Envelope = match serde_json::from_str(body) {
         Ok(envelope) => envelope,
-        // Records a line each.
-        Err(_) if body.lines().nth(1).is_some() => {
-            let lines = body.lines().filter(|line| !line.trim().is_empty());
-            let records: Result<Vec<&RawValue>, _> = lines.map(serde_json::from_str).collect();
-            return Ok(vec![plain_records(account, &records.map_err(no_json)?)?]);
+        Err(error) => {
+            // Records a line each: where the first line is one, the others are imported as lines of a
+            // file are, and a wrong one is reported.
+            let lines: Vec<&str> = body.lines().filter(|line| !line.trim().is_empty()).collect();
+            let first = serde_json::from_str::<Envelope>(lines.first().unwrap_or(&""));
+            if lines.len() > 1 && first.is_ok_and(|first| first.kind.is_some()) {
+                return Ok(vec![plain_records(account, lines)?]);
+            }
+            return Err(no_json(error));
         }
-        Err(error) => return Err(no_json(error)),
     };
     if envelope.kind.is_some() {
-        let record: &RawValue = serde_json::from_str(body).map_err(no_json)?;
-        return Ok(vec![plain_records(account, &[record])?]);
+        return Ok(vec![plain_records(account, [body])?]);
     }
     if envelope.event.as_deref() == Some("s3:TestEvent") {
         return Ok(vec![Work::Nothing]);
@@ -224,7 +226,7 @@ fn import_event(detail: &RawValue) -> Result<Vec<Work>, MessageError> {
         serde_json::from_str(detail.get()).map_err(|_| MessageError::Unknown)?;
     match detail {
         ImportDetail { records: Some(records), account, .. } => {
-            Ok(vec![plain_records(account.as_deref(), &records)?])
+            Ok(vec![plain_records(account.as_deref(), records.iter().map(|record| record.get()))?])
         }
         ImportDetail { bucket: Some(bucket), key: Some(key), version_id, .. } => {
             let address = ObjectAddress { bucket, key, version: version_id, sequencer: None };
@@ -239,14 +241,15 @@ fn import_event(detail: &RawValue) -> Result<Vec<Work>, MessageError> {
     }
 }
 
-fn plain_records(account: Option<&str>, records: &[&RawValue]) -> Result<Work, MessageError> {
+fn plain_records<'a>(
+    account: Option<&str>,
+    records: impl IntoIterator<Item = &'a str>,
+) -> Result<Work, MessageError> {
     let account = account.ok_or(MessageError::NoAccount)?;
     let account = AccountId::parse(account).map_err(|_| MessageError::WrongAccount)?;
-    if records.is_empty() {
-        return Ok(Work::Nothing);
-    }
-    let records = records.iter().map(|record| record.get().as_bytes().to_vec()).collect();
-    Ok(Work::Records(account, records))
+    let records: Vec<Vec<u8>> =
+        records.into_iter().map(|record| record.as_bytes().to_vec()).collect();
+    Ok(if records.is_empty() { Work::Nothing } else { Work::Records(account, records) })
 }
 
 #[cfg(test)]
@@ -311,6 +314,7 @@ mod tests {
             (r#"{"kind":"offering"}"#.into(), "ACME: 1 records"),
             (r#"[{"kind":"offering"},{"kind":"product"}]"#.into(), "ACME: 2 records"),
             ("{\"kind\":\"offering\"}\r\n\n{\"kind\":\"product\"}\n".into(), "ACME: 2 records"),
+            ("{\"kind\":\"offering\"}\n{\"kind\":\nnonsense".into(), "ACME: 3 records"),
             ("[]".into(), "nothing"),
         ] {
             assert_eq!(shown(&body), expected, "{body}");
@@ -324,6 +328,7 @@ mod tests {
             (" \n ", "! the message is empty"),
             ("hello", "! the message is no JSON"),
             ("{", "! the message is no JSON"),
+            ("hello\n{\"kind\":\"offering\"}", "! the message is no JSON"),
             ("{}", "! the message is of no known kind"),
             ("7", "! the message is no JSON"),
             (r#"{"Records":[{}]}"#, "! the message is of no known kind"),

@@ -13,6 +13,7 @@ use lru::LruCache;
 use super::{
     ImportCost, ProductRecord,
     engine::{Outcome, Refusal, Verdict},
+    job::ImportId,
 };
 use crate::{
     account::AccountId,
@@ -32,6 +33,8 @@ pub(super) struct ProductRecords<'a, T> {
     dry_run: bool,
     /// Keys this import wrote of late: what a read tells of them may lag behind.
     written: LruCache<Match, ()>,
+    /// The import, and when it began: what names products without keys.
+    names: Option<(ImportId, Timestamp)>,
     /// What a dry run would have stored by now, by every key; `None` is a removed product.
     tried: LruCache<Match, Option<StoredProduct>>,
 }
@@ -52,7 +55,12 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
     /// A dry run does all but write.
     pub(super) fn new(target: &'a T, account: &'a AccountId, dry_run: bool) -> Self {
         let (written, tried) = (LruCache::new(REMEMBERED), LruCache::new(REMEMBERED));
-        Self { target, account, dry_run, written, tried }
+        Self { target, account, dry_run, written, names: None, tried }
+    }
+
+    /// Names products without keys by their place in an import.
+    pub(super) fn name_by(&mut self, import: &ImportId, started_at: Timestamp) {
+        self.names = Some((import.clone(), started_at));
     }
 
     /// Imports records, by their lines, in order.
@@ -68,6 +76,16 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
             return Ok(Vec::new());
         }
         let stored = self.stored(&mut records, cost).await?;
+        // Only now: nothing is stored under these ids but what this very import has stored.
+        if let Some((import, started_at)) = &self.names {
+            for (line, record) in &mut records {
+                if let ProductRecord::Upsert(row) = record
+                    && row.matches().is_none()
+                {
+                    row.id = Some(ProductId::of_record(*started_at, import.as_str(), *line));
+                }
+            }
+        }
         let mut verdicts = Vec::with_capacity(records.len());
         let mut runs: Vec<Run> = Vec::new();
         for (line, record) in records {

@@ -49,11 +49,13 @@ pub enum Write {
         content: Content,
         /// What to remember of it.
         stored: Stored,
+        /// Only over an item that is not younger; `None`: over any.
+        guard: Option<Timestamp>,
     },
     /// Remove the item.
     Delete {
-        /// When its source removed it, where that is told.
-        source_updated_at: Option<Timestamp>,
+        /// Only one that is not younger; `None`: any.
+        guard: Option<Timestamp>,
     },
 }
 
@@ -61,11 +63,18 @@ impl Write {
     /// The time that an item must not be younger than to be written over; `None`: this write always
     /// counts.
     #[must_use]
-    pub fn not_younger_than(&self) -> Option<Timestamp> {
+    pub fn guard(&self) -> Option<Timestamp> {
         match self {
-            Self::Put { stored, .. } => stored.source_updated_at,
-            Self::Delete { source_updated_at } => *source_updated_at,
+            Self::Put { guard, .. } | Self::Delete { guard } => *guard,
         }
+    }
+
+    /// The same write after a removal that has not been written yet: what that would have removed may
+    /// be as young as it allows.
+    fn after_removal(mut self, removal: Option<Timestamp>) -> Self {
+        let (Self::Put { guard, .. } | Self::Delete { guard }) = &mut self;
+        *guard = removal.and_then(|removal| guard.map(|guard| guard.max(removal)));
+        self
     }
 }
 
@@ -94,7 +103,7 @@ pub trait ImportTarget: Sync {
     ) -> impl Future<Output = Result<(HashMap<Key, Stored>, f64), Self::Error>> + Send;
 
     /// Writes all of it, with retries, and tells what was not taken and the write units consumed. Never
-    /// over an item that is younger than the write ([`Write::not_younger_than`]): another import of the
+    /// over an item that is younger than the write ([`Write::guard`]): another import of the
     /// same record was faster.
     fn write(
         &self,
@@ -156,11 +165,19 @@ impl<'a, T: ImportTarget> WholeRecords<'a, T> {
         }
 
         let mut writes: HashMap<Key, Write> = HashMap::new();
+        // What was removed within the group, and how young that may have been.
+        let mut removed: HashMap<Key, Option<Timestamp>> = HashMap::new();
         let mut outcomes: Vec<(u64, Key, Outcome)> = Vec::with_capacity(records.len());
         for (line, record) in records {
             let key = record.key.clone();
             let (outcome, write) = decide(record, &mut state, now);
-            if let Some(write) = write {
+            if let Some(mut write) = write {
+                if let Some(removal) = removed.get(&key) {
+                    write = write.after_removal(*removal);
+                }
+                if let Write::Delete { guard } = write {
+                    removed.insert(key.clone(), guard);
+                }
                 writes.insert(key.clone(), write);
             }
             outcomes.push((line, key, outcome));
@@ -207,7 +224,7 @@ fn decide(
             return match known {
                 Entry::Occupied(stored) => {
                     stored.remove();
-                    (Outcome::Deleted, Some(Write::Delete { source_updated_at }))
+                    (Outcome::Deleted, Some(Write::Delete { guard: source_updated_at }))
                 }
                 Entry::Vacant(_) => (Outcome::Unchanged, None),
             };
@@ -242,7 +259,8 @@ fn decide(
             )
         }
     };
-    (outcome, Some(Write::Put { content, stored }))
+    let guard = stored.source_updated_at;
+    (outcome, Some(Write::Put { content, stored, guard }))
 }
 
 fn hash(content: &Content) -> ContentHash {

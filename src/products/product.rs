@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::ProductRow;
@@ -51,6 +52,22 @@ impl ProductId {
     #[must_use]
     pub fn generate() -> Self {
         Self(Uuid::now_v7())
+    }
+
+    /// The one of a record without keys, by the import it is of and its place in there: the same record
+    /// is the same product, however often it is imported. In the order of the places, as generated ones
+    /// would be.
+    #[must_use]
+    pub fn of_record(started_at: Timestamp, seed: &str, place: u64) -> Self {
+        let digest = Sha256::new().chain_update(seed).chain_update(place.to_be_bytes()).finalize();
+        let hash = digest.iter().take(6).fold(0_u128, |hash, byte| hash << 8 | u128::from(*byte));
+        // 32 bits of the place, 42 of the hash; the first twelve stand beside the version.
+        let bits = u128::from(place & 0xffff_ffff) << 42 | hash >> 6;
+        let mut random = [0; 10];
+        random[..2].copy_from_slice(&(bits >> 62).to_be_bytes()[14..]);
+        random[2..].copy_from_slice(&(bits & ((1 << 62) - 1)).to_be_bytes()[8..]);
+        let millis = u64::try_from(started_at.as_millisecond()).unwrap_or_default();
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
 
     /// Reads the published form.
@@ -245,5 +262,26 @@ impl Product {
         row.reorder_level.apply(&mut self.reorder_level);
         row.description.apply(&mut self.description);
         row.features.apply(&mut self.features);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_records_are_their_own_and_in_order() {
+        let at: Timestamp = "2026-01-01T00:00:00.123Z".parse().expect("time");
+        let ids: Vec<ProductId> =
+            (1..2_000).map(|place| ProductId::of_record(at, "import", place * 7)).collect();
+        assert!(ids.is_sorted_by(|one, next| one < next), "in the order of their places");
+        assert_eq!(ids[0], ProductId::of_record(at, "import", 7), "the same again");
+        assert_ne!(ids[0], ProductId::of_record(at, "another", 7));
+        for id in &ids {
+            assert_eq!(ProductId::parse(&id.to_string()), Some(*id));
+            assert_eq!(id.0.get_version_num(), 7);
+            let time = id.0.get_timestamp().expect("a time").to_unix();
+            assert_eq!(time, (1_767_225_600, 123_000_000));
+        }
     }
 }

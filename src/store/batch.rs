@@ -150,10 +150,11 @@ impl Store {
             match outcome {
                 Ok(reply) => {
                     read_units += total_units(reply.consumed_capacity());
+                    let before = items.len();
                     items.extend(reply.responses.unwrap_or_default().into_values().flatten());
                     let left = reply.unprocessed_keys.unwrap_or_default();
-                    // A reply ends at 16 MB, too: that is no throttle, and costs one turn's growth.
-                    turn.end(left.is_empty());
+                    // A reply ends at 16 MB, too: one that brings items is no throttle.
+                    turn.end(left.is_empty() || items.len() > before);
                     if count(&left) < count(&pending) {
                         fruitless = 1;
                     }

@@ -65,9 +65,9 @@ impl ImportTarget for Store {
     ) -> Result<(Vec<RefusedWrite>, f64), StoreError> {
         let (mut keys, mut plain, mut guarded) = (Vec::new(), Vec::new(), Vec::new());
         for (key, change) in changes {
-            let not_younger_than = change.not_younger_than();
+            let guard = change.guard();
             let place = self.place(account, &key, change)?;
-            if let Some(time) = not_younger_than {
+            if let Some(time) = guard {
                 guarded.push((key, place, time));
             } else {
                 plain.push(place.into_batch()?);
@@ -119,7 +119,7 @@ impl Store {
         change: Write,
     ) -> Result<Place<'_>, StoreError> {
         let (table, key) = (self.table_of(key), key_item(account, key));
-        let Write::Put { content, stored } = change else {
+        let Write::Put { content, stored, .. } = change else {
             return Ok(Place { table, key, item: None });
         };
         let with_document = |document: String| {

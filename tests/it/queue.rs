@@ -412,6 +412,8 @@ async fn an_import_killed_at_fifty_moments_ends_as_an_undisturbed_one() {
         if n % 40 == 0 {
             records
                 .push(json!({"kind": "product", "sku": format!("s{n}"), "name": "n"}).to_string());
+            // A product without keys, which nothing but its line tells from another.
+            records.push(json!({"kind": "product", "name": format!("keyless {n}")}).to_string());
             records.push(json!({"kind": "network", "id": n + 1, "name": "N", "country": "Ghana", "country_code": "GH", "currency": "GHS",
                 "fixed_bundles": [{"id": 1, "name": "b", "type": "DATA", "price_usd": 1}]}).to_string());
             records.push("{\"kind\":\"nothing\"}".to_owned());
@@ -439,7 +441,7 @@ async fn an_import_killed_at_fifty_moments_ends_as_an_undisturbed_one() {
         assert_eq!(imports.errors(&report).await.len(), 30, "round {round}");
         let key = imports.catalog.key(&account).await;
         assert_eq!(imports.catalog.all_ids(&key, "").await.len(), 1_200, "round {round}");
-        assert_eq!(all(&imports.catalog, &key).await.len(), 30, "round {round}");
+        assert_eq!(all(&imports.catalog, &key).await.len(), 60, "round {round}");
         let networks = imports.catalog.read(&key, "/v2/catalog/networks").await.json();
         let networks = networks["data"].as_array().expect("networks").clone();
         assert_eq!(networks.len(), 30);

@@ -21,14 +21,14 @@ use serde_json::json;
 use serverless_catalog::{
     account::AccountId,
     imports::{
-        Counts, Format, Groups, ImportCost, Importer, Kind, LineError,
+        Counts, Format, Group, Groups, ImportCost, Importer, Kind, LineError,
         job::{Claim, Ending, ImportId, Job, Journal, Lease, Observer, Progress, Status, Turn},
         replace::{DEFAULT_SHARE, Named, Replacement, replace},
     },
     store::{Export, Store},
     text::FieldError,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     connect::Target,
@@ -68,7 +68,7 @@ pub struct Import {
     #[arg(long, value_name = "KIND")]
     replace: Option<Kind>,
     /// The largest share of what is stored that --replace may take away
-    #[arg(long, value_name = "0..1", default_value_t = DEFAULT_SHARE, requires = "replace")]
+    #[arg(long, value_name = "0..1", default_value_t = DEFAULT_SHARE, requires = "replace", value_parser = share)]
     replace_share: f64,
     /// Print JSON: a line a refused record, and one with the counts at the end
     #[arg(long)]
@@ -121,6 +121,7 @@ impl Import {
         }
         let store = target.store().await?;
         let started = Instant::now();
+        let mut interruption = Interruption::expect();
         let mut importer = Importer::new(&store, &self.account, self.dry_run);
         let mut named = self.replace.map(Named::new);
         let mut totals = Totals::default();
@@ -129,7 +130,15 @@ impl Import {
             let mut progress = Progress::default();
             let name = input.name.clone();
             let resumable = input.identity.is_some() && !self.dry_run;
-            let end = self.file(&store, input, &mut importer, named.as_mut(), &mut progress).await;
+            let end = self
+                .file(
+                    (&store, &mut interruption),
+                    input,
+                    &mut importer,
+                    named.as_mut(),
+                    &mut progress,
+                )
+                .await;
             totals.counts = totals.counts + progress.counts;
             totals.cost = totals.cost + progress.cost;
             ending = match end {
@@ -148,7 +157,7 @@ impl Import {
                     )))
                 }
                 Err(error) => {
-                    if resumable {
+                    if resumable && progress.line > 0 {
                         let line = progress.line;
                         warn(format!(
                             "{name} is done up to line {line}; --resume goes on from there."
@@ -161,7 +170,18 @@ impl Import {
         }
         let mut kept = None;
         if let Some(named) = named.filter(|_| ending.is_ok()) {
-            kept = self.remove_unnamed(&store, &mut importer, &named, &mut totals).await?;
+            let removal = self.remove_unnamed(&store, &mut importer, &named, &mut totals);
+            let removal = tokio::select! {
+                removal = removal => removal,
+                () = interruption.wait() => Err(CliError::Incomplete(
+                    "interrupted while what the files do not name was removed; run the same command again"
+                        .to_owned(),
+                )),
+            };
+            match removal {
+                Ok(why) => kept = why,
+                Err(error) => ending = Err(error),
+            }
         }
         self.summary(totals, started.elapsed(), ending.is_err());
         if let Some(kept) = kept {
@@ -177,7 +197,7 @@ impl Import {
     /// Imports one file, from the beginning or, with `--resume`, from where it was left.
     async fn file(
         &self,
-        store: &Store,
+        (store, interruption): (&Store, &mut Interruption),
         input: Input,
         importer: &mut Importer<'_, Store>,
         named: Option<&mut Named>,
@@ -203,18 +223,32 @@ impl Import {
         let Some(job) = self.claim(store, journal, &lease, &name).await? else {
             // With --replace, it still tells what is to stay.
             if let Some(named) = named {
-                while let Some(group) = groups.recv().await {
-                    named.note_group(Some(&group));
+                loop {
+                    let group = groups.recv().await;
+                    named.note_group(group.as_ref());
+                    match group {
+                        Some(Group::End) => break,
+                        Some(Group::Broken(source)) => {
+                            return Err(CliError::Source { name, source });
+                        }
+                        Some(Group::Lines(_) | Group::Refused(_)) => {}
+                        None => {
+                            let source = io::Error::other("its reader ended early");
+                            return Err(CliError::file("read", name)(source));
+                        }
+                    }
                 }
             }
             return Ok(FileEnd::DoneBefore);
         };
         *progress = job.progress;
         let terminal = Terminal { import: self, name: &name, bar: &bar, read: &read };
-        let turn = Turn { journal: &journal, lease: &lease, observer: &terminal, until: None };
+        let started_at = job.started_at;
+        let turn =
+            Turn { journal: &journal, lease: &lease, started_at, observer: &terminal, until: None };
         let driven = tokio::select! {
             driven = Box::pin(turn.drive(importer, progress, &mut groups, named)) => Some(driven),
-            () = interruption() => None,
+            () = interruption.wait() => None,
         };
         bar.finish_and_clear();
         let (status, end) = match driven {
@@ -321,6 +355,12 @@ impl Import {
     }
 }
 
+/// A share of a whole.
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "must be a number from 0 to 1, such as 0.8".to_owned())
+}
+
 fn in_use(name: &str) -> CliError {
     CliError::Incomplete(format!("{name} is being imported by another process; wait for its end"))
 }
@@ -398,17 +438,25 @@ fn identity(path: &Path, metadata: &Metadata) -> Option<ImportId> {
     Some(ImportId::of(&["file", &place.to_string_lossy(), &length, &changed]))
 }
 
-/// Ends when the process is told to: Ctrl-C, or a request to terminate.
-async fn interruption() {
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminated) => terminated.recv().await,
-            Err(_) => std::future::pending().await,
+/// Ctrl-C, or a request to terminate; expected from the start on, so that none is lost in between.
+struct Interruption(Option<(Signal, Signal)>);
+
+impl Interruption {
+    fn expect() -> Self {
+        let interrupt = signal(SignalKind::interrupt());
+        Self(interrupt.and_then(|i| Ok((i, signal(SignalKind::terminate())?))).ok())
+    }
+
+    async fn wait(&mut self) {
+        match &mut self.0 {
+            Some((interrupt, terminate)) => {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            }
+            None => std::future::pending().await,
         }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminated => {}
     }
 }
 

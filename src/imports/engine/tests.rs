@@ -59,6 +59,11 @@ impl ImportTarget for Memory {
                 refused.push(RefusedWrite { key, why: NotTaken::Never });
                 continue;
             }
+            let there = items.get(&key).and_then(|(stored, _)| stored.source_updated_at);
+            if change.guard().is_some_and(|guard| there.is_some_and(|there| there > guard)) {
+                refused.push(RefusedWrite { key, why: NotTaken::Contended });
+                continue;
+            }
             match change {
                 Write::Delete { .. } => {
                     items.remove(&key);
@@ -244,6 +249,33 @@ async fn an_older_record_never_overwrites_a_newer_one_in_or_across_groups() {
         assert_eq!(counts.updated, 1, "a record without a time always counts");
         let (counts, _) = import(&memory, &lines[..1], group).await;
         assert_eq!(counts.stale, 1, "and leaves the known time in force");
+    }
+}
+
+/// What a removal took away may be younger than what comes after it in the same group.
+#[tokio::test]
+async fn a_record_made_anew_after_a_removal_is_stored_however_old_it_is() {
+    let timed = |id: &str, minute: u8| {
+        delete(id).replace('}', &format!(r#","updatedAt":"2026-01-01T00:{minute:02}:00Z"}}"#))
+    };
+    let offering = |name: &str, minute: u8| offering("a", name, Some(minute));
+    for lines in [
+        vec![delete("a"), offering("anew", 1)],
+        vec![timed("a", 5), offering("anew", 1)],
+        vec![delete("a"), offering("once", 1), timed("a", 2), offering("anew", 1)],
+        vec![delete("a"), offering("once", 1), offering("anew", 2)],
+    ] {
+        for group in [1, lines.len()] {
+            let memory = Memory::default();
+            import(&memory, &[offering("old", 3)], 1).await;
+            let (counts, refused) = import(&memory, &lines, group).await;
+            assert!(refused.is_empty(), "{lines:?}: {refused:?}");
+            assert_eq!(counts.stale + counts.failed, 0, "{lines:?}");
+            let items = memory.items.lock().expect("lock");
+            let stored = items.values().map(|(_, content)| content.as_str());
+            assert!(stored.clone().all(|content| content.contains("anew")), "{lines:?}");
+            assert_eq!(stored.count(), 1);
+        }
     }
 }
 
