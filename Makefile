@@ -1,5 +1,5 @@
-# A fresh machine needs cargo and make; the checks of `make test` also Python 3, Node.js 20 and the network:
-# they install their tools into .tools, and Chromium where there is none. `make help` lists the targets.
+# A fresh machine needs cargo and make; the checks of `make test` also Python 3 and the network: they install their
+# tools into .tools. `make test-docs` needs Node.js 20. `make help` lists the targets.
 
 CARGO ?= cargo
 SERVE ?= --sample
@@ -21,7 +21,7 @@ help: ## List the targets
 run: ## Run the catalog here, with sample data and demo keys (SERVE="--port 8080" for other options)
 	$(CARGO) run --locked --quiet -p catalog-cli -- serve $(SERVE)
 
-test: lint unit validate test-contract check-build test-lambda test-deploy test-docs ## Everything CI runs
+test: lint unit validate test-contract test-lambda test-deploy ## Everything CI runs
 
 # Our own code is compiled by clippy's driver, which is rustc with more lints: lints, tests and the checks share one
 # build. A warning is an error here.

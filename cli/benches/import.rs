@@ -29,16 +29,18 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use serverless_catalog::store::lean_client;
 
+/// Unless a number is given: `cargo bench -p catalog-cli --bench import -- 20000`.
 const ROWS: usize = 200_000;
 const BARE_ACCOUNT: &str = "BARE";
 
 #[tokio::main]
 async fn main() {
+    let rows = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(ROWS);
     let folder = tempfile::tempdir().expect("folder");
     let path = |name: &str| folder.path().join(name);
     let lines = |name: &str, line: &dyn Fn(usize) -> Value| {
         let mut file = BufWriter::new(File::create(path(name)).expect("file"));
-        for number in 0..ROWS {
+        for number in 0..rows {
             writeln!(file, "{}", line(number)).expect("disk");
         }
         file.flush().expect("disk");
@@ -48,18 +50,19 @@ async fn main() {
         offering(number, usize::from(number.is_multiple_of(10_000)))
     });
     lines("products.ndjson", &product);
-    csv(&path("products.csv.gz"));
+    csv(&path("products.csv.gz"), rows);
 
-    println!("{ROWS} records; rows/s beside a bare loop of batch writes on the same engine\n");
+    println!("{rows} records; rows/s beside a bare loop of batch writes on the same engine\n");
     println!(
         "{:<34} {:>8} {:>9} {:>11} {:>10} {:>11} {:>11}",
         "", "seconds", "rows/s", "of the loop", "memory", "read units", "write units"
     );
     let offerings = ["offerings.ndjson", "offerings.ndjson", "offerings-changed.ndjson"];
-    group("offerings", "productOfferingId", &offerings, folder.path()).await;
+    group("offerings", "productOfferingId", (&offerings, rows), folder.path()).await;
     let products = ["products.ndjson", "products.ndjson", "products.csv.gz"];
-    group("products", "productKey", &products, folder.path()).await;
-    group("products", "productKey", &["products.csv.gz", "products.csv.gz"], folder.path()).await;
+    group("products", "productKey", (&products, rows), folder.path()).await;
+    group("products", "productKey", (&["products.csv.gz", "products.csv.gz"], rows), folder.path())
+        .await;
     println!(
         "\nMemory is the most a process had above what it began with; units are those of a row."
     );
@@ -67,7 +70,7 @@ async fn main() {
 
 /// Imports files one after the other into a new engine, and then writes what they made of it again by
 /// a bare loop.
-async fn group(table: &str, range_key: &str, files: &[&str], folder: &Path) {
+async fn group(table: &str, range_key: &str, (files, rows): (&[&str], usize), folder: &Path) {
     let stack = Stack::start(StackOptions {
         port: 0,
         storage: Storage::Memory,
@@ -79,26 +82,26 @@ async fn group(table: &str, range_key: &str, files: &[&str], folder: &Path) {
     .await
     .expect("stack");
     let engine = stack.whereabouts().dynamodb_url;
-    let first = import(&engine, &folder.join(files[0]));
-    let bare = bare_loop(&engine, &format!("bench-{table}"), range_key).await;
-    row(&format!("{table}: bare loop"), bare, bare, None);
+    let first = import(&engine, &folder.join(files[0]), rows);
+    let bare = bare_loop(&engine, &format!("bench-{table}"), range_key, rows).await;
+    row(&format!("{table}: bare loop"), rows, (bare, bare), None);
     for (place, file) in files.iter().enumerate() {
-        let run = if place == 0 { &first } else { &import(&engine, &folder.join(file)) };
+        let run = if place == 0 { &first } else { &import(&engine, &folder.join(file), rows) };
         let what = if place > 0 && files[place - 1] == *file { "again: " } else { "" };
-        row(&format!("{what}{file}"), run.seconds, bare, Some(run));
+        row(&format!("{what}{file}"), rows, (run.seconds, bare), Some(run));
     }
     stack.stop().await;
 }
 
-fn row(name: &str, seconds: f64, bare: f64, run: Option<&Run>) {
-    let rate = ROWS as f64 / seconds;
+fn row(name: &str, rows: usize, (seconds, bare): (f64, f64), run: Option<&Run>) {
+    let rate = rows as f64 / seconds;
     let share = format!("{:.0} %", bare / seconds * 100.0);
     let rest = run.map_or_else(String::new, |run| {
         format!(
             " {:>6.1} MiB {:>11.3} {:>11.3}",
             run.memory_kib as f64 / 1024.0,
-            run.read_units / ROWS as f64,
-            run.write_units / ROWS as f64
+            run.read_units / rows as f64,
+            run.write_units / rows as f64
         )
     });
     println!("{name:<34} {seconds:>8.2} {rate:>9.0} {share:>11}{rest}");
@@ -112,7 +115,7 @@ struct Run {
 }
 
 /// Runs the operator's own tool, and looks at its memory while it runs.
-fn import(engine: &str, file: &Path) -> Run {
+fn import(engine: &str, file: &Path, rows: usize) -> Run {
     let mut child = Command::new(env!("CARGO_BIN_EXE_catalog"))
         .args(["import", "--account", "BENCH", "--json", "--table-prefix", "bench"])
         .args(["--endpoint-url", engine])
@@ -143,7 +146,7 @@ fn import(engine: &str, file: &Path) -> Run {
         .iter()
         .map(|count| counts[count].as_u64().expect("count"))
         .sum();
-    assert_eq!(sum, ROWS as u64, "{summary}");
+    assert_eq!(sum, rows as u64, "{summary}");
     let units = |name: &str| summary["cost"][name].as_f64().expect("units");
     Run {
         seconds,
@@ -162,10 +165,10 @@ fn memory(process: u32) -> Option<u64> {
 
 /// Writes every item of a table once more, for another account, 25 at a time and eight at once, and
 /// nothing else; tells the seconds that took.
-async fn bare_loop(engine: &str, table: &str, range_key: &str) -> f64 {
+async fn bare_loop(engine: &str, table: &str, range_key: &str, rows: usize) -> f64 {
     let client = lean_client(None, Some(engine)).expect("client");
     let items = all(&client, table).await;
-    assert_eq!(items.len(), ROWS, "every row has an item of its own");
+    assert_eq!(items.len(), rows, "every row has an item of its own");
     let mut batches = Vec::new();
     let mut batch = Vec::new();
     for mut item in items {
@@ -202,7 +205,7 @@ async fn all(
         .into_paginator()
         .items()
         .send();
-    let mut items = Vec::with_capacity(ROWS);
+    let mut items = Vec::new();
     while let Some(item) = pages.next().await {
         items.push(item.expect("item"));
     }
@@ -233,11 +236,11 @@ fn product(number: usize) -> Value {
     })
 }
 
-fn csv(path: &Path) {
+fn csv(path: &Path, count: usize) {
     let file = File::create(path).expect("file");
     let mut rows = BufWriter::new(GzEncoder::new(file, Compression::fast()));
     writeln!(rows, "sku,name,price,category,stockQty,description").expect("disk");
-    for number in 0..ROWS {
+    for number in 0..count {
         writeln!(
             rows,
             "BENCH-{number:06},Product {number},19.99,Bench,{number},\
