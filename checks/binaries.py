@@ -1,6 +1,7 @@
 """Tells the sizes of the functions' binaries, and refuses one that is over 12 MB or asks for a C library
 newer than 2.34, the one of Lambda's provided.al2023."""
 
+import os
 import re
 
 import common
@@ -23,7 +24,9 @@ def check():
         newest = max(versions, default=(0, 0))
         size = len(content)
         print(f"{binary.parent.name:<24} {size / 1e6:>6.2f} MB   glibc {newest[0]}.{newest[1]}")
-        if size > LARGEST or newest > NEWEST:
+        # Built with other optimization than what is deployed, a size says nothing.
+        too_large = size > LARGEST and "CARGO_PROFILE_RELEASE_OPT_LEVEL" not in os.environ
+        if too_large or newest > NEWEST:
             wrong.append(binary.parent.name)
     if wrong:
         raise common.Failed(f"too large or too new: {', '.join(wrong)}")
