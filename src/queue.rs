@@ -28,7 +28,7 @@ use crate::{
         Counts, Format, Group, Groups, ImportCost, Importer, Kind, LineError, RefusalCode,
         job::{Claim, Ending, ImportId, Job, Journal, Lease, Observer, Progress, Status, Turn},
         message::{ObjectAddress, Work, parse},
-        replace::{DEFAULT_SHARE, Named, Replacement, replace},
+        replace::{DEFAULT_SHARE, Named, Replacement, parse_share, replace},
     },
     objects::{ObjectError, Objects, OpenObject, reader},
     store::{Export, Store, StoreError},
@@ -99,11 +99,7 @@ impl Whole {
         }
         let share = match metadata.get("replace-share") {
             None => DEFAULT_SHARE,
-            Some(share) => share
-                .parse()
-                .ok()
-                .filter(|share| (0.0..=1.0).contains(share))
-                .ok_or(HandBack::Metadata("replace-share"))?,
+            Some(share) => parse_share(share).ok_or(HandBack::Metadata("replace-share"))?,
         };
         Ok(Some(Self { kind, share }))
     }

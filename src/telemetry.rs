@@ -86,10 +86,7 @@ pub struct RequestMeasures<'a> {
 impl RequestMeasures<'_> {
     /// Publishes them.
     pub fn publish(self) {
-        if METRICS.get().is_some() {
-            self.note();
-            print_metrics();
-        }
+        print_noted(|| self.note());
     }
 
     fn note(self) {
@@ -125,10 +122,7 @@ pub struct ImportMeasures {
 impl ImportMeasures {
     /// Publishes them.
     pub fn publish(self) {
-        if METRICS.get().is_some() {
-            self.note();
-            print_metrics();
-        }
+        print_noted(|| self.note());
     }
 
     fn note(self) {
@@ -155,25 +149,17 @@ impl ImportMeasures {
 
 /// Publishes that a message is to be delivered again.
 pub fn message_handed_back() {
-    if METRICS.get().is_some() {
-        counter!("MessagesHandedBack", "Function" => "import-catalog").increment(1);
-        print_metrics();
-    }
+    print_noted(|| counter!("MessagesHandedBack", "Function" => "import-catalog").increment(1));
 }
 
-/// Prints them at once: no other line comes in between.
-fn print_metrics() {
+/// Notes metrics, where they are collected, and prints them at once: no other line comes in between.
+fn print_noted(note: impl FnOnce()) {
+    let Some(collector) = METRICS.get() else { return };
+    note();
     let mut lines = Vec::new();
-    write_metrics(&mut lines);
-    // Metrics that cannot be written fail no request.
+    // Memory takes all that is written to it, and metrics that cannot be printed fail no request.
+    let _ = collector.flush(&mut lines);
     let _ = std::io::stdout().lock().write_all(&lines);
-}
-
-fn write_metrics(to: impl Write) {
-    if let Some(collector) = METRICS.get() {
-        // Memory takes all that is written to it.
-        let _ = collector.flush(to);
-    }
 }
 
 #[cfg(test)]
@@ -228,7 +214,7 @@ mod tests {
 
     fn written() -> Vec<Value> {
         let mut bytes = Vec::new();
-        write_metrics(&mut bytes);
+        METRICS.get().expect("a collector").flush(&mut bytes).expect("memory");
         let text = String::from_utf8(bytes).expect("UTF-8");
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }

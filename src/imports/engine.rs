@@ -62,9 +62,7 @@ impl Counts {
         };
         *count += 1;
     }
-}
 
-impl Counts {
     /// Each count with the other's.
     fn zip(self, other: Self, with: impl Fn(u64, u64) -> u64) -> Self {
         Self {

@@ -17,6 +17,12 @@ use super::{
 /// The share of what is stored that may go without being told so.
 pub const DEFAULT_SHARE: f64 = 0.5;
 
+/// Reads the share of what is stored that may go.
+#[must_use]
+pub fn parse_share(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share))
+}
+
 /// What a source names of a kind.
 #[derive(Clone, Debug)]
 pub struct Named {

@@ -9,7 +9,7 @@
 //! cost, and where it did not cover them, ranges of that table are left alone for ever longer.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Mutex, PoisonError},
 };
 
@@ -118,10 +118,9 @@ impl Store {
         let (Some(first), Some(last)) = (wanted.names.first(), wanted.names.last()) else {
             return 0.0;
         };
-        let asked: HashSet<String> = wanted.names.iter().cloned().collect();
         #[allow(clippy::cast_precision_loss, reason = "a group has a few hundred keys")]
-        let budget = asked.len() as f64 * UNITS_A_KEY;
-        let limit = i32::try_from(asked.len()).unwrap_or(i32::MAX);
+        let budget = wanted.names.len() as f64 * UNITS_A_KEY;
+        let limit = i32::try_from(wanted.names.len()).unwrap_or(i32::MAX);
         let query = self
             .client
             .query()
@@ -148,14 +147,12 @@ impl Store {
                 }
             };
             read_units += units(reply.consumed_capacity());
-            let key_of = |item: &Item| item.get(wanted.range_key)?.as_s().ok().cloned();
-            items.extend(
-                reply
-                    .items
-                    .unwrap_or_default()
-                    .into_iter()
-                    .filter(|item| key_of(item).is_some_and(|key| asked.contains(&key))),
-            );
+            // Sorted, and still holding every name of this page.
+            let is_wanted = |item: &Item| {
+                let key = item.get(wanted.range_key).and_then(|key| key.as_s().ok());
+                key.is_some_and(|key| wanted.names.binary_search(key).is_ok())
+            };
+            items.extend(reply.items.unwrap_or_default().into_iter().filter(is_wanted));
             let Some(read_to) = reply.last_evaluated_key else {
                 wanted.names.clear();
                 break;

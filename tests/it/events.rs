@@ -35,7 +35,7 @@ fn expected() -> Expected {
 }
 
 /// The events of `events/`: those to import, or all others.
-fn names(of_imports: bool) -> Vec<String> {
+pub(crate) fn names(of_imports: bool) -> Vec<String> {
     let folder = fs::read_dir(format!("{}/events", env!("CARGO_MANIFEST_DIR"))).expect("events");
     let mut names: Vec<String> = folder
         .map(|entry| entry.expect("entry").file_name().into_string().expect("name"))
@@ -55,7 +55,7 @@ async fn functions_over_sample() -> (Catalog, HashMap<&'static str, Function>) {
     (catalog, functions)
 }
 
-fn file(name: &str) -> String {
+pub(crate) fn file(name: &str) -> String {
     fs::read_to_string(format!("{}/events/{name}", env!("CARGO_MANIFEST_DIR"))).expect(name)
 }
 

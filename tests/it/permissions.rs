@@ -20,6 +20,7 @@ use serverless_catalog::{
 };
 
 use crate::{
+    events,
     proxy::{Fate, proxy},
     support::{Catalog, offering},
 };
@@ -219,13 +220,9 @@ async fn done() -> BTreeMap<String, Operations> {
 
 /// Sends a function the files of `events/` that are its own.
 async fn answer_events(functions: &HashMap<&'static str, Function>, name: &str) {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/events");
-    for entry in std::fs::read_dir(folder).expect("events") {
-        let path = entry.expect("entry").path();
-        let file = path.file_name().and_then(|file| file.to_str()).expect("name");
+    for file in events::names(false) {
         if file.split('.').next() == Some(name) {
-            let event = std::fs::read_to_string(&path).expect("event");
-            functions[name].invoke(event, Context::default()).await.expect("reply");
+            functions[name].invoke(events::file(&file), Context::default()).await.expect("reply");
         }
     }
 }
@@ -243,8 +240,7 @@ fn rows() -> [Value; 5] {
 }
 
 async fn upsert(functions: &HashMap<&'static str, Function>, rows: &Value) {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/events/upsert-products.json");
-    let event = std::fs::read_to_string(file).expect("event");
+    let event = events::file("upsert-products.json");
     let mut event: Value = serde_json::from_str(&event).expect("JSON");
     event["body"] = json!({ "products": rows }).to_string().into();
     let reply = functions["upsert-products"].invoke(event.to_string(), Context::default()).await;

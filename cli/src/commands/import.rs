@@ -23,17 +23,17 @@ use serverless_catalog::{
     imports::{
         Counts, Format, Group, Groups, ImportCost, Importer, Kind, LineError,
         job::{Claim, Ending, ImportId, Job, Journal, Lease, Observer, Progress, Status, Turn},
-        replace::{DEFAULT_SHARE, Named, Replacement, replace},
+        replace::{DEFAULT_SHARE, Named, Replacement, parse_share, replace},
     },
     store::{Export, Store},
     text::FieldError,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     connect::Target,
     console::{say, warn},
     error::CliError,
+    interruption::Interruption,
 };
 
 /// Import records of every kind: NDJSON, a JSON array, or CSV of products; gzip or Zstandard, too.
@@ -220,7 +220,7 @@ impl Import {
         }
         let Input { source, file: _lock, format, read, .. } = input;
         let mut groups = Groups::read_ahead(source, format, read.clone());
-        let Some(job) = self.claim(store, journal, &lease, &name).await? else {
+        let Some(job) = self.claim(journal, &lease, &name).await? else {
             // With --replace, it still tells what is to stay.
             if let Some(named) = named {
                 loop {
@@ -279,14 +279,13 @@ impl Import {
     /// Claims a file; `None`: it is done already.
     async fn claim(
         &self,
-        store: &Store,
         journal: Option<&Store>,
         lease: &Lease,
         name: &str,
     ) -> Result<Option<Job>, CliError> {
         let source = format!("file {name}");
         let mut claim = journal.claim(lease, &source).await?;
-        if matches!(claim, Claim::Finished(Status::Failed)) {
+        if let (Some(store), Claim::Finished(Status::Failed)) = (journal, &claim) {
             // Whoever resumes it wants it tried again.
             store.forget_job(&lease.account, &lease.import).await?;
             claim = journal.claim(lease, &source).await?;
@@ -355,10 +354,8 @@ impl Import {
     }
 }
 
-/// A share of a whole.
 fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| "must be a number from 0 to 1, such as 0.8".to_owned())
+    parse_share(text).ok_or_else(|| "must be a number from 0 to 1, such as 0.8".to_owned())
 }
 
 fn in_use(name: &str) -> CliError {
@@ -436,28 +433,6 @@ fn identity(path: &Path, metadata: &Metadata) -> Option<ImportId> {
     let changed = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos().to_string();
     let length = metadata.len().to_string();
     Some(ImportId::of(&["file", &place.to_string_lossy(), &length, &changed]))
-}
-
-/// Ctrl-C, or a request to terminate; expected from the start on, so that none is lost in between.
-struct Interruption(Option<(Signal, Signal)>);
-
-impl Interruption {
-    fn expect() -> Self {
-        let interrupt = signal(SignalKind::interrupt());
-        Self(interrupt.and_then(|i| Ok((i, signal(SignalKind::terminate())?))).ok())
-    }
-
-    async fn wait(&mut self) {
-        match &mut self.0 {
-            Some((interrupt, terminate)) => {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-            }
-            None => std::future::pending().await,
-        }
-    }
 }
 
 /// Shows how a file goes.

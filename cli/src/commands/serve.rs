@@ -4,13 +4,12 @@ use std::{fmt::Write as _, path::PathBuf};
 
 use clap::Args;
 use serverless_catalog::store::TableNames;
-#[cfg(unix)]
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     connect::Target,
     console::say,
     error::CliError,
+    interruption::Interruption,
     local::{Bucket, Project, Stack, StackOptions, Storage, Whereabouts, sample},
     template::Template,
 };
@@ -54,7 +53,7 @@ impl Serve {
     /// # Errors
     /// [`CliError`] when it cannot start.
     pub async fn run(self, target: &Target) -> Result<(), CliError> {
-        let mut end = End::expect();
+        let mut end = Interruption::expect();
         if let Some(path) = &self.ready_file {
             // One of an earlier run would tell too early.
             let _ = std::fs::remove_file(path);
@@ -157,43 +156,4 @@ fn how_to_begin(whereabouts: &Whereabouts, sample: bool) -> String {
     text.push_str("  catalog import --account ACME offerings.ndjson\n");
     text.push_str("Ctrl-C stops the catalog.");
     text
-}
-
-/// Ctrl-C, or SIGTERM where there is one; expected from the start on, so that a catalog that is asked
-/// to end while it starts ends properly, too.
-#[cfg(unix)]
-struct End(Option<(Signal, Signal)>);
-
-#[cfg(unix)]
-impl End {
-    fn expect() -> Self {
-        let interrupt = signal(SignalKind::interrupt());
-        Self(interrupt.and_then(|i| Ok((i, signal(SignalKind::terminate())?))).ok())
-    }
-
-    async fn wait(&mut self) {
-        match &mut self.0 {
-            Some((interrupt, terminate)) => {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-            }
-            None => std::future::pending().await,
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct End;
-
-#[cfg(not(unix))]
-impl End {
-    fn expect() -> Self {
-        Self
-    }
-
-    async fn wait(&mut self) {
-        let _ = tokio::signal::ctrl_c().await;
-    }
 }
