@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use aws_lambda_events::sqs::SqsEvent;
@@ -20,8 +20,8 @@ use crate::{
     cursor::Cursors,
     http::{Authenticator, Edge, Endpoint},
     objects::Objects,
-    queue::ImportCatalog,
-    store::{ClientError, Store, TableNames, lean_client, lean_s3_client},
+    queue::{ImportCatalog, SqsQueue},
+    store::{ClientError, Store, TableNames, lean_client, lean_s3_client, lean_sqs_client},
     telemetry,
 };
 
@@ -124,7 +124,12 @@ pub async fn run_import() -> Result<(), Error> {
     let endpoint = optional("AWS_ENDPOINT_URL_S3").or_else(|| optional("AWS_ENDPOINT_URL"));
     let objects = lean_s3_client(optional("AWS_REGION"), endpoint.as_deref())?;
     let bucket = optional("CATALOG_BUCKET");
-    let import = ImportCatalog::new(settings.store, Objects::new(objects), bucket);
+    let mut import = ImportCatalog::new(settings.store, Objects::new(objects), bucket);
+    if let Some(url) = optional("IMPORT_QUEUE_URL") {
+        let endpoint = optional("AWS_ENDPOINT_URL_SQS").or_else(|| optional("AWS_ENDPOINT_URL"));
+        let client = lean_sqs_client(optional("AWS_REGION"), endpoint.as_deref())?;
+        import = import.with_queue(Arc::new(SqsQueue::new(client, url)));
+    }
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
         let import = import.clone();
         async move {
@@ -141,9 +146,9 @@ pub const LONGEST_RUN: Duration = Duration::from_mins(15);
 /// When an import must stop, given the end of the function's time. Lambda starts no invocation past its
 /// deadline, so one in the past is none: local runtimes send a constant.
 #[must_use]
-pub fn import_end(deadline: SystemTime) -> Instant {
+pub fn import_end(deadline: SystemTime) -> tokio::time::Instant {
     let left = deadline.duration_since(SystemTime::now()).unwrap_or(LONGEST_RUN).min(LONGEST_RUN);
-    Instant::now() + left.saturating_sub(IMPORT_RESERVE)
+    tokio::time::Instant::now() + left.saturating_sub(IMPORT_RESERVE)
 }
 
 /// An endpoint behind its edge.

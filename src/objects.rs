@@ -9,23 +9,27 @@ use aws_sdk_s3::{
     Client,
     config::http::HttpResponse,
     error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
-    primitives::ByteStream,
+    primitives::{ByteStream, DateTime},
 };
 use bytes::Bytes;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::imports::message::ObjectAddress;
+use crate::{queue::ObjectAddress, retry::Patience};
 
-/// Why an object is not had.
+/// Why an object cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
-    /// There is none.
-    #[error("the object is not there")]
+    /// It does not exist.
+    #[error("the object does not exist")]
     Missing,
-    /// It is not to be read by this function.
+    /// This function must not read it.
     #[error("access to the object is denied")]
     Denied,
-    /// S3 is not answering as it should.
+    /// Another object is stored under its key by now.
+    #[error("the object was replaced while it was read")]
+    Replaced,
+    /// S3 does not answer as it should.
     #[error("S3: {0}")]
     Unavailable(String),
 }
@@ -42,22 +46,10 @@ impl ObjectError {
                 Self::Missing
             }
             (_, Some("AccessDenied")) | (Some(403), _) => Self::Denied,
+            (_, Some("PreconditionFailed")) | (Some(412), _) => Self::Replaced,
             _ => Self::Unavailable(DisplayErrorContext(error).to_string()),
         }
     }
-}
-
-/// An object, opened.
-#[derive(Debug)]
-pub struct OpenObject {
-    /// What names this very content: S3's `ETag`, and where a server has none, time and size.
-    pub etag: String,
-    /// Its version, where the bucket has versions.
-    pub version: Option<String>,
-    /// What its uploader noted, by lower-case names.
-    pub metadata: HashMap<String, String>,
-    /// Its content.
-    pub body: ByteStream,
 }
 
 /// The buckets this project reads and writes.
@@ -77,26 +69,55 @@ impl Objects {
     ///
     /// # Errors
     /// [`ObjectError`].
-    pub async fn open(&self, address: &ObjectAddress) -> Result<OpenObject, ObjectError> {
-        let reply = self
-            .client
-            .get_object()
-            .bucket(&address.bucket)
-            .key(&address.key)
-            .set_version_id(address.version.clone())
-            .send()
-            .await
-            .map_err(|error| ObjectError::from_sdk(&error))?;
-        let time_and_size = || format!("{:?} {:?}", reply.last_modified, reply.content_length);
+    pub async fn open(
+        &self,
+        address: &ObjectAddress,
+        patience: Patience,
+    ) -> Result<OpenObject, ObjectError> {
+        let mut attempts = 0;
+        let reply = loop {
+            let request = self
+                .client
+                .get_object()
+                .bucket(&address.bucket)
+                .key(&address.key)
+                .set_version_id(address.version.clone());
+            match request.send().await.map_err(|error| ObjectError::from_sdk(&error)) {
+                Ok(reply) => break reply,
+                Err(error @ ObjectError::Unavailable(_)) => {
+                    attempts += 1;
+                    if !patience.wait(attempts).await {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        let modified = reply.last_modified.map(DateTime::to_millis);
+        let modified = modified.and_then(|millis| Timestamp::from_millisecond(millis.ok()?).ok());
+        let version = reply.version_id.filter(|version| version != "null");
+        let length = reply.content_length.and_then(|length| u64::try_from(length).ok());
+        let address = ObjectAddress { version: version.clone(), ..address.clone() };
+        let body = Body {
+            objects: self.clone(),
+            address,
+            etag: reply.e_tag.clone(),
+            length,
+            offset: 0,
+            stream: reply.body,
+            patience,
+        };
         Ok(OpenObject {
-            etag: reply.e_tag.clone().unwrap_or_else(time_and_size),
-            version: reply.version_id,
+            etag: reply.e_tag,
+            version,
+            modified: modified.unwrap_or(Timestamp::UNIX_EPOCH),
+            length,
             metadata: reply.metadata.unwrap_or_default(),
-            body: reply.body,
+            body,
         })
     }
 
-    /// Stores an object.
+    /// Stores an object, by one attempt.
     ///
     /// # Errors
     /// [`ObjectError`].
@@ -119,7 +140,7 @@ impl Objects {
             .map_err(|error| ObjectError::from_sdk(&error))
     }
 
-    /// A small object whole; `None` when there is none.
+    /// A small object whole; `None` when it does not exist.
     ///
     /// # Errors
     /// [`ObjectError`].
@@ -130,52 +151,132 @@ impl Objects {
             version: None,
             sequencer: None,
         };
-        let object = match self.open(&address).await {
-            Ok(object) => object,
-            Err(ObjectError::Missing) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let content = object.body.collect().await;
-        content
-            .map(|content| Some(content.into_bytes().to_vec()))
-            .map_err(|error| ObjectError::Unavailable(error.to_string()))
+        match self.open(&address, Patience::REQUEST).await {
+            Ok(object) => object.body.read_whole().await.map(Some),
+            Err(ObjectError::Missing) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// An object, opened.
+#[derive(Debug)]
+pub struct OpenObject {
+    /// S3's `ETag`: what distinguishes this content from others under the key.
+    pub etag: Option<String>,
+    /// Its version, where the bucket has versions.
+    pub version: Option<String>,
+    /// When it was last modified, to the second.
+    pub modified: Timestamp,
+    /// How many bytes it has.
+    pub length: Option<u64>,
+    /// What its uploader noted, by lower-case names.
+    pub metadata: HashMap<String, String>,
+    /// Its content.
+    pub body: Body,
+}
+
+/// The content of an object. Where it breaks off, it is opened again from there on.
+#[derive(Debug)]
+pub struct Body {
+    objects: Objects,
+    address: ObjectAddress,
+    etag: Option<String>,
+    length: Option<u64>,
+    /// How many bytes were read.
+    offset: u64,
+    stream: ByteStream,
+    patience: Patience,
+}
+
+impl Body {
+    /// The next bytes; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, ObjectError> {
+        let mut attempts = 0;
+        loop {
+            let cause = match self.stream.next().await {
+                Some(Ok(chunk)) if chunk.is_empty() => continue,
+                Some(Ok(chunk)) => {
+                    self.offset += u64::try_from(chunk.len()).unwrap_or_default();
+                    return Ok(Some(chunk));
+                }
+                None if self.length.is_none_or(|length| self.offset >= length) => return Ok(None),
+                None => "the body ended early".to_owned(),
+                Some(Err(error)) => error.to_string(),
+            };
+            let mut cause = ObjectError::Unavailable(cause);
+            loop {
+                attempts += 1;
+                if !self.patience.wait(attempts).await {
+                    return Err(cause);
+                }
+                match self.reopen().await {
+                    Ok(()) => break,
+                    Err(error @ ObjectError::Unavailable(_)) => cause = error,
+                    Err(error) => return Err(error),
+                }
+            }
+        }
     }
 
-    /// Removes an object; one that is not there is no error.
+    /// Opens the same content again from where it was read to.
+    async fn reopen(&mut self) -> Result<(), ObjectError> {
+        let ObjectAddress { bucket, key, version, .. } = &self.address;
+        let mut request = self.objects.client.get_object().bucket(bucket).key(key);
+        request = match version {
+            Some(version) => request.version_id(version),
+            None => request.set_if_match(self.etag.clone()),
+        };
+        if self.offset > 0 {
+            request = request.range(format!("bytes={}-", self.offset));
+        }
+        let reply = request.send().await.map_err(|error| ObjectError::from_sdk(&error))?;
+        // Not every server looks at the condition.
+        if reply.e_tag != self.etag {
+            return Err(ObjectError::Replaced);
+        }
+        self.stream = reply.body;
+        Ok(())
+    }
+
+    /// All of it.
     ///
     /// # Errors
     /// [`ObjectError`].
-    pub async fn remove(&self, bucket: &str, key: &str) -> Result<(), ObjectError> {
-        let removed = self.client.delete_object().bucket(bucket).key(key).send().await;
-        removed.map(|_| ()).map_err(|error| ObjectError::from_sdk(&error))
+    pub async fn read_whole(mut self) -> Result<Vec<u8>, ObjectError> {
+        let mut content = Vec::new();
+        while let Some(chunk) = self.next().await? {
+            content.extend_from_slice(&chunk);
+        }
+        Ok(content)
+    }
+
+    /// As a blocking reader. This must be called from within the runtime that drives it; the reader must be
+    /// read from another thread.
+    #[must_use]
+    pub fn into_reader(mut self) -> impl Read + Send + 'static {
+        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+        tokio::spawn(async move {
+            loop {
+                let chunk = match self.next().await {
+                    Ok(Some(chunk)) => Ok(chunk),
+                    // The end is told: a channel that only closes was not read to it.
+                    Ok(None) => Ok(Bytes::new()),
+                    Err(error) => Err(io::Error::other(error)),
+                };
+                let is_last = chunk.as_ref().map_or(true, Bytes::is_empty);
+                // Nobody reads any more.
+                if sender.send(chunk).await.is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        Chunks { receiver, current: Bytes::new(), ended: false }
     }
 }
 
 /// Chunks of a body read ahead.
-const AHEAD: usize = 4;
-
-/// A body as a blocking reader sees it. It must be called from within the runtime that drives it, and
-/// read from another thread.
-#[must_use]
-pub fn reader(mut body: ByteStream) -> impl Read + Send + 'static {
-    let (sender, receiver) = mpsc::channel(AHEAD);
-    tokio::spawn(async move {
-        while let Some(chunk) = body.next().await {
-            if chunk.as_ref().is_ok_and(Bytes::is_empty) {
-                continue;
-            }
-            let chunk = chunk.map_err(|error| io::Error::other(error.to_string()));
-            let broken = chunk.is_err();
-            // A reader that is gone wants no more.
-            if sender.send(chunk).await.is_err() || broken {
-                return;
-            }
-        }
-        // The end is told: a channel that only closes was not read to it.
-        let _ = sender.send(Ok(Bytes::new())).await;
-    });
-    Chunks { receiver, current: Bytes::new(), ended: false }
-}
+const CHUNKS_AHEAD: usize = 4;
 
 struct Chunks {
     receiver: mpsc::Receiver<io::Result<Bytes>>,

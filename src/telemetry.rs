@@ -57,8 +57,8 @@ fn publish(namespace: String) {
     describe_counter!("ColdStarts", Unit::Count, "First requests of an instance");
     describe_counter!("Imports", Unit::Count, "Imports that ended");
     describe_counter!("ImportsFailed", Unit::Count, "Imports whose source is unreadable");
-    describe_counter!("MessagesHandedBack", Unit::Count, "Messages to be delivered again");
-    describe_histogram!("ImportDuration", Unit::Milliseconds, "A turn at an import");
+    describe_counter!("MessagesRetried", Unit::Count, "Messages to be delivered again");
+    describe_histogram!("ImportDuration", Unit::Milliseconds, "A run of an import");
     for outcome in ["Created", "Updated", "Unchanged", "Stale", "Deleted", "Failed"] {
         describe_counter!(format!("Records{outcome}"), Unit::Count, "Records of imports");
     }
@@ -104,14 +104,14 @@ impl RequestMeasures<'_> {
     }
 }
 
-/// What is measured of a turn at an import.
+/// What is measured of a run of an import.
 #[derive(Clone, Copy, Debug)]
 pub struct ImportMeasures {
-    /// The job has ended with this turn.
+    /// The job has ended with this run.
     pub ended: bool,
     /// Its source cannot be read to its end.
     pub failed: bool,
-    /// What became of lines in this turn.
+    /// What became of lines in this run.
     pub counts: Counts,
     /// What that consumed.
     pub cost: ImportCost,
@@ -148,8 +148,8 @@ impl ImportMeasures {
 }
 
 /// Publishes that a message is to be delivered again.
-pub fn message_handed_back() {
-    print_noted(|| counter!("MessagesHandedBack", "Function" => "import-catalog").increment(1));
+pub fn message_retried() {
+    print_noted(|| counter!("MessagesRetried", "Function" => "import-catalog").increment(1));
 }
 
 /// Notes metrics, where they are collected, and prints them at once: no other line comes in between.

@@ -22,7 +22,7 @@ pub struct Target {
     #[arg(long, value_name = "URL", env = "CATALOG_ENDPOINT_URL", global = true)]
     endpoint_url: Option<String>,
 
-    /// AWS, even while a `catalog serve` is running here or an endpoint is set
+    /// AWS, even while catalog serve is running here or an endpoint is set
     #[arg(long, global = true)]
     aws: bool,
 

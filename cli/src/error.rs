@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, path::PathBuf};
 
-use serverless_catalog::{imports::SourceError, store::StoreError};
+use serverless_catalog::store::StoreError;
 
 /// A command that could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -18,13 +18,18 @@ pub enum CliError {
         source: io::Error,
     },
     /// A source of records could not be read to its end.
-    #[error("cannot read {name} {source}; what stands before is imported")]
+    #[error("cannot read {name} {cause}; what stands before is imported")]
     Source {
         /// Its name.
         name: String,
         /// Where and why.
-        source: SourceError,
+        cause: String,
     },
+    /// What is stored was not reached for as long as it was tried.
+    #[error(
+        "{0}\n  is the catalog running (`catalog serve`), or --endpoint-url right, or are the AWS credentials good?"
+    )]
+    Unavailable(String),
     /// A port could not be had.
     #[error(
         "cannot listen on 127.0.0.1:{port}: {source}; choose another with --port, or --port 0 for any"

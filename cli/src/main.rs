@@ -38,7 +38,7 @@ enum Command {
     Keys(Keys),
     Import(Import),
     Export(Export),
-    /// Look at the imports: of files, S3, `EventBridge` and the queue
+    /// Look at the imports: of files, S3, EventBridge and the queue
     #[command(subcommand)]
     Imports(Imports),
     /// Create or describe the tables of template.yaml
@@ -78,6 +78,37 @@ async fn main() -> ExitCode {
         Err(error) => {
             warn(format!("catalog: {error}"));
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    /// The help texts of a command and of all commands below it.
+    fn helps(command: &mut clap::Command) -> Vec<(String, String)> {
+        let name = command.get_name().to_owned();
+        let (long, short) = (command.render_long_help(), command.render_help());
+        let mut all = vec![(name, format!("{long}\n{short}"))];
+        for below in command.get_subcommands_mut() {
+            all.extend(helps(below));
+        }
+        all
+    }
+
+    #[test]
+    fn every_help_text_reads_as_plain_text() {
+        let mut command = Cli::command();
+        command.build();
+        let texts = helps(&mut command);
+        for name in ["catalog", "serve", "create", "import", "export", "retry", "openapi"] {
+            assert!(texts.iter().any(|(known, _)| known == name), "{name}");
+        }
+        for (name, text) in texts {
+            assert!(!text.contains('`'), "{name}: {text}");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Each published API keeps its own header for the key and its own shape of errors. A dialect here
 //! is a value, so that the edge can answer any path, even an unknown one, in the nearest of them.
 
-use lambda_http::http::{HeaderMap, header::AUTHORIZATION};
+use lambda_http::http::HeaderMap;
 
 use super::{ApiError, ApiRequest, networks, partners, problem, products};
 use crate::access::{ApiKey, Permission};
@@ -46,18 +46,25 @@ impl Dialect {
         path.split('/').find_map(by_segment).unwrap_or(Self::Offerings)
     }
 
+    /// The header that carries the key.
+    #[must_use]
+    pub(super) fn key_header(self) -> &'static str {
+        match self {
+            Self::Offerings => "X-Api-Key",
+            Self::Partners | Self::Networks | Self::Products => "Authorization",
+        }
+    }
+
     /// The key a request carries; `None` when it is missing, given twice or malformed.
     #[must_use]
     pub(super) fn key(self, headers: &HeaderMap) -> Option<ApiKey> {
-        let only = |name: &str| {
-            let mut values = headers.get_all(name).iter();
-            values.next().filter(|_| values.next().is_none())?.to_str().ok()
-        };
+        let mut values = headers.get_all(self.key_header()).iter();
+        let only = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
         match self {
-            Self::Offerings => ApiKey::parse(only("x-api-key")?),
+            Self::Offerings => ApiKey::parse(only),
             Self::Partners | Self::Networks | Self::Products => {
                 // The scheme's letter case does not count (RFC 9110 section 11.1).
-                let (scheme, token) = only(AUTHORIZATION.as_str())?.split_once(' ')?;
+                let (scheme, token) = only.split_once(' ')?;
                 if !scheme.eq_ignore_ascii_case("bearer") {
                     return None;
                 }
@@ -92,6 +99,8 @@ impl Dialect {
 
 #[cfg(test)]
 mod tests {
+    use lambda_http::http::header::AUTHORIZATION;
+
     use super::*;
 
     #[test]

@@ -12,7 +12,7 @@ use lambda_http::{
     Body, Request, Response,
     http::{
         HeaderMap, HeaderValue, Method, StatusCode,
-        header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+        header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE},
     },
 };
 use tracing::Level;
@@ -130,8 +130,8 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
         };
         let cause = outcome.as_ref().err().map(ApiError::cause).or(record.row_failure.take());
         let failed = cause.is_some() && outcome.is_ok();
-        let mut response = match outcome {
-            Ok(payload) => payload.into_response(&request.headers),
+        let (dialect, mut response) = match outcome {
+            Ok(payload) => (E::DIALECT, payload.into_response(&request.headers)),
             Err(error) => Self::error_response(&error, &request),
         };
         if request.method == Method::HEAD && !matches!(response.body(), Body::Empty) {
@@ -141,6 +141,7 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
         }
         let headers = response.headers_mut();
         insert(headers, "x-request-id", &request.id);
+        vary_by(headers, dialect.key_header());
         if self.show_cost {
             insert(headers, "x-consumed-read-units", &record.read_units().to_string());
             insert(headers, "x-queries", &record.queries().to_string());
@@ -185,12 +186,13 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
         self.endpoint.answer(request, &principal, record).await
     }
 
-    fn error_response(error: &ApiError, request: &ApiRequest) -> Response<Body> {
+    /// An error, and the dialect that it is told in.
+    fn error_response(error: &ApiError, request: &ApiRequest) -> (Dialect, Response<Body>) {
         let dialect = match error {
             ApiError::NotFound(Absent::Path) => Dialect::nearest(&request.path),
             _ => E::DIALECT,
         };
-        respond(error, dialect.error(error, request, E::PERMISSION))
+        (dialect, respond(error, dialect.error(error, request, E::PERMISSION)))
     }
 }
 
@@ -214,6 +216,16 @@ fn respond(error: &ApiError, rendered: ErrorBody) -> Response<Body> {
         _ => {}
     }
     response
+}
+
+/// Tells caches that the answer depends on this header of the request, too: one key's answer is not
+/// another's.
+fn vary_by(headers: &mut HeaderMap, request_header: &'static str) {
+    let value = match headers.get(VARY).and_then(|value| value.to_str().ok()) {
+        Some(others) => format!("{others}, {request_header}"),
+        None => request_header.to_owned(),
+    };
+    insert(headers, "vary", &value);
 }
 
 fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {

@@ -5,8 +5,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Absent, ApiError, Dialect, body::MAX_BODY_BYTES, networks, offerings, partners, problem,
-    products,
+    Absent, ApiError, Dialect, body::MAX_BODY_BYTES, networks, offerings, params::MAX_VALUES,
+    partners, problem, products,
 };
 use crate::{
     access::{Permission, Rejection},
@@ -43,7 +43,8 @@ pub fn document() -> Value {
                 products with a bulk upsert. Each API keeps the paths, names, key header and error bodies \
                 that it was published with. Money is an exact decimal number in the currency's major \
                 unit. Reads carry an `ETag` and answer `If-None-Match` with 304; bodies over 1 KB are \
-                compressed for clients that accept gzip. Every reply has an `X-Request-Id`.",
+                compressed for clients that accept gzip. Every reply has an `X-Request-Id`, and names in \
+                `Vary` the header that carried the key.",
             "license": { "name": "MIT", "identifier": "MIT" },
         },
         "servers": [{ "url": "/", "description": "Where this document is served from" }],
@@ -339,7 +340,7 @@ fn array(name: &str, items: impl Into<Value>, description: &str) -> Value {
     let items: Value = items.into();
     json!({
         "name": name, "in": "query", "required": false, "style": "form", "explode": true,
-        "schema": { "type": "array", "items": items, "minItems": 1 },
+        "schema": { "type": "array", "items": items, "minItems": 1, "maxItems": MAX_VALUES },
         "description": format!("{description} Repeated (`{name}=A&{name}=B`), bracketed (`{name}[]=A`) or with commas (`{name}=A,B`)."),
     })
 }
@@ -426,7 +427,9 @@ fn list_offerings(schemas: &mut Schemas) -> Value {
             "Offerings",
             "List product offerings",
             "Filters combine with AND, the values of one with OR. A page also ends before a reply \
-            would pass 5.5 MB and when a selective filter has read its budget; it then carries a `nextCursor` even if it is short.",
+            would pass 5.5 MB, when a selective filter has read its budget, and when 200 of the ranges it comes to (one for \
+            each customer type, category, status and type asked for) are empty; it then carries a `nextCursor` even if it \
+            is short or empty.",
         ),
         &parameters,
         &failures,

@@ -5,6 +5,9 @@ use percent_encoding::percent_decode;
 use super::ApiError;
 use crate::text::FieldError;
 
+/// The most values of one array: each may cost a range of an index.
+pub(super) const MAX_VALUES: usize = 100;
+
 /// The parameters of a query string, and what was wrong with them so far.
 pub(super) struct Params {
     pairs: Vec<(String, Option<String>)>,
@@ -54,14 +57,14 @@ impl Params {
     }
 
     /// The values of an array: repeated (`types=A&types=B`), bracketed (`types[]=A`, `types[0]=A`)
-    /// or separated by commas (`types=A,B`), in any mix. One complaint tells of all wrong values.
+    /// or separated by commas (`types=A,B`), in any mix. One complaint tells of all wrong values, or
+    /// that there are more than [`MAX_VALUES`].
     pub(super) fn list<T, C: FromIterator<T>>(
         &mut self,
         name: &str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> C {
-        let mut failure = None;
-        let values: Vec<T> = self
+        let texts: Vec<Option<&str>> = self
             .pairs
             .iter()
             .filter(|(given, _)| array_name(given) == name)
@@ -69,11 +72,20 @@ impl Params {
                 Some(value) => value.split(',').map(Some).collect::<Vec<_>>(),
                 None => vec![None],
             })
-            .filter_map(|value| {
-                let parsed = value.ok_or_else(|| "must be UTF-8".to_owned()).and_then(&parse);
-                parsed.map_err(|message| failure.get_or_insert(message).clone()).ok()
-            })
             .collect();
+        let mut failure = None;
+        let values: Vec<T> = if texts.len() > MAX_VALUES {
+            failure = Some(format!("must have at most {MAX_VALUES} values"));
+            Vec::new()
+        } else {
+            texts
+                .into_iter()
+                .filter_map(|value| {
+                    let parsed = value.ok_or_else(|| "must be UTF-8".to_owned()).and_then(&parse);
+                    parsed.map_err(|message| failure.get_or_insert(message).clone()).ok()
+                })
+                .collect()
+        };
         if let Some(message) = failure {
             self.complain(name, message);
         }
@@ -149,6 +161,25 @@ mod tests {
         for raw in ["a", "a=", "a=1,,2", "a=1,", "a=%FF", "a[]="] {
             assert!(texts(raw).is_err(), "{raw}");
         }
+    }
+
+    #[test]
+    fn an_array_has_at_most_a_hundred_values_however_it_is_spelled() {
+        let repeated = |count: usize| vec!["a=1"; count].join("&");
+        let commas = |count: usize| format!("a={}", vec!["1"; count].join(","));
+        let mixed = |count: usize| format!("a[]=1&{}&b=1,1&{}", repeated(50), commas(count - 51));
+        for spelled in [&repeated as &dyn Fn(usize) -> String, &commas, &mixed] {
+            assert_eq!(texts(&spelled(MAX_VALUES)).expect("as many as may be").len(), MAX_VALUES);
+            let Err(ApiError::Invalid(errors)) = texts(&spelled(MAX_VALUES + 1)) else {
+                panic!("no complaint")
+            };
+            assert_eq!(errors, [FieldError::new("a", "must have at most 100 values")]);
+        }
+        // That there are too many is all that is told: of wrong values, too.
+        let Err(ApiError::Invalid(errors)) = texts(&format!("a={}", ",".repeat(9_000))) else {
+            panic!("no complaint")
+        };
+        assert_eq!(errors, [FieldError::new("a", "must have at most 100 values")]);
     }
 
     #[test]

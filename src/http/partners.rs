@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     access::{Permission, Principal, Rejection},
+    json::{PAGE_BYTES, bytes_in_reply},
     partners::PartnerCatalog,
     store::StoreError,
 };
@@ -48,8 +49,20 @@ where
     ) -> Result<Payload, ApiError> {
         let catalog = self.store.partner_catalog(&principal.account, &mut record.cost).await?;
         record.items = catalog.len();
-        Ok(Payload::read(format!("{{\"catalog\":[{}]}}", catalog.join(",")), CACHE))
+        Ok(Payload::read(body(&catalog)?, CACHE))
     }
+}
+
+/// `{"catalog":[…]}` out of documents that are JSON already, where it fits a reply: this API has no
+/// pages, and a shortened list would be taken for the whole.
+fn body(catalog: &[String]) -> Result<String, ApiError> {
+    let body = format!("{{\"catalog\":[{}]}}", catalog.join(","));
+    if bytes_in_reply(&body) > PAGE_BYTES {
+        let cause =
+            "the partner offerings do not fit a reply: remove some, or some of their entitlements";
+        return Err(ApiError::Internal(cause.to_owned()));
+    }
+    Ok(body)
 }
 
 #[derive(Serialize)]
@@ -99,4 +112,19 @@ pub(super) fn error_body(error: &ApiError, permission: Permission) -> String {
     let body = Errors { errors: [Entry { message, field, error_id }] };
     // Texts: serializing them cannot fail.
     serde_json::to_string(&body).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_does_not_fit_a_reply_is_a_500_whose_cause_says_what_to_do() {
+        // Quotes count twice: they are escaped inside the reply.
+        let catalog = |count: usize| vec!["\"".repeat(1_000_000); count];
+        assert_eq!(body(&catalog(2)).expect("it fits").len(), 2_000_015);
+        let error = body(&catalog(3)).expect_err("too much");
+        assert_eq!(error.status(), 500);
+        assert!(error.cause().contains("do not fit a reply: remove some"), "{}", error.cause());
+    }
 }

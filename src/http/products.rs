@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use lambda_http::http::{Method, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::IgnoredAny};
@@ -22,12 +23,13 @@ use crate::{
     cost::{Costs, ReadCost},
     cursor::{Context, Cursors, InvalidCursor},
     json::{Members, PAGE_BYTES, bytes_in_reply, first_elements, json_type, type_name},
+    order::Origin,
     products::{
         Category, Product, ProductId, ProductLists, ProductLookup, ProductRow, ProductWrites,
-        RowError, RowResult, Sku, upsert,
+        RowError, RowResult, Sku, arrived, upsert,
     },
     store::StoreError,
-    text::FieldError,
+    text::{FieldError, random_name},
 };
 
 pub(super) const PATH: &str = "/api/v1/products";
@@ -111,8 +113,16 @@ impl<S: ProductWrites + Send + 'static> Endpoint for UpsertProducts<S> {
         }
         let until = request.deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
         let mut costs = Costs::default();
-        let written: Vec<RowResult> =
-            upsert(&self.store, &principal.account, &good, until, &mut costs).await;
+        // The name of a request is its own: two requests at once are two sources.
+        let origin = Origin::new(Timestamp::now(), &random_name());
+        let written: Vec<RowResult> = upsert(
+            &self.store,
+            &principal.account,
+            &arrived(&good, &origin),
+            until.into(),
+            &mut costs,
+        )
+        .await;
         (record.cost, record.write_cost) = (costs.reads, costs.writes);
         for (place, result) in places.into_iter().zip(written) {
             if let Err(RowError::Failed { cause }) = &result {

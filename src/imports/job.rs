@@ -1,26 +1,21 @@
-//! An import as a job: claimed by one worker at a time, checkpointed, resumed, finished once.
+//! An import as a job: its identity, its state, and what must be stored of it.
 //!
-//! A job's identity is its source's: an object's version, or a message. Its state is in the journal. A
-//! worker claims it with a lease; after each group of lines it stores how far it is, and extends the
-//! lease. A worker that dies leaves its lease to run out, and the next delivery goes on from the last
-//! checkpoint. The group that was under way is done again, which writes nothing twice.
+//! A job's identity is its source's: an object's version, a message, an event. A worker claims it with a
+//! lease; after each group of lines it stores a checkpoint, and extends the lease. A worker that dies
+//! leaves its lease to run out, and the next one continues from the last checkpoint. The group that was
+//! under way is done again, which writes nothing twice.
 
-use std::{
-    future::Future,
-    io,
-    time::{Duration, Instant},
-};
+use std::{future::Future, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
-use super::{
-    Counts, Group, ImportCost, ImportStore, ImportTarget, Importer, LineError, SourceError,
-    replace::Named,
-};
+use super::{Counts, ImportCost, Kind, snapshot::ExistingRecord};
 use crate::{
     account::AccountId,
+    order::{Order, Origin},
     text::{hex, spelled_enum},
 };
 
@@ -30,7 +25,7 @@ use crate::{
 pub struct ImportId(String);
 
 impl ImportId {
-    /// The identity of a source, given by what makes it one and the same.
+    /// The identity of a source, given by what distinguishes it from others.
     #[must_use]
     pub fn of(parts: &[&str]) -> Self {
         let mut hash = Sha256::new();
@@ -41,14 +36,14 @@ impl ImportId {
         Self(hex(&hash.finalize()[..16]))
     }
 
-    /// Reads one.
+    /// Parses the hexadecimal form.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let digits = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
         (text.len() == 32 && text.bytes().all(digits)).then(|| Self(text.to_owned()))
     }
 
-    /// The text.
+    /// The hexadecimal form.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -70,70 +65,71 @@ pub struct Progress {
 }
 
 spelled_enum! {
-    /// What state a job is in.
+    /// The status of a job.
     pub enum Status {
         /// A worker has it, or died with it.
         Running = "running",
-        /// It waits for its next delivery, to go on from its checkpoint.
+        /// It waits to be continued from its checkpoint.
         Waiting = "waiting",
         /// It is done.
         Done = "done",
-        /// Its source cannot be read to its end: what stands before is imported.
+        /// Its source cannot be read to its end: what comes before is imported.
         Failed = "failed",
+        /// A younger version of its object overtook it: it counts as far as it got.
+        Superseded = "superseded",
     }
 }
 
-/// A job as the journal has it.
+impl Status {
+    /// Whether the job has ended.
+    #[must_use]
+    pub fn is_end(self) -> bool {
+        match self {
+            Self::Running | Self::Waiting => false,
+            Self::Done | Self::Failed | Self::Superseded => true,
+        }
+    }
+}
+
+/// A job as it is stored.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Job {
     /// Its identity.
     pub import_id: ImportId,
-    /// Where it comes from, in words.
+    /// Its source, for reports and logs.
     pub source: String,
-    /// Its state.
+    /// Its status.
     pub status: Status,
     /// How far it is.
     #[serde(flatten)]
     pub progress: Progress,
+    /// Errors of rejected lines that are in no stored part yet, as NDJSON.
+    #[serde(skip)]
+    pub pending_errors: Vec<u8>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The time of its records that have none of their own. It is fixed when the job is first claimed.
+    pub source_time: Timestamp,
     /// When it was first claimed.
     pub started_at: Timestamp,
     /// When its state last changed.
     pub updated_at: Timestamp,
 }
 
-impl Job {
-    /// A new one, claimed now.
-    #[must_use]
-    pub fn new(import_id: ImportId, source: &str) -> Self {
-        let now = Timestamp::now();
-        Self {
-            import_id,
-            source: source.to_owned(),
-            status: Status::Running,
-            progress: Progress::default(),
-            error: None,
-            started_at: now,
-            updated_at: now,
-        }
-    }
-}
-
-/// What a worker that asks for a job gets.
+/// What a worker that wants a job gets.
 #[derive(Clone, Debug)]
 pub enum Claim {
-    /// The job, from here on.
-    Ours(Box<Job>),
-    /// It has ended already, in this way.
-    Finished(Status),
-    /// Another worker has it.
-    Busy,
+    /// The job is this worker's, from its checkpoint on.
+    Held(Box<Job>),
+    /// It has ended already.
+    Ended(Box<Job>),
+    /// Another worker has it, and its lease holds that much longer.
+    Busy(Duration),
 }
 
-/// A worker's hold of a job.
+/// A worker's claim on a job.
 #[derive(Clone, Debug)]
 pub struct Lease {
     /// Whose catalog it is.
@@ -146,244 +142,136 @@ pub struct Lease {
     pub term: Duration,
 }
 
-/// Access pattern: the states of jobs.
-pub trait Journal: Sync {
-    /// What can go wrong below.
-    type Error: Send;
+/// What is imported.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// What distinguishes it from others, for the order of writes, reports and logs: `s3://bucket/key`,
+    /// `message <id>`, `event <id>`, `file <path>`.
+    pub name: String,
+    /// What orders the versions of an object.
+    pub version: Option<ObjectVersion>,
+    /// What distinguishes its content, where the same job may be told of another one: an object that was
+    /// replaced before it was read to its end is read from its beginning.
+    pub content: Option<String>,
+    /// The time of its records, unless its job has been claimed before.
+    pub time: Timestamp,
+}
 
-    /// Claims a job, making it if it is new.
+impl Source {
+    /// Where its records stand in the order of writes, given the time its job has.
+    #[must_use]
+    pub fn origin(&self, time: Timestamp) -> Origin {
+        let origin = Origin::new(time, &self.name);
+        match self.version.as_ref().and_then(|version| version.sequencer.as_deref()) {
+            Some(sequencer) => origin.with_sequencer(sequencer),
+            None => origin.sequenced_by_time(),
+        }
+    }
+}
+
+/// What orders the versions of an object: the younger one fences off the older one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectVersion {
+    /// The event's sequencer (S3), where the version was told by an event.
+    pub sequencer: Option<String>,
+    /// The last modification.
+    pub modified: Timestamp,
+}
+
+/// What a worker must know before it writes a group.
+#[derive(Clone, Debug, Default)]
+pub struct Preflight {
+    /// The floors of snapshots, those under way included.
+    pub floors: Vec<(Kind, Order)>,
+    /// A younger version of the object is known.
+    pub is_superseded: bool,
+}
+
+/// A job that another worker is running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningJob {
+    /// Which job.
+    pub import: ImportId,
+    /// How often its state was stored: a group that began before has ended once this has grown.
+    pub checkpoints: u64,
+    /// How long its lease holds.
+    pub lease_left: Duration,
+}
+
+/// A page of stored records, where the next one begins, and the read units consumed.
+pub type ExistingPage<C> = (Vec<ExistingRecord>, Option<C>, f64);
+
+/// Access pattern: the states of jobs, of object versions and of snapshots, and what a snapshot may
+/// remove.
+pub trait JobStore: Sync + Sized {
+    /// What can go wrong.
+    type Error: Send + std::fmt::Display;
+
+    /// Where a list of existing records continues.
+    type Cursor: Send;
+
+    /// The same store, trying until this time what the database does not answer.
+    #[must_use]
+    fn until(&self, deadline: Option<Instant>) -> Self;
+
+    /// Claims a job, and creates it if it is new.
     fn claim(
         &self,
         lease: &Lease,
-        source: &str,
+        source: &Source,
     ) -> impl Future<Output = Result<Claim, Self::Error>> + Send;
 
-    /// Stores how far a job is, and its state; `false`: the lease was lost, and nothing is stored.
-    fn record(
+    /// Stores a job's state, and extends the lease; `false`: the lease was lost, and nothing is stored.
+    fn checkpoint(
         &self,
         lease: &Lease,
-        status: Status,
-        progress: Progress,
-        error: Option<&str>,
+        job: &Job,
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
-    /// Notes the latest event of a source's name; `false`: a later one is known, this one is stale.
-    fn note_sequence(
+    /// Notes the version of an object; `false`: a younger one is known.
+    fn note_version(
         &self,
         account: &AccountId,
         name: &str,
-        sequencer: &str,
+        version: &ObjectVersion,
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
-}
 
-/// A source that no journal keeps: a dry run, or one that cannot be read twice.
-impl<J: Journal> Journal for Option<&J> {
-    type Error = J::Error;
-
-    async fn claim(&self, lease: &Lease, source: &str) -> Result<Claim, J::Error> {
-        match self {
-            Some(journal) => journal.claim(lease, source).await,
-            None => Ok(Claim::Ours(Box::new(Job::new(lease.import.clone(), source)))),
-        }
-    }
-
-    async fn record(
-        &self,
-        lease: &Lease,
-        status: Status,
-        progress: Progress,
-        error: Option<&str>,
-    ) -> Result<bool, J::Error> {
-        match self {
-            Some(journal) => journal.record(lease, status, progress, error).await,
-            None => Ok(true),
-        }
-    }
-
-    async fn note_sequence(
+    /// Reads what must be known before a group is written, consistently.
+    fn preflight(
         &self,
         account: &AccountId,
-        name: &str,
-        sequencer: &str,
-    ) -> Result<bool, J::Error> {
-        match self {
-            Some(journal) => journal.note_sequence(account, name, sequencer).await,
-            None => Ok(true),
-        }
-    }
-}
+        source: &Source,
+    ) -> impl Future<Output = Result<Preflight, Self::Error>> + Send;
 
-/// Who is told of a job as it goes.
-pub trait Observer: Sync {
-    /// Takes a part of the list of errors, under its number. The job stops where that fails.
-    fn refused(
+    /// Makes a snapshot's order the floor of its kind, until it is ended.
+    fn begin_snapshot(
         &self,
-        part: u32,
-        errors: &[LineError],
-    ) -> impl Future<Output = Result<(), String>> + Send;
+        account: &AccountId,
+        import: &ImportId,
+        snapshot: (Kind, Order),
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// A group is done, and stored with how far the job is.
-    fn progressed(&self, _progress: &Progress) {}
-
-    /// The database did not take all of a group: it is tried again after this time.
-    fn waits(&self, _time: Duration) {}
-}
-
-/// How a job's turn ended.
-#[derive(Debug)]
-pub enum Ending {
-    /// Every line is done.
-    Finished,
-    /// Time is over: the rest is for the next turn.
-    OutOfTime,
-    /// The source cannot be read to its end, now or ever.
-    Unreadable(SourceError),
-    /// The source broke off: the next turn may read it.
-    BrokenOff(String),
-    /// Another worker took the job over.
-    LeaseLost,
-}
-
-/// Waits between attempts of a group that the database did not take whole.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
-
-/// A worker's turn at a job.
-#[derive(Debug)]
-pub struct Turn<'a, J, O> {
-    /// Where the job's state is kept.
-    pub journal: &'a J,
-    /// The worker's hold of the job.
-    pub lease: &'a Lease,
-    /// When the job was first claimed.
-    pub started_at: Timestamp,
-    /// Who is told as it goes.
-    pub observer: &'a O,
-    /// When the turn ends; `None`: with the source.
-    pub until: Option<Instant>,
-}
-
-impl<J: Journal, O: Observer> Turn<'_, J, O> {
-    /// Drives a job over the groups of its source, from its checkpoint on, until it ends or time is over.
-    ///
-    /// A group of which the database did not take a part is tried again until it did, or time is over:
-    /// then the whole group is left for the next turn, so nothing is dropped and nothing told twice.
-    ///
-    /// To drop this midway is safe, as a crash is: `progress` has the last checkpoint.
-    ///
-    /// # Errors
-    /// When the database or the journal cannot be used at all; the job can be claimed again.
-    pub async fn drive<T>(
+    /// Ends a snapshot: its floor stays when it is `done`, and is gone otherwise.
+    fn end_snapshot(
         &self,
-        importer: &mut Importer<'_, T>,
-        progress: &mut Progress,
-        groups: &mut tokio::sync::mpsc::Receiver<Group>,
-        mut named: Option<&mut Named>,
-    ) -> Result<Ending, J::Error>
-    where
-        T: ImportStore + ImportTarget<Error = J::Error>,
-    {
-        importer.resume(progress.counts, progress.cost);
-        importer.name_by(&self.lease.import, self.started_at);
-        loop {
-            let group = if self.is_over() { None } else { self.in_time(groups.recv()).await };
-            let Some(group) = group else { return Ok(Ending::OutOfTime) };
-            if let Some(named) = &mut named {
-                // From the first line on, in every turn: what was done before is named, too.
-                named.note_group(group.as_ref());
-            }
-            let (last, refused) = match group {
-                Some(Group::End) => return Ok(Ending::Finished),
-                None => return Ok(Ending::BrokenOff("its reader ended early".to_owned())),
-                Some(Group::Broken(error)) => {
-                    return Ok(match error.cause.kind() {
-                        io::ErrorKind::InvalidData
-                        | io::ErrorKind::InvalidInput
-                        | io::ErrorKind::UnexpectedEof => Ending::Unreadable(error),
-                        _ => Ending::BrokenOff(error.to_string()),
-                    });
-                }
-                Some(Group::Refused(refusal)) if refusal.line <= progress.line => continue,
-                Some(Group::Refused(refusal)) => {
-                    importer.refuse();
-                    (refusal.line, vec![refusal])
-                }
-                Some(Group::Lines(mut lines)) => {
-                    lines.retain(|(line, _)| *line > progress.line);
-                    let Some((last, _)) = lines.last() else { continue };
-                    let last = *last;
-                    match self.whole_group(importer, progress, &lines).await? {
-                        GroupEnd::Done(refused) => (last, refused),
-                        GroupEnd::OutOfTime => return Ok(Ending::OutOfTime),
-                        GroupEnd::LeaseLost => return Ok(Ending::LeaseLost),
-                    }
-                }
-            };
-            if !refused.is_empty() {
-                if let Err(cause) = self.observer.refused(progress.error_parts, &refused).await {
-                    return Ok(Ending::BrokenOff(cause));
-                }
-                progress.error_parts += 1;
-            }
-            (progress.line, progress.counts, progress.cost) =
-                (last, importer.counts(), importer.cost());
-            if !self.journal.record(self.lease, Status::Running, *progress, None).await? {
-                return Ok(Ending::LeaseLost);
-            }
-            self.observer.progressed(progress);
-        }
-    }
+        account: &AccountId,
+        import: &ImportId,
+        snapshot: (Kind, Order),
+        done: bool,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Imports a group until the database took all of it, or time is over.
-    async fn whole_group<T>(
+    /// The jobs of an account that workers are running now.
+    fn running(
         &self,
-        importer: &mut Importer<'_, T>,
-        progress: &Progress,
-        lines: &[(u64, Vec<u8>)],
-    ) -> Result<GroupEnd, J::Error>
-    where
-        T: ImportStore + ImportTarget<Error = J::Error>,
-    {
-        let before = importer.counts();
-        let mut wait = FIRST_WAIT;
-        loop {
-            let attempt = Box::pin(importer.group(lines, Timestamp::now()));
-            let Some(attempt) = self.in_time(attempt).await else {
-                return Ok(GroupEnd::OutOfTime);
-            };
-            let refused = attempt?;
-            if !refused.iter().any(LineError::is_temporary) {
-                return Ok(GroupEnd::Done(refused));
-            }
-            importer.resume(before, importer.cost());
-            if self.until.is_some_and(|until| Instant::now() + wait >= until) {
-                return Ok(GroupEnd::OutOfTime);
-            }
-            self.observer.waits(wait);
-            tokio::time::sleep(wait).await;
-            if !self.journal.record(self.lease, Status::Running, *progress, None).await? {
-                return Ok(GroupEnd::LeaseLost);
-            }
-            wait = (wait * 2).min(LONGEST_WAIT);
-        }
-    }
+        account: &AccountId,
+    ) -> impl Future<Output = Result<Vec<RunningJob>, Self::Error>> + Send;
 
-    fn is_over(&self) -> bool {
-        self.until.is_some_and(|until| Instant::now() >= until)
-    }
-
-    /// What comes of it, if that comes before time is over.
-    async fn in_time<F: Future>(&self, future: F) -> Option<F::Output> {
-        match self.until {
-            Some(until) => tokio::time::timeout_at(until.into(), future).await.ok(),
-            None => Some(future.await),
-        }
-    }
-}
-
-/// What a group came to.
-enum GroupEnd {
-    Done(Vec<LineError>),
-    OutOfTime,
-    LeaseLost,
+    /// A page of what is stored of a kind, read consistently, with where the next one begins and the read
+    /// units consumed.
+    fn existing(
+        &self,
+        account: &AccountId,
+        kind: Kind,
+        after: Option<Self::Cursor>,
+    ) -> impl Future<Output = Result<ExistingPage<Self::Cursor>, Self::Error>> + Send;
 }

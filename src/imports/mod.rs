@@ -1,34 +1,35 @@
-//! Bringing catalogs in: import records and the difference import.
+//! Bringing catalogs in: import records, the incremental import, and its jobs.
 //!
 //! | File | |
 //! |---|---|
-//! | `source` | files and streams becoming lines: NDJSON, JSON array, CSV, gzip, Zstandard |
-//! | `record` | one line becoming a checked record |
-//! | `engine` | records against what is stored: only differences are written |
-//! | `whole` | records that are stored as they were sent |
+//! | `outcome` | what becomes of lines: outcomes, errors, counts, cost |
+//! | `record` | one line parsed into a checked record |
+//! | `importer` | records against what is stored: only differences are written, in one order |
+//! | `documents` | records that are stored as documents |
 //! | `networks` | records of networks and bundles |
-//! | `replace` | a source that is the whole of a kind: what it does not name goes |
-//! | `message` | what a message asks to be imported |
-//! | `job` | an import claimed, checkpointed, resumed, finished once |
 //! | `products` | records of products |
+//! | `snapshot` | a source that is the whole of a kind: what it does not name is removed |
+//! | `job` | an import as a job: its identity, its state |
+//! | `run` | one run of a job: claimed, driven, checkpointed, reported, ended |
 //!
-//! Every record stands alone. A bad one is reported with its line, field and message and stops
-//! nothing; what was counted adds up to the lines read.
+//! Every record stands alone. An invalid one is reported with its line, field and message and stops
+//! nothing; the counts add up to the lines read.
 
-mod engine;
+mod documents;
+mod importer;
 pub mod job;
-pub mod message;
 mod networks;
+mod outcome;
 mod products;
 mod record;
-pub mod replace;
-mod source;
-mod whole;
+pub mod run;
+pub mod snapshot;
 
-pub use engine::{Counts, GROUP_LINES, ImportCost, ImportStore, Importer, LineError, RefusalCode};
+pub use documents::{ChangeSet, ContentHash, DocumentStore, NotStored, Stored, Version, Write};
+pub use importer::{Floors, ImportStore, Importer, OrderBy, Ordering};
+pub use outcome::{Counts, ImportCost, LineError, Outcome, RefusalCode};
+pub use products::GeneratedIds;
 pub use record::{
-    Content, Key, Kind, MAX_LINE_BYTES, NetworkRecord, Operation, ProductRecord, Record,
-    WholeRecord,
+    Content, DocumentRecord, Key, Kind, MAX_LINE_BYTES, NetworkRecord, Operation, Ordered,
+    ProductRecord, Record,
 };
-pub use source::{Format, Group, Groups, SourceError};
-pub use whole::{ChangeSet, ContentHash, ImportTarget, RefusedWrite, Stored, Write};

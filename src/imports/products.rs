@@ -1,158 +1,171 @@
-//! Records of products: what a row would make of the stored product is compared with it, and rows
-//! that change something take the way of the bulk upsert.
+//! Records of products: what a row would make of the stored product is compared with it, and rows that
+//! change something are written as the rows of a bulk upsert are.
+//!
+//! The order of writes holds field by field: a late row sets the fields that no younger write has set.
 
 use std::{
     collections::{HashMap, HashSet},
     num::NonZeroUsize,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use lru::LruCache;
+use tokio::time::Instant;
 
 use super::{
-    ImportCost, ProductRecord,
-    engine::{Outcome, Refusal, Verdict},
-    job::ImportId,
+    ImportCost, Ordered, ProductRecord,
+    outcome::{LineOutcome, Outcome, Rejection},
 };
 use crate::{
     account::AccountId,
     cost::Costs,
+    order::Order,
     products::{
-        Change, Match, Product, ProductDelete, ProductId, ProductRow, ProductWrites, RowError,
-        StoredProduct, upsert,
+        Change, FieldOrders, Match, OrderedRow, Product, ProductDelete, ProductId, ProductRemoval,
+        ProductRow, ProductWrites, Removed, RowError, StoredProduct, upsert,
     },
-    refusal::NotTaken,
     text::FieldError,
+    write_error::WriteError,
 };
+
+/// What names products that have no key: the same record is the same product, however often it comes.
+#[derive(Clone, Debug)]
+pub struct GeneratedIds {
+    /// What identifies the records: an event's own id, the content of a message, a version of an object.
+    pub seed: String,
+    /// When that was first seen.
+    pub time: Timestamp,
+}
+
+impl GeneratedIds {
+    /// The id of a line's product.
+    fn id(&self, line: u64) -> ProductId {
+        ProductId::of_record(self.time, &self.seed, line)
+    }
+}
 
 /// The records of one import that are about products.
 pub(super) struct ProductRecords<'a, T> {
     target: &'a T,
     account: &'a AccountId,
-    dry_run: bool,
-    /// Keys this import wrote of late: what a read tells of them may lag behind.
-    written: LruCache<Match, ()>,
-    /// The import, and when it began: what names products without keys.
-    names: Option<(ImportId, Timestamp)>,
-    /// What a dry run would have stored by now, by every key; `None` is a removed product.
-    tried: LruCache<Match, Option<StoredProduct>>,
+    ids: GeneratedIds,
+    /// What a dry run would have stored by now, by every key (`None`: removed); `None`: this is no dry
+    /// run.
+    dry_run: Option<LruCache<Match, Option<StoredProduct>>>,
 }
 
-/// Keys remembered: more than are written within the second or so that a read may lag behind.
+/// Keys that a dry run remembers.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(40_000).unwrap();
 
-/// How long the rows of a group may take; each gives up by itself long before.
+/// How long the rows of a group may take: the group itself is bounded well before.
 const GROUP_TIME: Duration = Duration::from_mins(10);
 
-/// Rows of one kind that follow each other.
-enum Run {
-    Upserts(Vec<(u64, ProductRow)>),
-    Deletes(Vec<(u64, Match, Option<Timestamp>)>),
-}
-
 impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
-    /// A dry run does all but write.
-    pub(super) fn new(target: &'a T, account: &'a AccountId, dry_run: bool) -> Self {
-        let (written, tried) = (LruCache::new(REMEMBERED), LruCache::new(REMEMBERED));
-        Self { target, account, dry_run, written, names: None, tried }
+    pub(super) fn new(
+        target: &'a T,
+        account: &'a AccountId,
+        ids: GeneratedIds,
+        dry_run: bool,
+    ) -> Self {
+        let dry_run = dry_run.then(|| LruCache::new(REMEMBERED));
+        Self { target, account, ids, dry_run }
     }
 
-    /// Names products without keys by their place in an import.
-    pub(super) fn name_by(&mut self, import: &ImportId, started_at: Timestamp) {
-        self.names = Some((import.clone(), started_at));
-    }
-
-    /// Imports records, by their lines, in order.
+    /// Imports records in the order of their lines.
     ///
     /// # Errors
-    /// When the database cannot be read at all.
+    /// When the database cannot be read.
     pub(super) async fn import(
         &mut self,
-        mut records: Vec<(u64, ProductRecord)>,
+        mut records: Vec<Ordered<ProductRecord>>,
         cost: &mut ImportCost,
-    ) -> Result<Vec<(u64, Verdict)>, T::Error> {
-        if records.is_empty() {
-            return Ok(Vec::new());
+    ) -> Result<Vec<LineOutcome>, T::Error> {
+        let mut outcomes = Vec::with_capacity(records.len());
+        // Records of one product come one after the other: each is compared with what the one before it
+        // left.
+        while !records.is_empty() {
+            records = self.import_distinct(records, &mut outcomes, cost).await?;
         }
+        Ok(outcomes)
+    }
+
+    /// Imports the first record of each product; returns the others.
+    async fn import_distinct(
+        &mut self,
+        mut records: Vec<Ordered<ProductRecord>>,
+        outcomes: &mut Vec<LineOutcome>,
+        cost: &mut ImportCost,
+    ) -> Result<Vec<Ordered<ProductRecord>>, T::Error> {
         let stored = self.stored(&mut records, cost).await?;
-        // Only now: nothing is stored under these ids but what this very import has stored.
-        if let Some((import, started_at)) = &self.names {
-            for (line, record) in &mut records {
-                if let ProductRecord::Upsert(row) = record
-                    && row.matches().is_none()
-                {
-                    row.id = Some(ProductId::of_record(*started_at, import.as_str(), *line));
-                }
+        // Only now: nothing is stored under these ids but what this very source has stored.
+        for Ordered { line, record, .. } in &mut records {
+            if let ProductRecord::Upsert(row) = record
+                && row.matches().is_none()
+            {
+                row.id = Some(self.ids.id(*line));
             }
         }
-        let mut verdicts = Vec::with_capacity(records.len());
-        let mut runs: Vec<Run> = Vec::new();
-        for (line, record) in records {
+        let (mut pending, mut later) = (Vec::new(), Vec::new());
+        let mut touched: HashSet<Match> = HashSet::new();
+        for Ordered { line, order, record } in records {
             let found = record.found_by();
-            if self.dry_run {
-                verdicts.push((line, self.trial(&record, found.as_ref(), &stored)));
+            let there = found.as_ref().and_then(|key| stored.get(key));
+            if self.dry_run.is_some() {
+                outcomes.push((line, self.trial(&record, order, found.as_ref(), there)));
                 continue;
             }
             let mut keys = record.keys();
-            let there = found.as_ref().and_then(|key| stored.get(key));
-            // What was written is not what was read: the database itself decides then.
-            let known = !keys.iter().any(|key| self.written.contains(key));
-            if known && let Some(outcome) = unwritten(&record, there) {
-                verdicts.push((line, Ok(outcome)));
+            keys.extend(there.into_iter().flat_map(|there| keys_of(&there.product)));
+            if keys.iter().any(|key| touched.contains(key)) {
+                touched.extend(keys);
+                later.push(Ordered { line, order, record });
                 continue;
             }
-            keys.extend(there.into_iter().flat_map(|there| keys_of(&there.product)));
-            for key in keys {
-                self.written.put(key, ());
+            if let Some(outcome) = unwritten(&record, order, there) {
+                outcomes.push((line, Ok(outcome)));
+                continue;
             }
-            match (record, runs.last_mut()) {
-                (ProductRecord::Upsert(row), Some(Run::Upserts(rows))) => rows.push((line, *row)),
-                (ProductRecord::Upsert(row), _) => runs.push(Run::Upserts(vec![(line, *row)])),
-                (ProductRecord::Delete(key, source), Some(Run::Deletes(keys))) => {
-                    keys.push((line, key, source));
-                }
-                (ProductRecord::Delete(key, source), _) => {
-                    runs.push(Run::Deletes(vec![(line, key, source)]));
-                }
-            }
+            touched.extend(keys);
+            pending.push(Ordered { line, order, record });
         }
         let mut costs = Costs::default();
-        for run in runs {
-            self.write(run, &mut verdicts, &mut costs).await;
-        }
+        self.write(&pending, outcomes, &mut costs).await;
         cost.read_units += costs.reads.read_units;
         cost.write_units += costs.writes.write_units;
-        Ok(verdicts)
+        Ok(later)
     }
 
-    /// What is stored under the records' keys. A record that names its product by id is made to name
-    /// it by the key it is stored under; and an id that is another product's is no new product's.
+    /// What is stored under the records' keys. A record that names its product by id alone is made to name
+    /// it by the key it is stored under; and the id of one product is not given to another.
     async fn stored(
         &mut self,
-        records: &mut [(u64, ProductRecord)],
+        records: &mut [Ordered<ProductRecord>],
         cost: &mut ImportCost,
     ) -> Result<HashMap<Match, StoredProduct>, T::Error> {
-        let wanted: HashSet<Match> =
-            records.iter().filter_map(|(_, record)| record.found_by()).collect();
-        let wanted: Vec<Match> = wanted.into_iter().collect();
+        let mut wanted: Vec<Match> =
+            records.iter().filter_map(|record| record.record.found_by()).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
         let (mut stored, read_units) = self.target.stored_products(self.account, &wanted).await?;
         cost.read_units += read_units;
 
-        let unknown: HashSet<ProductId> = records
+        let mut unknown: Vec<ProductId> = records
             .iter()
-            .filter(|(_, record)| record.found_by().is_none_or(|key| !stored.contains_key(&key)))
-            .filter_map(|(_, record)| record.id())
+            .map(|record| &record.record)
+            .filter(|record| record.found_by().is_none_or(|key| !stored.contains_key(&key)))
+            .filter_map(ProductRecord::id)
             .collect();
-        let unknown: Vec<ProductId> = unknown.into_iter().collect();
+        unknown.sort_unstable();
+        unknown.dedup();
         let (elsewhere, read_units) = self.target.keys_of_ids(self.account, &unknown).await?;
         cost.read_units += read_units;
         let mut moved: Vec<Match> = Vec::new();
-        for (_, record) in records.iter_mut() {
+        for Ordered { record, .. } in records.iter_mut() {
             let Some(key) = record.id().and_then(|id| elsewhere.get(&id)) else { continue };
             match (record, key) {
                 (_, Match::Id(_)) => {}
-                (ProductRecord::Delete(named, _), key) => {
+                (ProductRecord::Delete(named) | ProductRecord::Purge(named), key) => {
                     if matches!(named, Match::Id(_)) {
                         *named = key.clone();
                         moved.push(key.clone());
@@ -180,28 +193,46 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
         Ok(stored)
     }
 
-    async fn write(&self, run: Run, verdicts: &mut Vec<(u64, Verdict)>, costs: &mut Costs) {
-        match run {
-            Run::Upserts(rows) => {
-                let (lines, rows): (Vec<u64>, Vec<ProductRow>) = rows.into_iter().unzip();
-                let until = Instant::now() + GROUP_TIME;
-                let results = upsert(self.target, self.account, &rows, until, costs).await;
-                for (line, result) in lines.into_iter().zip(results) {
-                    let outcome = result.map(|applied| {
-                        if applied.created { Outcome::Created } else { Outcome::Updated }
-                    });
-                    verdicts.push((line, verdict(outcome)));
-                }
-            }
-            Run::Deletes(keys) => {
-                for (line, key, source) in keys {
-                    let deleted =
-                        self.target.delete_product(self.account, &key, source, costs).await;
-                    let outcome = deleted
-                        .map(|there| if there { Outcome::Deleted } else { Outcome::Unchanged });
-                    verdicts.push((line, verdict(outcome)));
-                }
-            }
+    /// Writes records of distinct products.
+    async fn write(
+        &self,
+        records: &[Ordered<ProductRecord>],
+        outcomes: &mut Vec<LineOutcome>,
+        costs: &mut Costs,
+    ) {
+        let rows: Vec<(u64, OrderedRow<'_>)> = records
+            .iter()
+            .filter_map(|Ordered { line, order, record }| {
+                let ProductRecord::Upsert(row) = record else { return None };
+                let new_id = row.matches().map_or_else(
+                    || self.ids.id(*line),
+                    |key| if let Match::Id(id) = key { id } else { self.ids.id(*line) },
+                );
+                Some((*line, OrderedRow { row, order: *order, always_counts: false, new_id }))
+            })
+            .collect();
+        let (lines, rows): (Vec<u64>, Vec<OrderedRow<'_>>) = rows.into_iter().unzip();
+        let until = Instant::now() + GROUP_TIME;
+        let results = upsert(self.target, self.account, &rows, until, costs).await;
+        for (line, result) in lines.into_iter().zip(results) {
+            let outcome = result
+                .map(|applied| if applied.created { Outcome::Created } else { Outcome::Updated });
+            outcomes.push((line, settled(outcome)));
+        }
+        for Ordered { line, order, record } in records {
+            let (key, only_untouched) = match record {
+                ProductRecord::Upsert(_) => continue,
+                ProductRecord::Delete(key) => (key, false),
+                ProductRecord::Purge(key) => (key, true),
+            };
+            let removal = ProductRemoval { order: *order, only_untouched };
+            let removed = self.target.delete_product(self.account, key, removal, costs).await;
+            let outcome = removed.map(|removed| match removed {
+                Removed::Product => Outcome::Deleted,
+                Removed::Fields => Outcome::Updated,
+                Removed::Nothing => Outcome::Unchanged,
+            });
+            outcomes.push((*line, settled(outcome)));
         }
     }
 
@@ -209,35 +240,46 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
     fn trial(
         &mut self,
         record: &ProductRecord,
+        order: Order,
         found: Option<&Match>,
-        stored: &HashMap<Match, StoredProduct>,
-    ) -> Verdict {
-        let there = found.and_then(|key| match self.tried.get(key) {
-            Some(tried) => tried.clone(),
-            None => stored.get(key).cloned(),
-        });
-        if let Some(outcome) = unwritten(record, there.as_ref()) {
+        stored: Option<&StoredProduct>,
+    ) -> Result<Outcome, Rejection> {
+        let tried = self.dry_run.as_mut();
+        let remembered = found.zip(tried).and_then(|(key, tried)| tried.get(key).cloned());
+        let there = remembered.unwrap_or_else(|| stored.cloned());
+        if let Some(outcome) = unwritten(record, order, there.as_ref()) {
             return Ok(outcome);
         }
-        for key in there.iter().flat_map(|there| keys_of(&there.product)) {
-            self.tried.put(key, None);
+        if let Some(there) = &there {
+            self.remember(&there.product, None);
         }
-        let ProductRecord::Upsert(row) = record else { return Ok(Outcome::Deleted) };
+        let ProductRecord::Upsert(row) = record else {
+            return Ok(if there.is_some() { Outcome::Deleted } else { Outcome::Unchanged });
+        };
         let (after, outcome) = if let Some(mut there) = there {
-            there.product.merge(row);
-            there.source_updated_at = row.source_updated_at.or(there.source_updated_at);
+            let late = there.orders.late(row, order);
+            there.product.merge(&late);
+            there.orders.note(&late, order);
             (there, Outcome::Updated)
         } else {
             let id = row.id.unwrap_or_else(ProductId::generate);
-            let product = Product::created(row, id, Timestamp::now())
-                .ok_or_else(|| refusal(&RowError::NameRequired))?;
-            let source_updated_at = row.source_updated_at;
-            (StoredProduct { product, source_updated_at }, Outcome::Created)
+            let product = Product::created(row, id, order.time())
+                .ok_or_else(|| rejection(&RowError::NameRequired))?;
+            let mut orders = FieldOrders::default();
+            orders.note(row, order);
+            (StoredProduct { product, orders }, Outcome::Created)
         };
-        for key in keys_of(&after.product) {
-            self.tried.put(key, Some(after.clone()));
-        }
+        self.remember(&after.product, Some(&after));
         Ok(outcome)
+    }
+
+    /// Remembers what a dry run would have stored under all keys of a product.
+    fn remember(&mut self, product: &Product, stored: Option<&StoredProduct>) {
+        if let Some(tried) = &mut self.dry_run {
+            for key in keys_of(product) {
+                tried.put(key, stored.cloned());
+            }
+        }
     }
 }
 
@@ -248,43 +290,44 @@ fn keys_of(product: &Product) -> Vec<Match> {
     sku.into_iter().chain(external_id).chain([Match::Id(product.id)]).collect()
 }
 
-fn verdict(outcome: Result<Outcome, RowError>) -> Verdict {
+fn settled(outcome: Result<Outcome, RowError>) -> Result<Outcome, Rejection> {
     match outcome {
         Err(RowError::Stale) => Ok(Outcome::Stale),
-        outcome => outcome.map_err(|error| refusal(&error)),
+        outcome => outcome.map_err(|error| rejection(&error)),
     }
 }
 
-fn refusal(error: &RowError) -> Refusal {
+fn rejection(error: &RowError) -> Rejection {
     match error {
-        RowError::Unavailable => Refusal::Write(NotTaken::Later),
+        RowError::Unavailable => Rejection::Write(WriteError::Unavailable),
         RowError::Failed { cause } => {
             tracing::error!(cause, "a product was not written");
-            Refusal::Write(NotTaken::Never)
+            Rejection::Write(WriteError::Rejected)
         }
         error => {
             // "field: message"
             let text = error.to_string();
             let (field, message) = text.split_once(": ").unwrap_or(("", &text));
-            Refusal::Record(vec![FieldError::new(field, message)])
+            Rejection::Record(vec![FieldError::new(field, message)])
         }
     }
 }
 
 /// What a record comes to without a write, given the product it finds.
-fn unwritten(record: &ProductRecord, there: Option<&StoredProduct>) -> Option<Outcome> {
-    let Some(there) = there else {
-        return matches!(record, ProductRecord::Delete(..)).then_some(Outcome::Unchanged);
+fn unwritten(
+    record: &ProductRecord,
+    order: Order,
+    there: Option<&StoredProduct>,
+) -> Option<Outcome> {
+    let (ProductRecord::Upsert(row), Some(there)) = (record, there) else { return None };
+    let merges_into_itself = |row: &ProductRow| {
+        let mut after = there.product.clone();
+        after.merge(row);
+        after == there.product
     };
-    let source = record.source_updated_at();
-    let known = there.source_updated_at;
-    if known.zip(source).is_some_and(|(known, source)| known > source) {
-        return Some(Outcome::Stale);
+    if merges_into_itself(row) {
+        return Some(Outcome::Unchanged);
     }
-    let ProductRecord::Upsert(row) = record else { return None };
-    let mut after = there.product.clone();
-    after.merge(row);
-    // A younger record of the same content moves the time that outdates others.
-    let younger = source.is_some_and(|source| Some(source) > known);
-    (after == there.product && !younger).then_some(Outcome::Unchanged)
+    let late = !there.orders.admits(order);
+    (late && merges_into_itself(&there.orders.late(row, order))).then_some(Outcome::Stale)
 }

@@ -12,8 +12,9 @@ use crate::{
     offerings::{
         OfferingDraft, OfferingId, PreparedOffering, PreparedPromotion, PromoCode, PromotionDraft,
     },
+    order::Order,
     partners::{PartnerOffering, PartnerOfferingKey, PartnerOfferingName, PartnerOfferingType},
-    products::{ExternalId, FIELDS, Match, ProductId, ProductRow, Sku},
+    products::{ExternalId, FIELDS, Match, Product, ProductId, ProductRow, Sku},
     text::{FieldError, spelled_enum},
 };
 
@@ -62,15 +63,54 @@ pub enum Key {
     ExchangeRate(CurrencyPair),
 }
 
+impl Key {
+    /// The kind of record it is the key of.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Offering(_) => Kind::Offering,
+            Self::Promotion(_) => Kind::Promotion,
+            Self::PartnerOffering(_) => Kind::PartnerOffering,
+            Self::ExchangeRate(_) => Kind::ExchangeRate,
+        }
+    }
+
+    /// The identity within its kind, as text.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Offering(id) => id.to_string(),
+            Self::Promotion(code) => code.as_str().to_owned(),
+            Self::PartnerOffering(PartnerOfferingKey { offering_type, name }) => {
+                format!("{offering_type} {name}")
+            }
+            Self::ExchangeRate(CurrencyPair { source, destination }) => {
+                format!("{source} {destination}")
+            }
+        }
+    }
+}
+
 /// A checked record.
 #[derive(Clone, Debug)]
 pub enum Record {
-    /// Of something that is stored as it was sent.
-    Whole(WholeRecord),
+    /// Of something that is stored as a document.
+    Document(DocumentRecord),
     /// Of a network or a bundle.
     Network(NetworkRecord),
     /// Of a product.
     Product(ProductRecord),
+}
+
+/// A record with its place in the order of writes.
+#[derive(Clone, Debug)]
+pub struct Ordered<R> {
+    /// Its line.
+    pub line: u64,
+    /// Its place in the order.
+    pub order: Order,
+    /// The record.
+    pub record: R,
 }
 
 /// A record of a network or a bundle.
@@ -80,8 +120,6 @@ pub struct NetworkRecord {
     pub network: NetworkId,
     /// What to do.
     pub change: Change,
-    /// When its source says it last changed.
-    pub source_updated_at: Option<Timestamp>,
 }
 
 /// A record of a product.
@@ -89,8 +127,10 @@ pub struct NetworkRecord {
 pub enum ProductRecord {
     /// Merge this row.
     Upsert(Box<ProductRow>),
-    /// Remove the product, if the record is not older than it.
-    Delete(Match, Option<Timestamp>),
+    /// Remove the fields older than the record, and with the name the product.
+    Delete(Match),
+    /// Remove the product unless anything of it is younger than the record: a snapshot does not name it.
+    Purge(Match),
 }
 
 impl ProductRecord {
@@ -99,17 +139,17 @@ impl ProductRecord {
     pub fn found_by(&self) -> Option<Match> {
         match self {
             Self::Upsert(row) => row.matches(),
-            Self::Delete(key, _) => Some(key.clone()),
+            Self::Delete(key) | Self::Purge(key) => Some(key.clone()),
         }
     }
 
-    /// The identity it names, whether by that alone or beside other keys.
+    /// The id it names, alone or beside other keys.
     #[must_use]
     pub fn id(&self) -> Option<ProductId> {
         match self {
             Self::Upsert(row) => row.id,
-            Self::Delete(Match::Id(id), _) => Some(*id),
-            Self::Delete(..) => None,
+            Self::Delete(Match::Id(id)) | Self::Purge(Match::Id(id)) => Some(*id),
+            Self::Delete(_) | Self::Purge(_) => None,
         }
     }
 
@@ -122,35 +162,25 @@ impl ProductRecord {
                 let external_id = row.external_id.value().cloned().map(Match::ExternalId);
                 sku.into_iter().chain(external_id).chain(row.id.map(Match::Id)).collect()
             }
-            Self::Delete(key, _) => vec![key.clone()],
-        }
-    }
-
-    /// When its source says it last changed.
-    #[must_use]
-    pub fn source_updated_at(&self) -> Option<Timestamp> {
-        match self {
-            Self::Upsert(row) => row.source_updated_at,
-            Self::Delete(_, source) => *source,
+            Self::Delete(key) | Self::Purge(key) => vec![key.clone()],
         }
     }
 }
 
-/// A record of something that is stored as it was sent.
+/// A record of something that is stored as a document: an offering, a promotion, a partner offering or an
+/// exchange rate.
 #[derive(Clone, Debug)]
-pub struct WholeRecord {
+pub struct DocumentRecord {
     /// What it is about.
     pub key: Key,
     /// What to do.
     pub operation: Operation,
-    /// When its source says it last changed; a record older than what is stored is left alone.
-    pub source_updated_at: Option<Timestamp>,
 }
 
 /// What to do.
 #[derive(Clone, Debug)]
 pub enum Operation {
-    /// Store this whole version.
+    /// Store this version.
     Upsert(Content),
     /// Remove what is stored.
     Delete,
@@ -241,11 +271,11 @@ struct ProductOrigin {
 }
 
 impl Record {
-    /// Reads and checks one line.
+    /// Parses and checks one line; returns the record and the time its source says it last changed.
     ///
     /// # Errors
     /// What is wrong with it, field by field; a line that is no JSON object has the field "".
-    pub fn parse(line: &[u8]) -> Result<Self, Vec<FieldError>> {
+    pub fn parse(line: &[u8]) -> Result<(Self, Option<Timestamp>), Vec<FieldError>> {
         let text = std::str::from_utf8(line).map_err(|error| {
             let at = error.valid_up_to() + 1;
             vec![FieldError::new("", format!("is not UTF-8 from byte {at} on"))]
@@ -258,10 +288,7 @@ impl Record {
             vec![FieldError::new("kind", format!("is required: one of {}", Kind::spellings()))]
         })?;
         let wanted = envelope.op.unwrap_or(Wanted::Upsert);
-        // To the millisecond, as it is stored: what is stored is then as young as its record.
-        let source_updated_at = envelope
-            .updated_at
-            .and_then(|time| Timestamp::from_millisecond(time.as_millisecond()).ok());
+        let updated_at = envelope.updated_at;
         let delete = wanted == Wanted::Delete;
         let (key, operation) = match kind {
             Kind::Offering if delete => {
@@ -307,18 +334,18 @@ impl Record {
             }
             Kind::Network | Kind::Bundle => {
                 let (network, change) = network_change(kind, delete, text)?;
-                return Ok(Self::Network(NetworkRecord { network, change, source_updated_at }));
+                return Ok((Self::Network(NetworkRecord { network, change }), updated_at));
             }
             Kind::Product if delete => {
                 let key = product_identity(text)?;
-                return Ok(Self::Product(ProductRecord::Delete(key, source_updated_at)));
+                return Ok((Self::Product(ProductRecord::Delete(key)), updated_at));
             }
             Kind::Product => {
-                let row = product_row(text, source_updated_at)?;
-                return Ok(Self::Product(ProductRecord::Upsert(Box::new(row))));
+                let row = product_row(text)?;
+                return Ok((Self::Product(ProductRecord::Upsert(Box::new(row))), updated_at));
             }
         };
-        Ok(Self::Whole(WholeRecord { key, operation, source_updated_at }))
+        Ok((Self::Document(DocumentRecord { key, operation }), updated_at))
     }
 }
 
@@ -356,10 +383,7 @@ fn product_identity(text: &str) -> Result<Match, Vec<FieldError>> {
 
 /// A product's row, with what only an import brings: the identity and times it had where it comes
 /// from.
-fn product_row(
-    text: &str,
-    source_updated_at: Option<Timestamp>,
-) -> Result<ProductRow, Vec<FieldError>> {
+fn product_row(text: &str) -> Result<ProductRow, Vec<FieldError>> {
     let members = Members::of(text, |name| name == "id" || FIELDS.contains(&name))
         .map_err(|error| vec![FieldError::new("", without_place(&error.to_string()))])?;
     let id = members.0.iter().find(|(name, _)| name == "id").and_then(|(_, id)| {
@@ -368,45 +392,56 @@ fn product_row(
     });
     let created_at = read::<ProductOrigin>(text)?.created_at;
     let row = ProductRow::of(&members)?;
-    Ok(ProductRow { id, created_at, source_updated_at, ..row })
+    Ok(ProductRow { id, created_at, ..row })
 }
 
-impl Record {
-    /// The kind of a line and every name it gives what it is about, whether or not the rest of it is
-    /// right; `None` when it does not tell.
-    #[must_use]
-    pub fn names(line: &[u8]) -> Option<(Kind, Vec<String>)> {
-        let text = std::str::from_utf8(line).ok()?;
-        let kind = read::<Envelope>(text).ok()?.kind?;
-        let names = match kind {
-            Kind::Offering => {
-                vec![read::<OfferingIdentity>(text).ok()?.product_offering_id.to_string()]
-            }
-            Kind::Promotion => vec![read::<PromotionIdentity>(text).ok()?.code.as_str().to_owned()],
-            Kind::PartnerOffering => {
-                let PartnerName { name, offering_type } =
-                    read::<PartnerIdentity>(text).ok()?.offering;
-                vec![format!("{offering_type} {name}")]
-            }
-            Kind::Network => vec![read::<NetworkIdentity>(text).ok()?.id.to_string()],
-            Kind::Bundle => {
-                let BundleIdentity { network_id, id } = read(text).ok()?;
-                vec![format!("{network_id} {id}")]
-            }
-            Kind::ExchangeRate => {
-                let RateIdentity { source_currency, destination_currency } = read(text).ok()?;
-                vec![format!("{source_currency} {destination_currency}")]
-            }
-            Kind::Product => {
-                let ProductIdentity { sku, external_id, id } = read(text).ok()?;
-                let sku = sku.map(|sku| format!("sku {}", sku.as_str()));
-                let external_id = external_id.map(|id| format!("externalId {}", id.as_str()));
-                let id = id.map(|id| format!("id {id}"));
-                sku.into_iter().chain(external_id).chain(id).collect()
-            }
-        };
-        Some((kind, names))
-    }
+/// The kind of a line and every name it gives what it is about, whether or not the rest of it is right;
+/// `None` when it does not tell.
+pub(super) fn record_names(line: &[u8]) -> Option<(Kind, Vec<String>)> {
+    let text = std::str::from_utf8(line).ok()?;
+    let kind = read::<Envelope>(text).ok()?.kind?;
+    let key = match kind {
+        Kind::Offering => Key::Offering(read::<OfferingIdentity>(text).ok()?.product_offering_id),
+        Kind::Promotion => Key::Promotion(read::<PromotionIdentity>(text).ok()?.code),
+        Kind::PartnerOffering => {
+            let PartnerName { name, offering_type } = read::<PartnerIdentity>(text).ok()?.offering;
+            Key::PartnerOffering(PartnerOfferingKey { offering_type, name })
+        }
+        Kind::ExchangeRate => {
+            let rate: RateIdentity = read(text).ok()?;
+            let (source, destination) = (rate.source_currency, rate.destination_currency);
+            Key::ExchangeRate(CurrencyPair { source, destination })
+        }
+        Kind::Network => {
+            return Some((kind, vec![read::<NetworkIdentity>(text).ok()?.id.to_string()]));
+        }
+        Kind::Bundle => {
+            let BundleIdentity { network_id, id } = read(text).ok()?;
+            return Some((kind, vec![format!("{network_id} {id}")]));
+        }
+        Kind::Product => {
+            let ProductIdentity { sku, external_id, id } = read(text).ok()?;
+            return Some((kind, product_names(sku.as_ref(), external_id.as_ref(), id.as_deref())));
+        }
+    };
+    Some((kind, vec![key.name()]))
+}
+
+/// Every name of a stored product.
+pub(super) fn names_of_product(product: &Product) -> Vec<String> {
+    let id = product.id.to_string();
+    product_names(product.sku.as_ref(), product.external_id.as_ref(), Some(&id))
+}
+
+fn product_names(
+    sku: Option<&Sku>,
+    external_id: Option<&ExternalId>,
+    id: Option<&str>,
+) -> Vec<String> {
+    let sku = sku.map(|sku| format!("sku {}", sku.as_str()));
+    let external_id = external_id.map(|id| format!("externalId {}", id.as_str()));
+    let id = id.map(|id| format!("id {id}"));
+    sku.into_iter().chain(external_id).chain(id).collect()
 }
 
 impl Content {
@@ -465,15 +500,17 @@ mod tests {
 
     #[test]
     fn a_minimal_offering_and_both_deletes_are_read() {
-        let record = Record::parse(OFFERING.as_bytes()).expect("record");
-        let Record::Whole(WholeRecord { operation, .. }) = record else { panic!("whole") };
+        let (record, _) = Record::parse(OFFERING.as_bytes()).expect("record");
+        let Record::Document(DocumentRecord { operation, .. }) = record else { panic!("document") };
         assert!(matches!(operation, Operation::Upsert(Content::Offering(_))));
         for line in [
             r#"{"kind":"offering","op":"delete","productOfferingId":"a"}"#,
             r#"{"kind":"promotion","op":"delete","code":"x"}"#,
         ] {
-            let record = Record::parse(line.as_bytes()).expect(line);
-            let Record::Whole(WholeRecord { operation, .. }) = record else { panic!("{line}") };
+            let (record, _) = Record::parse(line.as_bytes()).expect(line);
+            let Record::Document(DocumentRecord { operation, .. }) = record else {
+                panic!("{line}")
+            };
             assert!(matches!(operation, Operation::Delete));
         }
     }

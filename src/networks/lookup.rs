@@ -1,19 +1,19 @@
 //! What must be stored and found of networks, an access pattern a trait.
 
-use std::{collections::BTreeSet, future::Future};
+use std::{
+    collections::{BTreeSet, HashMap},
+    future::Future,
+};
 
 use serde::Serialize;
 
-use super::{
-    Bundle, BundleId, CurrencyPair, ExchangeRate, Network, NetworkId, NetworkState, StoredNetwork,
-    Versioned,
-};
+use super::{BundleId, CurrencyPair, ExchangeRate, Network, NetworkId, NetworkState, StoredBundle};
 use crate::{
     account::AccountId,
     cost::{Read, ReadCost},
     geography::Country,
     money::Currency,
-    refusal::NotTaken,
+    write_error::WriteError,
 };
 
 /// A network as lists show it: the published object.
@@ -88,121 +88,65 @@ pub enum NetworkKeys {
     Bundles(BTreeSet<BundleId>),
 }
 
-/// How to bring what is stored of a network from one state to another.
+/// The writes that bring what is stored of a network from one state to another. All of them hold only on the
+/// revision that was read.
 #[derive(Clone, Debug)]
 pub struct NetworkChanges {
     /// Which network.
     pub id: NetworkId,
-    /// The network's own item.
-    pub network: NetworkWrites,
-    /// Bundles to put, and whether one of that id is stored.
-    pub put: Vec<(Versioned<Bundle>, bool)>,
-    /// Bundles to remove.
+    /// What was read.
+    pub before: NetworkState,
+    /// What is to be stored; of its bundles only those that were read.
+    pub after: NetworkState,
+    /// Bundles to write, or to remember as deleted.
+    pub put: Vec<(BundleId, StoredBundle)>,
+    /// Bundles to remove without remembering them.
     pub delete: Vec<BundleId>,
-}
-
-/// What to do with a network's own item.
-#[derive(Clone, Debug)]
-pub enum NetworkWrites {
-    /// Nothing but to count bundles that come and go.
-    Count,
-    /// Store the network and count bundles that come and go.
-    Store(Box<Versioned<StoredNetwork>>),
-    /// Store the network with this many bundles: all are known.
-    StoreCounted(Box<Versioned<StoredNetwork>>, u32),
-    /// Remove it.
-    Delete,
-    /// There is no network, and this many bundles that wait for one.
-    CountOnly(u32),
-    /// Every bundle is known, and the item is as it should be.
-    Keep,
 }
 
 impl NetworkChanges {
     /// The difference between two states of a network; `None` when there is none.
     #[must_use]
-    pub fn between(
-        id: NetworkId,
-        keys: &NetworkKeys,
-        before: &NetworkState,
-        after: &NetworkState,
-    ) -> Option<Self> {
+    pub fn between(id: NetworkId, before: NetworkState, mut after: NetworkState) -> Option<Self> {
         let put: Vec<_> = after
             .bundles
             .iter()
             .filter(|(id, bundle)| before.bundles.get(id) != Some(bundle))
-            .map(|(id, bundle)| (bundle.clone(), before.bundles.contains_key(id)))
+            .map(|(id, bundle)| (*id, bundle.clone()))
             .collect();
-        let gone = before.bundles.keys().filter(|id| !after.bundles.contains_key(id));
-        let delete: Vec<BundleId> = gone.copied().collect();
-        let own_change = before.network != after.network;
-        let network = match (keys, &after.network) {
-            (NetworkKeys::All, Some(network)) => {
-                let count = u32::try_from(after.bundles.len()).unwrap_or(u32::MAX);
-                if own_change || before.product_count != i64::from(count) {
-                    NetworkWrites::StoreCounted(Box::new(network.clone()), count)
-                } else {
-                    NetworkWrites::Keep
-                }
-            }
-            (NetworkKeys::All, None) if after.bundles.is_empty() => NetworkWrites::Delete,
-            (NetworkKeys::All, None) => {
-                NetworkWrites::CountOnly(u32::try_from(after.bundles.len()).unwrap_or(u32::MAX))
-            }
-            (NetworkKeys::Bundles(_), Some(network)) if own_change => {
-                NetworkWrites::Store(Box::new(network.clone()))
-            }
-            (NetworkKeys::Bundles(_), _) => NetworkWrites::Count,
+        let removed = before.bundles.keys().filter(|id| !after.bundles.contains_key(id));
+        let delete: Vec<BundleId> = removed.copied().collect();
+        let own_equal = before.network == after.network
+            && (before.order, before.set_order) == (after.order, after.set_order);
+        if own_equal && put.is_empty() && delete.is_empty() {
+            return None;
+        }
+        let count = |state: &NetworkState| {
+            i64::try_from(state.visible_bundles().count()).unwrap_or(i64::MAX)
         };
-        let nothing_own = match network {
-            NetworkWrites::Count | NetworkWrites::Keep => true,
-            NetworkWrites::Delete => before.network.is_none() && before.product_count == 0,
-            NetworkWrites::CountOnly(count) => {
-                before.network.is_none() && before.product_count == i64::from(count)
-            }
-            NetworkWrites::Store(_) | NetworkWrites::StoreCounted(..) => false,
-        };
-        let nothing = nothing_own && put.is_empty() && delete.is_empty();
-        (!nothing).then_some(Self { id, network, put, delete })
+        after.product_count = before.product_count + count(&after) - count(&before);
+        Some(Self { id, before, after, put, delete })
     }
-
-    /// By how much the number of its bundles changes.
-    #[must_use]
-    pub fn count_change(&self) -> i64 {
-        let created = self.put.iter().filter(|(_, stored)| !stored).count();
-        i64::try_from(created).unwrap_or(i64::MAX)
-            - i64::try_from(self.delete.len()).unwrap_or(i64::MAX)
-    }
-}
-
-/// A network that was not brought to its new state in full.
-#[derive(Clone, Debug)]
-pub struct RefusedNetwork {
-    /// Which network.
-    pub id: NetworkId,
-    /// Why.
-    pub why: NotTaken,
 }
 
 /// Access pattern of imports: networks with bundles, read and brought to another state.
 pub trait NetworkPartitions: Sync {
-    /// What can go wrong below; it ends the import.
+    /// What can go wrong; it ends the import.
     type Error: Send;
 
-    /// What is stored of these networks, in their order, and the read units consumed. A consistent
-    /// read sees every write that was acknowledged before it, at twice the price.
+    /// What is stored of these networks, in their order, and the read units consumed. The read is
+    /// consistent.
     fn network_states(
         &self,
         account: &AccountId,
         wanted: &[(NetworkId, NetworkKeys)],
-        consistent: bool,
     ) -> impl Future<Output = Result<(Vec<NetworkState>, f64), Self::Error>> + Send;
 
-    /// Makes the changes, with retries; tells which networks were not brought to their state in full
-    /// and why, and the write units consumed.
+    /// Makes the changes; returns which networks were not brought to their state, or only in part, and
+    /// why, and the write units consumed.
     fn change_networks(
         &self,
         account: &AccountId,
         changes: Vec<NetworkChanges>,
-    ) -> impl Future<Output = Result<(Vec<RefusedNetwork>, f64), Self::Error>> + Send;
+    ) -> impl Future<Output = Result<(HashMap<NetworkId, WriteError>, f64), Self::Error>> + Send;
 }

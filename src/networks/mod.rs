@@ -15,10 +15,10 @@ mod state;
 pub use draft::{BundleRecord, ExchangeRateRecord, NetworkRecord};
 pub use lookup::{
     ListedNetwork, NetworkChanges, NetworkKeys, NetworkLists, NetworkPartitions, NetworkProducts,
-    NetworkWrites, RateLookup, RefusedNetwork,
+    RateLookup,
 };
 pub use network::{
     Bundle, BundleId, BundleType, CurrencyPair, CustomAirtime, ExchangeRate, Network, NetworkId,
     SmsNotification,
 };
-pub use state::{Change, Effect, NetworkState, StoredNetwork, Versioned};
+pub use state::{Change, NetworkState, StoredBundle};

@@ -1,61 +1,53 @@
 //! A network with its bundles as stored, and what records change of it.
 //!
-//! A difference import reads what is stored, lets records change it here, and writes the difference.
-//! What is compared is the stored state itself and no hash of a record, so a re-import that was
-//! killed halfway, or a bundle that was changed on its own meanwhile, is mended by the next import.
+//! An incremental import reads what is stored, lets records change it here, and writes the difference.
+//! The stored state itself is compared, not a hash of a record. So a bundle that was changed alone, or a
+//! re-import that was cut off halfway, is mended by the next import.
+//!
+//! The network's own fields and each bundle have an order of their own. A record that carries all bundles
+//! sets the order of the set: it counts for every bundle, stored or not, and so no bundle that it left
+//! out needs to be remembered.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 use super::{Bundle, BundleId, Network};
+use crate::{imports::Outcome, order::Order};
 
-/// A value and the latest time its sources gave it.
+/// A stored bundle. Without a bundle it was deleted, and only its order is remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Versioned<T> {
-    /// What is stored.
-    pub value: T,
-    /// When its source last changed it, where a record said so.
-    pub source_updated_at: Option<Timestamp>,
+pub struct StoredBundle {
+    /// The bundle.
+    pub bundle: Option<Bundle>,
+    /// The order of the write; `None`: that of the set counts, or it was written before writes had one.
+    pub order: Option<Order>,
 }
 
-impl<T> Versioned<T> {
-    /// Is a record of this time older than what is stored?
-    fn outdates(&self, source: Option<Timestamp>) -> bool {
-        self.source_updated_at.zip(source).is_some_and(|(stored, record)| stored > record)
-    }
-}
-
-/// A network's own item.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredNetwork {
-    /// The network.
-    pub network: Network,
-    /// The latest source's time of a record that carried the bundles whole: it counts for each bundle,
-    /// and for those that are not there.
-    pub whole_at: Option<Timestamp>,
-}
-
-/// What is stored of one network: its own item, and bundles. A state that was read in part knows
-/// only the bundles that were asked for.
+/// What is stored of one network: its own item, and bundles. A state that was read in part has only the
+/// bundles that were asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkState {
-    /// The network's own item; bundles may be there before it.
-    pub network: Option<Versioned<StoredNetwork>>,
-    /// How many bundles the network's item counts.
+    /// How often the network or any of its bundles was written; `None`: never since writes are counted.
+    pub revision: Option<u64>,
+    /// The network. Bundles may be stored before it, and its order when it is deleted.
+    pub network: Option<Network>,
+    /// The order of the network's own fields.
+    pub order: Option<Order>,
+    /// The order of the youngest record that carried all bundles.
+    pub set_order: Option<Order>,
+    /// How many bundles there are.
     pub product_count: i64,
     /// Its bundles, as far as they were read.
-    pub bundles: BTreeMap<BundleId, Versioned<Bundle>>,
+    pub bundles: BTreeMap<BundleId, StoredBundle>,
 }
 
 /// What a record wants of a network.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// Store the network, and with `bundles` all its bundles: those not named go.
+    /// Store the network, and with `bundles` all its bundles: those it does not name are deleted.
     Network {
         /// The network.
         network: Box<Network>,
-        /// Its bundles whole, where the record carries them.
+        /// All its bundles, where the record carries them.
         bundles: Option<Vec<Bundle>>,
     },
     /// Remove the network with its bundles.
@@ -73,6 +65,12 @@ impl Change {
         matches!(self, Self::Network { bundles: Some(_), .. } | Self::DeleteNetwork)
     }
 
+    /// Does it remove a network or a bundle?
+    #[must_use]
+    pub fn is_delete(&self) -> bool {
+        matches!(self, Self::DeleteNetwork | Self::DeleteBundle(_))
+    }
+
     /// The one bundle it is about.
     #[must_use]
     pub fn bundle(&self) -> Option<BundleId> {
@@ -84,128 +82,133 @@ impl Change {
     }
 }
 
-/// What a change came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// New.
-    Created,
-    /// Changed.
-    Updated,
-    /// Nothing to do.
-    Unchanged,
-    /// The record is older than what is stored.
-    Stale,
-    /// Gone.
-    Deleted,
-}
-
 impl NetworkState {
-    /// Does what a record of this source time wants.
-    pub fn apply(&mut self, change: Change, source: Option<Timestamp>) -> Effect {
+    /// Does what a record of this order wants.
+    pub fn apply(&mut self, change: Change, order: Order) -> Outcome {
         match change {
-            Change::Network { network, bundles } => {
-                if self.network.as_ref().is_some_and(|stored| stored.outdates(source)) {
-                    return Effect::Stale;
-                }
-                let known = self.whole_at();
-                let whole_at = if bundles.is_some() { known.max(source) } else { known };
-                let stored = StoredNetwork { network: *network, whole_at };
-                let own = put(&mut self.network, stored, source);
-                let bundles_changed = bundles.is_some_and(|all| self.replace_bundles(all, source));
-                match own {
-                    Effect::Unchanged if bundles_changed => Effect::Updated,
-                    effect => effect,
-                }
-            }
-            Change::DeleteNetwork => {
-                if self.network.as_ref().is_some_and(|stored| stored.outdates(source)) {
-                    return Effect::Stale;
-                }
-                let there = self.network.is_some() || !self.bundles.is_empty();
-                self.network = None;
-                self.bundles.retain(|_, bundle| bundle.outdates(source));
-                if there { Effect::Deleted } else { Effect::Unchanged }
-            }
-            Change::Bundle(bundle) => self.put_bundle(*bundle, source),
-            Change::DeleteBundle(id) => match self.bundles.get(&id) {
-                None => Effect::Unchanged,
-                Some(stored) if stored.outdates(source) => Effect::Stale,
-                Some(_) if self.whole_outdates(source) => Effect::Stale,
-                Some(_) => {
-                    self.bundles.remove(&id);
-                    Effect::Deleted
-                }
-            },
+            Change::Network { network, bundles } => self.put_network(*network, bundles, order),
+            Change::DeleteNetwork => self.delete_network(order),
+            Change::Bundle(bundle) => self.put_bundle(*bundle, order),
+            Change::DeleteBundle(id) => self.delete_bundle(id, order),
         }
     }
 
-    fn whole_at(&self) -> Option<Timestamp> {
-        self.network.as_ref().and_then(|stored| stored.value.whole_at)
+    /// The bundles that are there, without those that are only remembered.
+    pub fn visible_bundles(&self) -> impl Iterator<Item = &Bundle> {
+        self.bundles.values().filter_map(|stored| stored.bundle.as_ref())
     }
 
-    /// Is a bundle's record of this time older than the last that carried all of them?
-    fn whole_outdates(&self, source: Option<Timestamp>) -> bool {
-        self.whole_at().zip(source).is_some_and(|(whole, record)| whole > record)
-    }
-
-    fn put_bundle(&mut self, bundle: Bundle, source: Option<Timestamp>) -> Effect {
-        let id = bundle.id;
-        if self.whole_outdates(source) {
-            return Effect::Stale;
+    fn put_network(
+        &mut self,
+        network: Network,
+        bundles: Option<Vec<Bundle>>,
+        order: Order,
+    ) -> Outcome {
+        let equal = self.network.as_ref() == Some(&network)
+            && bundles.as_ref().is_none_or(|bundles| self.has_exactly(bundles));
+        if equal {
+            return Outcome::Unchanged;
         }
-        let mut place = self.bundles.remove(&id);
-        let effect = if place.as_ref().is_some_and(|stored| stored.outdates(source)) {
-            Effect::Stale
-        } else {
-            put(&mut place, bundle, source)
+        let own_applies = self.order <= Some(order);
+        let set = bundles.filter(|_| self.set_order <= Some(order));
+        if !own_applies && set.is_none() {
+            return Outcome::Stale;
+        }
+        let (mut created, mut changed) = (false, false);
+        if own_applies {
+            created = self.network.is_none();
+            changed = self.network.as_ref() != Some(&network);
+            (self.network, self.order) = (Some(network), Some(order));
+        }
+        if let Some(bundles) = set {
+            let before = self.bundles.clone();
+            self.replace_bundles(bundles, order);
+            changed |= self.bundles != before;
+        }
+        match (created, changed) {
+            (true, _) => Outcome::Created,
+            (false, true) => Outcome::Updated,
+            (false, false) => Outcome::Unchanged,
+        }
+    }
+
+    fn has_exactly(&self, bundles: &[Bundle]) -> bool {
+        let stored = |bundle: &Bundle| {
+            self.bundles.get(&bundle.id).and_then(|stored| stored.bundle.as_ref()) == Some(bundle)
         };
-        if let Some(bundle) = place {
-            self.bundles.insert(id, bundle);
-        }
-        effect
+        // The ids of a record's bundles are checked to be distinct.
+        self.visible_bundles().count() == bundles.len() && bundles.iter().all(stored)
     }
 
-    /// Makes these all the bundles there are, but for those that are younger than the record. Their
-    /// time is the network's: a bundle that stays the same is not written.
-    fn replace_bundles(&mut self, bundles: Vec<Bundle>, source: Option<Timestamp>) -> bool {
-        let named: BTreeSet<BundleId> = bundles.iter().map(|bundle| bundle.id).collect();
-        let before = self.bundles.len();
-        self.bundles.retain(|id, stored| named.contains(id) || stored.outdates(source));
-        let mut changed = self.bundles.len() < before;
-        for bundle in bundles {
-            let id = bundle.id;
-            match self.bundles.get(&id) {
-                Some(stored) if stored.outdates(source) || stored.value == bundle => {}
-                _ => {
-                    let bundle = Versioned { value: bundle, source_updated_at: None };
-                    self.bundles.insert(id, bundle);
-                    changed = true;
-                }
+    /// Makes these all the bundles there are, but for those that are younger. The order of the set counts
+    /// for each: a bundle that stays the same is not written, and one that is written has no other.
+    fn replace_bundles(&mut self, bundles: Vec<Bundle>, order: Order) {
+        self.set_order = Some(order);
+        let mut named: BTreeMap<BundleId, Bundle> =
+            bundles.into_iter().map(|bundle| (bundle.id, bundle)).collect();
+        self.bundles.retain(|id, stored| {
+            let named = named.remove(id);
+            if stored.order > Some(order) {
+                return true;
             }
-        }
-        changed
+            match named {
+                Some(bundle) if stored.bundle.as_ref() == Some(&bundle) => true,
+                Some(bundle) => {
+                    *stored = StoredBundle { bundle: Some(bundle), order: None };
+                    true
+                }
+                // What is only remembered ends by itself.
+                None => stored.bundle.is_none(),
+            }
+        });
+        let added = named
+            .into_iter()
+            .map(|(id, bundle)| (id, StoredBundle { bundle: Some(bundle), order: None }));
+        self.bundles.extend(added);
     }
-}
 
-fn put<T: PartialEq>(
-    place: &mut Option<Versioned<T>>,
-    value: T,
-    source: Option<Timestamp>,
-) -> Effect {
-    match place {
-        // A younger record of the same content moves the time that outdates others.
-        Some(stored) if stored.value == value && source <= stored.source_updated_at => {
-            Effect::Unchanged
+    fn delete_network(&mut self, order: Order) -> Outcome {
+        let (own_applies, set_applies) = (self.order <= Some(order), self.set_order <= Some(order));
+        if !own_applies && !set_applies {
+            return Outcome::Stale;
         }
-        Some(stored) => {
-            // A record without a time leaves the time known in force.
-            let source_updated_at = source.or(stored.source_updated_at);
-            *stored = Versioned { value, source_updated_at };
-            Effect::Updated
+        let before = (self.network.is_some(), self.visible_bundles().count());
+        if own_applies {
+            (self.network, self.order) = (None, Some(order));
         }
-        None => {
-            *place = Some(Versioned { value, source_updated_at: source });
-            Effect::Created
+        if set_applies {
+            self.replace_bundles(Vec::new(), order);
+        }
+        let after = (self.network.is_some(), self.visible_bundles().count());
+        if before == after { Outcome::Unchanged } else { Outcome::Deleted }
+    }
+
+    /// The order that a record of this bundle must not be older than.
+    fn order_of(&self, id: BundleId) -> Option<Order> {
+        self.bundles.get(&id).and_then(|stored| stored.order).max(self.set_order)
+    }
+
+    fn put_bundle(&mut self, bundle: Bundle, order: Order) -> Outcome {
+        let id = bundle.id;
+        let stored = self.bundles.get(&id).and_then(|stored| stored.bundle.as_ref());
+        let outcome = match stored {
+            Some(stored) if *stored == bundle => return Outcome::Unchanged,
+            _ if self.order_of(id) > Some(order) => return Outcome::Stale,
+            Some(_) => Outcome::Updated,
+            None => Outcome::Created,
+        };
+        self.bundles.insert(id, StoredBundle { bundle: Some(bundle), order: Some(order) });
+        outcome
+    }
+
+    fn delete_bundle(&mut self, id: BundleId, order: Order) -> Outcome {
+        if self.order_of(id) > Some(order) {
+            return Outcome::Stale;
+        }
+        let deleted = StoredBundle { bundle: None, order: Some(order) };
+        match self.bundles.insert(id, deleted) {
+            Some(StoredBundle { bundle: Some(_), .. }) => Outcome::Deleted,
+            _ => Outcome::Unchanged,
         }
     }
 }

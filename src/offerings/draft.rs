@@ -165,6 +165,14 @@ impl OfferingDraft {
 }
 
 impl PreparedOffering {
+    /// A stored offering, archived; `None` if its document cannot be read.
+    #[must_use]
+    pub fn archived(row: OfferingRow) -> Option<Self> {
+        let offering: Offering = serde_json::from_str(&row.document).ok()?;
+        let offering = Offering { status: Status::Archived, ..offering };
+        Some(Self { offering, catalogs: row.visibility.catalogs })
+    }
+
     /// The offering's identity.
     #[must_use]
     pub fn id(&self) -> &OfferingId {

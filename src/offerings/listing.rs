@@ -13,9 +13,9 @@
 //!
 //! # When a page ends
 //! When it is full, when one more item would pass the reply's size, when the streams are at their
-//! end, or when the budget is spent. In all cases but the end it has a next position: right after
-//! its last item, or, when a selective filter spent the budget, after the last item looked at, so
-//! that the next page does not look at it again.
+//! end, when the budget is spent, or when it came to 200 empty streams. In all cases but the end it
+//! has a next position: right after its last item, or, when the budget or the empty streams ended it,
+//! after the last item looked at, so that the next page does not look at it again.
 
 use std::{collections::VecDeque, future::Future, time::Instant};
 
@@ -36,6 +36,10 @@ const MIN_FILTERED_ITEMS: f64 = 25.0;
 
 /// The most streams opened at once.
 const MAX_WINDOW: u32 = 8;
+
+/// The most empty streams a page comes to: 100 read units and 28 round trips. The widest query has 1,200
+/// streams (2 customer types, 100 categories, 3 types in 2 statuses; all 4 types are one range).
+const MAX_EMPTY_STREAMS: u32 = 200;
 
 /// Bytes of items that a read unit pays for, read eventually consistently.
 const BYTES_PER_UNIT: f64 = 8_192.0;
@@ -128,6 +132,7 @@ pub async fn list<S: OfferingStreams>(
     let mut next_stream = start.stream;
     let mut first_after = start.after;
     let mut window = 1;
+    let mut empty_streams = 0;
     let mut looked_ahead = false;
 
     loop {
@@ -145,7 +150,7 @@ pub async fn list<S: OfferingStreams>(
 
         let at_end = open.is_empty() && next_stream >= plan.len();
         let enough = page.room() == 0 && std::mem::replace(&mut looked_ahead, true);
-        if at_end || enough || learned.over(budget) {
+        if at_end || enough || empty_streams >= MAX_EMPTY_STREAMS || learned.over(budget) {
             let next = match open.pop_front() {
                 Some(stream) => Some(Position { stream: stream.number, after: stream.resume }),
                 None if at_end => None,
@@ -164,8 +169,10 @@ pub async fn list<S: OfferingStreams>(
             stream.rows = read.rows.into();
             stream.resume = read.resume;
         } else {
+            // All of them may be empty.
+            let count = window.min(MAX_EMPTY_STREAMS - empty_streams);
             let numbers: Vec<u32> =
-                (next_stream..plan.len().min(next_stream.saturating_add(window))).collect();
+                (next_stream..plan.len().min(next_stream.saturating_add(count))).collect();
             next_stream += u32::try_from(numbers.len()).unwrap_or(u32::MAX);
             window = (window * 2).min(MAX_WINDOW);
             let after = first_after.take();
@@ -178,6 +185,7 @@ pub async fn list<S: OfferingStreams>(
             });
             for (number, read) in numbers.iter().zip(try_join_all(reads).await?) {
                 learned.record(&read);
+                empty_streams += u32::from(read.examined == 0 && read.resume.is_none());
                 let (rows, resume) = (read.rows.into(), read.resume);
                 open.push_back(OpenStream { number: *number, rows, resume });
             }

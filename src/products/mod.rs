@@ -13,7 +13,10 @@ mod product;
 mod row;
 mod upsert;
 
-pub use lookup::{Page, ProductDelete, ProductLists, ProductLookup, ProductWrites, StoredProduct};
+pub use lookup::{
+    FieldOrders, OrderedRow, Page, ProductDelete, ProductLists, ProductLookup, ProductRemoval,
+    ProductWrites, Removed, StoredProduct,
+};
 pub use product::{Billing, Category, ExternalId, Product, ProductId, ProductType, Sku};
 pub use row::{Change, FIELDS, Match, ProductRow};
-pub use upsert::{Applied, RowError, RowResult, upsert};
+pub use upsert::{Applied, RowError, RowResult, arrived, upsert};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::ProductRow;
+use super::{Match, ProductRow};
 #[cfg(feature = "openapi")]
 use crate::text::Time;
 use crate::{
@@ -211,6 +211,14 @@ fn millis<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Er
 }
 
 impl Product {
+    /// The key it is stored under: its sku, else its external id, else its id.
+    #[must_use]
+    pub fn key(&self) -> Match {
+        let sku = self.sku.clone().map(Match::Sku);
+        let external_id = || self.external_id.clone().map(Match::ExternalId);
+        sku.or_else(external_id).unwrap_or(Match::Id(self.id))
+    }
+
     /// What a row makes of nothing; `None` without a name.
     #[must_use]
     pub fn created(row: &ProductRow, id: ProductId, now: Timestamp) -> Option<Self> {

@@ -95,8 +95,6 @@ pub struct ProductRow {
     pub id: Option<ProductId>,
     /// The time that an import gives to what it creates; the API never sets it.
     pub created_at: Option<Timestamp>,
-    /// When the source of an import last changed it; the API never sets it.
-    pub source_updated_at: Option<Timestamp>,
 }
 
 /// How a row finds its product.
@@ -161,7 +159,7 @@ impl ProductRow {
             values: members.0.iter().map(|(name, value)| (name.as_str(), *value)).collect(),
             errors: Vec::new(),
         };
-        let mut row = Self {
+        let row = Self {
             name: fields.required("name", |value| text(value, 1, 200)),
             product_type: fields.required("type", one_of(ProductType::parse, ProductType::ALL)),
             sku: fields.nullable("sku", |value| key(value, Sku::MAX_CHARACTERS, Sku::parse)),
@@ -194,8 +192,61 @@ impl ProductRow {
         if !fields.errors.is_empty() {
             return Err(fields.errors);
         }
-        row.source_updated_at = None;
         Ok(row)
+    }
+
+    /// The fields it has, by their published names.
+    #[must_use]
+    pub fn fields(&self) -> Vec<&'static str> {
+        let has = [
+            self.name.is_some(),
+            self.product_type.is_some(),
+            self.sku != Change::Keep,
+            self.external_id != Change::Keep,
+            self.category != Change::Keep,
+            self.price.is_some(),
+            self.cost != Change::Keep,
+            self.currency.is_some(),
+            self.unit != Change::Keep,
+            self.billing_period != Change::Keep,
+            self.term_months != Change::Keep,
+            self.stock_qty != Change::Keep,
+            self.reorder_level != Change::Keep,
+            self.description != Change::Keep,
+            self.features != Change::Keep,
+            self.active.is_some(),
+        ];
+        FIELDS.into_iter().zip(has).filter(|(_, has)| *has).map(|(name, _)| name).collect()
+    }
+
+    /// Drops the fields that `keep` does not want, by their published names.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        fn option<T>(field: &mut Option<T>, keep: bool) {
+            if !keep {
+                *field = None;
+            }
+        }
+        fn change<T>(field: &mut Change<T>, keep: bool) {
+            if !keep {
+                *field = Change::Keep;
+            }
+        }
+        option(&mut self.name, keep("name"));
+        option(&mut self.product_type, keep("type"));
+        change(&mut self.sku, keep("sku"));
+        change(&mut self.external_id, keep("externalId"));
+        change(&mut self.category, keep("category"));
+        option(&mut self.price, keep("price"));
+        change(&mut self.cost, keep("cost"));
+        option(&mut self.currency, keep("currency"));
+        change(&mut self.unit, keep("unit"));
+        change(&mut self.billing_period, keep("billingPeriod"));
+        change(&mut self.term_months, keep("termMonths"));
+        change(&mut self.stock_qty, keep("stockQty"));
+        change(&mut self.reorder_level, keep("reorderLevel"));
+        change(&mut self.description, keep("description"));
+        change(&mut self.features, keep("features"));
+        option(&mut self.active, keep("active"));
     }
 
     /// How it finds its product: by sku, else by external id; `None`: it creates one.

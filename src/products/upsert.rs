@@ -1,16 +1,18 @@
 //! Many rows at once: rows of one product in their order, all others beside each other.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    time::{Duration, Instant},
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
 };
 
 use futures_util::{StreamExt as _, stream};
+use tokio::time::Instant;
 
-use super::{ExternalId, ProductId, ProductRow, ProductWrites, Sku};
+use super::{ExternalId, Match, OrderedRow, ProductId, ProductRow, ProductWrites, Sku};
 use crate::{
     account::AccountId,
     cost::{Costs, ReadCost},
+    order::Origin,
 };
 
 /// Products written at once. Each has its own connection: more of them cost a small function more CPU
@@ -37,7 +39,10 @@ pub enum RowError {
     NameRequired,
     /// Its external id is another product's.
     #[error("externalId: Already used by another product")]
-    ExternalIdTaken,
+    ExternalIdTaken {
+        /// How that product is found.
+        by: Match,
+    },
     /// The database kept refusing it, or time was over.
     #[error("write: temporarily unavailable, retry this row")]
     Unavailable,
@@ -55,71 +60,92 @@ pub enum RowError {
 /// What became of a row.
 pub type RowResult = Result<Applied, RowError>;
 
-/// Merges rows, and tells what became of each, in their order. What is not written by `until` is
+/// The rows of a request that a client sent: each counts, in their order, from its arrival on.
+#[must_use]
+pub fn arrived<'a>(rows: &'a [ProductRow], origin: &Origin) -> Vec<OrderedRow<'a>> {
+    // Ids are made in the order of the rows, so that newest first is the last row first.
+    let ordered = (1..).zip(rows).map(|(line, row)| OrderedRow {
+        row,
+        order: origin.order(line),
+        always_counts: true,
+        new_id: ProductId::generate(),
+    });
+    ordered.collect()
+}
+
+/// Merges rows, and returns what became of each, in their order. What is not written by `until` is
 /// refused, never left open.
 pub async fn upsert<W: ProductWrites>(
     writes: &W,
     account: &AccountId,
-    rows: &[ProductRow],
+    rows: &[OrderedRow<'_>],
     until: Instant,
     costs: &mut Costs,
 ) -> Vec<RowResult> {
-    // Made in the order of the rows, so that newest first is the last row first.
-    let ids: Vec<ProductId> =
-        rows.iter().map(|row| row.id.unwrap_or_else(ProductId::generate)).collect();
-    let run = Run { writes, account, rows, ids: &ids, until };
+    let named = rows.iter().filter_map(|row| row.row.matches()).collect();
+    let run = Run { writes, account, rows, named, until };
     let mut results = vec![Err(RowError::Unavailable); rows.len()];
     // Without its link a row by external id alone may belong to any product: it is not tried.
     let (links, unknown) = match run.links(&mut costs.reads).await {
         Ok(links) => (links, false),
         Err(_) => (HashMap::new(), true),
     };
-    let mut groups = same_product(rows, &links);
+    let mut waiting = same_product(rows, &links);
     if unknown {
-        groups.retain(|group| group.iter().all(|place| rows[*place].sku.value().is_some()));
+        waiting.retain(|group| group.iter().all(|place| rows[*place].row.sku.value().is_some()));
     }
-    let run = &run;
-    let mut outcomes = stream::iter(groups)
-        .map(|group| async move {
-            let mut costs = Costs::default();
-            let outcome = run.in_order(group, Taken::Stop, &mut costs).await;
-            (outcome, costs)
-        })
-        .buffer_unordered(CONCURRENCY);
-    let mut waiting = Vec::new();
-    while let Some(((done, left), cost)) = outcomes.next().await {
-        costs.extend(cost);
-        waiting.extend(left);
-        for (place, result) in done {
-            results[place] = result;
+    // An external id that one row gives up another may take: rows that find it taken come once more after
+    // the others, as long as that brings any of them further.
+    let mut taken = Taken::Wait;
+    while !waiting.is_empty() {
+        let mut done = 0;
+        let mut left = Vec::new();
+        let mut outcomes = stream::iter(waiting)
+            .map(|group| {
+                let run = &run;
+                async move {
+                    let mut costs = Costs::default();
+                    let outcome = run.in_order(group, taken, &mut costs).await;
+                    (outcome, costs)
+                }
+            })
+            .buffer_unordered(CONCURRENCY);
+        while let Some(((settled, rest), cost)) = outcomes.next().await {
+            costs.extend(cost);
+            done += settled.len();
+            for (place, result) in settled {
+                results[place] = result;
+            }
+            if !rest.is_empty() {
+                left.push(rest);
+            }
         }
-    }
-    drop(outcomes);
-    // An external id that one row gives up another may take: those that found it taken, and what
-    // follows them of the same product, come once more when all others are done.
-    waiting.sort_unstable();
-    let (done, _) = run.in_order(waiting, Taken::Tell, costs).await;
-    for (place, result) in done {
-        results[place] = result;
+        drop(outcomes);
+        if done == 0 {
+            taken = Taken::Reject;
+        }
+        left.sort_unstable();
+        waiting = left;
     }
     results
 }
 
-/// What to do with a row whose external id is another product's.
+/// What to do with a row whose external id is another product's, which other rows of the request name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Taken {
-    /// Leave it and the rows after it.
-    Stop,
-    /// Refuse it.
-    Tell,
+    /// Leave it and the rows after it for later.
+    Wait,
+    /// Reject it.
+    Reject,
 }
 
 /// The rows of one request.
 struct Run<'a, W> {
     writes: &'a W,
     account: &'a AccountId,
-    rows: &'a [ProductRow],
-    ids: &'a [ProductId],
+    rows: &'a [OrderedRow<'a>],
+    /// How the rows find their products.
+    named: HashSet<Match>,
     until: Instant,
 }
 
@@ -137,12 +163,13 @@ impl<W: ProductWrites> Run<'_, W> {
             let result = if Instant::now() >= self.until {
                 Err(RowError::Unavailable)
             } else {
-                let write =
-                    self.writes.apply(self.account, &self.rows[place], self.ids[place], costs);
-                let outcome = tokio::time::timeout_at(self.until.into(), write).await;
+                let write = self.writes.apply(self.account, self.rows[place], costs);
+                let outcome = tokio::time::timeout_at(self.until, write).await;
                 outcome.unwrap_or(Err(RowError::Unavailable))
             };
-            if taken == Taken::Stop && result == Err(RowError::ExternalIdTaken) {
+            if let (Taken::Wait, Err(RowError::ExternalIdTaken { by })) = (taken, &result)
+                && self.named.contains(by)
+            {
                 return (done, places[at..].to_vec());
             }
             done.push((place, result));
@@ -153,10 +180,9 @@ impl<W: ProductWrites> Run<'_, W> {
     /// The skus of external ids, where it matters: when some rows name products by sku and others by
     /// external id alone, they may name the same one.
     async fn links(&self, cost: &mut ReadCost) -> Result<HashMap<ExternalId, Sku>, RowError> {
-        let by_sku = self.rows.iter().any(|row| row.sku.value().is_some());
-        let mut external_ids: Vec<ExternalId> = self
-            .rows
-            .iter()
+        let rows = self.rows.iter().map(|row| row.row);
+        let by_sku = rows.clone().any(|row| row.sku.value().is_some());
+        let mut external_ids: Vec<ExternalId> = rows
             .filter(|row| row.sku.value().is_none())
             .filter_map(|row| row.external_id.value().cloned())
             .collect();
@@ -167,7 +193,7 @@ impl<W: ProductWrites> Run<'_, W> {
         external_ids.dedup();
         let links = self.writes.linked_skus(self.account, &external_ids, cost);
         let until = self.until.min(Instant::now() + LINKS_TIME);
-        tokio::time::timeout_at(until.into(), links).await.unwrap_or(Err(RowError::Unavailable))
+        tokio::time::timeout_at(until, links).await.unwrap_or(Err(RowError::Unavailable))
     }
 }
 
@@ -181,13 +207,13 @@ fn find(leader: &mut [usize], mut place: usize) -> usize {
 }
 
 /// The places of rows, a group a product, each in order.
-fn same_product(rows: &[ProductRow], links: &HashMap<ExternalId, Sku>) -> Vec<Vec<usize>> {
+fn same_product(rows: &[OrderedRow<'_>], links: &HashMap<ExternalId, Sku>) -> Vec<Vec<usize>> {
     // Rows are of one product when any key is the same, directly or by way of other rows.
     let mut leader: Vec<usize> = (0..rows.len()).collect();
     let mut skus: HashMap<&Sku, usize> = HashMap::new();
     let mut external_ids: HashMap<&ExternalId, usize> = HashMap::new();
     let mut ids: HashMap<ProductId, usize> = HashMap::new();
-    for (place, row) in rows.iter().enumerate() {
+    for (place, OrderedRow { row, .. }) in rows.iter().enumerate() {
         let linked = row.external_id.value().and_then(|id| links.get(id));
         let others = [
             row.sku.value().map(|sku| *skus.entry(sku).or_insert(place)),
@@ -209,6 +235,8 @@ fn same_product(rows: &[ProductRow], links: &HashMap<ExternalId, Sku>) -> Vec<Ve
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use crate::products::Change;
 
@@ -235,7 +263,8 @@ mod tests {
         ];
         let key = |text| ExternalId::parse(text).expect("id");
         let links = HashMap::from([(key("2"), Sku::parse("c").expect("sku"))]);
-        let groups = same_product(&rows, &links);
+        let origin = Origin::new(Timestamp::UNIX_EPOCH, "request");
+        let groups = same_product(&arrived(&rows, &origin), &links);
         assert_eq!(groups, [vec![0, 4], vec![1, 2, 8], vec![3], vec![5, 6], vec![7]]);
     }
 }

@@ -30,8 +30,8 @@ pub struct ClientError(String);
 /// Builds the client every function uses.
 ///
 /// With `endpoint` it speaks to a local engine: plain HTTP, and stand-in credentials where the
-/// environment has none. Retries: at most 4 attempts with full-jitter backoff from 50 ms on, an
-/// attempt ended after 3 s; the edge bounds the whole by the request's deadline.
+/// environment has none. An attempt ends after 3 s. The SDK retries nothing: that is for [`crate::retry`] alone,
+/// so that what a request may cost is one number.
 ///
 /// # Errors
 /// [`ClientError`] when the TLS settings are refused.
@@ -47,7 +47,7 @@ pub fn lean_client(region: Option<String>, endpoint: Option<&str>) -> Result<Cli
                 .operation_attempt_timeout(Duration::from_secs(3))
                 .build(),
         )
-        .retry_config(retries());
+        .retry_config(RetryConfig::disabled());
     if let Some(endpoint) = endpoint {
         config = config.endpoint_url(endpoint);
     }
@@ -74,12 +74,38 @@ pub fn lean_s3_client(
                 .read_timeout(Duration::from_secs(20))
                 .build(),
         )
-        .retry_config(retries());
+        .retry_config(RetryConfig::disabled());
     if let Some(endpoint) = endpoint {
         // A local server has no host name a bucket could be put before.
         config = config.endpoint_url(endpoint).force_path_style(true);
     }
     Ok(aws_sdk_s3::Client::from_conf(config.build()))
+}
+
+/// Builds the client for the queue of imports, in the same lean way.
+///
+/// # Errors
+/// [`ClientError`] when the TLS settings are refused.
+pub fn lean_sqs_client(
+    region: Option<String>,
+    endpoint: Option<&str>,
+) -> Result<aws_sdk_sqs::Client, ClientError> {
+    let mut config = aws_sdk_sqs::Config::builder()
+        .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
+        .http_client(http_client()?)
+        .region(region_or_default(region))
+        .credentials_provider(credentials(endpoint))
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(2))
+                .operation_attempt_timeout(Duration::from_secs(3))
+                .build(),
+        )
+        .retry_config(RetryConfig::disabled());
+    if let Some(endpoint) = endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    Ok(aws_sdk_sqs::Client::from_conf(config.build()))
 }
 
 fn http_client() -> Result<SharedHttpClient, ClientError> {
@@ -105,13 +131,6 @@ fn credentials(endpoint: Option<&str>) -> SharedCredentialsProvider {
 
 fn region_or_default(region: Option<String>) -> Region {
     Region::new(region.unwrap_or_else(|| "us-east-1".to_owned()))
-}
-
-fn retries() -> RetryConfig {
-    RetryConfig::standard()
-        .with_max_attempts(4)
-        .with_initial_backoff(Duration::from_millis(50))
-        .with_max_backoff(Duration::from_secs(1))
 }
 
 /// What a local engine accepts: it asks for a signature and does not verify it.

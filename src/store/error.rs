@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::{
 };
 
 use super::item::Item;
+use crate::write_error::WriteError;
 
 /// A failed database operation. What it was about is for the log; callers look only at the
 /// predicates.
@@ -32,7 +33,6 @@ enum Kind {
 
 impl StoreError {
     /// The database is throttling, out of reach or in trouble: the same request may succeed later.
-    /// The SDK's own retries are over by then.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         matches!(self.kind, Kind::Unavailable | Kind::Throttled)
@@ -51,8 +51,18 @@ impl StoreError {
 
     /// What a write depended on was not so: another writer was faster.
     #[must_use]
-    pub fn is_condition_failed(&self) -> bool {
+    pub(super) fn is_condition_failed(&self) -> bool {
         self.kind == Kind::ConditionFailed
+    }
+
+    /// What it says of a single conditional write; `None`: it is an error of another kind.
+    pub(super) fn write_error(&self) -> Option<WriteError> {
+        match self.kind {
+            Kind::Throttled | Kind::Unavailable => Some(WriteError::Unavailable),
+            Kind::ConditionFailed => Some(WriteError::Stale),
+            Kind::Invalid => Some(WriteError::Rejected),
+            Kind::Other => None,
+        }
     }
 
     /// Sorts the error of a transaction: a condition that failed before a conflict or a throttle, which
@@ -74,6 +84,11 @@ impl StoreError {
                 Kind::ConditionFailed
             } else if codes.contains(&"ValidationError") {
                 Kind::Invalid
+            } else if codes
+                .iter()
+                .any(|code| code.contains("Throttling") || code.contains("Throughput"))
+            {
+                Kind::Throttled
             } else {
                 Kind::Unavailable
             };

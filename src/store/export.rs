@@ -7,15 +7,21 @@ use serde_json::json;
 
 use super::{
     CAPACITY, Store, StoreError,
-    item::{Item, OfferingItem, VersionAttributes, document, read, text},
+    documents::stored_key,
+    item::{Item, ORDER, OfferingItem, VersionAttributes, document, order_of, read, text},
     networks::{Part, part},
     products::product_of,
     units,
 };
 use crate::{
     account::AccountId,
-    imports::{Kind, MAX_LINE_BYTES, replace::Stock},
+    imports::{
+        Kind, MAX_LINE_BYTES,
+        snapshot::{Existing, ExistingRecord},
+    },
     networks::{Network, NetworkId},
+    offerings::Status,
+    order::Order,
     products::StoredProduct,
     text::rfc3339_millis,
 };
@@ -78,8 +84,81 @@ impl<'a> Export<'a> {
     }
 
     async fn items(&mut self) -> Result<Vec<Item>, StoreError> {
-        let tables = &self.store.tables;
-        let (table, prefix) = match self.kind {
+        let start = self.start.take();
+        let (items, next, read_units) =
+            self.store.items_of_kind(OPERATION, self.account, self.kind, start).await?;
+        self.read_units += read_units;
+        self.start = next;
+        Ok(items)
+    }
+
+    fn record(&mut self, item: Item, records: &mut Vec<String>) -> Result<(), StoreError> {
+        match self.kind {
+            Kind::Offering => {
+                // A deleted offering is remembered without its document.
+                if !item.contains_key("document") {
+                    return Ok(());
+                }
+                let item: OfferingItem = read(OPERATION, item)?;
+                let row =
+                    item.into_row().map_err(|cause| StoreError::unreadable(OPERATION, cause))?;
+                let open = row.document.strip_suffix('}').unwrap_or(&row.document);
+                let catalogs = json!(row.visibility.catalogs);
+                let whole = format!("{open},\"productCatalogIds\":{catalogs}}}");
+                records.push(with_head("\"kind\":\"offering\"", &whole));
+            }
+            Kind::Product => records.extend(product_of(OPERATION, &item)?.as_ref().map(product)),
+            Kind::Network | Kind::Bundle => match part(OPERATION, item)? {
+                Part::Network(network, own, set) => {
+                    let next = WholeNetwork {
+                        network: *network,
+                        own,
+                        set,
+                        youngest: own.max(set),
+                        bundles: Vec::new(),
+                    };
+                    if let Some(before) = self.network.replace(next) {
+                        before.finish(records);
+                    }
+                }
+                Part::Bundle(id, document, order) => match (&mut self.network, document) {
+                    (Some(whole), document) if whole.network.id == id => {
+                        whole.youngest = whole.youngest.max(order);
+                        whole.bundles.extend(document.map(|document| (document, order)));
+                    }
+                    // Its network is not there yet.
+                    (_, Some(document)) => records.push(bundle(id, &document, order)),
+                    (_, None) => {}
+                },
+                Part::Remembered => {}
+            },
+            Kind::Promotion | Kind::PartnerOffering | Kind::ExchangeRate => {
+                if !item.contains_key("document") {
+                    return Ok(());
+                }
+                let time = order_of(&item, ORDER).map(Order::time);
+                let version: VersionAttributes = read(OPERATION, item.clone())?;
+                let time = time.or(version.updated_at());
+                let head = format!("\"kind\":\"{}\"{}", self.kind, member(time));
+                records.push(with_head(&head, &document(OPERATION, item)?));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// A page of the items of a kind, read consistently, with where the next one begins and the read units
+    /// consumed.
+    async fn items_of_kind(
+        &self,
+        operation: &'static str,
+        account: &AccountId,
+        kind: Kind,
+        start: Option<Item>,
+    ) -> Result<(Vec<Item>, Option<Item>, f64), StoreError> {
+        let tables = &self.tables;
+        let (table, prefix) = match kind {
             Kind::Offering => (&tables.offerings, None),
             Kind::Promotion => (&tables.promotions, None),
             Kind::PartnerOffering => (&tables.partner_offerings, None),
@@ -88,13 +167,12 @@ impl<'a> Export<'a> {
             Kind::Product => (&tables.products, None),
         };
         let query = self
-            .store
             .client
             .query()
             .table_name(table)
-            .expression_attribute_values(":account", text(self.account.as_str()))
+            .expression_attribute_values(":account", text(account.as_str()))
             .consistent_read(true)
-            .set_exclusive_start_key(self.start.take())
+            .set_exclusive_start_key(start)
             .return_consumed_capacity(CAPACITY);
         let query = match prefix {
             None => query.key_condition_expression("account = :account"),
@@ -102,64 +180,64 @@ impl<'a> Export<'a> {
                 .key_condition_expression("account = :account AND begins_with(itemKey, :prefix)")
                 .expression_attribute_values(":prefix", text(prefix)),
         };
-        let reply = query.send().await.map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
-        self.read_units += units(reply.consumed_capacity());
-        self.start = reply.last_evaluated_key;
-        Ok(reply.items.unwrap_or_default())
+        let reply = self.send(operation, || query.clone().send()).await?;
+        let read_units = units(reply.consumed_capacity());
+        Ok((reply.items.unwrap_or_default(), reply.last_evaluated_key, read_units))
     }
 
-    fn record(&mut self, item: Item, records: &mut Vec<String>) -> Result<(), StoreError> {
-        match self.kind {
-            Kind::Offering => {
-                let source = source_time(&item)?;
-                let item: OfferingItem = read(OPERATION, item)?;
-                let row =
-                    item.into_row().map_err(|cause| StoreError::unreadable(OPERATION, cause))?;
-                let catalogs = json!(row.visibility.catalogs);
-                let open = without_update(&row.document);
-                let whole = format!("{open}{},\"productCatalogIds\":{catalogs}}}", member(source));
-                records.push(with_head("\"kind\":\"offering\"", &whole));
-            }
-            Kind::Product => records.extend(product_of(OPERATION, &item)?.as_ref().map(product)),
-            Kind::Network | Kind::Bundle => match part(OPERATION, item)? {
-                Part::Network(network, updated_at) => {
-                    let next = WholeNetwork {
-                        network: *network,
-                        updated_at,
-                        bundles: Vec::new(),
-                        dated: Vec::new(),
-                    };
-                    if let Some(before) = self.network.replace(next) {
-                        before.finish(records);
-                    }
-                }
-                Part::Bundle(id, document, updated_at) => match &mut self.network {
-                    Some(whole) if whole.network.id == id => {
-                        if updated_at.is_some() {
-                            whole.dated.push(bundle(id, &document, updated_at));
-                        }
-                        whole.bundles.push(document);
-                    }
-                    // Its network is not there yet.
-                    _ => records.push(bundle(id, &document, updated_at)),
-                },
-                Part::Count => {}
-            },
-            Kind::Promotion | Kind::PartnerOffering | Kind::ExchangeRate => {
-                let head = format!("\"kind\":\"{}\"{}", self.kind, member(source_time(&item)?));
-                records.push(with_head(&head, &document(OPERATION, item)?));
-            }
+    /// A page of what a snapshot of a kind may remove.
+    pub(super) async fn existing_records(
+        &self,
+        account: &AccountId,
+        kind: Kind,
+        after: Option<Item>,
+    ) -> Result<(Vec<ExistingRecord>, Option<Item>, f64), StoreError> {
+        const OPERATION: &str = "list stored records";
+        let (items, next, read_units) = self.items_of_kind(OPERATION, account, kind, after).await?;
+        let mut existing = Vec::with_capacity(items.len());
+        for item in items {
+            existing.extend(existing_record(OPERATION, kind, item)?);
         }
-        Ok(())
+        Ok((existing, next, read_units))
     }
 }
 
-impl Stock for Export<'_> {
-    type Error = StoreError;
-
-    async fn page(&mut self) -> Result<Option<Vec<String>>, StoreError> {
-        self.next().await
-    }
+/// What a snapshot may remove of an item; `None`: nothing.
+fn existing_record(
+    operation: &'static str,
+    kind: Kind,
+    item: Item,
+) -> Result<Option<ExistingRecord>, StoreError> {
+    let order = order_of(&item, ORDER);
+    let what = match kind {
+        Kind::Product => {
+            let stored = product_of(operation, &item)?;
+            return Ok(stored.map(|StoredProduct { product, orders }| ExistingRecord {
+                what: Existing::Product(Box::new(product)),
+                order: orders.last,
+            }));
+        }
+        Kind::Network | Kind::Bundle => match part(operation, item)? {
+            Part::Network(network, ..) => Existing::Network(network.id),
+            Part::Bundle(..) | Part::Remembered => return Ok(None),
+        },
+        // A deleted record is remembered without its document.
+        _ if !item.contains_key("document") => return Ok(None),
+        Kind::Offering => {
+            let item: OfferingItem = read(operation, item)?;
+            let row = item.into_row().map_err(|cause| StoreError::unreadable(operation, cause))?;
+            if row.status == Status::Archived {
+                return Ok(None);
+            }
+            Existing::Offering(Box::new(row))
+        }
+        Kind::Promotion | Kind::PartnerOffering | Kind::ExchangeRate => {
+            let key = stored_key(&item)
+                .ok_or_else(|| StoreError::unreadable(operation, "an item without its key"))?;
+            Existing::Document(key)
+        }
+    };
+    Ok(Some(ExistingRecord { what, order }))
 }
 
 const OPERATION: &str = "export";
@@ -172,50 +250,41 @@ fn with_head(head: &str, object: &str) -> String {
     }
 }
 
-/// The time that an item's source last changed it, where a record said so.
-fn source_time(item: &Item) -> Result<Option<Timestamp>, StoreError> {
-    let version: VersionAttributes = read(OPERATION, item.clone())?;
-    Ok(version.stored().and_then(|stored| stored.source_updated_at))
-}
-
-/// `,"updatedAt":"…"` of a source's time; nothing without one.
+/// `,"updatedAt":"…"`; nothing without a time.
 fn member(updated_at: Option<Timestamp>) -> String {
     updated_at
         .map(|time| format!(",\"updatedAt\":\"{}\"", rfc3339_millis(time)))
         .unwrap_or_default()
 }
 
-/// A published document, still open, without its last member: the time it was written here, which
-/// would be taken for its source's.
-fn without_update(document: &str) -> &str {
-    document.rsplit_once(",\"updatedAt\":").map_or("{", |(open, _)| open)
-}
-
 fn product(stored: &StoredProduct) -> String {
     // Every part serializes to JSON whatever its value, so the fallback is never taken.
     let document = serde_json::to_string(&stored.product).unwrap_or_default();
-    let open = without_update(&document);
-    with_head("\"kind\":\"product\"", &format!("{open}{}}}", member(stored.source_updated_at)))
+    with_head("\"kind\":\"product\"", &document)
 }
 
-fn bundle(network: NetworkId, document: &str, updated_at: Option<Timestamp>) -> String {
-    let head = format!("\"kind\":\"bundle\",\"network_id\":{network}{}", member(updated_at));
+fn bundle(network: NetworkId, document: &str, order: Option<Order>) -> String {
+    let updated_at = member(order.map(Order::time));
+    let head = format!("\"kind\":\"bundle\",\"network_id\":{network}{updated_at}");
     with_head(&head, document)
 }
 
 /// A network and the bundles read so far, as published documents.
 struct WholeNetwork {
     network: Network,
-    updated_at: Option<Timestamp>,
-    bundles: Vec<String>,
-    /// Records of bundles that have a source's time of their own.
-    dated: Vec<String>,
+    /// The order of its own fields.
+    own: Option<Order>,
+    /// The order of its bundles as a set.
+    set: Option<Order>,
+    /// The youngest order of its own and its bundles'.
+    youngest: Option<Order>,
+    bundles: Vec<(String, Option<Order>)>,
 }
 
 impl WholeNetwork {
     fn finish(self, records: &mut Vec<String>) {
         let network = &self.network;
-        let mut record = json!({
+        let record = json!({
             "kind": "network",
             "id": network.id,
             "name": network.name,
@@ -224,30 +293,31 @@ impl WholeNetwork {
             "currency": network.currency,
             "logo_url": network.logo_url,
         });
-        if let Some(updated_at) = self.updated_at {
-            record["updatedAt"] = rfc3339_millis(updated_at).into();
-        }
+        let mut text = record.to_string();
+        text.pop();
         // As text, not as values: amounts keep their digits.
         let own = [
             ("custom_airtime", serde_json::to_string(&network.custom_airtime)),
             ("sms_notification", serde_json::to_string(&network.sms_notification)),
         ];
-        let mut text = record.to_string();
-        text.pop();
         for (name, value) in own {
             let _ = write!(text, ",\"{name}\":{}", value.unwrap_or_default());
         }
-        let bytes: usize = self.bundles.iter().map(|bundle| bundle.len() + 1).sum();
-        if text.len() + bytes + 32 <= MAX_LINE_BYTES {
-            let _ = write!(text, ",\"fixed_bundles\":[{}]}}", self.bundles.join(","));
-            records.push(text);
-            records.extend(self.dated);
+        let bytes: usize = self.bundles.iter().map(|(bundle, _)| bundle.len() + 1).sum();
+        if text.len() + bytes + 64 <= MAX_LINE_BYTES {
+            let documents: Vec<&str> =
+                self.bundles.iter().map(|(document, _)| document.as_str()).collect();
+            let updated_at = member(self.youngest.map(Order::time));
+            records
+                .push(format!("{text}{updated_at},\"fixed_bundles\":[{}]}}", documents.join(",")));
         } else {
             // More than a line may hold: each bundle has its own.
-            text.push('}');
-            records.push(text);
-            records.extend(self.bundles.iter().map(|document| bundle(network.id, document, None)));
-            records.extend(self.dated);
+            records.push(format!("{text}{}}}", member(self.own.map(Order::time))));
+            let bundles = self.bundles.iter();
+            records.extend(
+                bundles
+                    .map(|(document, order)| bundle(network.id, document, (*order).max(self.set))),
+            );
         }
     }
 }

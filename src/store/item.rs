@@ -7,19 +7,21 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use aws_sdk_dynamodb::types::AttributeValue;
-use jiff::Timestamp;
+use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::{
     account::AccountId,
+    clock::Clock,
     geography::{Country, Region},
-    imports::Stored,
+    imports::Version,
     offerings::{
         CatalogId, Category, CustomerType, OfferingId, OfferingRow, ProductType, PromoCode, RowKey,
         Status, Visibility,
     },
+    order::Order,
 };
 
 /// An item as the SDK has it.
@@ -56,7 +58,32 @@ pub(super) struct PromotionItem {
     pub(super) document: String,
 }
 
-/// What an import remembers of the version it wrote, in attributes beside the others; times are in
+/// The attribute of an item's order.
+pub(super) const ORDER: &str = "at";
+
+/// The attribute at which an item that only remembers a delete ends, in seconds since 1970: the tables'
+/// time to live.
+pub(super) const EXPIRES_AT: &str = "expiresAt";
+
+/// How long a delete is remembered: an older record that comes later than that makes it again.
+const DELETES_REMEMBERED: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// When the memory of a delete ends.
+pub(super) fn expiry(clock: Clock) -> AttributeValue {
+    AttributeValue::N((clock.now() + DELETES_REMEMBERED).as_second().to_string())
+}
+
+/// An order as an attribute.
+pub(super) fn order_value(order: Order) -> AttributeValue {
+    AttributeValue::B(Blob::new(order.as_bytes().as_slice()))
+}
+
+/// The order in an attribute of an item.
+pub(super) fn order_of(item: &Item, name: &str) -> Option<Order> {
+    Order::from_bytes(item.get(name)?.as_b().ok()?.as_ref())
+}
+
+/// What is remembered of the version of a document, in attributes beside the others; times are in
 /// milliseconds since 1970.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -65,36 +92,35 @@ pub(super) struct VersionAttributes {
     content_hash: Option<binary::Hash>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     created_at: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Of items that were written before writes had an order.
+    #[serde(default, skip_serializing)]
     updated_at: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    source_updated_at: Option<i64>,
 }
 
 impl VersionAttributes {
     /// The attribute names, for projections.
-    pub(super) const NAMES: &'static str = "contentHash, createdAt, updatedAt, sourceUpdatedAt";
+    pub(super) const NAMES: &'static str = "contentHash, createdAt, updatedAt";
 
-    /// What the attributes say; `None` when an item was written by other hands.
-    pub(super) fn stored(&self) -> Option<Stored> {
-        Some(Stored {
+    /// The version; `None` when only a delete is remembered, or other hands wrote the item.
+    pub(super) fn version(&self) -> Option<Version> {
+        Some(Version {
             content_hash: self.content_hash.as_ref()?.0,
             created_at: Timestamp::from_millisecond(self.created_at?).ok()?,
-            updated_at: Timestamp::from_millisecond(self.updated_at?).ok()?,
-            source_updated_at: self
-                .source_updated_at
-                .and_then(|millis| Timestamp::from_millisecond(millis).ok()),
         })
+    }
+
+    /// When an item without an order was last changed.
+    pub(super) fn updated_at(&self) -> Option<Timestamp> {
+        Timestamp::from_millisecond(self.updated_at?).ok()
     }
 }
 
-impl From<Stored> for VersionAttributes {
-    fn from(stored: Stored) -> Self {
+impl From<Version> for VersionAttributes {
+    fn from(version: Version) -> Self {
         Self {
-            content_hash: Some(binary::Hash(stored.content_hash)),
-            created_at: Some(stored.created_at.as_millisecond()),
-            updated_at: Some(stored.updated_at.as_millisecond()),
-            source_updated_at: stored.source_updated_at.map(Timestamp::as_millisecond),
+            content_hash: Some(binary::Hash(version.content_hash)),
+            created_at: Some(version.created_at.as_millisecond()),
+            updated_at: None,
         }
     }
 }

@@ -86,17 +86,15 @@ impl KeyLookup for Store {
 
     async fn key(&self, hash: &KeyHash) -> Result<Read<Option<KeyRecord>>, StoreError> {
         const OPERATION: &str = "get API key";
-        let reply = self
+        let request = self
             .client
             .get_item()
             .table_name(&self.tables.api_keys)
             .key("keyHash", text(hash.as_str()))
             // Half a unit more, once a minute: a new key works at once, a revoked one is seen.
             .consistent_read(true)
-            .return_consumed_capacity(CAPACITY)
-            .send()
-            .await
-            .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+            .return_consumed_capacity(CAPACITY);
+        let reply = self.send(OPERATION, || request.clone().send()).await?;
         let read_units = units(reply.consumed_capacity());
         let value =
             reply.item.map(|item| read(OPERATION, item).map(KeyItem::into_record)).transpose()?;
@@ -109,14 +107,13 @@ impl KeyAdmin for Store {
 
     async fn create_key(&self, hash: &KeyHash, record: &KeyRecord) -> Result<bool, StoreError> {
         const OPERATION: &str = "create API key";
-        let outcome = self
+        let request = self
             .client
             .put_item()
             .table_name(&self.tables.api_keys)
             .set_item(Some(write(OPERATION, KeyItem::new(hash, record))?))
-            .condition_expression("attribute_not_exists(keyHash)")
-            .send()
-            .await;
+            .condition_expression("attribute_not_exists(keyHash)");
+        let outcome = self.attempt(OPERATION, None, || request.clone().send()).await;
         unless_condition_failed(OPERATION, outcome)
     }
 
@@ -146,7 +143,7 @@ impl KeyAdmin for Store {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         const OPERATION: &str = "revoke API key";
-        let outcome = self
+        let request = self
             .client
             .update_item()
             .table_name(&self.tables.api_keys)
@@ -154,9 +151,8 @@ impl KeyAdmin for Store {
             .update_expression("SET revokedAt = if_not_exists(revokedAt, :now)")
             .condition_expression("account = :account")
             .expression_attribute_values(":account", text(account.as_str()))
-            .expression_attribute_values(":now", AttributeValue::S(now.to_string()))
-            .send()
-            .await;
+            .expression_attribute_values(":now", AttributeValue::S(now.to_string()));
+        let outcome = self.attempt(OPERATION, None, || request.clone().send()).await;
         unless_condition_failed(OPERATION, outcome)
     }
 }

@@ -10,50 +10,52 @@
 //! | `partners` | the partner offerings of an account |
 //! | `networks` | a network with its bundles; networks by country; a rate; a network brought to a state |
 //! | `products` | one row merged; one product by sku; products newest first |
-//! | `imports` | content hashes in batches; writes in batches |
-//! | `batch`, `transaction` | many items at once, with retries; all or none |
+//! | `documents` | what is stored under many keys; items written in the order of writes |
+//! | `batch`, `transaction` | many items read at once; all written or none |
 //! | `ranges` | the items of many keys, as a range where that is cheaper |
-//! | `pace` | how many requests go at once |
-//! | `journal` | import jobs: claimed, checkpointed, finished |
-//! | `export` | everything an account has, as records |
+//! | `limiter` | how many requests go at once |
+//! | `jobs` | import jobs: claimed, checkpointed, ended; object versions and snapshots |
+//! | `export` | everything an account has, as records; what a snapshot may remove |
 //!
 //! What serves requests and imports returns the capacity it consumed. Lists are eventually consistent,
 //! half a read unit per 4 KB. What decides something is read consistently: a key's record, a product by
-//! its sku, links of external ids, what a rewrite of keys finds, exports, a network read once more.
+//! its sku, links of external ids, what imports compare with, exports.
 
 mod batch;
 mod client;
+mod documents;
 mod error;
 mod export;
-mod imports;
 mod item;
-mod journal;
+mod jobs;
 mod keys;
+mod limiter;
 mod networks;
 mod offerings;
-mod pace;
 mod partners;
 mod products;
 mod promotions;
 mod ranges;
 mod transaction;
 
-use std::sync::Arc;
+use std::{error::Error, sync::Arc};
 
 use aws_sdk_dynamodb::{
     Client,
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
     operation::query::builders::QueryFluentBuilder,
     types::{ConsumedCapacity, ReturnConsumedCapacity},
 };
-pub use client::{ClientError, lean_client, lean_s3_client};
+pub use client::{ClientError, lean_client, lean_s3_client, lean_sqs_client};
 pub use error::StoreError;
 pub use export::Export;
 use item::Item;
-use pace::Pace;
+use limiter::Limiter;
 use ranges::Ranges;
 
 use self::batch::CONCURRENT_BATCHES;
-use crate::cost::ReadCost;
+use crate::{clock::Clock, cost::ReadCost, retry::Patience};
 
 /// The tables' names, from the environment of a function or from a common prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,25 +112,104 @@ impl TableNames {
 pub struct Store {
     client: Client,
     tables: TableNames,
-    /// Of batches.
-    batches: Arc<Pace>,
-    /// Of writes that are an item each.
-    writes: Arc<Pace>,
+    /// Bounds batches and transactions.
+    batches: Arc<Limiter>,
+    /// Bounds writes of one item each.
+    writes: Arc<Limiter>,
     ranges: Arc<Ranges>,
+    /// For how long requests are tried again.
+    patience: Patience,
+    clock: Clock,
 }
 
 impl Store {
     /// The tables of these names through this client.
     #[must_use]
     pub fn new(client: Client, tables: TableNames) -> Self {
-        let (batches, writes) = (Pace::new(CONCURRENT_BATCHES), Pace::new(CONCURRENT_WRITES));
+        let (batches, writes) = (Limiter::new(CONCURRENT_BATCHES), Limiter::new(CONCURRENT_WRITES));
         Self {
             client,
             tables,
             batches: Arc::new(batches),
             writes: Arc::new(writes),
             ranges: Arc::default(),
+            patience: Patience::REQUEST,
+            clock: Clock::System,
         }
+    }
+
+    /// The same tables under another clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The clock of leases and expiries.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+}
+
+impl Store {
+    /// Sends a request until it is answered or the patience is over: the one place where requests to the
+    /// database are tried again. A permit of the limiter is not held while waiting.
+    async fn attempt<T, E, F>(
+        &self,
+        operation: &'static str,
+        limiter: Option<&Limiter>,
+        send: impl Fn() -> F,
+    ) -> Result<T, SdkError<E, HttpResponse>>
+    where
+        E: Error + ProvideErrorMetadata + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        self.attempt_sorted(limiter, send, |error| StoreError::from_sdk(operation, error)).await
+    }
+
+    /// The same with errors sorted in another way.
+    async fn attempt_sorted<T, E, F>(
+        &self,
+        limiter: Option<&Limiter>,
+        send: impl Fn() -> F,
+        sort: impl Fn(&E) -> StoreError,
+    ) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        let mut attempts = 0;
+        loop {
+            let permit = match limiter {
+                Some(limiter) => Some(limiter.permit().await),
+                None => None,
+            };
+            let outcome = send().await;
+            attempts += 1;
+            let sorted = outcome.as_ref().err().map(&sort);
+            if let Some(permit) = permit {
+                permit.end(!sorted.as_ref().is_some_and(StoreError::is_throttled));
+            }
+            if !sorted.is_some_and(|error| error.is_unavailable())
+                || !self.patience.wait(attempts).await
+            {
+                return outcome;
+            }
+        }
+    }
+
+    /// Sends a request as [`Store::attempt`] does, without a limiter.
+    async fn send<T, E, F>(
+        &self,
+        operation: &'static str,
+        send: impl Fn() -> F,
+    ) -> Result<T, StoreError>
+    where
+        E: Error + ProvideErrorMetadata + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let outcome = self.attempt(operation, None, send).await;
+        outcome.map_err(|error| StoreError::from_sdk(operation, &error))
     }
 }
 
@@ -144,12 +225,8 @@ impl Store {
         let mut items = Vec::new();
         let mut start = None;
         loop {
-            let reply = query
-                .clone()
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(|error| StoreError::from_sdk(operation, &error))?;
+            let page = query.clone().set_exclusive_start_key(start);
+            let reply = self.send(operation, || page.clone().send()).await?;
             cost.add(units(reply.consumed_capacity()));
             items.extend(reply.items.unwrap_or_default());
             start = reply.last_evaluated_key;

@@ -3,23 +3,26 @@
 //!
 //! | `itemKey` | |
 //! |---|---|
-//! | `NETWORK#0000000022` | a network, or only the number of bundles that wait for one |
-//! | `NETWORK#0000000022#BUNDLE#0000000101` | a bundle: its published document |
+//! | `NETWORK#0000000022` | a network; without a name, only what is known of one that is not there: the number of bundles that wait for it, the orders of its delete |
+//! | `NETWORK#0000000022#BUNDLE#0000000101` | a bundle: its published document; without one, the order of its delete |
 //! | `RATE#USD#GHS` | an exchange rate: its published document |
 //!
 //! Numbers are padded to ten digits, so the order of keys is the order of ids.
+//!
+//! Whatever changes of a network or its bundles goes into a transaction with the network's own item, on
+//! the condition that its `revision` is the one that was read. So writers of one network are serialized,
+//! and the number of its bundles is right after every commit.
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
     CAPACITY, Store, StoreError,
-    batch::{CONCURRENT_BATCHES, PendingWrite, Wanted},
-    item::{Item, document, read, text, write},
+    batch::{CONCURRENT_BATCHES, Wanted},
+    item::{EXPIRES_AT, Item, ORDER, document, expiry, order_of, order_value, read, text, write},
     units,
 };
 use crate::{
@@ -28,19 +31,20 @@ use crate::{
     geography::Country,
     money::Currency,
     networks::{
-        Bundle, BundleId, CurrencyPair, ExchangeRate, ListedNetwork, Network, NetworkChanges,
-        NetworkId, NetworkKeys, NetworkLists, NetworkPartitions, NetworkProducts, NetworkState,
-        NetworkWrites, RateLookup, RefusedNetwork, StoredNetwork, Versioned,
+        BundleId, CurrencyPair, ExchangeRate, ListedNetwork, Network, NetworkChanges, NetworkId,
+        NetworkKeys, NetworkLists, NetworkPartitions, NetworkProducts, NetworkState, RateLookup,
+        StoredBundle,
     },
-    refusal::NotTaken,
+    order::Order,
+    write_error::WriteError,
 };
 
 const BY_COUNTRY: &str = "byCountry";
 
-/// DynamoDB's limit of items in a transaction is 100; one is the network's own.
-const BUNDLES_A_TRANSACTION: usize = 99;
+/// `DynamoDB`'s limit of items in a transaction is 100; one is the network's own.
+const BUNDLES_PER_TRANSACTION: usize = 99;
 
-/// A network's own item. Without a name it only counts bundles that are there before their network.
+/// A network's own item, without its orders.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct NetworkItem {
@@ -69,44 +73,40 @@ struct NetworkItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sms_notification: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    whole_at: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    source_updated_at: Option<i64>,
+    revision: Option<u64>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct BundleItem {
-    account: String,
-    item_key: String,
-    document: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    source_updated_at: Option<i64>,
-}
+/// The attribute of the order of the youngest record that carried all bundles.
+const SET_ORDER: &str = "setAt";
 
 /// An item of a network, for an export.
 pub(super) enum Part {
-    /// The network itself, and its source's time.
-    Network(Box<Network>, Option<Timestamp>),
-    /// A bundle's published document, the network it is of, and its own source's time.
-    Bundle(NetworkId, String, Option<Timestamp>),
-    /// Only a number of bundles.
-    Count,
+    /// The network itself, its order, and that of its bundles as a set.
+    Network(Box<Network>, Option<Order>, Option<Order>),
+    /// A bundle of a network, and its order; without a document it was deleted.
+    Bundle(NetworkId, Option<String>, Option<Order>),
+    /// A network that is not there.
+    Remembered,
 }
 
 /// Reads an item of a network.
-pub(super) fn part(operation: &'static str, item: Item) -> Result<Part, StoreError> {
+pub(super) fn part(operation: &'static str, mut item: Item) -> Result<Part, StoreError> {
     let key = item.get("itemKey").and_then(|key| key.as_s().ok()).cloned().unwrap_or_default();
+    let order = order_of(&item, ORDER);
     if let Some((network, _)) = key.split_once("#BUNDLE#") {
         let id = network.strip_prefix("NETWORK#").and_then(|id| NetworkId::new(id.parse().ok()?));
         let id = id.ok_or_else(|| StoreError::unreadable(operation, "itemKey"))?;
-        let item: BundleItem = read(operation, item)?;
-        return Ok(Part::Bundle(id, item.document, from_millis(item.source_updated_at)));
+        let document = match item.remove("document") {
+            Some(AttributeValue::S(document)) => Some(document),
+            _ => None,
+        };
+        return Ok(Part::Bundle(id, document, order));
     }
+    let set_order = order_of(&item, SET_ORDER);
     let item: NetworkItem = read(operation, item)?;
     Ok(match item.network(operation)? {
-        Some(network) => Part::Network(Box::new(network.value.network), network.source_updated_at),
-        None => Part::Count,
+        Some(network) => Part::Network(Box::new(network), order, set_order),
+        None => Part::Remembered,
     })
 }
 
@@ -138,49 +138,48 @@ pub(super) fn item_key(account: &AccountId, key: String) -> Item {
     ])
 }
 
-fn millis(time: Option<Timestamp>) -> Option<i64> {
-    time.map(Timestamp::as_millisecond)
-}
-
-fn from_millis(millis: Option<i64>) -> Option<Timestamp> {
-    millis.and_then(|millis| Timestamp::from_millisecond(millis).ok())
-}
-
 impl NetworkItem {
-    fn new(account: &AccountId, stored: Versioned<StoredNetwork>, product_count: u32) -> Self {
-        let Versioned { value: StoredNetwork { network, whole_at }, source_updated_at } = stored;
-        // Booleans, amounts and codes: serializing them cannot fail.
-        let custom_airtime = serde_json::to_string(&network.custom_airtime).unwrap_or_default();
-        let sms_notification = serde_json::to_string(&network.sms_notification).unwrap_or_default();
-        Self {
+    /// The item of a network's state, with a number of bundles and a revision.
+    fn new(
+        account: &AccountId,
+        id: NetworkId,
+        network: Option<&Network>,
+        count: i64,
+        revision: u64,
+    ) -> Self {
+        let mut item = Self {
             account: account.to_string(),
-            item_key: network_key(network.id),
-            network_id: Some(network.id),
-            name: Some(network.name),
-            country: Some(network.country),
-            country_code: Some(network.country_code),
-            currency: Some(network.currency),
-            logo_url: network.logo_url,
-            product_count: i64::from(product_count),
-            supports_custom_airtime: Some(network.custom_airtime.available),
-            custom_airtime: Some(custom_airtime),
-            sms_notification: Some(sms_notification),
-            whole_at: millis(whole_at),
-            source_updated_at: millis(source_updated_at),
+            item_key: network_key(id),
+            product_count: count,
+            revision: Some(revision),
+            ..Self::default()
+        };
+        if let Some(network) = network {
+            let network = network.clone();
+            // Booleans, amounts and codes: serializing them cannot fail.
+            let json = |value| serde_json::to_string(value).unwrap_or_default();
+            let sms_notification = serde_json::to_string(&network.sms_notification);
+            item.custom_airtime = Some(json(&network.custom_airtime));
+            item.sms_notification = Some(sms_notification.unwrap_or_default());
+            item.supports_custom_airtime = Some(network.custom_airtime.available);
+            item.network_id = Some(network.id);
+            item.name = Some(network.name);
+            item.country = Some(network.country);
+            item.country_code = Some(network.country_code);
+            item.currency = Some(network.currency);
+            item.logo_url = network.logo_url;
         }
+        item
     }
 
-    /// The network, unless the item only counts.
-    fn network(
-        self,
-        operation: &'static str,
-    ) -> Result<Option<Versioned<StoredNetwork>>, StoreError> {
+    /// The network; `None` when the item only remembers.
+    fn network(self, operation: &'static str) -> Result<Option<Network>, StoreError> {
         let Some(name) = self.name else { return Ok(None) };
         let lacks = |what| move || StoreError::unreadable(operation, format!("no {what}"));
         let json = |error| StoreError::unreadable(operation, error);
         let custom_airtime = self.custom_airtime.ok_or_else(lacks("customAirtime"))?;
         let sms_notification = self.sms_notification.ok_or_else(lacks("smsNotification"))?;
-        let network = Network {
+        Ok(Some(Network {
             id: self.network_id.ok_or_else(lacks("networkId"))?,
             name,
             country: self.country.ok_or_else(lacks("country"))?,
@@ -189,21 +188,7 @@ impl NetworkItem {
             logo_url: self.logo_url,
             custom_airtime: serde_json::from_str(&custom_airtime).map_err(json)?,
             sms_notification: serde_json::from_str(&sms_notification).map_err(json)?,
-        };
-        let value = StoredNetwork { network, whole_at: from_millis(self.whole_at) };
-        let source_updated_at = from_millis(self.source_updated_at);
-        Ok(Some(Versioned { value, source_updated_at }))
-    }
-}
-
-impl BundleItem {
-    fn new(account: &AccountId, network: NetworkId, bundle: &Versioned<Bundle>) -> Self {
-        Self {
-            account: account.to_string(),
-            item_key: bundle_key(network, bundle.value.id),
-            document: bundle.value.document(),
-            source_updated_at: millis(bundle.source_updated_at),
-        }
+        }))
     }
 }
 
@@ -270,10 +255,12 @@ impl NetworkProducts for Store {
         let Some(own) = items.next().filter(|item| !item.contains_key("document")) else {
             return Ok(None);
         };
+        // A deleted bundle is remembered without its document.
+        let items = items.filter(|item| item.contains_key("document"));
         let own: NetworkItem = read(OPERATION, own)?;
         let Some(network) = own.network(OPERATION)? else { return Ok(None) };
         let bundles = items.map(|item| document(OPERATION, item)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Some((network.value.network, bundles)))
+        Ok(Some((network, bundles)))
     }
 }
 
@@ -286,17 +273,18 @@ impl RateLookup for Store {
         pair: CurrencyPair,
     ) -> Result<Read<Option<ExchangeRate>>, StoreError> {
         const OPERATION: &str = "get exchange rate";
-        let reply = self
+        let request = self
             .client
             .get_item()
             .table_name(&self.tables.networks)
             .set_key(Some(item_key(account, rate_key(pair))))
-            .return_consumed_capacity(CAPACITY)
-            .send()
-            .await
-            .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+            .return_consumed_capacity(CAPACITY);
+        let reply = self.send(OPERATION, || request.clone().send()).await?;
         let read_units = units(reply.consumed_capacity());
-        let Some(item) = reply.item else { return Ok(Read { value: None, read_units }) };
+        // A deleted rate is remembered without its document.
+        let Some(item) = reply.item.filter(|item| item.contains_key("document")) else {
+            return Ok(Read { value: None, read_units });
+        };
         let rate = serde_json::from_str(&document(OPERATION, item)?)
             .map_err(|error| StoreError::unreadable(OPERATION, error))?;
         Ok(Read { value: Some(rate), read_units })
@@ -358,6 +346,8 @@ impl NetworkLists for Store {
     }
 }
 
+const WRITE: &str = "write network";
+
 impl NetworkPartitions for Store {
     type Error = StoreError;
 
@@ -365,7 +355,6 @@ impl NetworkPartitions for Store {
         &self,
         account: &AccountId,
         wanted: &[(NetworkId, NetworkKeys)],
-        consistent: bool,
     ) -> Result<(Vec<NetworkState>, f64), StoreError> {
         const OPERATION: &str = "read stored networks";
         let (mut some, mut all) = (Vec::new(), Vec::new());
@@ -386,14 +375,15 @@ impl NetworkPartitions for Store {
         let whole = stream::iter(all)
             .map(|id| async move {
                 let mut cost = ReadCost::default();
-                let read = Reading { operation: OPERATION, projection: None, consistent };
+                let read = Reading { operation: OPERATION, projection: None, consistent: true };
                 let items = self.network_items(account, id, read, &mut cost).await?;
                 Ok::<_, StoreError>((items, cost.read_units))
             })
             .buffer_unordered(CONCURRENT_BATCHES)
             .try_collect::<Vec<_>>();
         let ((mut items, mut read_units), whole) =
-            tokio::try_join!(self.read_items(OPERATION, some.collect(), consistent), whole)?;
+            futures_util::future::try_join(self.read_items(OPERATION, some.collect()), whole)
+                .await?;
         for (more, units) in whole {
             items.extend(more);
             read_units += units;
@@ -402,17 +392,18 @@ impl NetworkPartitions for Store {
         for item in items {
             let key = item.get("itemKey").and_then(|key| key.as_s().ok()).cloned();
             let key = key.ok_or_else(|| StoreError::unreadable(OPERATION, "no itemKey"))?;
-            if let Some((network, _)) = key.split_once("#BUNDLE#") {
-                let item: BundleItem = read(OPERATION, item)?;
-                let value: Bundle = serde_json::from_str(&item.document)
-                    .map_err(|error| StoreError::unreadable(OPERATION, error))?;
-                let source_updated_at = from_millis(item.source_updated_at);
-                let bundles = &mut states.entry(network.to_owned()).or_default().bundles;
-                bundles.insert(value.id, Versioned { value, source_updated_at });
+            if let Some((network, bundle)) = key.split_once("#BUNDLE#") {
+                let id = bundle.parse().ok().and_then(BundleId::new);
+                let id = id.ok_or_else(|| StoreError::unreadable(OPERATION, "itemKey"))?;
+                let stored = stored_bundle(OPERATION, &item)?;
+                states.entry(network.to_owned()).or_default().bundles.insert(id, stored);
             } else {
+                let (order, set_order) = (order_of(&item, ORDER), order_of(&item, SET_ORDER));
                 let item: NetworkItem = read(OPERATION, item)?;
                 let state = states.entry(key).or_default();
+                (state.order, state.set_order) = (order, set_order);
                 state.product_count = item.product_count;
+                state.revision = item.revision;
                 state.network = item.network(OPERATION)?;
             }
         }
@@ -424,184 +415,139 @@ impl NetworkPartitions for Store {
         &self,
         account: &AccountId,
         changes: Vec<NetworkChanges>,
-    ) -> Result<(Vec<RefusedNetwork>, f64), StoreError> {
-        const OPERATION: &str = "write networks";
-        let mut counted = Vec::new();
-        let mut writes: Vec<(NetworkId, PendingWrite)> = Vec::new();
-        for change in changes {
-            let id = change.id;
-            let partial = matches!(change.network, NetworkWrites::Count | NetworkWrites::Store(_));
-            for (bundle, stored) in &change.put {
-                // What changes the number of bundles goes together with the number.
-                if !partial || *stored {
-                    writes.push((id, self.put_bundle(account, id, bundle)?));
-                }
-            }
-            if !partial {
-                for bundle in &change.delete {
-                    let key = item_key(account, bundle_key(id, *bundle));
-                    let delete = PendingWrite::delete(OPERATION, &self.tables.networks, key)?;
-                    writes.push((id, delete));
-                }
-            }
-            let own = item_key(account, network_key(id));
-            match change.network.clone() {
-                NetworkWrites::StoreCounted(network, count) => {
-                    let item = write(OPERATION, NetworkItem::new(account, *network, count))?;
-                    let put = PendingWrite::put(OPERATION, &self.tables.networks, own, item)?;
-                    writes.push((id, put));
-                }
-                NetworkWrites::CountOnly(count) => {
-                    let mut item = own.clone();
-                    item.insert("productCount".to_owned(), AttributeValue::N(count.to_string()));
-                    let put = PendingWrite::put(OPERATION, &self.tables.networks, own, item)?;
-                    writes.push((id, put));
-                }
-                NetworkWrites::Delete => {
-                    let delete = PendingWrite::delete(OPERATION, &self.tables.networks, own)?;
-                    writes.push((id, delete));
-                }
-                NetworkWrites::Count | NetworkWrites::Store(_) => counted.push(change),
-                NetworkWrites::Keep => {}
-            }
-        }
-        let (ids, writes): (Vec<NetworkId>, Vec<PendingWrite>) = writes.into_iter().unzip();
-        let (refusals, mut write_units) = self.write_items(OPERATION, writes).await?;
-        let mut refused: Vec<RefusedNetwork> = refusals
+    ) -> Result<(HashMap<NetworkId, WriteError>, f64), StoreError> {
+        let changes: Vec<_> = changes
             .into_iter()
-            .map(|(place, why)| RefusedNetwork { id: ids[place], why })
+            .map(|change| async move {
+                let id = change.id;
+                let (failure, units) = self.change_network(account, change).await?;
+                Ok::<_, StoreError>((failure.map(|why| (id, why)), units))
+            })
             .collect();
-        let mut transactions = stream::iter(counted)
-            .map(|change| self.change_counted(account, change))
-            .buffer_unordered(CONCURRENT_BATCHES);
-        while let Some(outcome) = transactions.next().await {
-            let (refusal, units) = outcome?;
-            refused.extend(refusal);
+        let mut outcomes = stream::iter(changes).buffer_unordered(CONCURRENT_BATCHES);
+        let (mut not_stored, mut write_units) = (HashMap::new(), 0.0);
+        while let Some(outcome) = outcomes.next().await {
+            let (failure, units) = outcome?;
+            not_stored.extend(failure);
             write_units += units;
         }
-        Ok((refused, write_units))
+        Ok((not_stored, write_units))
     }
+}
+
+/// A bundle's item, read.
+fn stored_bundle(operation: &'static str, item: &Item) -> Result<StoredBundle, StoreError> {
+    let document = item.get("document").and_then(|document| document.as_s().ok());
+    let bundle = document
+        .map(|document| serde_json::from_str(document))
+        .transpose()
+        .map_err(|error| StoreError::unreadable(operation, error))?;
+    Ok(StoredBundle { bundle, order: order_of(item, ORDER) })
+}
+
+/// One write of a bundle, and by how much it changes the number of bundles.
+struct BundleWrite {
+    item: TransactWriteItem,
+    by: i64,
 }
 
 impl Store {
-    fn put_bundle(
-        &self,
-        account: &AccountId,
-        network: NetworkId,
-        bundle: &Versioned<Bundle>,
-    ) -> Result<PendingWrite, StoreError> {
-        const OPERATION: &str = "write networks";
-        let item = write(OPERATION, BundleItem::new(account, network, bundle))?;
-        let key = item_key(account, bundle_key(network, bundle.value.id));
-        PendingWrite::put(OPERATION, &self.tables.networks, key, item)
-    }
-
-    /// Changes a network of which only some bundles were read: bundles that come or go, and the
-    /// number of bundles with them, in transactions.
-    async fn change_counted(
+    /// Brings a network from one state to another: its bundles, and with each transaction its own item.
+    /// Its new fields and orders come with the last one, so that a change that is cut off is begun again.
+    async fn change_network(
         &self,
         account: &AccountId,
         change: NetworkChanges,
-    ) -> Result<(Option<RefusedNetwork>, f64), StoreError> {
-        const OPERATION: &str = "write networks";
-        let unbuildable = |error| StoreError::unbuildable(OPERATION, error);
-        let table = &self.tables.networks;
-        let mut own = match &change.network {
-            NetworkWrites::Store(network) => {
-                let item = NetworkItem::new(account, (**network).clone(), 0);
-                Some(write(OPERATION, item)?)
-            }
-            _ => None,
-        };
-        let mut moves: Vec<(i64, TransactWriteItem)> = Vec::new();
-        for (bundle, _) in change.put.iter().filter(|(_, stored)| !stored) {
-            let put = Put::builder()
-                .table_name(table)
-                .set_item(Some(write(OPERATION, BundleItem::new(account, change.id, bundle))?))
-                .condition_expression("attribute_not_exists(itemKey)")
-                .build()
-                .map_err(unbuildable)?;
-            moves.push((1, TransactWriteItem::builder().put(put).build()));
-        }
-        for bundle in &change.delete {
-            let delete = Delete::builder()
-                .table_name(table)
-                .set_key(Some(item_key(account, bundle_key(change.id, *bundle))))
-                .condition_expression("attribute_exists(itemKey)")
-                .build()
-                .map_err(unbuildable)?;
-            moves.push((-1, TransactWriteItem::builder().delete(delete).build()));
-        }
-        let mut chunks: Vec<&[(i64, TransactWriteItem)]> =
-            moves.chunks(BUNDLES_A_TRANSACTION).collect();
+    ) -> Result<(Option<WriteError>, f64), StoreError> {
+        let NetworkChanges { id, before, after, .. } = &change;
+        let writes = self.bundle_writes(account, &change)?;
+        let mut chunks: Vec<&[BundleWrite]> = writes.chunks(BUNDLES_PER_TRANSACTION).collect();
         if chunks.is_empty() {
-            if own.is_none() {
-                return Ok((None, 0.0));
-            }
             chunks.push(&[]);
         }
-        let mut write_units = 0.0;
-        for chunk in chunks {
-            let by: i64 = chunk.iter().map(|(by, _)| by).sum();
-            let update =
-                count_update(table, account, change.id, by, own.take()).map_err(unbuildable)?;
-            let mut items: Vec<TransactWriteItem> =
-                chunk.iter().map(|(_, item)| item.clone()).collect();
-            items.push(TransactWriteItem::builder().update(update).build());
-            let why = match self.transact(OPERATION, items).await {
-                Ok(units) => {
-                    write_units += units;
-                    continue;
+        let (mut count, mut revision, mut write_units) =
+            (before.product_count, before.revision, 0.0);
+        let last = chunks.len() - 1;
+        for (number, chunk) in chunks.into_iter().enumerate() {
+            count += chunk.iter().map(|write| write.by).sum::<i64>();
+            let state = if number == last { after } else { before };
+            let own = self.own_write(account, *id, state, count, revision)?;
+            let items = chunk.iter().map(|write| write.item.clone()).chain([own]).collect();
+            match self.transact(WRITE, items).await {
+                Ok(units) => write_units += units,
+                Err(error) => {
+                    return match error.write_error() {
+                        Some(WriteError::Stale) => Ok((Some(WriteError::Conflict), write_units)),
+                        Some(why) => Ok((Some(why), write_units)),
+                        None => Err(error),
+                    };
                 }
-                Err(error) if error.is_condition_failed() => NotTaken::Contended,
-                Err(error) if error.is_unavailable() => NotTaken::Later,
-                Err(error) if error.is_invalid() => NotTaken::Never,
-                Err(error) => return Err(error),
-            };
-            return Ok((Some(RefusedNetwork { id: change.id, why }), write_units));
+            }
+            revision = Some(revision.unwrap_or_default() + 1);
         }
         Ok((None, write_units))
     }
-}
 
-/// Counts bundles that come and go on the network's own item; with `own`, stores its other
-/// attributes, too.
-fn count_update(
-    table: &str,
-    account: &AccountId,
-    id: NetworkId,
-    by: i64,
-    own: Option<Item>,
-) -> Result<Update, aws_sdk_dynamodb::error::BuildError> {
-    let mut update = Update::builder()
-        .table_name(table)
-        .set_key(Some(item_key(account, network_key(id))))
-        .expression_attribute_values(":by", AttributeValue::N(by.to_string()));
-    let mut sets = Vec::new();
-    let mut removes = Vec::new();
-    if let Some(own) = own {
-        for name in ["logoUrl", "wholeAt", "sourceUpdatedAt"] {
-            if !own.contains_key(name) {
-                removes.push(name);
-            }
+    /// The network's own item, on the condition that nothing of the network changed since.
+    fn own_write(
+        &self,
+        account: &AccountId,
+        id: NetworkId,
+        state: &NetworkState,
+        count: i64,
+        revision: Option<u64>,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let next = revision.unwrap_or_default() + 1;
+        let item = NetworkItem::new(account, id, state.network.as_ref(), count, next);
+        let mut item = write(WRITE, item)?;
+        for (name, order) in [(ORDER, state.order), (SET_ORDER, state.set_order)] {
+            item.extend(order.map(|order| (name.to_owned(), order_value(order))));
         }
-        for (name, value) in own {
-            if !matches!(name.as_str(), "account" | "itemKey" | "productCount") {
-                sets.push(format!("#{name} = :{name}"));
-                update = update
-                    .expression_attribute_names(format!("#{name}"), name.clone())
-                    .expression_attribute_values(format!(":{name}"), value);
-            }
+        if state.network.is_none() && count == 0 {
+            item.insert(EXPIRES_AT.to_owned(), expiry(self.clock()));
         }
+        let put = Put::builder().table_name(&self.tables.networks).set_item(Some(item));
+        let put = match revision {
+            Some(revision) => put
+                .condition_expression("revision = :seen")
+                .expression_attribute_values(":seen", AttributeValue::N(revision.to_string())),
+            None => put.condition_expression("attribute_not_exists(revision)"),
+        };
+        let put = put.build().map_err(|error| StoreError::unbuildable(WRITE, error))?;
+        Ok(TransactWriteItem::builder().put(put).build())
     }
-    let mut expression = "ADD productCount :by".to_owned();
-    if !sets.is_empty() {
-        expression.push_str(" SET ");
-        expression.push_str(&sets.join(", "));
+
+    fn bundle_writes(
+        &self,
+        account: &AccountId,
+        change: &NetworkChanges,
+    ) -> Result<Vec<BundleWrite>, StoreError> {
+        let unbuildable = |error| StoreError::unbuildable(WRITE, error);
+        let table = &self.tables.networks;
+        let count = |state: &NetworkState, id: &BundleId| {
+            i64::from(state.bundles.get(id).is_some_and(|stored| stored.bundle.is_some()))
+        };
+        let by = |id: &BundleId| count(&change.after, id) - count(&change.before, id);
+        let mut writes = Vec::with_capacity(change.put.len() + change.delete.len());
+        for (id, StoredBundle { bundle, order }) in &change.put {
+            let mut item = item_key(account, bundle_key(change.id, *id));
+            match bundle {
+                Some(bundle) => item.insert("document".to_owned(), text(bundle.document())),
+                None => item.insert(EXPIRES_AT.to_owned(), expiry(self.clock())),
+            };
+            item.extend(order.map(|order| (ORDER.to_owned(), order_value(order))));
+            let put = Put::builder().table_name(table).set_item(Some(item));
+            let put = put.build().map_err(unbuildable)?;
+            let item = TransactWriteItem::builder().put(put).build();
+            writes.push(BundleWrite { item, by: by(id) });
+        }
+        for id in &change.delete {
+            let key = item_key(account, bundle_key(change.id, *id));
+            let delete = Delete::builder().table_name(table).set_key(Some(key));
+            let delete = delete.build().map_err(unbuildable)?;
+            let item = TransactWriteItem::builder().delete(delete).build();
+            writes.push(BundleWrite { item, by: by(id) });
+        }
+        Ok(writes)
     }
-    if !removes.is_empty() {
-        expression.push_str(" REMOVE ");
-        expression.push_str(&removes.join(", "));
-    }
-    update.update_expression(expression).build()
 }

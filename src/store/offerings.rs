@@ -37,18 +37,18 @@ impl OfferingLookup for Store {
         id: &OfferingId,
     ) -> Result<Read<Option<OfferingRow>>, StoreError> {
         const OPERATION: &str = "get offering";
-        let reply = self
+        let request = self
             .client
             .get_item()
             .table_name(&self.tables.offerings)
             .key("account", text(account.as_str()))
             .key("productOfferingId", text(id.as_str()))
-            .return_consumed_capacity(CAPACITY)
-            .send()
-            .await
-            .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+            .return_consumed_capacity(CAPACITY);
+        let reply = self.send(OPERATION, || request.clone().send()).await?;
         let read_units = units(reply.consumed_capacity());
-        let value = reply.item.map(|item| row(OPERATION, item)).transpose()?;
+        // A deleted offering is remembered without its document.
+        let item = reply.item.filter(|item| item.contains_key("document"));
+        let value = item.map(|item| row(OPERATION, item)).transpose()?;
         Ok(Read { value, read_units })
     }
 }
@@ -67,7 +67,7 @@ impl OfferingStreams for Store {
         const OPERATION: &str = "list offerings";
         let keys = KeyAttributes::of(account, stream);
         let filter_expression = FilterExpression::of(filter);
-        let reply = self
+        let request = self
             .client
             .query()
             .table_name(&self.tables.offerings)
@@ -83,10 +83,8 @@ impl OfferingStreams for Store {
             ))
             .set_exclusive_start_key(after.map(|key| start_key(account, stream, key)))
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .return_consumed_capacity(CAPACITY)
-            .send()
-            .await
-            .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+            .return_consumed_capacity(CAPACITY);
+        let reply = self.send(OPERATION, || request.clone().send()).await?;
 
         let read_units = units(reply.consumed_capacity());
         let examined = u32::try_from(reply.scanned_count).unwrap_or_default();

@@ -48,6 +48,8 @@ impl PartnerCatalog for Store {
             .expression_attribute_values(":account", text(account.as_str()))
             .projection_expression("document");
         let items = self.query_all(OPERATION, query, cost).await?;
-        items.into_iter().map(|item| document(OPERATION, item)).collect()
+        // A deleted offering is remembered without its document.
+        let stored = items.into_iter().filter(|item| item.contains_key("document"));
+        stored.map(|item| document(OPERATION, item)).collect()
     }
 }

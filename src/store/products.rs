@@ -1,17 +1,27 @@
-//! The `Products` table: a product under its first key, and links from external ids.
+//! The `Products` table: a product under its first key, and links from its other keys.
 //!
 //! | `productKey` | |
 //! |---|---|
 //! | `SKU#<sku>` | a product with a sku |
 //! | `EXT#<external id>` | a product with an external id alone; or, with `linkedTo`, the key of the product that has this external id beside its sku |
-//! | `ID#<id>` | a product with neither |
+//! | `ID#<id>` | a product with neither; or, with `linkedTo`, the key of the product that an import gave this id |
 //!
-//! So a sku or an external id exists once by the table's own key, and an upsert needs no look-up: one
-//! `UpdateItem` merges or creates. Only when a product's keys change (a first external id, another
-//! one, a sku that comes or goes) are its items read and rewritten, in one transaction on the
-//! condition that nothing changed meanwhile (`revision`).
+//! So each key exists once by the table's own key, and an upsert needs no look-up: one `UpdateItem` merges
+//! or creates. Only when a product's keys change (a first external id, another one, a sku that comes or
+//! goes) are its items read and rewritten, in one transaction on the condition that nothing changed
+//! meanwhile (`revision`).
+//!
+//! # The order of writes, field by field
+//! `last` is the order of the youngest write; `@price` and so on that of a field; `at` that of every field
+//! without one, and after a delete the order of the delete. A row that is younger than `last` is younger
+//! than all that is stored: that is the one condition of the usual update. A late row is decided on the
+//! item that the failed condition returned, and sets what no younger write has set, on the `revision`
+//! that was seen. An item without an `id` only remembers a delete.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
 
 use aws_sdk_dynamodb::types::{
     AttributeValue, Delete, Put, ReturnValue, ReturnValuesOnConditionCheckFailure,
@@ -22,10 +32,9 @@ use jiff::Timestamp;
 
 use super::{
     CAPACITY, Store, StoreError,
-    batch::{CONCURRENT_BATCHES, MAX_FRUITLESS, Wanted, back_off},
+    batch::{CONCURRENT_BATCHES, Wanted},
     error::failed_condition,
-    item::{Item, text},
-    pace::Turn,
+    item::{EXPIRES_AT, Item, ORDER, expiry, order_of, order_value, text},
     ranges::Keys,
     units,
 };
@@ -33,11 +42,13 @@ use crate::{
     account::AccountId,
     cost::{Costs, Read, ReadCost},
     money::{Amount, Currency},
+    order::Order,
     products::{
-        Applied, Billing, Category, Change, ExternalId, Match, Page, Product, ProductDelete,
-        ProductId, ProductLists, ProductLookup, ProductRow, ProductType, ProductWrites, RowError,
-        Sku, StoredProduct,
+        Applied, Billing, Category, Change, ExternalId, FIELDS, FieldOrders, Match, OrderedRow,
+        Page, Product, ProductDelete, ProductId, ProductLists, ProductLookup, ProductRemoval,
+        ProductRow, ProductType, ProductWrites, Removed, RowError, Sku, StoredProduct,
     },
+    retry::{Patience, jittered},
     text::rfc3339_millis,
 };
 
@@ -53,16 +64,9 @@ fn product_key(product: &Match) -> String {
     }
 }
 
-/// What a product is stored under.
-fn match_of(product: &Product) -> Match {
-    let sku = product.sku.clone().map(Match::Sku);
-    let external_id = || product.external_id.clone().map(Match::ExternalId);
-    sku.or_else(external_id).unwrap_or(Match::Id(product.id))
-}
-
 /// The range key a product is stored under.
 fn key_of(product: &Product) -> String {
-    product_key(&match_of(product))
+    product_key(&product.key())
 }
 
 fn item_key(account: &AccountId, key: &str) -> Item {
@@ -76,13 +80,28 @@ fn number<T: ToString + ?Sized>(value: &T) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
+/// The order of the youngest write of a product.
+const LAST: &str = "last";
+
+/// The order of the youngest write of an item. One that only remembers a delete spares a second order.
+fn youngest(item: &Item) -> Option<Order> {
+    order_of(item, LAST).max(order_of(item, ORDER))
+}
+
+/// The attribute of a field's own order.
+fn field_order(field: &str) -> String {
+    format!("@{field}")
+}
+
 /// What is found under a key.
 #[derive(Clone, Debug)]
 enum Found {
     /// A product, and how often it was written.
     Product { stored: Box<StoredProduct>, revision: u64 },
-    /// The key of the product that has this external id.
+    /// The key of the product that has this external id or id.
     Link(String),
+    /// The orders of a product that was deleted.
+    Deleted { orders: FieldOrders, revision: u64 },
 }
 
 impl Found {
@@ -92,8 +111,27 @@ impl Found {
         }
         let attributes = Attributes { operation, item };
         let revision = attributes.whole("revision")?.unwrap_or_default();
-        let stored = Box::new(attributes.stored()?);
+        let orders = attributes.orders();
+        if !item.contains_key("id") {
+            return Ok(Self::Deleted { orders, revision });
+        }
+        let stored = Box::new(StoredProduct { product: attributes.product()?, orders });
         Ok(Self::Product { stored, revision })
+    }
+
+    fn orders(&self) -> FieldOrders {
+        match self {
+            Self::Product { stored, .. } => stored.orders.clone(),
+            Self::Deleted { orders, .. } => orders.clone(),
+            Self::Link(_) => FieldOrders::default(),
+        }
+    }
+
+    fn revision(&self) -> u64 {
+        match self {
+            Self::Product { revision, .. } | Self::Deleted { revision, .. } => *revision,
+            Self::Link(_) => 0,
+        }
     }
 }
 
@@ -178,16 +216,21 @@ impl Attributes<'_> {
         })
     }
 
-    fn stored(&self) -> Result<StoredProduct, StoreError> {
-        Ok(StoredProduct {
-            product: self.product()?,
-            source_updated_at: self.time("sourceUpdatedAt")?,
-        })
+    fn orders(&self) -> FieldOrders {
+        let own = FIELDS
+            .into_iter()
+            .filter_map(|field| Some((field, order_of(self.item, &field_order(field))?)));
+        FieldOrders {
+            last: youngest(self.item),
+            floor: order_of(self.item, ORDER),
+            own: own.collect(),
+        }
     }
 }
 
 /// The item of a product under its key.
 fn product_item(account: &AccountId, stored: &StoredProduct, revision: u64) -> Item {
+    let orders = &stored.orders;
     let product = &stored.product;
     let mut item = item_key(account, &key_of(product));
     let mut set = |name: &str, value: Option<AttributeValue>| {
@@ -214,13 +257,40 @@ fn product_item(account: &AccountId, stored: &StoredProduct, revision: u64) -> I
     set("active", Some(AttributeValue::Bool(product.active)));
     set("createdAt", Some(text(rfc3339_millis(product.created_at))));
     set("updatedAt", Some(text(rfc3339_millis(product.updated_at))));
-    set("sourceUpdatedAt", stored.source_updated_at.map(|time| text(rfc3339_millis(time))));
+    set(LAST, orders.last.map(order_value));
+    set(ORDER, orders.floor.map(order_value));
+    for (field, order) in &orders.own {
+        set(&field_order(field), Some(order_value(*order)));
+    }
     set("revision", Some(number(&revision)));
     item
 }
 
 fn texts<T>(change: &Change<T>, show: impl Fn(&T) -> &str) -> Change<AttributeValue> {
     change.map(|value| text(show(value)))
+}
+
+/// What a row says of each field, as attributes by their published names.
+fn values(row: &ProductRow) -> Vec<(&'static str, Change<AttributeValue>)> {
+    let value = |value: Option<AttributeValue>| value.map_or(Change::Keep, Change::Set);
+    vec![
+        ("name", value(row.name.as_deref().map(text))),
+        ("type", value(row.product_type.map(|kind| text(kind.as_str())))),
+        ("sku", texts(&row.sku, Sku::as_str)),
+        ("externalId", texts(&row.external_id, ExternalId::as_str)),
+        ("category", texts(&row.category, Category::as_str)),
+        ("price", value(row.price.as_ref().map(number))),
+        ("cost", row.cost.map(number)),
+        ("currency", value(row.currency.map(|currency| text(currency.code())))),
+        ("unit", texts(&row.unit, String::as_str)),
+        ("billingPeriod", row.billing_period.map(|period| text(period.as_str()))),
+        ("termMonths", row.term_months.map(number)),
+        ("stockQty", row.stock_qty.map(number)),
+        ("reorderLevel", row.reorder_level.map(number)),
+        ("description", texts(&row.description, String::as_str)),
+        ("features", texts(&row.features, String::as_str)),
+        ("active", value(row.active.map(AttributeValue::Bool))),
+    ]
 }
 
 /// The update expression of a row, with its names and values.
@@ -233,69 +303,69 @@ struct Expression {
 }
 
 impl Expression {
-    fn of(row: &ProductRow, new_id: ProductId, now: Timestamp) -> Self {
+    /// The fields of a row, with their orders. A row of all fields has one order for all.
+    fn of(row: &ProductRow, order: Order) -> Self {
         let mut expression = Self::default();
-        expression.set("name", row.name.as_deref().map(text));
-        // What is new gets the published defaults.
-        let defaults = row.name.is_some();
-        let or_default = |value: Option<AttributeValue>, default: AttributeValue| match value {
-            Some(value) => Some((value, false)),
-            None => defaults.then_some((default, true)),
-        };
-        for (name, value) in [
-            ("type", or_default(row.product_type.map(|kind| text(kind.as_str())), text("PRODUCT"))),
-            ("price", or_default(row.price.as_ref().map(number), number(&0))),
-            ("currency", or_default(row.currency.map(|c| text(c.code())), text("USD"))),
-            (
-                "active",
-                or_default(row.active.map(AttributeValue::Bool), AttributeValue::Bool(true)),
-            ),
-        ] {
-            match value {
-                Some((value, true)) => expression.set_if_new(name, value),
-                Some((value, false)) => expression.set(name, Some(value)),
-                None => {}
-            }
-        }
-        expression.set("sku", row.sku.value().map(|sku| text(sku.as_str())));
-        expression.set("externalId", row.external_id.value().map(|id| text(id.as_str())));
-        for (name, change) in [
-            ("category", texts(&row.category, Category::as_str)),
-            ("cost", row.cost.map(number)),
-            ("unit", texts(&row.unit, String::as_str)),
-            ("billingPeriod", row.billing_period.map(|period| text(period.as_str()))),
-            ("termMonths", row.term_months.map(number)),
-            ("stockQty", row.stock_qty.map(number)),
-            ("reorderLevel", row.reorder_level.map(number)),
-            ("description", texts(&row.description, String::as_str)),
-            ("features", texts(&row.features, String::as_str)),
-        ] {
+        let fields = values(row);
+        let has_all = fields.iter().all(|(_, change)| *change != Change::Keep);
+        expression.values.insert(":order".to_owned(), order_value(order));
+        for (field, change) in fields {
             match change {
-                Change::Keep => {}
-                Change::Clear => expression.remove(name),
-                Change::Set(value) => expression.set(name, Some(value)),
+                Change::Keep => continue,
+                Change::Clear => expression.remove(field),
+                Change::Set(value) => expression.set(field, value),
+            }
+            let (own, name) = (field_order(field), format!("#at_{field}"));
+            if has_all {
+                expression.removes.push(name.clone());
+            } else {
+                expression.sets.push(format!("{name} = :order"));
+            }
+            expression.names.insert(name, own);
+        }
+        if has_all {
+            expression.set_order(ORDER);
+        }
+        expression.values.insert(":one".to_owned(), number(&1));
+        expression.remove(EXPIRES_AT);
+        expression.name(ORDER);
+        expression
+    }
+
+    /// What a product has from its creation on, where the update creates it.
+    fn created(&mut self, row: &ProductRow, created_at: Timestamp) {
+        self.set_if_new("createdAt", text(rfc3339_millis(created_at)));
+        for (field, missing, default) in [
+            ("type", row.product_type.is_none(), text("PRODUCT")),
+            ("price", row.price.is_none(), number(&0)),
+            ("currency", row.currency.is_none(), text("USD")),
+            ("active", row.active.is_none(), AttributeValue::Bool(true)),
+        ] {
+            if missing {
+                self.set_if_new(field, default);
             }
         }
-        let created_at = row.created_at.unwrap_or(now);
-        expression.set_if_new("id", text(new_id.to_string()));
-        expression.set_if_new("createdAt", text(rfc3339_millis(created_at)));
-        expression.set("updatedAt", Some(text(rfc3339_millis(now))));
-        let source = row.source_updated_at.map(|time| text(rfc3339_millis(time)));
-        expression.set("sourceUpdatedAt", source);
-        expression.values.insert(":one".to_owned(), number(&1));
-        expression
+    }
+
+    /// The youngest write is this one.
+    fn youngest(&mut self, order: Order) {
+        self.set_order(LAST);
+        self.set("updatedAt", text(rfc3339_millis(order.time())));
+    }
+
+    fn set_order(&mut self, name: &str) {
+        self.sets.push(format!("#{name} = :order"));
+        self.name(name);
     }
 
     fn name(&mut self, name: &str) {
         self.names.insert(format!("#{name}"), name.to_owned());
     }
 
-    fn set(&mut self, name: &str, value: Option<AttributeValue>) {
-        if let Some(value) = value {
-            self.sets.push(format!("#{name} = :{name}"));
-            self.name(name);
-            self.values.insert(format!(":{name}"), value);
-        }
+    fn set(&mut self, name: &str, value: AttributeValue) {
+        self.sets.push(format!("#{name} = :{name}"));
+        self.name(name);
+        self.values.insert(format!(":{name}"), value);
     }
 
     fn set_if_new(&mut self, name: &str, value: AttributeValue) {
@@ -319,6 +389,9 @@ impl Expression {
     }
 }
 
+/// A write of this order is the youngest one, or was done before.
+const YOUNGEST: &str = "(attribute_not_exists(#last) OR #last <= :order) AND (attribute_not_exists(#at) OR #at <= :order)";
+
 /// What a conditional update came to.
 enum Updated {
     Done(Applied),
@@ -330,39 +403,56 @@ enum Updated {
 enum Obstacle {
     /// It never will be.
     Row(RowError),
-    /// Another writer was faster, or the database is in trouble: worth another attempt.
-    Passing {
-        /// It was asked for more than it gives at once.
-        throttled: bool,
-    },
+    /// Another writer was faster: worth another attempt.
+    Faster,
+    /// What is stored is younger than a row that always counts: it is written right after that.
+    Younger(Order),
 }
 
-impl Obstacle {
-    /// Another writer was faster.
-    const FASTER: Self = Self::Passing { throttled: false };
+impl From<RowError> for Obstacle {
+    fn from(error: RowError) -> Self {
+        Self::Row(error)
+    }
 }
 
 impl From<StoreError> for Obstacle {
     fn from(error: StoreError) -> Self {
-        if error.is_unavailable() || error.is_condition_failed() {
-            return Self::Passing { throttled: error.is_throttled() };
+        if error.is_condition_failed() {
+            return Self::Faster;
         }
-        Self::Row(RowError::Failed { cause: error.to_string() })
+        // The request has been tried for as long as it may be.
+        Self::Row(if error.is_unavailable() {
+            RowError::Unavailable
+        } else {
+            RowError::Failed { cause: error.to_string() }
+        })
     }
 }
 
-/// What an attempt settled; `None`: another one may.
-fn settled<R>(turn: Turn<'_>, outcome: Result<R, Obstacle>) -> Option<Result<R, RowError>> {
-    match outcome {
-        Ok(done) => {
-            turn.end(true);
-            Some(Ok(done))
-        }
-        Err(Obstacle::Row(error)) => Some(Err(error)),
-        Err(Obstacle::Passing { throttled }) => {
-            turn.end(!throttled);
-            None
-        }
+/// How often a row is written anew because other writers changed the keys of its product.
+const CONFLICTS: u32 = 8;
+
+/// How often a row that always counts is written right after a younger write. Each time another writer has
+/// succeeded, so that all of them come to an end.
+const MOST_OVERTAKEN: u32 = 32;
+
+/// By how much the longest wait before that grows each time; there is none at first.
+const OVERTAKEN_WAIT: Duration = Duration::from_millis(2);
+
+/// A row and how it is written.
+#[derive(Clone, Copy)]
+struct Upsert<'a> {
+    account: &'a AccountId,
+    row: &'a ProductRow,
+    order: Order,
+    always_counts: bool,
+    new_id: ProductId,
+}
+
+impl Upsert<'_> {
+    /// Whether the record brings an id beside another key: an id that must exist once, too.
+    fn brings_id(&self) -> bool {
+        self.row.id.is_some() && !matches!(self.row.matches(), Some(Match::Id(_)))
     }
 }
 
@@ -370,18 +460,30 @@ impl ProductWrites for Store {
     async fn apply(
         &self,
         account: &AccountId,
-        row: &ProductRow,
-        new_id: ProductId,
+        row: OrderedRow<'_>,
         costs: &mut Costs,
     ) -> Result<Applied, RowError> {
-        for number in 0..MAX_FRUITLESS {
-            let turn = self.next_attempt(number).await;
-            let outcome = self.attempt(account, row, new_id, costs).await;
-            if let Some(settled) = settled(turn, outcome) {
-                return settled;
+        let OrderedRow { row, mut order, always_counts, new_id } = row;
+        let (mut conflicts, mut overtaken) = (0, 0);
+        loop {
+            let upsert = Upsert { account, row, order, always_counts, new_id };
+            match self.upsert_product(upsert, costs).await {
+                Ok(applied) => return Ok(applied),
+                Err(Obstacle::Row(error)) => return Err(error),
+                Err(Obstacle::Younger(last)) if overtaken < MOST_OVERTAKEN => {
+                    order = order.right_after(last);
+                    tokio::time::sleep(jittered(OVERTAKEN_WAIT * overtaken)).await;
+                    overtaken += 1;
+                }
+                Err(Obstacle::Younger(_)) => return Err(RowError::Unavailable),
+                Err(Obstacle::Faster) => {
+                    conflicts += 1;
+                    if !Patience::Attempts(CONFLICTS).wait(conflicts).await {
+                        return Err(RowError::Unavailable);
+                    }
+                }
             }
         }
-        Err(RowError::Unavailable)
     }
 
     async fn linked_skus(
@@ -398,11 +500,11 @@ impl ProductWrites for Store {
         });
         let (items, read_units) = self
             // Consistently: a link made a moment ago decides which rows are of one product.
-            .read_items(OPERATION, wanted.collect(), true)
+            .read_items(OPERATION, wanted.collect())
             .await
             .map_err(|error| match Obstacle::from(error) {
                 Obstacle::Row(error) => error,
-                Obstacle::Passing { .. } => RowError::Unavailable,
+                Obstacle::Faster | Obstacle::Younger(_) => RowError::Unavailable,
             })?;
         cost.add(read_units);
         let attribute = |item: &Item, name: &str, prefix: &str| {
@@ -417,29 +519,24 @@ impl ProductWrites for Store {
 }
 
 impl Store {
-    /// Waits as long as before an attempt of this number, and for a place among the writes.
-    async fn next_attempt(&self, number: u32) -> Turn<'_> {
-        back_off(number).await;
-        self.writes.turn().await
-    }
-
     /// Merges a row by one update where its keys are as they should be, and else by a transaction.
-    async fn attempt(
+    async fn upsert_product(
         &self,
-        account: &AccountId,
-        row: &ProductRow,
-        new_id: ProductId,
+        upsert: Upsert<'_>,
         costs: &mut Costs,
     ) -> Result<Applied, Obstacle> {
+        let row = upsert.row;
         let found = row.matches();
-        let key = product_key(found.as_ref().unwrap_or(&Match::Id(new_id)));
-        let condition = match (&found, &row.external_id) {
+        let key = product_key(found.as_ref().unwrap_or(&Match::Id(upsert.new_id)));
+        let keys_as_they_should_be = match (&found, &row.external_id) {
             (Some(Match::Sku(_)), Change::Set(_)) => Some("#externalId = :externalId"),
             (Some(Match::Sku(_)), Change::Clear) => Some("attribute_not_exists(externalId)"),
-            (Some(Match::ExternalId(_)), _) => Some("attribute_not_exists(linkedTo)"),
+            (Some(Match::ExternalId(_) | Match::Id(_)), _) => {
+                Some("attribute_not_exists(linkedTo)")
+            }
             _ => None,
         };
-        let there = match self.update(account, row, new_id, &key, condition, costs).await? {
+        let there = match self.update(upsert, &key, keys_as_they_should_be, costs).await? {
             Updated::Done(applied) => return Ok(applied),
             Updated::Otherwise(item) => item,
         };
@@ -447,58 +544,166 @@ impl Store {
         match (&found, link) {
             (Some(Match::ExternalId(_)), Some(target)) if row.sku != Change::Clear => {
                 let still = Some("#externalId = :externalId");
-                match self.update(account, row, new_id, target, still, costs).await? {
+                match self.update(upsert, target, still, costs).await? {
                     Updated::Done(applied) => Ok(applied),
                     // The link changed meanwhile.
-                    Updated::Otherwise(_) => Err(Obstacle::FASTER),
+                    Updated::Otherwise(_) => Err(Obstacle::Faster),
                 }
             }
-            (Some(Match::ExternalId(_)), Some(_)) | (Some(Match::Sku(_)), _)
-                if condition.is_some() =>
+            (Some(Match::ExternalId(_) | Match::Id(_)), Some(_)) | (Some(Match::Sku(_)), _)
+                if keys_as_they_should_be.is_some() =>
             {
-                self.rewrite(account, row, new_id, costs).await
+                self.rewrite(upsert, &key, there, costs).await
             }
-            // The only condition left: it is there.
-            _ => Err(Obstacle::Row(RowError::NameRequired)),
+            // A record that brings an id creates its product together with the id's own item.
+            _ if upsert.brings_id() && row.name.is_some() => {
+                self.rewrite(upsert, &key, there, costs).await
+            }
+            // The only condition left: it exists.
+            _ => Err(RowError::NameRequired.into()),
         }
     }
 
     async fn update(
         &self,
-        account: &AccountId,
-        row: &ProductRow,
-        new_id: ProductId,
+        upsert: Upsert<'_>,
         key: &str,
         condition: Option<&str>,
         costs: &mut Costs,
     ) -> Result<Updated, Obstacle> {
-        const OPERATION: &str = "upsert product";
-        let exists = row.name.is_none().then_some("attribute_exists(id)");
-        let young = row.source_updated_at.map(
-            |_| "(attribute_not_exists(sourceUpdatedAt) OR sourceUpdatedAt <= :sourceUpdatedAt)",
-        );
-        let conditions: Vec<&str> = condition.into_iter().chain(exists).chain(young).collect();
-        let condition = (!conditions.is_empty()).then(|| conditions.join(" AND "));
-        let mut expression = Expression::of(row, new_id, Timestamp::now());
-        let text = expression.text();
+        let Upsert { row, order, new_id, .. } = upsert;
+        let must_exist = row.name.is_none() || upsert.brings_id();
+        let exists = must_exist.then_some("attribute_exists(id)");
+        let conditions: Vec<&str> = condition.into_iter().chain(exists).chain([YOUNGEST]).collect();
+        let mut expression = Expression::of(row, order);
+        expression.set_if_new("id", text(new_id.to_string()));
+        if row.name.is_some() {
+            expression.created(row, row.created_at.unwrap_or(order.time()));
+        }
+        expression.youngest(order);
         if key.starts_with("SKU#") && row.sku == Change::Keep {
             // By way of a link: the condition alone names the external id.
             expression.name("externalId");
         }
-        let outcome = self
+        let there = match self.send_update(upsert, key, expression, conditions, costs).await? {
+            Updated::Otherwise(Some(there)) => there,
+            done => return Ok(done),
+        };
+        match youngest(&there).filter(|last| *last > order) {
+            Some(last) if upsert.always_counts => Err(Obstacle::Younger(last)),
+            Some(_) => self.update_late(upsert, key, there, costs).await,
+            None => Ok(Updated::Otherwise(Some(there))),
+        }
+    }
+
+    /// Sets those fields of a late row that no younger write has set. Neither `last` nor `updatedAt` moves.
+    async fn update_late(
+        &self,
+        upsert: Upsert<'_>,
+        key: &str,
+        there: Item,
+        costs: &mut Costs,
+    ) -> Result<Updated, Obstacle> {
+        const OPERATION: &str = "upsert product late";
+        let found = Found::read(OPERATION, &there)?;
+        let (orders, revision) = match &found {
+            // The keys decide first.
+            Found::Link(_) => return Ok(Updated::Otherwise(Some(there))),
+            found => (found.orders(), found.revision()),
+        };
+        let late = orders.late(upsert.row, upsert.order);
+        // The key that found the product says nothing new.
+        let found_by = match key.split_once('#') {
+            Some(("SKU", _)) => "sku",
+            Some(("EXT", _)) => "externalId",
+            _ => "",
+        };
+        let says_nothing = late.fields().iter().all(|field| *field == found_by);
+        let creates = match &found {
+            Found::Product { stored, .. } => {
+                if says_nothing {
+                    return Err(RowError::Stale.into());
+                }
+                let product = &stored.product;
+                let other_sku = match &late.sku {
+                    Change::Keep => false,
+                    Change::Clear => product.sku.is_some(),
+                    Change::Set(sku) => product.sku.as_ref() != Some(sku),
+                };
+                let other_external_id = match &late.external_id {
+                    Change::Keep => false,
+                    Change::Clear => product.external_id.is_some(),
+                    Change::Set(id) => product.external_id.as_ref() != Some(id),
+                };
+                if other_sku || other_external_id {
+                    return Ok(Updated::Otherwise(Some(there)));
+                }
+                false
+            }
+            Found::Deleted { .. } if late.name.is_none() => {
+                // Older than the delete, or a row that creates nothing.
+                let error = if upsert.row.name.is_some() || orders.floor > Some(upsert.order) {
+                    RowError::Stale
+                } else {
+                    RowError::NameRequired
+                };
+                return Err(error.into());
+            }
+            // A second key makes it a transaction.
+            Found::Deleted { .. }
+                if upsert.brings_id()
+                    || late.external_id.value().is_some() && found_by == "sku" =>
+            {
+                return Ok(Updated::Otherwise(Some(there)));
+            }
+            Found::Deleted { .. } => true,
+            Found::Link(_) => false,
+        };
+        let mut expression = Expression::of(&late, upsert.order);
+        if !expression.sets.iter().any(|set| set.starts_with("#at =")) {
+            // Only the condition of the usual update names it.
+            expression.names.remove("#at");
+        }
+        expression.set_if_new("id", text(upsert.new_id.to_string()));
+        if creates {
+            expression.created(&late, upsert.row.created_at.unwrap_or(upsert.order.time()));
+            expression.set("updatedAt", text(rfc3339_millis(upsert.order.time())));
+        }
+        let seen = if there.contains_key("revision") {
+            expression.values.insert(":seen".to_owned(), number(&revision));
+            "revision = :seen"
+        } else {
+            "attribute_not_exists(revision)"
+        };
+        match self.send_update(upsert, key, expression, vec![seen], costs).await? {
+            Updated::Done(applied) => Ok(Updated::Done(applied)),
+            Updated::Otherwise(_) => Err(Obstacle::Faster),
+        }
+    }
+
+    async fn send_update(
+        &self,
+        upsert: Upsert<'_>,
+        key: &str,
+        expression: Expression,
+        conditions: Vec<&str>,
+        costs: &mut Costs,
+    ) -> Result<Updated, Obstacle> {
+        const OPERATION: &str = "upsert product";
+        let update = expression.text();
+        let request = self
             .client
             .update_item()
             .table_name(&self.tables.products)
-            .set_key(Some(item_key(account, key)))
-            .update_expression(text)
-            .set_condition_expression(condition)
+            .set_key(Some(item_key(upsert.account, key)))
+            .update_expression(update)
+            .condition_expression(conditions.join(" AND "))
             .set_expression_attribute_names(Some(expression.names))
             .set_expression_attribute_values(Some(expression.values))
             .return_values(ReturnValue::UpdatedNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(CAPACITY)
-            .send()
-            .await;
+            .return_consumed_capacity(CAPACITY);
+        let outcome = self.attempt(OPERATION, Some(&self.writes), || request.clone().send()).await;
         let reply = match outcome {
             Ok(reply) => reply,
             Err(error) => {
@@ -506,11 +711,6 @@ impl Store {
                 // A condition that fails is charged as the write would have been, one unit a KB;
                 // how much that was is not told.
                 costs.writes.add(1.0);
-                let known = there.as_ref().map(|item| Attributes { operation: OPERATION, item });
-                let known = known.map(|there| there.time("sourceUpdatedAt")).transpose()?.flatten();
-                if is_stale(known, row.source_updated_at) {
-                    return Err(Obstacle::Row(RowError::Stale));
-                }
                 return Ok(Updated::Otherwise(there));
             }
         };
@@ -518,10 +718,10 @@ impl Store {
         let item = reply.attributes.unwrap_or_default();
         let attributes = Attributes { operation: OPERATION, item: &item };
         let id = attributes.required("id", attributes.parsed("id", ProductId::parse)?)?;
-        // An attempt whose success was not seen, and that was sent again, did create its product all
-        // the same; only an id that an import brings may have been there before.
-        let first = row.id.is_none() || attributes.whole("revision")? == Some(1);
-        Ok(Updated::Done(Applied { id, created: id == new_id && first }))
+        // An attempt that succeeded without an answer, and was sent again, did create its product all the
+        // same; only an id that an import brings may have been there before.
+        let first = upsert.row.id.is_none() || attributes.whole("revision")? == Some(1);
+        Ok(Updated::Done(Applied { id, created: id == upsert.new_id && first }))
     }
 
     /// What is under a key, read consistently.
@@ -531,31 +731,37 @@ impl Store {
         key: &str,
     ) -> Result<(Option<Found>, f64), StoreError> {
         const OPERATION: &str = "read product";
-        let reply = self
+        let request = self
             .client
             .get_item()
             .table_name(&self.tables.products)
             .set_key(Some(item_key(account, key)))
             .consistent_read(true)
-            .return_consumed_capacity(CAPACITY)
-            .send()
-            .await
-            .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+            .return_consumed_capacity(CAPACITY);
+        let reply = self.send(OPERATION, || request.clone().send()).await?;
         let read_units = units(reply.consumed_capacity());
         let found = reply.item.map(|item| Found::read(OPERATION, &item)).transpose()?;
         Ok((found, read_units))
     }
 
-    /// What is under these keys, and under those that links among them lead to.
-    async fn seen(
+    /// Adds what is under these keys, and under those that links lead to.
+    async fn see(
         &self,
         account: &AccountId,
-        keys: impl Iterator<Item = String>,
+        keys: impl IntoIterator<Item = String>,
+        seen: &mut Seen,
         costs: &mut Costs,
-    ) -> Result<HashMap<String, Option<Found>>, StoreError> {
-        let mut seen: HashMap<String, Option<Found>> = HashMap::new();
-        let mut wanted: Vec<String> = keys.collect();
-        while !wanted.is_empty() {
+    ) -> Result<(), StoreError> {
+        let mut wanted: BTreeSet<String> = keys.into_iter().collect();
+        loop {
+            wanted.extend(seen.values().filter_map(|found| match found {
+                Some(Found::Link(target)) => Some(target.clone()),
+                _ => None,
+            }));
+            wanted.retain(|key| !seen.contains_key(key));
+            if wanted.is_empty() {
+                return Ok(());
+            }
             let found = futures_util::future::try_join_all(
                 wanted.iter().map(|key| self.find(account, key)),
             );
@@ -563,151 +769,267 @@ impl Store {
                 costs.reads.add(read_units);
                 seen.insert(key.clone(), found);
             }
-            let targets = seen.values().filter_map(|found| match found {
-                Some(Found::Link(target)) if !seen.contains_key(target) => Some(target.clone()),
-                _ => None,
-            });
-            wanted = targets.collect();
         }
-        Ok(seen)
     }
 
-    /// Merges a row that changes the keys of its product.
+    /// Merges a row that changes the keys of its product, or makes one with several; `there` is what was
+    /// found under the row's first key.
     async fn rewrite(
         &self,
-        account: &AccountId,
-        row: &ProductRow,
-        new_id: ProductId,
+        upsert: Upsert<'_>,
+        key: &str,
+        there: Option<Item>,
         costs: &mut Costs,
     ) -> Result<Applied, Obstacle> {
-        const OPERATION: &str = "rewrite product";
-        let sku_key = row.sku.value().map(|sku| product_key(&Match::Sku(sku.clone())));
-        let external_id = row.external_id.value();
-        let ext_key = external_id.map(|id| product_key(&Match::ExternalId(id.clone())));
-        let keys = sku_key.iter().chain(&ext_key).cloned();
-        let seen = self.seen(account, keys, costs).await?;
-        let slot = ext_key.as_ref().and_then(|key| seen[key].clone());
-        let product_at = |key: &str| match seen.get(key) {
-            Some(Some(Found::Product { stored, revision })) => {
-                Some((key.to_owned(), stored.clone(), *revision))
-            }
+        let Upsert { account, row, order, .. } = upsert;
+        let there = there.map(|item| Found::read(REWRITE, &item)).transpose()?;
+        let mut seen = Seen::from([(key.to_owned(), there)]);
+        let keys = RowKeys::of(row);
+        self.see(account, keys.all(), &mut seen, costs).await?;
+        let matched = keys.matched(row, order, &seen)?;
+        if let Some(StoredProduct { product, .. }) = matched.as_ref().map(|at| &*at.stored) {
+            // The item of its id leads to it, where an import gave it the id.
+            let id_key = product_key(&Match::Id(product.id));
+            self.see(account, [id_key], &mut seen, costs).await?;
+        }
+
+        let deleted = |key: &str| match seen.get(key) {
+            Some(Some(found @ Found::Deleted { .. })) => Some(found.orders()),
             _ => None,
         };
-        // A link's product must have the external id.
-        let owner = match (&slot, &ext_key) {
-            (Some(Found::Product { .. }), Some(key)) => product_at(key),
-            (Some(Found::Link(target)), _) => product_at(target)
-                .filter(|(_, owner, _)| owner.product.external_id.as_ref() == external_id),
-            _ => None,
+        let before = match &matched {
+            Some(at) => at.stored.orders.clone(),
+            None => keys.first().and_then(|key| deleted(&key)).unwrap_or_default(),
         };
-        if matches!(slot, Some(Found::Link(_))) && owner.is_none() {
-            // The product moved between the two reads. To take the link for one that leads nowhere
-            // would make its external id twice, should the product have moved back meanwhile.
-            return Err(Obstacle::FASTER);
+        if let Some(last) = before.last.filter(|_| upsert.always_counts && !before.admits(order)) {
+            return Err(Obstacle::Younger(last));
         }
-        let by_sku = sku_key.as_deref().and_then(product_at);
-        let matched = match (&sku_key, by_sku) {
-            (Some(_), Some(by_sku)) => {
-                if owner.is_some_and(|(key, ..)| key != by_sku.0) {
-                    return Err(Obstacle::Row(RowError::ExternalIdTaken));
-                }
-                Some(by_sku)
+        let late = before.late(row, order);
+        let mut orders = before.clone();
+        orders.note(&late, order);
+        let product = if let Some(at) = &matched {
+            let mut product = at.stored.product.clone();
+            product.merge(&late);
+            if product == at.stored.product && !before.admits(order) {
+                return Err(RowError::Stale.into());
             }
-            // A product that has no sku yet gets this one.
-            (Some(_), None) => match owner {
-                Some((_, owner, _)) if owner.product.sku.is_some() => {
-                    return Err(Obstacle::Row(RowError::ExternalIdTaken));
-                }
-                owner => owner,
-            },
-            (None, _) => owner,
-        };
-        let now = Timestamp::now();
-        if let Some((_, before, _)) = &matched
-            && is_stale(before.source_updated_at, row.source_updated_at)
-        {
-            return Err(Obstacle::Row(RowError::Stale));
-        }
-        let (mut after, revision) = if let Some((_, before, revision)) = &matched {
-            let mut after = before.clone();
-            after.product.merge(row);
-            (after, revision + 1)
+            if before.admits(order) {
+                product.updated_at = order.time();
+            }
+            product
+        } else if row.name.is_some() && late.name.is_none() {
+            return Err(RowError::Stale.into());
         } else {
-            let product =
-                Product::created(row, new_id, now).ok_or(Obstacle::Row(RowError::NameRequired))?;
-            (Box::new(StoredProduct { product, source_updated_at: None }), 1)
+            let id = keys.free_id(row, &seen).unwrap_or(upsert.new_id);
+            Product::created(&late, id, order.time()).ok_or(RowError::NameRequired)?
         };
-        after.product.updated_at = now;
-        after.source_updated_at = row.source_updated_at.or(after.source_updated_at);
+        let after = StoredProduct { product, orders };
 
         let mut writes = Rewrite { store: self, account, seen: &seen, items: BTreeMap::new() };
         let new_key = key_of(&after.product);
-        let link_of = |product: &Product| {
-            let id = product.external_id.clone().filter(|_| product.sku.is_some())?;
-            Some(product_key(&Match::ExternalId(id)))
-        };
-        let new_link = link_of(&after.product);
-        if let Some((old_key, before, _)) = &matched {
-            if *old_key != new_key {
-                writes.delete(old_key)?;
+        let revision =
+            |key: &str| seen.get(key).and_then(Option::as_ref).map_or(0, Found::revision);
+        let mut next = revision(&new_key) + 1;
+        let links = links_of(&after.product, row.id, &seen);
+        if let Some(at) = &matched {
+            next = next.max(at.revision + 1);
+            let old_links = links_of(&at.stored.product, None, &seen);
+            for link in old_links.iter().filter(|link| !links.contains(link) && **link != new_key) {
+                writes.unlink(link, &at.key)?;
             }
-            let old_link = link_of(&before.product).filter(|link| Some(link) != new_link.as_ref());
-            if let Some(old_link) = old_link.filter(|link| *link != new_key) {
-                writes.unlink(&old_link, old_key)?;
+            if at.key != new_key && !links.contains(&at.key) {
+                writes.delete(&at.key)?;
             }
         }
-        writes.put(&new_key, product_item(account, &after, revision))?;
-        if let Some(link) = new_link {
+        writes.put(&new_key, product_item(account, &after, next))?;
+        for link in links {
             let mut item = item_key(account, &link);
             item.insert("linkedTo".to_owned(), text(new_key.as_str()));
             writes.put(&link, item)?;
         }
         let items = writes.items.into_values().collect();
-        let write_units = self.transact(OPERATION, items).await?;
+        let write_units = self.transact(REWRITE, items).await?;
         costs.writes.add(write_units);
         Ok(Applied { id: after.product.id, created: matched.is_none() })
     }
 }
 
-/// Is a record of this source time older than what is stored?
-fn is_stale(stored: Option<Timestamp>, record: Option<Timestamp>) -> bool {
-    stored.zip(record).is_some_and(|(stored, record)| stored > record)
+/// What was found under keys.
+type Seen = BTreeMap<String, Option<Found>>;
+
+/// A product and where it was found.
+struct At {
+    key: String,
+    stored: Box<StoredProduct>,
+    revision: u64,
 }
 
-/// The writes of a transaction, one a key: each on the condition that the key is as it was seen.
+fn product_at(seen: &Seen, key: &str) -> Option<At> {
+    match seen.get(key) {
+        Some(Some(Found::Product { stored, revision })) => {
+            Some(At { key: key.to_owned(), stored: stored.clone(), revision: *revision })
+        }
+        _ => None,
+    }
+}
+
+/// The keys of the items that lead to a product: of its external id, beside its sku; and of its id, where
+/// an import brings it or brought it.
+fn links_of(product: &Product, brought: Option<ProductId>, seen: &Seen) -> Vec<String> {
+    let key = key_of(product);
+    let external_id = product.external_id.clone().filter(|_| product.sku.is_some());
+    let external_id = external_id.map(|id| product_key(&Match::ExternalId(id)));
+    let id_key = product_key(&Match::Id(product.id));
+    let known = matches!(seen.get(&id_key), Some(Some(Found::Link(_) | Found::Product { .. })));
+    let id = (brought == Some(product.id) || known).then_some(id_key);
+    external_id.into_iter().chain(id).filter(|link| *link != key).collect()
+}
+
+/// The keys of a row.
+struct RowKeys {
+    sku: Option<String>,
+    external_id: Option<String>,
+    id: Option<String>,
+}
+
+impl RowKeys {
+    fn of(row: &ProductRow) -> Self {
+        Self {
+            sku: row.sku.value().map(|sku| product_key(&Match::Sku(sku.clone()))),
+            external_id: row
+                .external_id
+                .value()
+                .map(|id| product_key(&Match::ExternalId(id.clone()))),
+            id: row.id.map(|id| product_key(&Match::Id(id))),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = String> + use<> {
+        let Self { sku, external_id, id } = self;
+        sku.clone().into_iter().chain(external_id.clone()).chain(id.clone())
+    }
+
+    /// The key that a product of the row's own is stored under.
+    fn first(&self) -> Option<String> {
+        self.all().next()
+    }
+
+    /// The product that a row is about.
+    fn matched(&self, row: &ProductRow, order: Order, seen: &Seen) -> Result<Option<At>, Obstacle> {
+        let by_sku = self.sku.as_deref().and_then(|key| product_at(seen, key));
+        // An external id that a younger write has set already is not asked for.
+        let wants_external_id = by_sku.as_ref().is_none_or(|at| {
+            at.stored.orders.late(row, order).external_id.value().is_some()
+                || at.stored.orders.admits(order)
+        });
+        let external_id = row.external_id.value().filter(|_| wants_external_id);
+        let slot = self.external_id.as_ref().filter(|_| external_id.is_some());
+        let slot = slot.and_then(|key| Some((key, seen.get(key)?.as_ref()?)));
+        let owner = match slot {
+            Some((key, Found::Product { .. })) => product_at(seen, key),
+            Some((_, Found::Link(target))) => {
+                // A link's product must have the external id. Otherwise the product moved between the two
+                // reads: to take the link for one that leads nowhere would make its external id twice,
+                // should the product have moved back meanwhile.
+                let owner = product_at(seen, target)
+                    .filter(|at| at.stored.product.external_id.as_ref() == external_id);
+                Some(owner.ok_or(Obstacle::Faster)?)
+            }
+            _ => None,
+        };
+        let taken = |at: At| Err(RowError::ExternalIdTaken { by: at.stored.product.key() }.into());
+        let matched = match (&self.sku, by_sku, owner) {
+            (Some(_), Some(by_sku), Some(owner)) if owner.key != by_sku.key => return taken(owner),
+            (Some(_), Some(by_sku), _) => Some(by_sku),
+            // A product that has no sku yet gets this one.
+            (Some(_), None, Some(owner)) if owner.stored.product.sku.is_some() => {
+                return taken(owner);
+            }
+            (_, _, owner) => owner,
+        };
+        Ok(matched.or_else(|| self.by_id(row, seen)))
+    }
+
+    /// The product of a row's id: the one that a row finds by it alone, or one that has no other key yet.
+    fn by_id(&self, row: &ProductRow, seen: &Seen) -> Option<At> {
+        let key = self.id.as_ref()?;
+        match seen.get(key)?.as_ref()? {
+            Found::Product { .. } => product_at(seen, key),
+            Found::Link(target) if self.sku.is_none() && self.external_id.is_none() => {
+                product_at(seen, target).filter(|at| Some(at.stored.product.id) == row.id)
+            }
+            Found::Link(_) | Found::Deleted { .. } => None,
+        }
+    }
+
+    /// The id that a row brings, if no product has it.
+    fn free_id(&self, row: &ProductRow, seen: &Seen) -> Option<ProductId> {
+        let id = row.id?;
+        let is_taken = match seen.get(self.id.as_ref()?).and_then(Option::as_ref) {
+            Some(Found::Product { .. }) => true,
+            Some(Found::Link(target)) => {
+                product_at(seen, target).is_some_and(|at| at.stored.product.id == id)
+            }
+            Some(Found::Deleted { .. }) | None => false,
+        };
+        (!is_taken).then_some(id)
+    }
+}
+
+/// The writes of a transaction, one per key: each on the condition that the key is as it was seen.
 struct Rewrite<'a> {
     store: &'a Store,
     account: &'a AccountId,
-    seen: &'a HashMap<String, Option<Found>>,
+    seen: &'a Seen,
     items: BTreeMap<String, TransactWriteItem>,
 }
 
 const REWRITE: &str = "rewrite product";
 
+/// A condition with its values.
+struct Guard {
+    condition: &'static str,
+    values: Vec<(&'static str, AttributeValue)>,
+}
+
+impl Guard {
+    fn values(&self) -> Option<HashMap<String, AttributeValue>> {
+        let values = self.values.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        (!self.values.is_empty()).then(|| values.collect())
+    }
+}
+
 impl Rewrite<'_> {
-    /// The condition that a key is as it was seen, and its values.
-    fn guard(&self, key: &str) -> (&'static str, HashMap<String, AttributeValue>) {
-        let value = |value| HashMap::from([(":seen".to_owned(), value)]);
+    /// The condition that a key is as it was seen.
+    fn guard(&self, key: &str) -> Guard {
         match self.seen.get(key) {
             Some(Some(Found::Product { stored, revision })) => {
                 // Another product may have come to the same key since.
-                let id = (":id".to_owned(), text(stored.product.id.to_string()));
-                let mut values = value(number(revision));
-                values.extend([id]);
-                ("revision = :seen AND id = :id", values)
+                let id = text(stored.product.id.to_string());
+                let values = vec![(":seen", number(revision)), (":id", id)];
+                Guard { condition: "revision = :seen AND id = :id", values }
             }
-            Some(Some(Found::Link(target))) => ("linkedTo = :seen", value(text(target.as_str()))),
-            Some(None) | None => ("attribute_not_exists(productKey)", HashMap::new()),
+            Some(Some(Found::Link(target))) => {
+                let values = vec![(":seen", text(target.as_str()))];
+                Guard { condition: "linkedTo = :seen", values }
+            }
+            Some(Some(Found::Deleted { revision, .. })) => Guard {
+                condition: "revision = :seen AND attribute_not_exists(id)",
+                values: vec![(":seen", number(revision))],
+            },
+            Some(None) | None => {
+                Guard { condition: "attribute_not_exists(productKey)", values: Vec::new() }
+            }
         }
     }
 
     fn put(&mut self, key: &str, item: Item) -> Result<(), StoreError> {
-        let (condition, values) = self.guard(key);
+        let guard = self.guard(key);
         let put = Put::builder()
             .table_name(&self.store.tables.products)
             .set_item(Some(item))
-            .condition_expression(condition)
-            .set_expression_attribute_values((!values.is_empty()).then_some(values))
+            .condition_expression(guard.condition)
+            .set_expression_attribute_values(guard.values())
             .build()
             .map_err(|error| StoreError::unbuildable(REWRITE, error))?;
         self.items.insert(key.to_owned(), TransactWriteItem::builder().put(put).build());
@@ -715,31 +1037,46 @@ impl Rewrite<'_> {
     }
 
     fn delete(&mut self, key: &str) -> Result<(), StoreError> {
-        let (condition, values) = self.guard(key);
-        self.delete_on(key, condition, values)
+        self.delete_on(key, &self.guard(key))
     }
 
-    /// Removes a link that was not read, if it leads to this product.
+    /// Removes a link that may not have been read, if it leads to this product.
     fn unlink(&mut self, key: &str, target: &str) -> Result<(), StoreError> {
-        let values = HashMap::from([(":target".to_owned(), text(target))]);
-        self.delete_on(key, "attribute_not_exists(productKey) OR linkedTo = :target", values)
+        let guard = Guard {
+            condition: "attribute_not_exists(productKey) OR linkedTo = :target",
+            values: vec![(":target", text(target))],
+        };
+        self.delete_on(key, &guard)
     }
 
-    fn delete_on(
-        &mut self,
-        key: &str,
-        condition: &str,
-        values: HashMap<String, AttributeValue>,
-    ) -> Result<(), StoreError> {
+    fn delete_on(&mut self, key: &str, guard: &Guard) -> Result<(), StoreError> {
         let delete = Delete::builder()
             .table_name(&self.store.tables.products)
             .set_key(Some(item_key(self.account, key)))
-            .condition_expression(condition)
-            .set_expression_attribute_values((!values.is_empty()).then_some(values))
+            .condition_expression(guard.condition)
+            .set_expression_attribute_values(guard.values())
             .build()
             .map_err(|error| StoreError::unbuildable(REWRITE, error))?;
         self.items.insert(key.to_owned(), TransactWriteItem::builder().delete(delete).build());
         Ok(())
+    }
+
+    /// Leaves only the orders of a deleted product.
+    fn remember(
+        &mut self,
+        key: &str,
+        order: Order,
+        last: Option<Order>,
+        revision: u64,
+    ) -> Result<(), StoreError> {
+        let mut item = item_key(self.account, key);
+        item.insert(ORDER.to_owned(), order_value(order));
+        item.extend(
+            last.filter(|last| *last > order).map(|last| (LAST.to_owned(), order_value(last))),
+        );
+        item.insert("revision".to_owned(), number(&revision));
+        item.insert(EXPIRES_AT.to_owned(), expiry(self.store.clock()));
+        self.put(key, item)
     }
 }
 
@@ -752,18 +1089,17 @@ impl ProductLookup for Store {
         sku: &Sku,
     ) -> Result<Read<Option<Product>>, StoreError> {
         const OPERATION: &str = "get product";
-        let reply = self
+        let request = self
             .client
             .get_item()
             .table_name(&self.tables.products)
             .set_key(Some(item_key(account, &product_key(&Match::Sku(sku.clone())))))
             .consistent_read(true)
-            .return_consumed_capacity(CAPACITY)
-            .send()
-            .await
-            .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+            .return_consumed_capacity(CAPACITY);
+        let reply = self.send(OPERATION, || request.clone().send()).await?;
         let read_units = units(reply.consumed_capacity());
-        let item = reply.item.as_ref();
+        // A deleted product is remembered without its id.
+        let item = reply.item.as_ref().filter(|item| item.contains_key("id"));
         let product = item.map(|item| Attributes { operation: OPERATION, item }.product());
         Ok(Read { value: product.transpose()?, read_units })
     }
@@ -795,14 +1131,12 @@ impl ProductLists for Store {
             condition.push_str(" AND id < :before");
             query = query.expression_attribute_values(":before", text(before.to_string()));
         }
-        let reply = query
+        let query = query
             .key_condition_expression(condition)
             .scan_index_forward(false)
             .set_limit(limit.map(|limit| i32::try_from(limit).unwrap_or(i32::MAX)))
-            .return_consumed_capacity(CAPACITY)
-            .send()
-            .await
-            .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+            .return_consumed_capacity(CAPACITY);
+        let reply = self.send(OPERATION, || query.clone().send()).await?;
         let read_units = units(reply.consumed_capacity());
         let more = reply.last_evaluated_key.is_some();
         let items = reply.items.unwrap_or_default();
@@ -826,7 +1160,7 @@ impl ProductDelete for Store {
             .values()
             .filter_map(|found| match found {
                 Found::Link(target) => Some(target.clone()),
-                Found::Product { .. } => None,
+                Found::Product { .. } | Found::Deleted { .. } => None,
             })
             .filter(|target| !found.contains_key(target))
             .collect();
@@ -835,7 +1169,7 @@ impl ProductDelete for Store {
         read_units += more_units;
         let product = |key: &str| match found.get(key).or_else(|| targets.get(key))? {
             Found::Product { stored, .. } => Some((**stored).clone()),
-            Found::Link(_) => None,
+            Found::Link(_) | Found::Deleted { .. } => None,
         };
         let mut products = HashMap::with_capacity(found.len());
         for wanted in wanted {
@@ -843,6 +1177,9 @@ impl ProductDelete for Store {
             let stored = match (found.get(&key), wanted) {
                 (Some(Found::Link(target)), Match::ExternalId(id)) => {
                     product(target).filter(|stored| stored.product.external_id.as_ref() == Some(id))
+                }
+                (Some(Found::Link(target)), Match::Id(id)) => {
+                    product(target).filter(|stored| stored.product.id == *id)
                 }
                 (Some(Found::Product { .. }), _) => product(&key),
                 _ => None,
@@ -858,14 +1195,18 @@ impl ProductDelete for Store {
         &self,
         account: &AccountId,
         product: &Match,
-        source_updated_at: Option<Timestamp>,
+        removal: ProductRemoval,
         costs: &mut Costs,
-    ) -> Result<bool, RowError> {
-        for number in 0..MAX_FRUITLESS {
-            let turn = self.next_attempt(number).await;
-            let outcome = self.attempt_delete(account, product, source_updated_at, costs).await;
-            if let Some(settled) = settled(turn, outcome) {
-                return settled;
+    ) -> Result<Removed, RowError> {
+        for attempt in 1..=CONFLICTS {
+            match self.remove_product(account, product, removal, costs).await {
+                Ok(removed) => return Ok(removed),
+                Err(Obstacle::Row(error)) => return Err(error),
+                Err(Obstacle::Faster | Obstacle::Younger(_)) => {
+                    if !Patience::Attempts(CONFLICTS).wait(attempt).await {
+                        break;
+                    }
+                }
             }
         }
         Err(RowError::Unavailable)
@@ -879,7 +1220,7 @@ impl ProductDelete for Store {
         const OPERATION: &str = "find products by id";
         let mut replies = stream::iter(ids.iter().copied())
             .map(|id| async move {
-                let reply = self
+                let query = self
                     .client
                     .query()
                     .table_name(&self.tables.products)
@@ -887,10 +1228,8 @@ impl ProductDelete for Store {
                     .key_condition_expression("account = :account AND id = :id")
                     .expression_attribute_values(":account", text(account.as_str()))
                     .expression_attribute_values(":id", text(id.to_string()))
-                    .return_consumed_capacity(CAPACITY)
-                    .send()
-                    .await
-                    .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+                    .return_consumed_capacity(CAPACITY);
+                let reply = self.send(OPERATION, || query.clone().send()).await?;
                 let read_units = units(reply.consumed_capacity());
                 let item = reply.items.unwrap_or_default().into_iter().next();
                 let product =
@@ -903,7 +1242,7 @@ impl ProductDelete for Store {
             let (id, product, units) = reply?;
             read_units += units;
             if let Some(product) = product {
-                keys.insert(id, match_of(&product));
+                keys.insert(id, product.key());
             }
         }
         Ok((keys, read_units))
@@ -929,56 +1268,122 @@ impl Store {
         Ok((found, read_units))
     }
 
-    async fn attempt_delete(
+    /// Removes what is older than a removal of the product that a key leads to.
+    async fn remove_product(
         &self,
         account: &AccountId,
         product: &Match,
-        source_updated_at: Option<Timestamp>,
+        removal: ProductRemoval,
         costs: &mut Costs,
-    ) -> Result<bool, Obstacle> {
+    ) -> Result<Removed, Obstacle> {
+        let ProductRemoval { order, only_untouched } = removal;
         let named = product_key(product);
-        let seen = self.seen(account, std::iter::once(named.clone()), costs).await?;
+        let mut seen = Seen::new();
+        self.see(account, [named.clone()], &mut seen, costs).await?;
         let linked = match &seen[&named] {
             Some(Found::Link(target)) => Some(target.clone()),
             _ => None,
         };
         let key = linked.clone().unwrap_or_else(|| named.clone());
-        let Some(Some(Found::Product { stored, .. })) = seen.get(&key) else {
-            return if linked.is_some() { Err(Obstacle::FASTER) } else { Ok(false) };
-        };
-        let external_id = stored.product.external_id.clone();
-        if let (Some(_), Match::ExternalId(id)) = (&linked, product)
-            && external_id.as_ref() != Some(id)
-        {
-            // The link changed between the two reads.
-            return Err(Obstacle::FASTER);
-        }
-        if is_stale(stored.source_updated_at, source_updated_at) {
-            return Err(Obstacle::Row(RowError::Stale));
-        }
-        let mut writes = Rewrite { store: self, account, seen: &seen, items: BTreeMap::new() };
-        writes.delete(&key)?;
-        if let Some(id) = external_id.filter(|_| stored.product.sku.is_some()) {
-            let link = product_key(&Match::ExternalId(id));
+        let Some(At { stored, revision, .. }) = product_at(&seen, &key) else {
             if linked.is_some() {
-                writes.delete(&link)?;
-            } else {
-                writes.unlink(&link, &key)?;
+                return Err(Obstacle::Faster);
             }
+            let known = seen[&key].as_ref();
+            let orders = known.map(Found::orders).unwrap_or_default();
+            if orders.floor > Some(order) {
+                return Err(RowError::Stale.into());
+            }
+            if orders.floor < Some(order) {
+                let revision = known.map_or(0, Found::revision) + 1;
+                let mut writes =
+                    Rewrite { store: self, account, seen: &seen, items: BTreeMap::new() };
+                writes.remember(&key, order, orders.last, revision)?;
+                costs
+                    .writes
+                    .add(self.transact(REMOVE, writes.items.into_values().collect()).await?);
+            }
+            return Ok(Removed::Nothing);
+        };
+        let StoredProduct { product: stored_product, orders } = &*stored;
+        let still_leads = match product {
+            Match::ExternalId(id) => stored_product.external_id.as_ref() == Some(id),
+            Match::Id(id) => stored_product.id == *id,
+            Match::Sku(_) => true,
+        };
+        if !still_leads {
+            // The link changed between the two reads.
+            return Err(Obstacle::Faster);
         }
-        let items = writes.items.into_values().collect();
-        costs.writes.add(self.transact("delete product", items).await?);
-        Ok(true)
+        if only_untouched && !orders.admits(order) {
+            return Err(RowError::Stale.into());
+        }
+        if orders.of("name") > Some(order) {
+            let Some(after) = without_older_fields(&stored, order) else {
+                return Err(RowError::Stale.into());
+            };
+            let mut writes = Rewrite { store: self, account, seen: &seen, items: BTreeMap::new() };
+            writes.put(&key, product_item(account, &after, revision + 1))?;
+            costs.writes.add(self.transact(REMOVE, writes.items.into_values().collect()).await?);
+            let changed = after.product != *stored_product;
+            return Ok(if changed { Removed::Fields } else { Removed::Nothing });
+        }
+        let id_key = product_key(&Match::Id(stored_product.id));
+        self.see(account, [id_key], &mut seen, costs).await?;
+        let mut writes = Rewrite { store: self, account, seen: &seen, items: BTreeMap::new() };
+        writes.remember(&key, order, orders.last, revision + 1)?;
+        for link in links_of(stored_product, None, &seen) {
+            writes.unlink(&link, &key)?;
+        }
+        costs.writes.add(self.transact(REMOVE, writes.items.into_values().collect()).await?);
+        Ok(Removed::Product)
     }
 }
 
-/// The product of an item; a link is none.
+const REMOVE: &str = "delete product";
+
+/// A product without the fields that are older than a delete, its keys aside: they are how younger writes
+/// found it. `None`: no field is older.
+fn without_older_fields(stored: &StoredProduct, order: Order) -> Option<StoredProduct> {
+    let StoredProduct { product, orders } = stored;
+    let is_older = |field: &str| {
+        orders.of(field) < Some(order) && !matches!(field, "name" | "sku" | "externalId")
+    };
+    if !FIELDS.into_iter().any(is_older) {
+        return None;
+    }
+    let mut cleared = ProductRow {
+        product_type: Some(ProductType::Product),
+        category: Change::Clear,
+        price: Some(Amount::ZERO),
+        cost: Change::Clear,
+        currency: Some(Currency::USD),
+        unit: Change::Clear,
+        billing_period: Change::Clear,
+        term_months: Change::Clear,
+        stock_qty: Change::Clear,
+        reorder_level: Change::Clear,
+        description: Change::Clear,
+        features: Change::Clear,
+        active: Some(true),
+        ..ProductRow::default()
+    };
+    cleared.retain(is_older);
+    let mut product = product.clone();
+    product.merge(&cleared);
+    let mut orders = orders.clone();
+    orders.floor = orders.floor.max(Some(order));
+    orders.own.retain(|_, own| *own > order);
+    Some(StoredProduct { product, orders })
+}
+
+/// The product of an item, unless it is a link or only remembers a delete.
 pub(super) fn product_of(
     operation: &'static str,
     item: &Item,
 ) -> Result<Option<StoredProduct>, StoreError> {
     Ok(match Found::read(operation, item)? {
         Found::Product { stored, .. } => Some(*stored),
-        Found::Link(_) => None,
+        Found::Link(_) | Found::Deleted { .. } => None,
     })
 }

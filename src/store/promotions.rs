@@ -20,18 +20,17 @@ impl PromotionLookup for Store {
         code: &PromoCode,
     ) -> Result<Read<Option<Promotion>>, StoreError> {
         const OPERATION: &str = "get promotion";
-        let reply = self
+        let request = self
             .client
             .get_item()
             .table_name(&self.tables.promotions)
             .key("account", text(account.as_str()))
             .key("code", text(code.as_str()))
-            .return_consumed_capacity(CAPACITY)
-            .send()
-            .await
-            .map_err(|error| StoreError::from_sdk(OPERATION, &error))?;
+            .return_consumed_capacity(CAPACITY);
+        let reply = self.send(OPERATION, || request.clone().send()).await?;
         let read_units = units(reply.consumed_capacity());
-        let Some(item) = reply.item else {
+        // A deleted promotion is remembered without its document.
+        let Some(item) = reply.item.filter(|item| item.contains_key("document")) else {
             return Ok(Read { value: None, read_units });
         };
         let item: PromotionItem = read(OPERATION, item)?;

@@ -1,10 +1,10 @@
 //! Reading the items of many keys: as one range where the keys lie close together, and else by the
 //! hundred.
 //!
-//! `BatchGetItem` rounds each item up to 4 KB, and so charges half a unit for each key, whether there
-//! is an item or not. `Query` adds up what it reads and rounds once (DynamoDB developer guide, "Read
-//! request unit consumption"): 400 items of 1 KB cost 50 units instead of 200, and 400 keys of which
-//! none is stored half a unit. But it reads what lies between, too. Files are mostly in the order of
+//! `BatchGetItem` rounds each item up to 4 KB, and so charges one unit for each key read consistently,
+//! whether there is an item or not. `Query` adds up what it reads and rounds once (DynamoDB developer
+//! guide, "Read request unit consumption"): 400 items of 1 KB cost 100 units instead of 400, and 400 keys
+//! of which none is stored one unit. But it reads what lies between, too. Files are mostly in the order of
 //! their keys, exports always; so a range is tried. It ends once it has spent what the keys would have
 //! cost, and where it did not cover them, ranges of that table are left alone for ever longer.
 
@@ -17,7 +17,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{
     CAPACITY, Store, StoreError,
-    batch::Wanted,
+    batch::{Wanted, projection_names},
     item::{Item, text},
     units,
 };
@@ -32,8 +32,8 @@ const MOST_PAGES: usize = 4;
 /// The longest a table's ranges are left alone, in readings.
 const LONGEST_REST: u32 = 64;
 
-/// Half a unit a key, were each read by itself and at most 4 KB.
-const UNITS_A_KEY: f64 = 0.5;
+/// One unit per key, were each read by itself, consistently, and at most 4 KB.
+const UNITS_PER_KEY: f64 = 1.0;
 
 /// Keys of one account in one table, and what is wanted of their items.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ impl Ranges {
 }
 
 impl Store {
-    /// The items of keys, those that there are, eventually consistent; and the read units consumed.
+    /// The items of keys, those that exist, read consistently; and the read units consumed.
     pub(super) async fn read_keys(
         &self,
         operation: &'static str,
@@ -87,7 +87,7 @@ impl Store {
         wanted.names.dedup();
         let (mut items, mut read_units) = (Vec::new(), 0.0);
         if wanted.names.len() >= FEWEST && self.ranges.may_try(wanted.table) {
-            read_units = self.read_range(operation, &mut wanted, &mut items).await;
+            read_units = self.read_range(operation, &mut wanted, &mut items).await?;
             self.ranges.tried(wanted.table, wanted.names.is_empty());
         }
         let rest: Vec<Wanted> = wanted
@@ -102,50 +102,46 @@ impl Store {
                 projection: wanted.projection.clone(),
             })
             .collect();
-        let (more, more_units) = self.read_items(operation, rest, false).await?;
+        let (more, more_units) = self.read_items(operation, rest).await?;
         items.extend(more);
         Ok((items, read_units + more_units))
     }
 
     /// Reads the range of keys as far as that is cheaper than the keys; those it did not cover stay
-    /// wanted. A range that cannot be read covers none: the keys have their own retries.
+    /// wanted.
     async fn read_range(
         &self,
         operation: &'static str,
         wanted: &mut Keys<'_>,
         items: &mut Vec<Item>,
-    ) -> f64 {
+    ) -> Result<f64, StoreError> {
         let (Some(first), Some(last)) = (wanted.names.first(), wanted.names.last()) else {
-            return 0.0;
+            return Ok(0.0);
         };
         #[allow(clippy::cast_precision_loss, reason = "a group has a few hundred keys")]
-        let budget = wanted.names.len() as f64 * UNITS_A_KEY;
+        let budget = wanted.names.len() as f64 * UNITS_PER_KEY;
         let limit = i32::try_from(wanted.names.len()).unwrap_or(i32::MAX);
+        let mut names = projection_names(wanted.projection.as_deref()).unwrap_or_default();
+        names.insert("#account".to_owned(), "account".to_owned());
+        names.insert("#key".to_owned(), wanted.range_key.to_owned());
         let query = self
             .client
             .query()
             .table_name(wanted.table)
             .key_condition_expression("#account = :account AND #key BETWEEN :first AND :last")
-            .expression_attribute_names("#account", "account")
-            .expression_attribute_names("#key", wanted.range_key)
+            .set_expression_attribute_names(Some(names))
             .expression_attribute_values(":account", text(wanted.account.as_str()))
             .expression_attribute_values(":first", text(first.as_str()))
             .expression_attribute_values(":last", text(last.as_str()))
             .set_projection_expression(wanted.projection.clone())
             .limit(limit)
+            .consistent_read(true)
             .return_consumed_capacity(CAPACITY);
         let mut read_units = 0.0;
         let mut start: Option<Item> = None;
         for _ in 0..MOST_PAGES {
-            let reply = query.clone().set_exclusive_start_key(start.take()).send().await;
-            let reply = match reply {
-                Ok(reply) => reply,
-                Err(error) => {
-                    let cause = StoreError::from_sdk(operation, &error);
-                    tracing::debug!(%cause, "a range was not read");
-                    break;
-                }
-            };
+            let page = query.clone().set_exclusive_start_key(start.take());
+            let reply = self.send(operation, || page.clone().send()).await?;
             read_units += units(reply.consumed_capacity());
             // Sorted, and still holding every name of this page.
             let is_wanted = |item: &Item| {
@@ -164,7 +160,7 @@ impl Store {
             }
             start = Some(read_to);
         }
-        read_units
+        Ok(read_units)
     }
 }
 

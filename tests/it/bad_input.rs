@@ -77,6 +77,31 @@ async fn every_wrong_form_of_every_parameter_is_a_400_naming_it() {
 }
 
 #[tokio::test]
+async fn more_than_a_hundred_values_of_an_array_are_refused_before_anything_is_read() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    for (name, value) in
+        [("types", "LICENSE"), ("categories", "A"), ("countries", "FR"), ("regions", "EUROPE")]
+    {
+        let repeated = |count: usize| vec![format!("{name}={value}"); count].join("&");
+        let bracketed = |count: usize| vec![format!("{name}[]={value}"); count].join("&");
+        let commas = |count: usize| format!("{name}={}", vec![value; count].join(","));
+        let mixed = |count: usize| [repeated(30), bracketed(30), commas(count - 60)].join("&");
+        let spellings: [&dyn Fn(usize) -> String; 4] = [&repeated, &bracketed, &commas, &mixed];
+        for spelled in spellings {
+            let most = catalog.get(&key, &format!("/product-offerings?{}", spelled(100))).await;
+            assert_eq!(most.status, 200, "{name}");
+            let more = catalog.get(&key, &format!("/product-offerings?{}", spelled(101))).await;
+            assert_eq!(more.status, 400, "{name}");
+            let message = "must have at most 100 values";
+            let errors = serde_json::json!([{"field": name, "message": message}]);
+            assert_eq!(more.json()["errors"], errors, "{name}");
+            assert_eq!((more.queries(), more.read_units()), (0, 0.0), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn all_wrong_parameters_are_told_at_once() {
     let catalog = Catalog::start().await;
     let key = catalog.key("ACME").await;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use serverless_catalog::access::Permission;
 
-use crate::support::{Answer, Catalog};
+use crate::support::{Answer, Catalog, offering};
 
 const ENDPOINTS: [(&str, Permission); 5] = [
     ("/v3/partners/offerings", Permission::PartnersRead),
@@ -106,6 +106,91 @@ async fn wrong_methods_and_paths_are_told_in_the_nearest_dialect() {
         let words = "There is nothing at this path.";
         let expected = expected(path, "10-40400", "NOT_FOUND", words);
         assert_eq!((answer.status, code(&answer).as_str()), (404, expected), "{path}");
+        assert!(!answer.header("x-request-id").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn every_reply_says_in_vary_which_header_carried_the_key() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let cidr = || vec!["192.0.2.0/24".parse().expect("cidr")];
+    let elsewhere = catalog.key_with("ACME", |key| key.allowed_cidrs = cidr()).await;
+    let network = json!({"kind": "network", "id": 1, "name": "N", "country": "Ghana",
+                         "country_code": "GH", "currency": "GHS"});
+    catalog.import("ACME", &[network, offering("o", json!({}))]).await;
+    let offerings = ["/product-offerings", "/product-offerings/o"];
+    for path in ENDPOINTS.iter().map(|(path, _)| *path).chain(offerings) {
+        let (header, scheme) = if path.starts_with("/product-offerings") {
+            ("X-Api-Key", "")
+        } else {
+            ("Authorization", "Bearer ")
+        };
+        let ask = |method: &str, path: &str, key: &str| {
+            catalog.request(method, path).header(header, format!("{scheme}{key}"))
+        };
+        let whole = catalog.send(ask("GET", path, &key)).await;
+        let again = ask("GET", path, &key).header("If-None-Match", whole.header("etag"));
+        let again = catalog.send(again).await;
+        let head = catalog.send(ask("HEAD", path, &key)).await;
+        for (answer, status) in [(&whole, 200), (&again, 304), (&head, 200)] {
+            assert_eq!(answer.status, status, "{path}");
+            assert_eq!(answer.header("vary"), format!("Accept-Encoding, {header}"), "{path}");
+        }
+
+        let nowhere = format!("{}/x/y", path.split('?').next().unwrap_or_default());
+        for (request, status) in [
+            (ask("GET", path, "x"), 401),
+            (catalog.request("GET", path), 401),
+            (ask("GET", path, &elsewhere), 403),
+            (ask("GET", &nowhere, &key), 404),
+            (ask("HEAD", &nowhere, &key), 404),
+            (ask("PUT", path, &key), 405),
+        ] {
+            let answer = catalog.send(request).await;
+            assert_eq!(answer.status, status, "{path}");
+            assert_eq!(answer.header("vary"), header, "{status} {path}");
+        }
+    }
+    for (answer, status, vary) in [
+        (catalog.get(&key, "/product-offerings?limit=x").await, 400, "X-Api-Key"),
+        (catalog.get(&key, "/product-offerings/none").await, 404, "X-Api-Key"),
+        (catalog.read(&key, "/v2/catalog/products").await, 400, "Authorization"),
+        (catalog.post(&key, "{}").await, 400, "Authorization"),
+        (
+            catalog.upsert(&key, &[json!({"sku": "s", "name": "n"})]).await,
+            200,
+            "Accept-Encoding, Authorization",
+        ),
+    ] {
+        assert_eq!((answer.status, answer.header("vary")), (status, vary));
+    }
+}
+
+#[tokio::test]
+async fn partner_offerings_that_do_not_fit_a_reply_are_an_error_and_not_a_part_of_the_list() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    // Each has 314 KB in a reply, and 308 KB stored.
+    let partner = |n: u32| {
+        let entitlements: serde_json::Map<String, Value> =
+            (0..3_000).map(|n| (format!("entitlement_{n:0>83}"), Value::from(n))).collect();
+        json!({"kind": "partnerOffering", "entitlements": entitlements,
+               "offering": {"name": format!("addon-{n:02}"), "type": "addon"}})
+    };
+    let path = "/v3/partners/offerings";
+    catalog.import("ACME", &(0..16).map(partner).collect::<Vec<_>>()).await;
+    let fits = catalog.read(&key, path).await;
+    assert_eq!(fits.status, 200);
+    assert_eq!(fits.json()["catalog"].as_array().map(Vec::len), Some(16));
+
+    catalog.import("ACME", &(16..22).map(partner).collect::<Vec<_>>()).await;
+    let error = json!({"message": "Something went wrong on our side.", "field": "",
+                       "error_id": "10-50000"});
+    let gzip = catalog.request("GET", path).header("Authorization", format!("Bearer {key}"));
+    let gzip = catalog.send(gzip.header("Accept-Encoding", "gzip")).await;
+    for answer in [catalog.read(&key, path).await, gzip] {
+        assert_eq!((answer.status, answer.json()), (500, json!({"errors": [error]})));
         assert!(!answer.header("x-request-id").is_empty());
     }
 }

@@ -13,9 +13,10 @@ use lambda_http::Context;
 use serde_json::{Value, json};
 use serverless_catalog::{
     cursor::Cursors,
-    imports::Importer,
+    imports::Floors,
     lambda::Settings,
     offerings::{PromoCode, PromotionLookup as _},
+    source::Line,
     store::{Store, TableNames, lean_client},
 };
 use tokio::{
@@ -25,7 +26,7 @@ use tokio::{
 
 use crate::{
     proxy::{Fate, proxy},
-    support::{Catalog, Request},
+    support::{Catalog, Request, importer},
 };
 
 /// What a broken database does with every request.
@@ -134,93 +135,45 @@ async fn an_import_into_a_database_that_is_away_ends_with_an_error() {
         TableNames::with_prefix("test"),
     );
     let account = "ACME".parse().expect("account");
-    let mut importer = Importer::new(&store, &account, false);
+    let mut importer = importer(&store, &account, false);
     let line = crate::support::offering("a", json!({})).to_string().into_bytes();
-    assert!(importer.group(&[(1, line)], jiff::Timestamp::now()).await.is_err());
+    assert!(importer.group(&[(1, Ok(line))], &Floors::default()).await.is_err());
     assert_eq!(importer.counts().total(), 0, "nothing is counted that was not decided");
 }
 
-/// A database that takes one item of every batch and leaves the rest unprocessed; it returns what it
-/// took. With `never`, the items of that id are never taken.
-async fn reluctant(never: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
-    let url = format!("http://{}", listener.local_addr().expect("address"));
-    let taken = Arc::new(Mutex::new(Vec::new()));
-    let all = taken.clone();
-    tokio::spawn(async move {
-        while let Ok((mut socket, _)) = listener.accept().await {
-            let taken = taken.clone();
-            tokio::spawn(async move {
-                while let Some(request) = read_request(&mut socket).await {
-                    let answer = match request["RequestItems"]["test-offerings"].as_array() {
-                        // A read: nothing is stored.
-                        None => json!({"Responses": {}}),
-                        Some(items) => {
-                            let id = |item: &Value| {
-                                let id = &item["PutRequest"]["Item"]["productOfferingId"]["S"];
-                                id.as_str().expect("id").to_owned()
-                            };
-                            let (mut left, mut took) = (Vec::new(), false);
-                            for item in items {
-                                if took || id(item) == never {
-                                    left.push(item.clone());
-                                } else {
-                                    took = true;
-                                    taken.lock().expect("lock").push(id(item));
-                                }
-                            }
-                            json!({"UnprocessedItems": {"test-offerings": left}})
-                        }
-                    };
-                    let answer = answer.to_string().replace(r#"{"test-offerings":[]}"#, "{}");
-                    reply(&mut socket, 200, &answer).await;
-                }
-            });
-        }
-    });
-    (url, all)
-}
-
-async fn read_request(socket: &mut TcpStream) -> Option<Value> {
-    let mut text = Vec::new();
-    loop {
-        let mut part = [0; 8_192];
-        match socket.read(&mut part).await {
-            Ok(size @ 1..) => text.extend_from_slice(&part[..size]),
-            _ => return None,
-        }
-        let whole = String::from_utf8_lossy(&text).into_owned();
-        if let Some((head, body)) = whole.split_once("\r\n\r\n") {
-            let length = head.to_lowercase();
-            let length = length.split("content-length: ").nth(1)?.lines().next()?.parse().ok()?;
-            if body.len() >= length {
-                return serde_json::from_str(body).ok();
-            }
-        }
-    }
-}
-
+/// One retry policy: a write that a database never takes is sent eight times, and no other suffers.
 #[tokio::test]
-async fn unprocessed_items_are_written_in_the_end_each_once_or_reported() {
-    let (url, taken) = reluctant("o03").await;
-    let client_of = lean_client(None, Some(&url)).expect("client");
-    let store = Store::new(client_of, TableNames::with_prefix("test"));
+async fn a_row_that_the_database_never_takes_costs_eight_requests_and_is_reported() {
+    let catalog = Catalog::start().await;
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let counted = requests.clone();
+    let url = proxy(&catalog.stack.whereabouts().dynamodb_url, move |operation, request| {
+        if operation != "PutItem" {
+            return Fate::Pass;
+        }
+        let never = request.contains("\"o03\"");
+        counted.lock().expect("lock").push(never);
+        if never { Fate::Throttled } else { Fate::Pass }
+    })
+    .await;
+    let client = lean_client(None, Some(&url)).expect("client");
+    let store = Store::new(client, TableNames::with_prefix("test"));
     let account = "ACME".parse().expect("account");
-    let mut importer = Importer::new(&store, &account, false);
-    let lines: Vec<(u64, Vec<u8>)> = (0..25)
+    let mut importer = importer(&store, &account, false);
+    let lines: Vec<Line> = (0..25)
         .map(|n| {
-            (n, crate::support::offering(&format!("o{n:02}"), json!({})).to_string().into_bytes())
+            let line = crate::support::offering(&format!("o{n:02}"), json!({})).to_string();
+            (n, Ok(line.into_bytes()))
         })
         .collect();
-    let refused = importer.group(&lines, jiff::Timestamp::now()).await.expect("import");
-    let mut taken = taken.lock().expect("lock").clone();
-    taken.sort();
-    let expected: Vec<String> = (0..25).filter(|n| *n != 3).map(|n| format!("o{n:02}")).collect();
-    assert_eq!(taken, expected);
+    let rejected = importer.group(&lines, &Floors::default()).await.expect("import");
     let counts = importer.counts();
-    assert_eq!((counts.created, counts.failed, refused.len()), (24, 1, 1));
-    assert_eq!(refused[0].line, 3);
-    assert!(refused[0].error.message.contains("import this record again"));
+    assert_eq!((counts.created, counts.failed, rejected.len()), (24, 1, 1));
+    assert_eq!(rejected[0].line, 3);
+    assert!(rejected[0].error.message.contains("import this record again"));
+    let requests = requests.lock().expect("lock").clone();
+    assert_eq!(requests.iter().filter(|never| **never).count(), 8);
+    assert_eq!(requests.iter().filter(|never| !**never).count(), 24, "the others are sent once");
 }
 
 /// The answer of a bulk upsert over a proxy, by a function that has 4 seconds left.

@@ -36,21 +36,23 @@ async fn an_unchanged_product_is_not_written_and_a_changed_one_is_changed_back()
 async fn an_older_record_never_overwrites_a_newer_one_of_a_product() {
     let catalog = Catalog::start().await;
     let key = catalog.key("ACME").await;
-    let named = |name: &str| product(&json!({"sku": "s", "externalId": "e", "name": name}));
-    let by_id = |name: &str| product(&json!({"externalId": "e", "name": name}));
-    let delete = product(&json!({"op": "delete", "externalId": "e"}));
     // In one group, and each on its own.
-    let records = [
-        at(&named("new"), 5),
-        at(&named("old"), 4),
-        at(&by_id("older"), 3),
-        at(&delete, 2),
-        at(&by_id("newest"), 6),
-        at(&named("old"), 5),
-        named("undated"),
-        at(&named("late"), 5),
-    ];
-    for group in [1, records.len()] {
+    for group in [1, 8] {
+        let (sku, external_id) = (format!("s{group}"), format!("e{group}"));
+        let named =
+            |name: &str| product(&json!({"sku": sku, "externalId": external_id, "name": name}));
+        let by_id = |name: &str| product(&json!({"externalId": external_id, "name": name}));
+        let delete = product(&json!({"op": "delete", "externalId": external_id}));
+        let records = [
+            at(&named("new"), 5),
+            at(&named("old"), 4),
+            at(&by_id("older"), 3),
+            at(&delete, 2),
+            at(&by_id("newest"), 6),
+            at(&named("old"), 5),
+            named("undated"),
+            at(&named("late"), 5),
+        ];
         for records in records.chunks(group) {
             catalog.import("ACME", records).await;
         }
@@ -60,15 +62,20 @@ async fn an_older_record_never_overwrites_a_newer_one_of_a_product() {
         let counts = catalog.import("ACME", &[at(&named("late"), 5)]).await;
         assert_eq!(counts.stale, 1);
         let counts = catalog.import("ACME", &[at(&delete, 7)]).await;
+        assert_eq!(counts.unchanged, 1, "the undated record is younger");
+        let counts = catalog.import("ACME", std::slice::from_ref(&delete)).await;
         assert_eq!(counts.deleted, 1);
         assert!(all(&catalog, &key).await.is_empty());
+        let counts = catalog.import("ACME", &[at(&named("late"), 8)]).await;
+        assert_eq!(counts.stale, 1, "a delete is remembered");
     }
-    // The same content, later: what lies between is outdated.
+    // An equal record takes no place in the order.
+    let named = |name: &str| product(&json!({"sku": "t", "name": name}));
     let counts =
         catalog.import("ACME", &[at(&named("a"), 1), at(&named("a"), 3), at(&named("b"), 2)]).await;
-    assert_eq!((counts.created, counts.updated, counts.stale), (1, 1, 1));
-    let counts = catalog.import("ACME", &[at(&named("a"), 3)]).await;
-    assert_eq!(counts.unchanged, 1);
+    assert_eq!((counts.created, counts.unchanged, counts.updated), (1, 1, 1));
+    let counts = catalog.import("ACME", &[at(&named("a"), 1)]).await;
+    assert_eq!(counts.stale, 1);
 }
 
 #[tokio::test]

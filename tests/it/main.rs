@@ -28,5 +28,6 @@ mod queue;
 mod readme;
 mod replies;
 mod seeds;
+mod simulation;
 mod support;
 mod upsert;

@@ -5,17 +5,17 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use serverless_catalog::{
-    imports::Importer,
+    imports::Floors,
     money::Currency,
+    source::Line,
     store::{Store, TableNames, lean_client},
 };
 
 use crate::{
     proxy::{Fate, proxy},
-    support::{Catalog, merge_into},
+    support::{Catalog, importer, merge_into},
 };
 
 fn network(id: u32, change: &Value) -> Value {
@@ -216,12 +216,14 @@ async fn an_unchanged_network_costs_its_read_and_no_write() {
     let counts = catalog.import("ACME", &records).await;
     assert_eq!(counts.created, 30);
     let account = "ACME".parse().expect("account");
-    let mut importer = Importer::new(catalog.stack.store(), &account, false);
-    let lines: Vec<(u64, Vec<u8>)> =
-        (1..).zip(&records).map(|(line, record)| (line, record.to_string().into_bytes())).collect();
-    importer.group(&lines, Timestamp::now()).await.expect("import");
+    let mut importer = importer(catalog.stack.store(), &account, false);
+    let lines: Vec<Line> = (1..)
+        .zip(&records)
+        .map(|(line, record)| (line, Ok(record.to_string().into_bytes())))
+        .collect();
+    importer.group(&lines, &Floors::default()).await.expect("import");
     assert_eq!(importer.counts().unchanged, 30);
-    assert_eq!((importer.cost().write_units, importer.cost().read_units), (0.0, 15.0));
+    assert_eq!((importer.cost().write_units, importer.cost().read_units), (0.0, 30.0));
 }
 
 /// Killed after any number of writes and repeated, a re-import with fewer bundles ends right.
@@ -247,9 +249,10 @@ async fn a_reimport_that_was_killed_and_repeated_ends_right() {
         .await;
         let client = lean_client(None, Some(&url)).expect("client");
         let store = Store::new(client, TableNames::with_prefix("test"));
-        let mut importer = Importer::new(&store, &account, false);
-        let line = [(1, after.to_string().into_bytes())];
-        let killed = importer.group(&line, Timestamp::now());
+        let mut importer = importer(&store, &account, false);
+        let line = [(1, Ok(after.to_string().into_bytes()))];
+        let floors = Floors::default();
+        let killed = importer.group(&line, &floors);
         let _ = tokio::time::timeout(std::time::Duration::from_millis(300), killed).await;
 
         catalog.import("ACME", std::slice::from_ref(&after)).await;

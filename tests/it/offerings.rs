@@ -81,11 +81,12 @@ async fn every_filter_alone_and_combined_returns_exactly_what_it_names() {
 }
 
 #[tokio::test]
-async fn a_filter_of_more_countries_than_an_expression_may_hold_still_works() {
+async fn a_filter_of_more_terms_than_an_expression_may_hold_still_works() {
     let (catalog, key) = filled().await;
+    // A hundred countries, and the regions that contain them.
     let codes: Vec<String> =
-        Country::all().filter(|c| c.code() != "FR").map(String::from).collect();
-    assert_eq!(codes.len(), 249);
+        Country::all().filter(|c| c.code() != "FR").take(100).map(String::from).collect();
+    assert!(codes.iter().any(|code| code == "BE") && codes.iter().any(|code| code == "BR"));
     let found = catalog.all_ids(&key, &format!("countries={}", codes.join(","))).await;
     assert_eq!(found, ["americas", "europe", "fr", "global", "south"]);
 }
@@ -169,10 +170,11 @@ async fn values_survive_to_the_character() {
         r#"“Ünï” & <b>\"x\"</b> \n\t"#
     );
     let account = "ACME".parse().expect("account");
-    let mut importer =
-        serverless_catalog::imports::Importer::new(catalog.stack.store(), &account, false);
-    let refused =
-        importer.group(&[(1, line.into_bytes())], jiff::Timestamp::now()).await.expect("import");
+    let mut importer = crate::support::importer(catalog.stack.store(), &account, false);
+    let refused = importer
+        .group(&[(1, Ok(line.into_bytes()))], &serverless_catalog::imports::Floors::default())
+        .await
+        .expect("import");
     assert!(refused.is_empty(), "{refused:?}");
 
     let key = catalog.key("ACME").await;

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use catalog_cli::local::{Function, ObjectServer, functions, sample};
@@ -252,7 +252,7 @@ async fn import_message(import: &ImportCatalog, body: &str) {
     let id = serverless_catalog::text::random_name();
     let message = json!({"messageId": id, "body": body, "messageAttributes": account});
     let event = serde_json::from_value(json!({ "Records": [message] })).expect("an event");
-    let reply = import.handle(event, Instant::now() + Duration::from_mins(1)).await;
+    let reply = import.handle(event, tokio::time::Instant::now() + Duration::from_mins(1)).await;
     assert!(reply.batch_item_failures.is_empty(), "{body}");
 }
 

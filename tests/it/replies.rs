@@ -103,16 +103,21 @@ async fn every_answer_has_a_name_of_its_own() {
 async fn metadata_full_of_tabs_does_not_pass_the_size_lambda_allows() {
     let catalog = Catalog::start().await;
     let account = "ACME".parse().expect("account");
-    let mut importer =
-        serverless_catalog::imports::Importer::new(catalog.stack.store(), &account, false);
-    let lines: Vec<(u64, Vec<u8>)> = (0..16)
+    let mut importer = crate::support::importer(catalog.stack.store(), &account, false);
+    let lines: Vec<serverless_catalog::source::Line> = (0..16)
         .map(|n| {
             let line = offering(&format!("o{n:02}"), json!({"metadata": {}})).to_string();
             let metadata = format!("\"metadata\":{{{}}}", "\t".repeat(370_000));
-            (n, line.replace("\"metadata\":{}", &metadata).into_bytes())
+            (n, Ok(line.replace("\"metadata\":{}", &metadata).into_bytes()))
         })
         .collect();
-    assert!(importer.group(&lines, jiff::Timestamp::now()).await.expect("import").is_empty());
+    assert!(
+        importer
+            .group(&lines, &serverless_catalog::imports::Floors::default())
+            .await
+            .expect("import")
+            .is_empty()
+    );
     let key = catalog.key("ACME").await;
     let pages = catalog.pages(&key, "", &[1_000]).await;
     assert_eq!(pages.iter().map(|page| page.ids().len()).sum::<usize>(), 16);

@@ -1,6 +1,6 @@
 //! A running catalog, and the few words tests are written in.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::{collections::BTreeSet, fmt::Write as _, sync::Mutex};
 
 use catalog_cli::{
     local::{Stack, StackOptions, Storage},
@@ -12,8 +12,11 @@ use serde_json::{Value, json};
 use serverless_catalog::{
     access::{ApiKey, KeyAdmin as _, KeyPrefix, KeyRecord, Permission},
     account::AccountId,
-    imports::{Counts, GROUP_LINES, Importer, LineError},
+    imports::{Counts, Floors, GeneratedIds, Importer, LineError, OrderBy, Ordering},
     money::Currency,
+    order::Origin,
+    source::{GROUP_LINES, Line},
+    store::Store,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -154,12 +157,14 @@ impl Catalog {
         dry_run: bool,
     ) -> (Counts, Vec<LineError>) {
         let account = AccountId::parse(account).expect("account");
-        let mut importer = Importer::new(self.stack.store(), &account, dry_run);
-        let lines: Vec<(u64, Vec<u8>)> =
-            (1..).zip(lines).map(|(number, line)| (number, line.clone().into_bytes())).collect();
+        let mut importer = importer(self.stack.store(), &account, dry_run);
+        let lines: Vec<Line> = (1..)
+            .zip(lines)
+            .map(|(number, line)| (number, Ok(line.clone().into_bytes())))
+            .collect();
         let mut refused = Vec::new();
         for group in lines.chunks(GROUP_LINES) {
-            refused.extend(importer.group(group, Timestamp::now()).await.expect("import"));
+            refused.extend(importer.group(group, &Floors::default()).await.expect("import"));
         }
         (importer.counts(), refused)
     }
@@ -268,6 +273,29 @@ impl Request {
         let status = status.parse().expect("status");
         Answer { status, headers, bytes: reply[end + 4..].to_vec() }
     }
+}
+
+/// An import whose records come after all that were imported before.
+pub(crate) fn importer<'a>(
+    store: &'a Store,
+    account: &'a AccountId,
+    dry_run: bool,
+) -> Importer<'a, Store> {
+    static LATEST: Mutex<i64> = Mutex::new(0);
+    let millis = {
+        let mut latest = LATEST.lock().expect("lock");
+        *latest = Timestamp::now().as_millisecond().max(*latest + 1);
+        *latest
+    };
+    let time = Timestamp::from_millisecond(millis).expect("a time");
+    let name = format!("test {millis}");
+    let ordering = Ordering {
+        origin: Origin::new(time, &name),
+        order_by: OrderBy::Record,
+        snapshot: None,
+        ids: GeneratedIds { seed: name, time },
+    };
+    Importer::new(store, account, ordering, dry_run)
 }
 
 /// A small offering record; `change` is merged into it, a level deep.

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::Args;
@@ -17,6 +17,7 @@ use crate::{connect::Target, console::warn, error::CliError};
   catalog export --account ACME > acme.ndjson
   catalog export --account ACME --kind product --kind network --output acme.ndjson
   catalog export --account ACME | catalog import --account COPY --table-prefix other -
+  catalog export --account ACME --output - | gzip > acme.ndjson.gz
 
 API keys are not exported: only their hashes are stored.")]
 pub struct Export {
@@ -26,7 +27,7 @@ pub struct Export {
     /// Only records of this kind; may be given more than once. A network carries its bundles
     #[arg(long = "kind", value_name = "KIND")]
     kinds: Vec<Kind>,
-    /// Write to this file; it is there only when it is whole
+    /// Write to this file; it is there only when it is whole. - is standard output, the default
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -38,7 +39,8 @@ impl Export {
     /// [`CliError`] when the tables are not read or the output is not written.
     pub async fn run(self, target: &Target) -> Result<(), CliError> {
         let store = target.store().await?;
-        let Some(path) = &self.output else {
+        let Some(path) = self.output.as_ref().filter(|path| path.as_path() != Path::new("-"))
+        else {
             let output = BufWriter::new(io::stdout());
             return self.write(&store, output, "standard output".into()).await;
         };

@@ -9,7 +9,7 @@ use std::{
     io::{self, Read},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant, UNIX_EPOCH},
@@ -21,12 +21,14 @@ use serde_json::json;
 use serverless_catalog::{
     account::AccountId,
     imports::{
-        Counts, Format, Group, Groups, ImportCost, Importer, Kind, LineError,
-        job::{Claim, Ending, ImportId, Job, Journal, Lease, Observer, Progress, Status, Turn},
-        replace::{DEFAULT_SHARE, Named, Replacement, parse_share, replace},
+        Counts, ImportCost, Kind, LineError, OrderBy,
+        job::{ImportId, JobStore as _, Lease, Progress, Source, Status},
+        run::{self, End, Observer, Request, SnapshotPart, run},
+        snapshot::{DEFAULT_SHARE, Snapshot, parse_share},
     },
-    store::{Export, Store},
-    text::FieldError,
+    source::{Format, GroupStream},
+    store::Store,
+    text::{FieldError, random_name},
 };
 
 use crate::{
@@ -70,6 +72,10 @@ pub struct Import {
     /// The largest share of what is stored that --replace may take away
     #[arg(long, value_name = "0..1", default_value_t = DEFAULT_SHARE, requires = "replace", value_parser = share)]
     replace_share: f64,
+    /// Which time orders the records: record for their own updatedAt where they have one, source for the
+    /// import's time for all of them, which overrides younger data
+    #[arg(long, value_name = "record|source", default_value_t = OrderBy::Record)]
+    order: OrderBy,
     /// Print JSON: a line a refused record, and one with the counts at the end
     #[arg(long)]
     json: bool,
@@ -83,15 +89,15 @@ const LEASE: Duration = Duration::from_mins(2);
 
 /// How a file ended, if nothing failed.
 enum FileEnd {
-    /// Its end was reached.
-    Finished,
+    /// Its end was reached; what stands against its snapshot, if anything does.
+    Done(Option<String>),
     /// It was imported completely before.
     DoneBefore,
     /// It was told to stop.
     Interrupted,
 }
 
-/// What came of the files so far.
+/// What became of the files so far.
 #[derive(Clone, Copy, Default)]
 struct Totals {
     counts: Counts,
@@ -122,27 +128,27 @@ impl Import {
         let store = target.store().await?;
         let started = Instant::now();
         let mut interruption = Interruption::expect();
-        let mut importer = Importer::new(&store, &self.account, self.dry_run);
-        let mut named = self.replace.map(Named::new);
+        let mut snapshot = self.replace.map(|kind| Snapshot::new(kind, self.replace_share));
         let mut totals = Totals::default();
         let mut ending = Ok(());
-        for input in inputs {
-            let mut progress = Progress::default();
+        let mut kept = None;
+        let last = inputs.len() - 1;
+        for (number, input) in inputs.into_iter().enumerate() {
             let name = input.name.clone();
             let resumable = input.identity.is_some() && !self.dry_run;
-            let end = self
-                .file(
-                    (&store, &mut interruption),
-                    input,
-                    &mut importer,
-                    named.as_mut(),
-                    &mut progress,
-                )
-                .await;
+            let latest = Mutex::new(Progress::default());
+            let part = snapshot
+                .as_mut()
+                .map(|snapshot| SnapshotPart { snapshot, is_last: number == last });
+            let end = self.file((&store, &mut interruption), input, part, &latest).await;
+            let progress = *latest.lock().unwrap_or_else(PoisonError::into_inner);
             totals.counts = totals.counts + progress.counts;
             totals.cost = totals.cost + progress.cost;
             ending = match end {
-                Ok(FileEnd::Finished) => continue,
+                Ok(FileEnd::Done(error)) => {
+                    kept = error;
+                    continue;
+                }
                 Ok(FileEnd::DoneBefore) => {
                     warn(format!(
                         "{name} was imported completely before; --resume passes it over."
@@ -168,20 +174,12 @@ impl Import {
             };
             break;
         }
-        let mut kept = None;
-        if let Some(named) = named.filter(|_| ending.is_ok()) {
-            let removal = self.remove_unnamed(&store, &mut importer, &named, &mut totals);
-            let removal = tokio::select! {
-                removal = removal => removal,
-                () = interruption.wait() => Err(CliError::Incomplete(
-                    "interrupted while what the files do not name was removed; run the same command again"
-                        .to_owned(),
-                )),
-            };
-            match removal {
-                Ok(why) => kept = why,
-                Err(error) => ending = Err(error),
-            }
+        if let (Err(_), Some(snapshot)) = (&ending, &snapshot)
+            && let Some((import, order)) = snapshot.begun().filter(|_| !self.dry_run)
+        {
+            // Until it is begun again it is no snapshot. Where this fails, too, the first failure counts.
+            let floor = (snapshot.kind(), order);
+            let _ = store.end_snapshot(&self.account, import, floor, false).await;
         }
         self.summary(totals, started.elapsed(), ending.is_err());
         if let Some(kept) = kept {
@@ -199,123 +197,79 @@ impl Import {
         &self,
         (store, interruption): (&Store, &mut Interruption),
         input: Input,
-        importer: &mut Importer<'_, Store>,
-        named: Option<&mut Named>,
-        progress: &mut Progress,
+        part: Option<SnapshotPart<'_>>,
+        latest: &Mutex<Progress>,
     ) -> Result<FileEnd, CliError> {
         let name = input.name.clone();
         let bar = input.progress(self.json);
-        // A dry run leaves no trace, and what cannot be read again cannot be resumed.
-        let journal = Some(store).filter(|_| !self.dry_run && input.identity.is_some());
-        let import = input.identity.clone().unwrap_or_else(|| ImportId::of(&[&name]));
+        let is_file = input.identity.is_some();
+        let import =
+            input.identity.clone().unwrap_or_else(|| ImportId::of(&[&name, &random_name()]));
         // The lock on the file tells processes apart, and ends with its process: an import that was
         // killed can be resumed at once.
         let holder = format!("file {}", import.as_str());
         let lease = Lease { account: self.account.clone(), import, holder, term: LEASE };
-        if journal.is_some() && !input.lock() {
-            return Err(in_use(&name));
-        }
-        if let Some(journal) = journal.filter(|_| !self.resume) {
-            journal.forget_job(&lease.account, &lease.import).await?;
+        if is_file && !self.dry_run {
+            if !input.lock() {
+                return Err(in_use(&name));
+            }
+            // Whoever resumes an import that failed wants it tried again.
+            let forget = !self.resume || {
+                let job = store.job(&lease.account, &lease.import).await?;
+                job.is_some_and(|job| job.status == Status::Failed)
+            };
+            if forget {
+                store.forget_job(&lease.account, &lease.import).await?;
+            }
         }
         let Input { source, file: _lock, format, read, .. } = input;
-        let mut groups = Groups::read_ahead(source, format, read.clone());
-        let Some(job) = self.claim(journal, &lease, &name).await? else {
-            // With --replace, it still tells what is to stay.
-            if let Some(named) = named {
-                loop {
-                    let group = groups.recv().await;
-                    named.note_group(group.as_ref());
-                    match group {
-                        Some(Group::End) => break,
-                        Some(Group::Broken(source)) => {
-                            return Err(CliError::Source { name, source });
-                        }
-                        Some(Group::Lines(_) | Group::Refused(_)) => {}
-                        None => {
-                            let source = io::Error::other("its reader ended early");
-                            return Err(CliError::file("read", name)(source));
-                        }
-                    }
-                }
-            }
-            return Ok(FileEnd::DoneBefore);
+        let terminal = Terminal { import: self, name: &name, bar: &bar, read: &read, latest };
+        let request = Request {
+            lease: lease.clone(),
+            source: Source {
+                name: format!("file {name}"),
+                version: None,
+                content: None,
+                time: store.clock().now(),
+            },
+            order_by: self.order,
+            ids: None,
+            dry_run: self.dry_run,
+            // A dry run leaves no trace.
+            is_stored: !self.dry_run,
+            deadline: None,
         };
-        *progress = job.progress;
-        let terminal = Terminal { import: self, name: &name, bar: &bar, read: &read };
-        let started_at = job.started_at;
-        let turn =
-            Turn { journal: &journal, lease: &lease, started_at, observer: &terminal, until: None };
+        let open = || GroupStream::read_ahead(source, format, read.clone());
         let driven = tokio::select! {
-            driven = Box::pin(turn.drive(importer, progress, &mut groups, named)) => Some(driven),
+            biased;
+            driven = run(store, &request, open, part, &terminal) => Some(driven),
             () = interruption.wait() => None,
         };
         bar.finish_and_clear();
-        let (status, end) = match driven {
-            Some(Ok(Ending::Finished)) => (Status::Done, Ok(FileEnd::Finished)),
-            // Nothing here ends a turn early.
-            None | Some(Ok(Ending::OutOfTime)) => (Status::Waiting, Ok(FileEnd::Interrupted)),
-            Some(Ok(Ending::Unreadable(source))) => {
-                (Status::Failed, Err(CliError::Source { name, source }))
+        let Some(driven) = driven else {
+            if request.is_stored {
+                // Where this fails, the lease runs out by itself.
+                let _ = store.release_job(&lease).await;
             }
-            Some(Ok(Ending::BrokenOff(cause))) => {
-                let source = io::Error::other(cause);
-                (Status::Waiting, Err(CliError::file("read", name)(source)))
-            }
-            Some(Ok(Ending::LeaseLost)) => {
+            return Ok(FileEnd::Interrupted);
+        };
+        let job = match driven? {
+            End::Ended(_, None) => return Ok(FileEnd::DoneBefore),
+            End::Ended(job, Some(_)) => job,
+            End::Busy(_) => {
                 let message = format!("{name}: another import of this very file has begun");
                 return Err(CliError::Incomplete(message));
             }
-            Some(Err(error)) => (Status::Waiting, Err(error.into())),
+            End::Unfinished { cause, .. } => return Err(interrupted(name, cause)),
         };
-        let recorded = journal.record(&lease, status, *progress, None).await;
-        // Where the import has failed, why is told, and not that it could not be noted either.
-        if end.is_ok() {
-            recorded?;
-        }
-        end
-    }
-
-    /// Claims a file; `None`: it is done already.
-    async fn claim(
-        &self,
-        journal: Option<&Store>,
-        lease: &Lease,
-        name: &str,
-    ) -> Result<Option<Job>, CliError> {
-        let source = format!("file {name}");
-        let mut claim = journal.claim(lease, &source).await?;
-        if let (Some(store), Claim::Finished(Status::Failed)) = (journal, &claim) {
-            // Whoever resumes it wants it tried again.
-            store.forget_job(&lease.account, &lease.import).await?;
-            claim = journal.claim(lease, &source).await?;
-        }
-        match claim {
-            Claim::Ours(job) => Ok(Some(*job)),
-            Claim::Finished(_) => Ok(None),
-            Claim::Busy => Err(in_use(name)),
-        }
-    }
-
-    /// Removes what the files do not name; tells why it did not.
-    async fn remove_unnamed(
-        &self,
-        store: &Store,
-        importer: &mut Importer<'_, Store>,
-        named: &Named,
-        totals: &mut Totals,
-    ) -> Result<Option<String>, CliError> {
-        let Some(kind) = self.replace else { return Ok(None) };
-        importer.resume(totals.counts, totals.cost);
-        let stock = || Export::new(store, &self.account, kind);
-        let replacement = replace(importer, named, stock, self.replace_share).await?;
-        (totals.counts, totals.cost) = (importer.counts(), importer.cost());
-        if let Replacement::Done(refused) = &replacement {
-            for refusal in refused {
-                self.report("--replace", refusal);
+        *latest.lock().unwrap_or_else(PoisonError::into_inner) = job.progress;
+        match job.status {
+            Status::Failed => {
+                let cause = job.error.unwrap_or_default();
+                Err(CliError::Source { name, cause })
             }
+            _ => Ok(FileEnd::Done(job.error)),
         }
-        Ok(replacement.why_kept(kind, &format!("--replace-share {}", self.replace_share)))
     }
 
     fn report(&self, file: &str, refusal: &LineError) {
@@ -441,15 +395,16 @@ struct Terminal<'a> {
     name: &'a str,
     bar: &'a ProgressBar,
     read: &'a AtomicU64,
+    latest: &'a Mutex<Progress>,
 }
 
 impl Observer for Terminal<'_> {
-    async fn refused(&self, _: u32, errors: &[LineError]) -> Result<(), String> {
+    fn rejected(&self, errors: &[LineError]) {
         self.bar.suspend(|| errors.iter().for_each(|error| self.import.report(self.name, error)));
-        Ok(())
     }
 
     fn progressed(&self, progress: &Progress) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = *progress;
         self.bar.set_position(self.read.load(Ordering::Relaxed));
         let counts = progress.counts;
         self.bar.set_message(format!("{} rows, {} refused", counts.total(), counts.failed));
@@ -458,6 +413,16 @@ impl Observer for Terminal<'_> {
     fn waits(&self, time: Duration) {
         let seconds = time.as_secs_f64();
         self.bar.set_message(format!("the database does not take all; again in {seconds:.1} s"));
+    }
+}
+
+/// Why a file was not read to its end, or not stored.
+fn interrupted(name: String, cause: run::Interruption) -> CliError {
+    match cause {
+        run::Interruption::SourceBroken(cause) => {
+            CliError::file("read", name)(io::Error::other(cause))
+        }
+        cause => CliError::Unavailable(cause.to_string()),
     }
 }
 

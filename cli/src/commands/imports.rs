@@ -6,7 +6,7 @@ use serverless_catalog::{account::AccountId, imports::job::Job, text::rfc3339_mi
 
 use crate::{connect::Target, console::say, error::CliError};
 
-/// Look at the imports: of files, S3, `EventBridge` and the queue.
+/// Look at the imports: of files, S3, EventBridge and the queue.
 #[derive(Subcommand, Debug)]
 pub enum Imports {
     /// List an account's imports, the latest first
@@ -34,8 +34,8 @@ pub enum Imports {
     #[command(after_help = "Example:\n  catalog imports retry --account ACME 3acd990027d0
 
 What is stored already costs no write. Deliver the source again: redrive the dead-letter queue, or send a
-catalog.import event with the object's bucket and key; `catalog serve` does so by itself when the file is
-touched. A file of `catalog import` is imported from its beginning without --resume.")]
+catalog.import event with the object's bucket and key; catalog serve does so by itself when the file is
+touched. A file of catalog import is imported from its beginning without --resume.")]
     Retry {
         /// Whose catalog it is
         #[arg(long)]

@@ -31,7 +31,7 @@ pub enum Keys {
     List(List),
     /// Revoke a key; it stops working everywhere within 60 seconds
     #[command(after_help = "Examples:
-  catalog keys revoke --account ACME 3f2a9c81d07be645     (a key id of `catalog keys list`)
+  catalog keys revoke --account ACME 3f2a9c81d07be645     (a key id of catalog keys list)
   catalog keys revoke --account ACME cat_live_…            (or the key itself)")]
     Revoke(Revoke),
 }

@@ -8,7 +8,7 @@ use crate::{connect::Target, console::say, error::CliError, template::Template};
 /// Create or describe the tables of template.yaml.
 #[derive(Subcommand, Debug)]
 pub enum Tables {
-    /// Create the tables that are not there yet (a deployed stack has them from `sam deploy`)
+    /// Create the tables that are not there yet (a deployed stack has them from sam deploy)
     #[command(after_help = "Example:
   catalog tables create --endpoint-url http://127.0.0.1:8000")]
     Create,

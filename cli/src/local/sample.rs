@@ -2,15 +2,25 @@
 //!
 //! The keys are known to everybody. Only [`load`] makes them, and only in a local engine.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serverless_catalog::{
     access::{ApiKey, KeyAdmin as _, KeyRecord, Permission},
     account::AccountId,
-    imports::{Counts, GROUP_LINES, Importer},
+    imports::{
+        Counts, GeneratedIds, LineError, OrderBy,
+        job::{ImportId, Lease, Source},
+        run::{End, Observer, Request, run},
+    },
     money::Currency,
+    source::{Format, GroupStream},
     store::Store,
+    text::FieldError,
 };
 
 use crate::error::CliError;
@@ -60,28 +70,70 @@ pub async fn load(store: &Store) -> Result<Counts, CliError> {
     for sample in &SAMPLES {
         let account = AccountId::parse(sample.account)
             .map_err(|error| CliError::Incomplete(error.to_string()))?;
-        let mut importer = Importer::new(store, &account, false);
-        let records = sample.records.iter().flat_map(|records| records.lines());
-        let lines: Vec<(u64, Vec<u8>)> =
-            (1..).zip(records).map(|(number, line)| (number, line.into())).collect();
-        for group in lines.chunks(GROUP_LINES) {
-            let refused = importer.group(group, Timestamp::now()).await?;
-            if let Some(first) = refused.first() {
-                return Err(CliError::Incomplete(format!(
-                    "the sample of {account}, line {}: {} {}",
-                    first.line, first.error.field, first.error.message
-                )));
-            }
+        for (number, records) in sample.records.iter().enumerate() {
+            let name = format!("sample {account} {number}");
+            let done = load_records(store, &account, &name, records).await?;
+            counts.created += done.created;
+            counts.updated += done.updated;
+            counts.unchanged += done.unchanged;
         }
-        let done = importer.counts();
-        counts.created += done.created;
-        counts.updated += done.updated;
-        counts.unchanged += done.unchanged;
         let key = ApiKey::parse(sample.key)
             .ok_or_else(|| CliError::Incomplete("a malformed sample key".to_owned()))?;
         store.create_key(&key.hash(), &demo_record(account)).await?;
     }
     Ok(counts)
+}
+
+async fn load_records(
+    store: &Store,
+    account: &AccountId,
+    name: &str,
+    records: &str,
+) -> Result<Counts, CliError> {
+    let import = ImportId::of(&[name]);
+    let holder = name.to_owned();
+    let term = Duration::from_mins(2);
+    let request = Request {
+        lease: Lease { account: account.clone(), import, holder, term },
+        source: Source {
+            name: name.to_owned(),
+            version: None,
+            content: None,
+            time: store.clock().now(),
+        },
+        order_by: OrderBy::Record,
+        // The same products at every start.
+        ids: Some(GeneratedIds { seed: name.to_owned(), time: Timestamp::UNIX_EPOCH }),
+        dry_run: false,
+        is_stored: false,
+        deadline: None,
+    };
+    let rejected = FirstError::default();
+    let open = || GroupStream::of_bytes(records.as_bytes().to_vec(), Some(Format::Ndjson));
+    let end = run(store, &request, open, None, &rejected).await?;
+    if let Some(error) = rejected.0.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        let FieldError { field, message } = error.error;
+        let line = error.line;
+        return Err(CliError::Incomplete(format!("the {name}, line {line}: {field} {message}")));
+    }
+    match end {
+        End::Ended(job, _) => Ok(job.progress.counts),
+        End::Unfinished { cause, .. } => Err(CliError::Unavailable(cause.to_string())),
+        End::Busy(_) => Err(CliError::Incomplete(format!("the {name} is being imported"))),
+    }
+}
+
+/// Keeps the first error of a rejected record.
+#[derive(Default)]
+struct FirstError(Mutex<Option<LineError>>);
+
+impl Observer for FirstError {
+    fn rejected(&self, errors: &[LineError]) {
+        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.is_none() {
+            *first = errors.first().cloned();
+        }
+    }
 }
 
 fn demo_record(account: AccountId) -> KeyRecord {

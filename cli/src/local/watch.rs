@@ -2,18 +2,21 @@
 //! `import-catalog`.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fs,
+    future::ready,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use futures_util::{FutureExt as _, future::BoxFuture};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use serverless_catalog::{
     lambda::LONGEST_RUN,
     objects::Objects,
-    queue::ImportCatalog,
+    queue::{CONTINUES, Continuation, ImportCatalog, MessageQueue},
     store::{Store, lean_s3_client},
 };
 use tokio::task::JoinHandle;
@@ -59,9 +62,11 @@ impl Bucket {
         let server = ObjectServer::start(&folder, BUCKET).await?;
         let client = lean_s3_client(None, Some(&server.url()))
             .map_err(|error| CliError::Engine(error.to_string()))?;
+        let queue = Arc::new(LocalQueue::default());
         let import =
-            ImportCatalog::new(store.clone(), Objects::new(client), Some(BUCKET.to_owned()));
-        let watch = watch(folder.clone(), Function::of_import(import));
+            ImportCatalog::new(store.clone(), Objects::new(client), Some(BUCKET.to_owned()))
+                .with_queue(queue.clone());
+        let watch = watch(folder.clone(), Function::of_import(import), queue);
         Ok(Self { folder, server, watch })
     }
 
@@ -79,7 +84,7 @@ impl Bucket {
 }
 
 /// Watches `imports/` of the bucket's folder.
-fn watch(folder: PathBuf, function: Function) -> JoinHandle<()> {
+fn watch(folder: PathBuf, function: Function, queue: Arc<LocalQueue>) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut seen: HashMap<PathBuf, (Look, bool)> = HashMap::new();
         loop {
@@ -94,7 +99,7 @@ fn watch(folder: PathBuf, function: Function) -> JoinHandle<()> {
                     Some((same, false)) if same == look => {
                         let Ok(key) = path.strip_prefix(&root) else { continue };
                         let key = key.to_string_lossy().replace('\\', "/");
-                        let done = deliver(&function, &key, look).await;
+                        let done = deliver(&function, &queue, &key, look).await;
                         seen.insert(path, (look, done));
                     }
                     _ => {}
@@ -123,19 +128,49 @@ fn files(folder: &Path) -> Vec<(PathBuf, Look)> {
     found
 }
 
-/// Sends the event of an object; tells whether the message was taken.
-async fn deliver(function: &Function, key: &str, look: Look) -> bool {
-    let event = queue_event(&notification(key, look));
-    let reply = function.invoke(event.to_string(), context(LONGEST_RUN)).await;
-    let failures = reply.as_deref().map(|reply| {
-        let reply: Value = serde_json::from_str(reply).unwrap_or_default();
-        reply["batchItemFailures"].as_array().map_or(0, Vec::len)
-    });
-    if failures == Ok(0) {
-        say(format!("{key} is imported; its report is under reports/."));
-        return true;
+/// Sends the event of an object, and the messages that continue it; returns whether all were acknowledged.
+async fn deliver(function: &Function, queue: &LocalQueue, key: &str, look: Look) -> bool {
+    let mut message = queue_message(&notification(key, look).to_string());
+    loop {
+        let event = json!({ "Records": [message] });
+        let reply = function.invoke(event.to_string(), context(LONGEST_RUN)).await;
+        let failures = reply.as_deref().map(|reply| {
+            let reply: Value = serde_json::from_str(reply).unwrap_or_default();
+            reply["batchItemFailures"].as_array().map_or(0, Vec::len)
+        });
+        if failures != Ok(0) {
+            return false;
+        }
+        let Some(next) = queue.take() else { break };
+        tokio::time::sleep(next.delay).await;
+        message = queue_message(&next.body);
+        message["messageAttributes"] =
+            json!({ CONTINUES: {"stringValue": next.continues, "dataType": "String"} });
     }
-    false
+    say(format!("{key} is imported; its report is under reports/."));
+    true
+}
+
+/// The queue of a local function: messages that continue others. What is to be delivered again is
+/// delivered again by the watch itself.
+#[derive(Debug, Default)]
+struct LocalQueue(Mutex<VecDeque<Continuation>>);
+
+impl LocalQueue {
+    fn take(&self) -> Option<Continuation> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+impl MessageQueue for LocalQueue {
+    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(message);
+        ready(Ok(())).boxed()
+    }
+
+    fn retry_after(&self, _: String, _: Duration) -> BoxFuture<'_, Result<(), String>> {
+        ready(Ok(())).boxed()
+    }
 }
 
 /// S3's notification of a new object.
@@ -151,21 +186,22 @@ fn notification(key: &str, look: Look) -> Value {
             "s3SchemaVersion": "1.0",
             "configurationId": "local",
             "bucket": {"name": BUCKET, "arn": format!("arn:aws:s3:::{BUCKET}")},
-            "object": {"key": key, "size": look.bytes, "sequencer": format!("{nanos:032X}")},
+            "object": {"key": key, "size": look.bytes, "sequencer": format!("{nanos:018X}")},
         },
     }]})
 }
 
-/// The event of one message.
-fn queue_event(body: &Value) -> Value {
-    json!({"Records": [{
-        "messageId": "local",
+/// A message as the function receives it.
+fn queue_message(body: &str) -> Value {
+    let sent = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    json!({
+        "messageId": format!("local-{sent}"),
         "receiptHandle": "local",
-        "body": body.to_string(),
-        "attributes": {"ApproximateReceiveCount": "1"},
+        "body": body,
+        "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": sent.to_string()},
         "messageAttributes": {},
         "eventSource": "aws:sqs",
         "eventSourceARN": "arn:aws:sqs:local:000000000000:imports",
         "awsRegion": "local",
-    }]})
+    })
 }

@@ -1,4 +1,4 @@
-//! What a message asks to be imported.
+//! Message shapes: what a message asks to be imported.
 //!
 //! One queue takes all: S3's own notifications, S3 events by way of `EventBridge`, `catalog.import`
 //! events, and plain records; each of them also wrapped by SNS. Shapes: "Event message structure" in the
@@ -7,11 +7,12 @@
 //! The account comes from an object's key, from the detail of a `catalog.import` event, or from the
 //! message attribute `account`; never from a record.
 
+use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::account::AccountId;
+use crate::{account::AccountId, json::Members};
 
 /// The folder of objects to import: `imports/<account>/<anything>`.
 pub const IMPORTS: &str = "imports/";
@@ -42,52 +43,100 @@ impl ObjectAddress {
 
 /// What a message asks for.
 #[derive(Debug)]
-pub enum Work {
+pub(super) enum Work {
     /// An object to import.
-    Object(ObjectAddress),
-    /// Records of an account, a JSON text each.
-    Records(AccountId, Vec<Vec<u8>>),
-    /// Nothing: a test event, or an object that is none to import.
+    Object(ObjectAddress, Option<Event>),
+    /// Records of an account, one JSON text each.
+    Records(AccountId, Vec<Vec<u8>>, Option<Event>),
+    /// Nothing: a test event, or an object outside the imports.
     Nothing,
 }
 
-/// A message that is understood by nobody.
+/// An event that carries work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Event {
+    /// What distinguishes it from all others: its source and its id.
+    pub name: String,
+    /// When it happened.
+    pub time: Option<Timestamp>,
+}
+
+/// A message of no known shape. What it holds is not told: it may be a customer's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MessageError {
+pub(super) enum MessageError {
     /// It is empty.
     #[error("the message is empty")]
     Empty,
-    /// It is no JSON, nor lines of it.
-    #[error("the message is no JSON: {0}")]
-    NoJson(String),
+    /// It is neither JSON nor lines of JSON.
+    #[error("the message is not JSON: {problem} at line {line}, column {column}")]
+    NotJson {
+        /// What kind of problem.
+        problem: &'static str,
+        /// Where, from 1.
+        line: usize,
+        /// Where, from 1.
+        column: usize,
+    },
     /// It is JSON of no known shape.
     #[error("the message is of no known kind")]
     Unknown,
-    /// Records that say not whose they are.
+    /// Records without an account.
     #[error("records without an account: give the message attribute `account`")]
     NoAccount,
-    /// An account that is none.
+    /// The account is malformed.
     #[error("the account is malformed")]
     WrongAccount,
 }
 
-/// The fields that tell the shapes apart.
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(rename = "Event", default)]
-    event: Option<String>,
-    #[serde(rename = "Records", default, borrow)]
-    records: Option<Vec<&'a RawValue>>,
-    #[serde(rename = "Type", default)]
-    sns_type: Option<String>,
-    #[serde(rename = "Message", default)]
-    sns_message: Option<String>,
-    #[serde(rename = "detail-type", default)]
-    detail_type: Option<String>,
-    #[serde(default, borrow)]
-    detail: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    kind: Option<&'a RawValue>,
+impl From<serde_json::Error> for MessageError {
+    fn from(error: serde_json::Error) -> Self {
+        // The error's own words may quote the text.
+        let problem = match error.classify() {
+            serde_json::error::Category::Io => "unreadable",
+            serde_json::error::Category::Syntax => "a syntax error",
+            serde_json::error::Category::Data => "not an object or an array",
+            serde_json::error::Category::Eof => "it ends too early",
+        };
+        Self::NotJson { problem, line: error.line(), column: error.column() }
+    }
+}
+
+/// The fields that tell the shapes apart. A record may have fields of these names, too.
+struct Envelope<'a>(Members<'a>);
+
+impl<'a> Envelope<'a> {
+    const FIELDS: [&'static str; 10] = [
+        "kind",
+        "Event",
+        "Records",
+        "Type",
+        "Message",
+        "detail-type",
+        "detail",
+        "id",
+        "source",
+        "time",
+    ];
+
+    fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
+        Members::of(text, |name| Self::FIELDS.contains(&name)).map(Self)
+    }
+
+    fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.0.0.iter().find(|(field, _)| field == name).map(|(_, value)| *value)
+    }
+
+    fn string(&self, name: &str) -> Option<String> {
+        serde_json::from_str(self.get(name)?.get()).ok()
+    }
+
+    /// The identity of an event of `EventBridge`.
+    fn event(&self) -> Option<Event> {
+        let id = self.string("id")?;
+        let source = self.string("source").unwrap_or_default();
+        let time = self.string("time").and_then(|time| time.parse().ok());
+        Some(Event { name: format!("event {source} {id}"), time })
+    }
 }
 
 #[derive(Deserialize)]
@@ -140,7 +189,7 @@ const MAX_WRAPPERS: u8 = 3;
 ///
 /// # Errors
 /// [`MessageError`]; such a message never gets better.
-pub fn parse(body: &str, account: Option<&str>) -> Result<Vec<Work>, MessageError> {
+pub(super) fn parse(body: &str, account: Option<&str>) -> Result<Vec<Work>, MessageError> {
     parse_within(body, account, MAX_WRAPPERS)
 }
 
@@ -153,39 +202,40 @@ fn parse_within(
     if body.is_empty() {
         return Err(MessageError::Empty);
     }
-    let no_json = |error: serde_json::Error| MessageError::NoJson(error.to_string());
     if body.starts_with('[') {
-        let records: Vec<&RawValue> = serde_json::from_str(body).map_err(no_json)?;
-        return Ok(vec![plain_records(account, records.into_iter().map(RawValue::get))?]);
+        let records: Vec<&RawValue> = serde_json::from_str(body)?;
+        return Ok(vec![plain_records(account, records.into_iter().map(RawValue::get), None)?]);
     }
-    let envelope: Envelope = match serde_json::from_str(body) {
+    let envelope = match Envelope::parse(body) {
         Ok(envelope) => envelope,
         Err(error) => {
-            // Records a line each: where the first line is one, the others are imported as lines of a
-            // file are, and a wrong one is reported.
+            // One record per line: where the first line is one, the others are imported as lines of a
+            // file are, and an invalid one is reported.
             let lines: Vec<&str> = body.lines().filter(|line| !line.trim().is_empty()).collect();
-            let first = serde_json::from_str::<Envelope>(lines.first().unwrap_or(&""));
-            if lines.len() > 1 && first.is_ok_and(|first| first.kind.is_some()) {
-                return Ok(vec![plain_records(account, lines)?]);
+            let first = Envelope::parse(lines.first().unwrap_or(&""));
+            if lines.len() > 1 && first.is_ok_and(|first| first.get("kind").is_some()) {
+                return Ok(vec![plain_records(account, lines, None)?]);
             }
-            return Err(no_json(error));
+            return Err(error.into());
         }
     };
-    if envelope.kind.is_some() {
-        return Ok(vec![plain_records(account, [body])?]);
+    if envelope.get("kind").is_some() {
+        return Ok(vec![plain_records(account, [body], None)?]);
     }
-    if envelope.event.as_deref() == Some("s3:TestEvent") {
+    if envelope.string("Event").as_deref() == Some("s3:TestEvent") {
         return Ok(vec![Work::Nothing]);
     }
-    if envelope.sns_type.as_deref() == Some("Notification") {
-        let message = envelope.sns_message.ok_or(MessageError::Unknown)?;
+    if envelope.string("Type").as_deref() == Some("Notification") {
+        let message = envelope.string("Message").ok_or(MessageError::Unknown)?;
         let wrappers = wrappers.checked_sub(1).ok_or(MessageError::Unknown)?;
         return parse_within(&message, account, wrappers);
     }
-    if let Some(records) = envelope.records {
+    if let Some(records) = envelope.get("Records") {
+        let records: Vec<&RawValue> =
+            serde_json::from_str(records.get()).map_err(|_| MessageError::Unknown)?;
         return records.into_iter().map(s3_notification).collect();
     }
-    match (envelope.detail_type.as_deref(), envelope.detail) {
+    match (envelope.string("detail-type").as_deref(), envelope.get("detail")) {
         (Some("Object Created"), Some(detail)) => {
             let entity: S3Entity =
                 serde_json::from_str(detail.get()).map_err(|_| MessageError::Unknown)?;
@@ -193,7 +243,7 @@ fn parse_within(
         }
         // Other events of a bucket.
         (Some(kind), _) if kind.starts_with("Object ") => Ok(vec![Work::Nothing]),
-        (Some("catalog.import"), Some(detail)) => import_event(detail),
+        (Some("catalog.import"), Some(detail)) => import_event(detail, envelope.event()),
         _ => Err(MessageError::Unknown),
     }
 }
@@ -218,21 +268,22 @@ fn object(entity: S3Entity, decode: impl FnOnce(String) -> String) -> Work {
         version: entity.object.version,
         sequencer: entity.object.sequencer,
     };
-    if address.account_and_name().is_some() { Work::Object(address) } else { Work::Nothing }
+    if address.account_and_name().is_some() { Work::Object(address, None) } else { Work::Nothing }
 }
 
-fn import_event(detail: &RawValue) -> Result<Vec<Work>, MessageError> {
+fn import_event(detail: &RawValue, event: Option<Event>) -> Result<Vec<Work>, MessageError> {
     let detail: ImportDetail =
         serde_json::from_str(detail.get()).map_err(|_| MessageError::Unknown)?;
     match detail {
         ImportDetail { records: Some(records), account, .. } => {
-            Ok(vec![plain_records(account.as_deref(), records.iter().map(|record| record.get()))?])
+            let records = records.iter().map(|record| record.get());
+            Ok(vec![plain_records(account.as_deref(), records, event)?])
         }
         ImportDetail { bucket: Some(bucket), key: Some(key), version_id, .. } => {
             let address = ObjectAddress { bucket, key, version: version_id, sequencer: None };
             let importable = address.account_and_name().is_some();
             if importable {
-                Ok(vec![Work::Object(address)])
+                Ok(vec![Work::Object(address, event)])
             } else {
                 Err(MessageError::WrongAccount)
             }
@@ -244,12 +295,13 @@ fn import_event(detail: &RawValue) -> Result<Vec<Work>, MessageError> {
 fn plain_records<'a>(
     account: Option<&str>,
     records: impl IntoIterator<Item = &'a str>,
+    event: Option<Event>,
 ) -> Result<Work, MessageError> {
     let account = account.ok_or(MessageError::NoAccount)?;
     let account = AccountId::parse(account).map_err(|_| MessageError::WrongAccount)?;
     let records: Vec<Vec<u8>> =
         records.into_iter().map(|record| record.as_bytes().to_vec()).collect();
-    Ok(if records.is_empty() { Work::Nothing } else { Work::Records(account, records) })
+    Ok(if records.is_empty() { Work::Nothing } else { Work::Records(account, records, event) })
 }
 
 #[cfg(test)]
@@ -262,10 +314,10 @@ mod tests {
             Ok(work) => {
                 let shown = work.iter().map(|work| match work {
                     Work::Nothing => "nothing".to_owned(),
-                    Work::Records(account, records) => {
+                    Work::Records(account, records, _) => {
                         format!("{account}: {} records", records.len())
                     }
-                    Work::Object(address) => {
+                    Work::Object(address, _) => {
                         let ObjectAddress { bucket, key, version, sequencer } = address;
                         format!(
                             "{bucket}/{key} {} {}",
@@ -322,15 +374,56 @@ mod tests {
     }
 
     #[test]
+    fn a_record_may_have_fields_that_messages_have_too() {
+        for fields in [
+            r#""Type":"Notification","Message":"x""#,
+            r#""Type":7,"Message":{"a":1}"#,
+            r#""Event":"s3:TestEvent""#,
+            r#""Event":[1]"#,
+            r#""detail-type":"Object Created","detail":{}"#,
+            r#""detail-type":null,"Records":3"#,
+            r#""Type":"a","Type":"b""#,
+        ] {
+            let record = format!(r#"{{"kind":"offering",{fields}}}"#);
+            assert_eq!(shown(&record), "ACME: 1 records", "{record}");
+            assert_eq!(shown(&format!("{record}\n{record}")), "ACME: 2 records", "{record}");
+        }
+    }
+
+    #[test]
+    fn an_event_tells_its_identity_and_its_time() {
+        let body = r#"{"version":"0","id":"e-1","source":"shop","time":"2026-01-01T00:00:00Z","detail-type":"catalog.import","detail":{"account":"ACME","records":[1]}}"#;
+        let work = parse(body, None).expect("work");
+        let [Work::Records(_, _, Some(event))] = work.as_slice() else { panic!("{work:?}") };
+        assert_eq!(event.name, "event shop e-1");
+        assert_eq!(event.time, "2026-01-01T00:00:00Z".parse().ok());
+    }
+
+    #[test]
+    fn nothing_of_a_message_is_quoted() {
+        for body in [
+            "cat_live_SECRET",
+            "{\"kind\": cat_live_SECRET",
+            "\"cat_live_SECRET\"",
+            "[\"cat_live_SECRET\"",
+            "{\"cat_live_SECRET\": 1} cat_live_SECRET",
+            "{\"Records\":[{\"eventName\":\"cat_live_SECRET\"}]}",
+        ] {
+            let told = shown(body);
+            assert!(told.starts_with("! ") && !told.contains("SECRET"), "{body}: {told}");
+        }
+    }
+
+    #[test]
     fn what_is_not_understood_is_told() {
         for (body, expected) in [
             ("", "! the message is empty"),
             (" \n ", "! the message is empty"),
-            ("hello", "! the message is no JSON"),
-            ("{", "! the message is no JSON"),
-            ("hello\n{\"kind\":\"offering\"}", "! the message is no JSON"),
+            ("hello", "! the message is not JSON"),
+            ("{", "! the message is not JSON"),
+            ("hello\n{\"kind\":\"offering\"}", "! the message is not JSON"),
             ("{}", "! the message is of no known kind"),
-            ("7", "! the message is no JSON"),
+            ("7", "! the message is not JSON"),
             (r#"{"Records":[{}]}"#, "! the message is of no known kind"),
             (r#"{"detail-type":"Order Placed","detail":{}}"#, "! the message is of no known kind"),
             (

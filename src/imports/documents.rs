@@ -1,0 +1,207 @@
+//! Records that are stored as documents, each a whole item: offerings, promotions, partner offerings and
+//! exchange rates.
+//!
+//! What is stored under the keys of a group is read consistently, each record is decided in order, and
+//! the last version of each key is written once, on the condition that nothing younger is stored. A
+//! consistent read is needed to call a record unchanged: a lagging one could show the version before the
+//! last, and drop a revert or a delete.
+
+use std::collections::{HashMap, HashSet};
+use std::{future::Future, num::NonZeroUsize};
+
+use jiff::Timestamp;
+use lru::LruCache;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Content, DocumentRecord, ImportCost, Key, Operation, Ordered,
+    outcome::{Expected, LineOutcome, Outcome, resolve},
+};
+use crate::{account::AccountId, order::Order, write_error::WriteError};
+
+/// A hash of what a record said: the first 128 bits of a SHA-256.
+pub type ContentHash = [u8; 16];
+
+/// What is stored under a key. Without a version it was deleted, and only its order is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The order of the write; `None`: it was written before writes had one.
+    pub order: Option<Order>,
+    /// The version.
+    pub version: Option<Version>,
+}
+
+/// A stored version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The hash of the record it was written from.
+    pub content_hash: ContentHash,
+    /// When the record was created.
+    pub created_at: Timestamp,
+}
+
+/// One item to write, unless a younger one is stored.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// The place of the write in the order.
+    pub order: Order,
+    /// What to store; `None`: remove what is stored, and remember the order.
+    pub version: Option<(Content, Version)>,
+}
+
+/// The writes of one group, one per key at most.
+pub type ChangeSet = Vec<(Key, Write)>;
+
+/// The writes that were not stored, and why.
+pub type NotStored = Vec<(Key, WriteError)>;
+
+/// The access pattern of imports: documents.
+pub trait DocumentStore: Sync {
+    /// What can go wrong; it ends the import.
+    type Error: Send;
+
+    /// What is stored under these keys (each named once), and the read units consumed. The read is
+    /// consistent. A key without an item is left out.
+    fn stored(
+        &self,
+        account: &AccountId,
+        keys: &[Key],
+    ) -> impl Future<Output = Result<(HashMap<Key, Stored>, f64), Self::Error>> + Send;
+
+    /// Writes each change unless something younger is stored; returns what was not stored and why, and
+    /// the write units consumed.
+    fn write(
+        &self,
+        account: &AccountId,
+        changes: ChangeSet,
+    ) -> impl Future<Output = Result<(NotStored, f64), Self::Error>> + Send;
+}
+
+/// The records of one import that are stored as documents.
+pub(super) struct DocumentRecords<'a, T> {
+    target: &'a T,
+    account: &'a AccountId,
+    /// What a dry run would have stored by now; `None`: this is no dry run.
+    dry_run: Option<LruCache<Key, Stored>>,
+}
+
+/// Keys that a dry run remembers.
+const REMEMBERED_KEYS: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+
+impl<'a, T: DocumentStore> DocumentRecords<'a, T> {
+    pub(super) fn new(target: &'a T, account: &'a AccountId, dry_run: bool) -> Self {
+        Self { target, account, dry_run: dry_run.then(|| LruCache::new(REMEMBERED_KEYS)) }
+    }
+
+    /// Imports records in the order of their lines.
+    ///
+    /// # Errors
+    /// When the database cannot be read or written.
+    pub(super) async fn import(
+        &mut self,
+        records: Vec<Ordered<DocumentRecord>>,
+        cost: &mut ImportCost,
+    ) -> Result<Vec<LineOutcome>, T::Error> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut keys: Vec<Key> = Vec::with_capacity(records.len());
+        let mut seen = HashSet::with_capacity(records.len());
+        for Ordered { record, .. } in &records {
+            if seen.insert(&record.key) {
+                keys.push(record.key.clone());
+            }
+        }
+        let (mut stored, read_units) = self.target.stored(self.account, &keys).await?;
+        cost.read_units += read_units;
+        if let Some(tried) = &mut self.dry_run {
+            for key in &keys {
+                if let Some(version) = tried.get(key) {
+                    stored.insert(key.clone(), *version);
+                }
+            }
+        }
+
+        let mut writes: HashMap<Key, Write> = HashMap::new();
+        let mut expected = Vec::with_capacity(records.len());
+        for Ordered { line, order, record } in records {
+            let key = record.key.clone();
+            let (outcome, write) = decide(record, order, &mut stored);
+            expected.push(Expected { line, key: key.clone(), outcome, writes: write.is_some() });
+            if let Some(write) = write {
+                writes.insert(key, write);
+            }
+        }
+        // In the order of the lines, so that an import that is cut off has stored a beginning.
+        let changes: ChangeSet =
+            keys.into_iter().filter_map(|key| writes.remove_entry(&key)).collect();
+        let mut not_stored = HashMap::new();
+        if let Some(tried) = &mut self.dry_run {
+            for (key, _) in changes {
+                if let Some(version) = stored.get(&key) {
+                    tried.put(key, *version);
+                }
+            }
+        } else if !changes.is_empty() {
+            let (failures, write_units) = self.target.write(self.account, changes).await?;
+            cost.write_units += write_units;
+            not_stored.extend(failures);
+        }
+        Ok(resolve(expected, &not_stored))
+    }
+}
+
+/// What one record makes of what is stored, and the write that does it.
+fn decide(
+    DocumentRecord { key, operation }: DocumentRecord,
+    order: Order,
+    stored: &mut HashMap<Key, Stored>,
+) -> (Outcome, Option<Write>) {
+    let known = stored.get(&key).copied();
+    let version = known.and_then(|known| known.version);
+    let is_stale = known.is_some_and(|known| known.order > Some(order));
+    let (outcome, version) = match operation {
+        Operation::Upsert(content) => {
+            let content_hash = hash(&content);
+            if version.is_some_and(|version| version.content_hash == content_hash) {
+                return (Outcome::Unchanged, None);
+            }
+            if is_stale {
+                return (Outcome::Stale, None);
+            }
+            let source_created_at = match &content {
+                Content::Offering(offering) => offering.source_created_at(),
+                Content::Promotion(_) | Content::PartnerOffering(_) | Content::ExchangeRate(_) => {
+                    None
+                }
+            };
+            let created_at = source_created_at
+                .or(version.map(|version| version.created_at))
+                .unwrap_or_else(|| order.time());
+            let outcome = if version.is_some() { Outcome::Updated } else { Outcome::Created };
+            (outcome, Some((content, Version { content_hash, created_at })))
+        }
+        Operation::Delete if is_stale => return (Outcome::Stale, None),
+        Operation::Delete => {
+            // The order of a delete is remembered even where nothing was stored: an older record may
+            // still be on its way.
+            match (version, known) {
+                (Some(_), _) => (Outcome::Deleted, None),
+                (None, Some(known)) if known.order == Some(order) => {
+                    return (Outcome::Unchanged, None);
+                }
+                (None, _) => (Outcome::Unchanged, None),
+            }
+        }
+    };
+    let remembered = version.as_ref().map(|(_, version)| *version);
+    stored.insert(key, Stored { order: Some(order), version: remembered });
+    (outcome, Some(Write { order, version }))
+}
+
+fn hash(content: &Content) -> ContentHash {
+    let digest = Sha256::digest(content.fingerprint_source().as_bytes());
+    let mut hash = ContentHash::default();
+    hash.copy_from_slice(&digest[..16]);
+    hash
+}

@@ -1,0 +1,245 @@
+//! The incremental import: records against what is stored, and only differences are written.
+//!
+//! Lines come in groups. For a group what is stored under its keys is read, each record is decided in
+//! order, and what changed is written. An unchanged record costs no write; a record older than what is
+//! stored is stale and changes nothing. How a record is compared depends on what it is of: see
+//! `documents`, `networks` and `products`.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    DocumentStore, Kind, Ordered, Record,
+    documents::DocumentRecords,
+    networks::NetworkRecords,
+    outcome::{Counts, ImportCost, LineError, LineOutcome, Outcome, Rejection},
+    products::{GeneratedIds, ProductRecords},
+};
+use crate::{
+    account::AccountId,
+    networks::NetworkPartitions,
+    order::{Order, Origin},
+    products::{ProductDelete, ProductWrites},
+    source::Line,
+    text::{FieldError, spelled_enum},
+};
+
+/// How far the time of a record may be ahead of its source's: clocks differ.
+const MOST_AHEAD: SignedDuration = SignedDuration::from_mins(10);
+
+spelled_enum! {
+    /// Which time orders the records of a source.
+    pub enum OrderBy {
+        /// A record's own `updatedAt`, where it has one.
+        Record = "record",
+        /// The source's time, for all of its records: what a system of record publishes as a whole
+        /// overrides what was corrected by hand before.
+        Source = "source",
+    }
+}
+
+/// For each kind the time of its youngest snapshot: a record older than that is stale, whether anything is
+/// stored or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Floors(BTreeMap<Kind, Order>);
+
+impl Floors {
+    /// Raises the floor of a kind.
+    pub fn raise(&mut self, kind: Kind, floor: Order) {
+        let known = self.0.entry(kind).or_insert(floor);
+        *known = floor.max(*known);
+    }
+
+    fn of(&self, kind: Kind) -> Option<Order> {
+        self.0.get(&kind).copied()
+    }
+}
+
+/// All that an import reads and writes, whatever its records are of. It fails in one way.
+pub trait ImportStore:
+    DocumentStore
+    + NetworkPartitions<Error = <Self as DocumentStore>::Error>
+    + ProductDelete<Error = <Self as DocumentStore>::Error>
+    + ProductWrites
+{
+}
+
+impl<T> ImportStore for T where
+    T: DocumentStore
+        + NetworkPartitions<Error = <T as DocumentStore>::Error>
+        + ProductDelete<Error = <T as DocumentStore>::Error>
+        + ProductWrites
+{
+}
+
+/// How the records of an import are ordered and named.
+#[derive(Clone, Debug)]
+pub struct Ordering {
+    /// Where its records stand in the order of writes.
+    pub origin: Origin,
+    /// Which time counts.
+    pub order_by: OrderBy,
+    /// The kind that it is the full snapshot of, and the order of the snapshot.
+    pub snapshot: Option<(Kind, Order)>,
+    /// What names products without keys.
+    pub ids: GeneratedIds,
+}
+
+/// One import into one account.
+pub struct Importer<'a, T> {
+    documents: DocumentRecords<'a, T>,
+    networks: NetworkRecords<'a, T>,
+    products: ProductRecords<'a, T>,
+    ordering: Ordering,
+    counts: Counts,
+    cost: ImportCost,
+}
+
+impl<'a, T: ImportStore> Importer<'a, T> {
+    /// Begins an import. A dry run does all but write, and counts what would have been written.
+    pub fn new(target: &'a T, account: &'a AccountId, ordering: Ordering, dry_run: bool) -> Self {
+        Self {
+            documents: DocumentRecords::new(target, account, dry_run),
+            networks: NetworkRecords::new(target, account, dry_run),
+            products: ProductRecords::new(target, account, ordering.ids.clone(), dry_run),
+            ordering,
+            counts: Counts::default(),
+            cost: ImportCost::default(),
+        }
+    }
+
+    /// How many lines came to each outcome so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The capacity it consumed so far.
+    #[must_use]
+    pub fn cost(&self) -> ImportCost {
+        self.cost
+    }
+
+    /// Continues from these counts and this cost.
+    pub fn resume(&mut self, counts: Counts, cost: ImportCost) {
+        (self.counts, self.cost) = (counts, cost);
+    }
+
+    /// Imports a group of lines in order, and returns the errors of those that were rejected.
+    ///
+    /// # Errors
+    /// When the database cannot be read or written. The group may then be stored in part; to import it
+    /// again is safe.
+    pub async fn group(
+        &mut self,
+        lines: &[Line],
+        floors: &Floors,
+    ) -> Result<Vec<LineError>, <T as DocumentStore>::Error> {
+        let mut records = Vec::with_capacity(lines.len());
+        let mut rejected: Vec<LineError> = Vec::new();
+        let mut settled: Vec<LineOutcome> = Vec::new();
+        for (line, bytes) in lines {
+            match bytes {
+                Ok(bytes) => match self.parse(*line, bytes) {
+                    Ok(record) => records.push(record),
+                    Err(errors) => settled.push((*line, Err(Rejection::Record(errors)))),
+                },
+                Err(error) => {
+                    self.counts.failed += 1;
+                    rejected.push(error.clone());
+                }
+            }
+        }
+        let outcomes = self.import(records, floors).await?;
+        rejected.extend(self.count(settled.into_iter().chain(outcomes)));
+        rejected.sort_by_key(|error| error.line);
+        Ok(rejected)
+    }
+
+    /// Imports records that come from no line, and returns the errors of those that were rejected.
+    ///
+    /// # Errors
+    /// As [`Importer::group`].
+    pub async fn records(
+        &mut self,
+        records: Vec<Ordered<Record>>,
+    ) -> Result<Vec<LineError>, <T as DocumentStore>::Error> {
+        let outcomes = self.import(records, &Floors::default()).await?;
+        Ok(self.count(outcomes))
+    }
+
+    fn parse(&self, line: u64, bytes: &[u8]) -> Result<Ordered<Record>, Vec<FieldError>> {
+        let (record, updated_at) = Record::parse(bytes)?;
+        let Ordering { origin, order_by, .. } = &self.ordering;
+        let order = match updated_at.filter(|_| *order_by == OrderBy::Record) {
+            Some(time) if is_ahead(time, origin.time()) => {
+                return Err(vec![FieldError::new("updatedAt", "is in the future")]);
+            }
+            Some(time) => origin.dated(time, line),
+            None => origin.order(line),
+        };
+        Ok(Ordered { line, order, record })
+    }
+
+    async fn import(
+        &mut self,
+        records: Vec<Ordered<Record>>,
+        floors: &Floors,
+    ) -> Result<Vec<LineOutcome>, <T as DocumentStore>::Error> {
+        let mut outcomes: Vec<LineOutcome> = Vec::with_capacity(records.len());
+        let (mut documents, mut networks, mut products) = (Vec::new(), Vec::new(), Vec::new());
+        for Ordered { line, order, record } in records {
+            if self.floor(kind_of(&record), floors) > Some(order) {
+                outcomes.push((line, Ok(Outcome::Stale)));
+                continue;
+            }
+            match record {
+                Record::Document(record) => documents.push(Ordered { line, order, record }),
+                Record::Network(record) => networks.push(Ordered { line, order, record }),
+                Record::Product(record) => products.push(Ordered { line, order, record }),
+            }
+        }
+        outcomes.extend(self.documents.import(documents, &mut self.cost).await?);
+        outcomes.extend(self.networks.import(networks, &mut self.cost).await?);
+        outcomes.extend(self.products.import(products, &mut self.cost).await?);
+        Ok(outcomes)
+    }
+
+    /// The floor under records of a kind. To a snapshot's own records only younger snapshots are one: to
+    /// be named by it says that a record is there at its time.
+    fn floor(&self, kind: Kind, floors: &Floors) -> Option<Order> {
+        let own = self.ordering.snapshot.filter(|(of, _)| *of == kind).map(|(_, order)| order);
+        floors.of(kind).filter(|floor| own.is_none_or(|own| *floor > own))
+    }
+
+    fn count(&mut self, outcomes: impl IntoIterator<Item = LineOutcome>) -> Vec<LineError> {
+        let mut rejected = Vec::new();
+        for (line, outcome) in outcomes {
+            match outcome {
+                Ok(outcome) => self.counts.count(outcome),
+                Err(rejection) => {
+                    self.counts.failed += 1;
+                    rejected.extend(rejection.line_errors(line));
+                }
+            }
+        }
+        rejected
+    }
+}
+
+fn is_ahead(time: Timestamp, of: Timestamp) -> bool {
+    time.duration_since(of) > MOST_AHEAD
+}
+
+/// The kind whose snapshot a record belongs to: bundles go with their networks.
+fn kind_of(record: &Record) -> Kind {
+    match record {
+        Record::Document(record) => record.key.kind(),
+        Record::Network(_) => Kind::Network,
+        Record::Product(_) => Kind::Product,
+    }
+}
+
+#[cfg(test)]
+mod tests;

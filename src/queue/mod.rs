@@ -1,0 +1,601 @@
+//! The queue's edge: messages in, imports done, partial batch responses out.
+//!
+//! # The contract of failures
+//! Each message is parsed and done on its own. One that is done, that asks for nothing, or that was done
+//! before is acknowledged. One whose time is over after some progress is acknowledged, too: a new message
+//! continues it, so that receives count fruitless runs only. One that could not be done at all, and one of
+//! no known shape, is a batch item failure: it is visible again after seconds, and in the end goes to the
+//! dead-letter queue, where an operator sees it. Nothing is dropped. A source that cannot be read to its
+//! end, now or later, is done as far as it goes; its report says so.
+
+mod message;
+mod sqs;
+
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use futures_util::FutureExt as _;
+use jiff::Timestamp;
+use message::{Event, MessageError, Work, parse};
+pub use message::{IMPORTS, ObjectAddress};
+use sha2::{Digest as _, Sha256};
+pub use sqs::{CONTINUES, Continuation, MessageQueue, SqsQueue};
+use tokio::time::Instant;
+
+use crate::{
+    account::AccountId,
+    imports::{
+        Counts, GeneratedIds, Kind, OrderBy,
+        job::{ImportId, Job, Lease, ObjectVersion, Progress, Source, Status},
+        run::{End, Interruption, Observer, Report, Request, SnapshotPart, run},
+        snapshot::{DEFAULT_SHARE, Snapshot, parse_share},
+    },
+    objects::{ObjectError, Objects, OpenObject},
+    retry::{Patience, jittered},
+    source::{Format, GroupStream},
+    store::{Store, StoreError},
+    telemetry::{self, ImportMeasures},
+    text::{hex, random_name},
+};
+
+/// How long a claim holds without being extended; every group and every attempt of one extends it.
+const LEASE: Duration = Duration::from_mins(2);
+
+/// Objects of at most this many bytes are read whole, without a thread.
+const SMALL_OBJECT_BYTES: u64 = 1024 * 1024;
+
+/// How often a message is received before it goes to the dead-letter queue, as `template.yaml` has it.
+pub const MAX_RECEIVES: u32 = 5;
+
+/// The longest that a message may be held back.
+const LONGEST_DELAY: Duration = Duration::from_mins(15);
+
+/// The function `import-catalog`.
+#[derive(Clone, Debug)]
+pub struct ImportCatalog {
+    store: Store,
+    objects: Objects,
+    queue: Option<Arc<dyn MessageQueue>>,
+    /// The bucket of reports of plain records; an object's report goes to its own bucket.
+    bucket: Option<String>,
+    lease: Duration,
+}
+
+/// Why a message is to be delivered again.
+#[derive(Debug, thiserror::Error)]
+enum RetryReason {
+    /// It has no known shape.
+    #[error("{0}")]
+    Message(#[from] MessageError),
+    /// The database.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The object.
+    #[error("{0}")]
+    Object(#[from] ObjectError),
+    /// Another worker has its job, and its lease holds that much longer.
+    #[error("another worker is importing it")]
+    Busy(Duration),
+    /// The run could not go on, and made no progress.
+    #[error("{0}")]
+    Interrupted(#[from] Interruption),
+    /// The run made progress, but the message that continues it was not sent.
+    #[error("the message that continues it was not sent: {0}")]
+    NotContinued(String),
+    /// Metadata of the object is invalid.
+    #[error("the object's metadata {0} is invalid")]
+    Metadata(&'static str),
+    /// An internal error.
+    #[error("panic")]
+    Panic,
+}
+
+impl RetryReason {
+    /// How long the message is held back, given how often it was received: long enough for what is in the
+    /// way to pass, and seconds in most cases.
+    fn delay(&self, receives: u32) -> Duration {
+        let backoff = Duration::from_secs(5).saturating_mul(2_u32.saturating_pow(receives.min(12)));
+        let backoff = backoff.min(LONGEST_DELAY);
+        match self {
+            Self::Busy(left) => (*left + jittered(backoff)).min(LONGEST_DELAY),
+            _ => jittered(backoff),
+        }
+        .max(Duration::from_secs(1))
+    }
+}
+
+/// A message and its identity, which its continuations carry on.
+struct Delivery<'a> {
+    message: &'a SqsMessage,
+    account: Option<&'a str>,
+    /// The id of the message that began the work.
+    id: String,
+    /// When that was sent.
+    sent: Timestamp,
+    receives: u32,
+}
+
+impl<'a> Delivery<'a> {
+    fn of(message: &'a SqsMessage, now: Timestamp) -> Self {
+        let attribute = |name: &str| message.message_attributes.get(name)?.string_value.as_deref();
+        let system = |name: &str| message.attributes.get(name).map(String::as_str);
+        let millis = |text: &str| Timestamp::from_millisecond(text.parse().ok()?).ok();
+        let begun = attribute(CONTINUES).and_then(|begun| {
+            let (sent, id) = begun.split_once(' ')?;
+            Some((id.to_owned(), millis(sent)?))
+        });
+        let (id, sent) = begun.unwrap_or_else(|| {
+            let sent = system("SentTimestamp").and_then(millis);
+            (message.message_id.clone().unwrap_or_default(), sent.unwrap_or(now))
+        });
+        let receives = system("ApproximateReceiveCount").and_then(|count| count.parse().ok());
+        Self { message, account: attribute("account"), id, sent, receives: receives.unwrap_or(1) }
+    }
+
+    fn body(&self) -> &'a str {
+        self.message.body.as_deref().unwrap_or_default()
+    }
+
+    fn continuation(&self, delay: Duration) -> Continuation {
+        Continuation {
+            body: self.body().to_owned(),
+            account: self.account.map(ToOwned::to_owned),
+            continues: format!("{} {}", self.sent.as_millisecond(), self.id),
+            delay,
+        }
+    }
+}
+
+/// How a message's work ended, if nothing stands in the way.
+enum Done {
+    /// It is done, or was done before.
+    Completed,
+    /// The time is over after some progress: another run continues.
+    Unfinished,
+}
+
+/// What is imported, and how.
+struct Import {
+    account: AccountId,
+    id: ImportId,
+    source: Source,
+    /// Where its report goes: bucket and key without its ending.
+    report: Option<(String, String)>,
+    order_by: OrderBy,
+    ids: Option<GeneratedIds>,
+    snapshot: Option<Snapshot>,
+}
+
+impl ImportCatalog {
+    /// Over these tables and buckets.
+    #[must_use]
+    pub fn new(store: Store, objects: Objects, bucket: Option<String>) -> Self {
+        Self { store, objects, queue: None, bucket, lease: LEASE }
+    }
+
+    /// With the queue that its messages come from: to send continuations, and to have messages back soon.
+    #[must_use]
+    pub fn with_queue(mut self, queue: Arc<dyn MessageQueue>) -> Self {
+        self.queue = Some(queue);
+        self
+    }
+
+    /// With claims that hold this long: a worker that died is followed by another that much later.
+    #[must_use]
+    pub fn with_lease(mut self, term: Duration) -> Self {
+        self.lease = term;
+        self
+    }
+
+    /// Does what the messages ask for, each on its own, until the deadline; returns which are to be
+    /// delivered again.
+    pub async fn handle(&self, event: SqsEvent, deadline: Instant) -> SqsBatchResponse {
+        let mut response = SqsBatchResponse::default();
+        for message in &event.records {
+            let delivery = Delivery::of(message, self.store.clock().now());
+            let done = if Instant::now() >= deadline {
+                Err(RetryReason::Interrupted(Interruption::DeadlineReached(0)))
+            } else {
+                let work = AssertUnwindSafe(Box::pin(self.message(&delivery, deadline)));
+                work.catch_unwind().await.unwrap_or(Err(RetryReason::Panic))
+            };
+            let done = match done {
+                Ok(Done::Completed) => continue,
+                Ok(Done::Unfinished) => self.send_on(&delivery, Duration::ZERO).await,
+                // A healthy import must not send those that wait for it to the dead-letter queue.
+                Err(RetryReason::Busy(left)) if delivery.receives + 1 >= MAX_RECEIVES => {
+                    let delay = RetryReason::Busy(left).delay(delivery.receives);
+                    self.send_on(&delivery, delay).await.map_err(|_| RetryReason::Busy(left))
+                }
+                Err(reason) => Err(reason),
+            };
+            let Err(reason) = done else { continue };
+            let delay = reason.delay(delivery.receives);
+            let id = message.message_id.clone().unwrap_or_default();
+            tracing::error!(
+                message_id = id,
+                cause = %reason,
+                retry_after_seconds = delay.as_secs(),
+                "message is to be delivered again"
+            );
+            telemetry::message_retried();
+            self.retry_after(message, delay).await;
+            let mut failure = BatchItemFailure::default();
+            failure.item_identifier = id;
+            response.batch_item_failures.push(failure);
+        }
+        response
+    }
+
+    /// Sends a message that continues a delivery, which may then be acknowledged.
+    async fn send_on(&self, delivery: &Delivery<'_>, delay: Duration) -> Result<(), RetryReason> {
+        let Some(queue) = &self.queue else {
+            return Err(RetryReason::NotContinued("there is no queue".to_owned()));
+        };
+        let mut attempts = 0;
+        loop {
+            let Err(cause) = queue.send(delivery.continuation(delay)).await else { return Ok(()) };
+            attempts += 1;
+            if !Patience::Attempts(3).wait(attempts).await {
+                return Err(RetryReason::NotContinued(cause));
+            }
+        }
+    }
+
+    async fn retry_after(&self, message: &SqsMessage, delay: Duration) {
+        let (Some(queue), Some(receipt)) = (&self.queue, &message.receipt_handle) else { return };
+        // Where this fails the message is back after the queue's own visibility timeout.
+        if let Err(cause) = queue.retry_after(receipt.clone(), delay).await {
+            tracing::warn!(cause, "the visibility timeout was not changed");
+        }
+    }
+
+    async fn message(
+        &self,
+        delivery: &Delivery<'_>,
+        deadline: Instant,
+    ) -> Result<Done, RetryReason> {
+        let works = parse(delivery.body(), delivery.account)?;
+        for (place, work) in works.into_iter().enumerate() {
+            let done = match work {
+                Work::Nothing => Done::Completed,
+                Work::Object(address, event) => self.object(&address, event, deadline).await?,
+                Work::Records(account, records, Some(event)) => {
+                    self.event_records(account, &records, event, delivery, deadline).await?
+                }
+                Work::Records(account, records, None) => {
+                    let id = format!("{}.{place}", delivery.id);
+                    self.message_records(account, &records, &id, delivery, deadline).await?
+                }
+            };
+            if let Done::Unfinished = done {
+                return Ok(done);
+            }
+        }
+        Ok(Done::Completed)
+    }
+
+    /// Imports an object: once per version, in the order of its versions.
+    async fn object(
+        &self,
+        address: &ObjectAddress,
+        event: Option<Event>,
+        deadline: Instant,
+    ) -> Result<Done, RetryReason> {
+        let Some((account, name)) = address.account_and_name() else { return Ok(Done::Completed) };
+        let object = self.objects.open(address, Patience::Until(deadline)).await?;
+        let words = format!("s3://{}/{}", address.bucket, address.key);
+        // A bucket without versions may come back to the same content, and an object may be replaced
+        // before it is read: then the event that told of it is its identity.
+        let id = match (&object.version, &address.sequencer, event) {
+            (Some(version), ..) => ImportId::of(&[&words, version]),
+            (None, Some(sequencer), _) => ImportId::of(&[&words, "", sequencer]),
+            (None, None, Some(event)) => ImportId::of(&[&words, "", &event.name]),
+            (None, None, None) => ImportId::of(&[&words, &content_name(&object)]),
+        };
+        let source = Source {
+            name: words,
+            version: Some(ObjectVersion {
+                sequencer: address.sequencer.clone(),
+                modified: object.modified,
+            }),
+            content: Some(content_name(&object)),
+            time: object.modified,
+        };
+        let import = Import {
+            report: Some((address.bucket.clone(), report_key(&account, name, &id))),
+            account,
+            id,
+            source,
+            order_by: order_by(&object.metadata)?,
+            ids: None,
+            snapshot: snapshot(&object.metadata)?,
+        };
+        let format = Format::of_name(name);
+        let OpenObject { body, length, .. } = object;
+        if length.is_some_and(|length| length <= SMALL_OBJECT_BYTES) {
+            let content = body.read_whole().await?;
+            self.import(import, deadline, move || GroupStream::of_bytes(content, format)).await
+        } else {
+            let open = move || GroupStream::read_ahead(body.into_reader(), format, Arc::default());
+            self.import(import, deadline, open).await
+        }
+    }
+
+    /// Imports the records of an event: once, however many messages carry it.
+    async fn event_records(
+        &self,
+        account: AccountId,
+        records: &[Vec<u8>],
+        event: Event,
+        delivery: &Delivery<'_>,
+        deadline: Instant,
+    ) -> Result<Done, RetryReason> {
+        let id = ImportId::of(&["event", &event.name]);
+        let import = Import {
+            report: self.message_report(&account, &event.name.replace("event ", "events/"), &id),
+            account,
+            id,
+            source: Source {
+                name: event.name,
+                version: None,
+                content: None,
+                time: event.time.map_or(delivery.sent, |time| time.min(delivery.sent)),
+            },
+            order_by: OrderBy::Record,
+            ids: None,
+            snapshot: None,
+        };
+        let lines = one_line_each(records);
+        let open = move || GroupStream::of_bytes(lines, Some(Format::Ndjson));
+        self.import(import, deadline, open).await
+    }
+
+    /// Imports the records of a message. A message that came back from the dead-letter queue is a new one:
+    /// it continues the job that its content began and that was given up.
+    async fn message_records(
+        &self,
+        account: AccountId,
+        records: &[Vec<u8>],
+        message_id: &str,
+        delivery: &Delivery<'_>,
+        deadline: Instant,
+    ) -> Result<Done, RetryReason> {
+        let lines = one_line_each(records);
+        let content = ImportId::of(&["content", &hex(&Sha256::digest(&lines))]);
+        let known = self.store.note_content(&account, &content).await?;
+        let (id, name) = known.given_up.clone().unwrap_or_else(|| {
+            (ImportId::of(&["message", message_id]), format!("message {message_id}"))
+        });
+        let import = Import {
+            report: self.message_report(&account, &name.replace("message ", "messages/"), &id),
+            account: account.clone(),
+            id: id.clone(),
+            source: Source {
+                name: name.clone(),
+                version: None,
+                content: None,
+                time: delivery.sent,
+            },
+            order_by: OrderBy::Record,
+            ids: Some(GeneratedIds { seed: content.as_str().to_owned(), time: known.first_seen }),
+            snapshot: None,
+        };
+        let open = move || GroupStream::of_bytes(lines, Some(Format::Ndjson));
+        let done = self.import(import, deadline, open).await;
+        match &done {
+            Err(_) if delivery.receives >= MAX_RECEIVES => {
+                self.store.give_up(&account, &content, Some((&id, &name))).await?;
+            }
+            Ok(Done::Completed) if known.given_up.is_some() => {
+                self.store.give_up(&account, &content, None).await?;
+            }
+            _ => {}
+        }
+        done
+    }
+
+    fn message_report(
+        &self,
+        account: &AccountId,
+        name: &str,
+        id: &ImportId,
+    ) -> Option<(String, String)> {
+        Some((self.bucket.clone()?, report_key(account, name, id)))
+    }
+
+    /// Runs an import's job.
+    async fn import(
+        &self,
+        import: Import,
+        deadline: Instant,
+        open: impl FnOnce() -> GroupStream,
+    ) -> Result<Done, RetryReason> {
+        let started = Instant::now();
+        let Import { account, id, source, report, order_by, ids, mut snapshot } = import;
+        let lease = Lease { account, import: id, holder: random_name(), term: self.lease };
+        let observer = Reports { objects: &self.objects, at: report.as_ref() };
+        let request = Request {
+            lease,
+            source,
+            order_by,
+            ids,
+            dry_run: false,
+            is_stored: true,
+            deadline: Some(deadline),
+        };
+        let part = snapshot.as_mut().map(|snapshot| SnapshotPart { snapshot, is_last: true });
+        let end = run(&self.store, &request, open, part, &observer).await?;
+        let (ended, job, before) = match &end {
+            End::Busy(left) => return Err(RetryReason::Busy(*left)),
+            // Done before: nothing happened.
+            End::Ended(_, None) => return Ok(Done::Completed),
+            End::Ended(job, Some(before)) => (true, job, before),
+            End::Unfinished { job, before, .. } => (false, job, before),
+        };
+        summary(&request, job, started.elapsed());
+        ImportMeasures {
+            ended,
+            failed: job.status == Status::Failed,
+            counts: job.progress.counts.since(before.counts),
+            cost: job.progress.cost.since(before.cost),
+            elapsed: started.elapsed(),
+        }
+        .publish();
+        match end {
+            End::Unfinished { job, before, .. } if job.progress.line > before.line => {
+                Ok(Done::Unfinished)
+            }
+            End::Unfinished { cause, .. } => Err(cause.into()),
+            End::Ended(..) | End::Busy(_) => Ok(Done::Completed),
+        }
+    }
+}
+
+/// What distinguishes an object's content from others under its key.
+fn content_name(object: &OpenObject) -> String {
+    let time_and_length = || format!("{} {:?}", object.modified, object.length);
+    object.etag.clone().unwrap_or_else(time_and_length)
+}
+
+/// The snapshot that an object is, by its metadata `replace: product` and, if more than half of what is
+/// stored may be removed, `replace-share: 0.9`.
+fn snapshot(metadata: &HashMap<String, String>) -> Result<Option<Snapshot>, RetryReason> {
+    let Some(kind) = metadata.get("replace") else { return Ok(None) };
+    let kind: Kind = kind.parse().map_err(|_| RetryReason::Metadata("replace"))?;
+    if kind == Kind::Bundle {
+        // Bundles go with their networks.
+        return Err(RetryReason::Metadata("replace"));
+    }
+    let share = match metadata.get("replace-share") {
+        None => DEFAULT_SHARE,
+        Some(share) => parse_share(share).ok_or(RetryReason::Metadata("replace-share"))?,
+    };
+    Ok(Some(Snapshot::new(kind, share)))
+}
+
+/// Which time orders the records of an object, by its metadata `order: source`.
+fn order_by(metadata: &HashMap<String, String>) -> Result<OrderBy, RetryReason> {
+    match metadata.get("order") {
+        None => Ok(OrderBy::Record),
+        Some(order) => order.parse().map_err(|_| RetryReason::Metadata("order")),
+    }
+}
+
+/// S3's limit of a key, in bytes.
+const MAX_KEY_BYTES: usize = 1024;
+
+/// What a report's key has after the object's name: the job's id, and the longest ending.
+const REPORT_ENDING: &str = ".errors.part-0000000000.ndjson";
+
+/// The key of an object's report, without its ending: the object's name, as much as fits, and the job's id.
+fn report_key(account: &AccountId, name: &str, id: &ImportId) -> String {
+    let folder = format!("reports/{account}/");
+    let taken = folder.len() + 1 + id.as_str().len() + REPORT_ENDING.len();
+    let mut length = name.len().min(MAX_KEY_BYTES.saturating_sub(taken));
+    while !name.is_char_boundary(length) {
+        length -= 1;
+    }
+    format!("{folder}{}.{}", &name[..length], id.as_str())
+}
+
+const NDJSON: &str = "application/x-ndjson";
+
+fn part_key(key: &str, part: u32) -> String {
+    format!("{key}.errors.part-{part:06}.ndjson")
+}
+
+/// One record per line, whatever line breaks stand between its tokens.
+fn one_line_each(records: &[Vec<u8>]) -> Vec<u8> {
+    let flat = records.iter().map(|record| {
+        let breaks = |byte: &u8| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
+        record.iter().map(breaks).collect::<Vec<u8>>()
+    });
+    flat.collect::<Vec<_>>().join(&b'\n')
+}
+
+/// Stores reports and lists of errors as objects.
+struct Reports<'a> {
+    objects: &'a Objects,
+    /// Bucket and key without its ending; `None`: there is no bucket for them.
+    at: Option<&'a (String, String)>,
+}
+
+impl Observer for Reports<'_> {
+    fn rejected(&self, errors: &[crate::imports::LineError]) {
+        if self.at.is_none() {
+            for error in errors {
+                tracing::warn!(line = error.line, field = error.error.field, "record rejected");
+            }
+        }
+    }
+
+    async fn store_errors(&self, part: u32, errors: Vec<u8>) -> Result<(), String> {
+        let Some((bucket, key)) = self.at else { return Ok(()) };
+        let stored = self.objects.put(bucket, &part_key(key, part), NDJSON, errors).await;
+        stored.map_err(|error| error.to_string())
+    }
+
+    async fn store_report(&self, mut report: Report<'_>) -> Result<(), String> {
+        let Some((bucket, key)) = self.at else { return Ok(()) };
+        report.errors = (0..report.error_parts).map(|part| part_key(key, part)).collect();
+        let content = serde_json::to_vec(&report).map_err(|error| error.to_string())?;
+        let stored =
+            self.objects.put(bucket, &format!("{key}.json"), "application/json", content).await;
+        stored.map_err(|error| error.to_string())
+    }
+}
+
+/// The one log line of a run.
+fn summary(request: &Request, job: &Job, elapsed: Duration) {
+    let Progress { line, counts, cost, .. } = job.progress;
+    let Counts { created, updated, unchanged, stale, deleted, failed } = counts;
+    tracing::info!(
+        account = request.lease.account.as_str(),
+        import_id = request.lease.import.as_str(),
+        source = request.source.name,
+        status = job.status.as_str(),
+        line,
+        created,
+        updated,
+        unchanged,
+        stale,
+        deleted,
+        failed,
+        read_units = cost.read_units,
+        write_units = cost.write_units,
+        millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        error = job.error,
+        "import"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reports_key_fits_however_long_the_objects_name_is() {
+        let account = AccountId::parse("ACME").expect("account");
+        let id = ImportId::of(&["x"]);
+        assert_eq!(
+            report_key(&account, "a/b.csv", &id),
+            format!("reports/ACME/a/b.csv.{}", id.as_str())
+        );
+        for name in ["x".repeat(1_000), "é".repeat(500), "a/".repeat(499) + "x"] {
+            let key = report_key(&account, &name, &id);
+            assert!(part_key(&key, u32::MAX).len() <= MAX_KEY_BYTES, "{}", key.len());
+            assert!(key.len() > 900, "as much as fits");
+            assert!(key.ends_with(id.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_message_is_back_within_seconds_at_first() {
+        let trouble = || RetryReason::Interrupted(Interruption::DeadlineReached(0));
+        assert!(trouble().delay(1) <= Duration::from_secs(10));
+        assert!(trouble().delay(5) <= Duration::from_secs(160));
+        let busy = RetryReason::Busy(Duration::from_secs(90)).delay(1);
+        assert!(busy >= Duration::from_secs(90) && busy <= Duration::from_secs(100), "{busy:?}");
+    }
+}

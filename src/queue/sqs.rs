@@ -1,0 +1,98 @@
+//! The queue itself: what a worker tells it about the messages it received.
+
+use std::{fmt, time::Duration};
+
+use aws_sdk_sqs::{Client, types::MessageAttributeValue};
+use futures_util::future::BoxFuture;
+
+/// A message that continues another one: the same body and account, and where it began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Continuation {
+    /// The body.
+    pub body: String,
+    /// The message attribute `account`.
+    pub account: Option<String>,
+    /// The message attribute [`CONTINUES`].
+    pub continues: String,
+    /// How long it is to be held back; whole seconds, 15 minutes at most.
+    pub delay: Duration,
+}
+
+/// The message attribute of the message that began the work: its id and when it was sent.
+pub const CONTINUES: &str = "continues";
+
+/// A queue as a worker sees it.
+pub trait MessageQueue: fmt::Debug + Send + Sync {
+    /// Sends a message that continues another one.
+    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Makes a received message visible again after this time.
+    fn retry_after(
+        &self,
+        receipt_handle: String,
+        delay: Duration,
+    ) -> BoxFuture<'_, Result<(), String>>;
+}
+
+/// A queue of SQS.
+#[derive(Clone, Debug)]
+pub struct SqsQueue {
+    client: Client,
+    url: String,
+}
+
+impl SqsQueue {
+    /// The queue of this URL.
+    #[must_use]
+    pub fn new(client: Client, url: String) -> Self {
+        Self { client, url }
+    }
+}
+
+fn seconds(delay: Duration) -> i32 {
+    i32::try_from(delay.as_secs()).unwrap_or(i32::MAX)
+}
+
+impl MessageQueue for SqsQueue {
+    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            let text = |value: String| {
+                MessageAttributeValue::builder().data_type("String").string_value(value).build()
+            };
+            let mut request = self
+                .client
+                .send_message()
+                .queue_url(&self.url)
+                .message_body(message.body)
+                .delay_seconds(seconds(message.delay))
+                .message_attributes(
+                    CONTINUES,
+                    text(message.continues).map_err(|error| error.to_string())?,
+                );
+            if let Some(account) = message.account {
+                let account = text(account).map_err(|error| error.to_string())?;
+                request = request.message_attributes("account", account);
+            }
+            let sent = request.send().await;
+            sent.map(|_| ()).map_err(|error| error.into_service_error().to_string())
+        })
+    }
+
+    fn retry_after(
+        &self,
+        receipt_handle: String,
+        delay: Duration,
+    ) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            let changed = self
+                .client
+                .change_message_visibility()
+                .queue_url(&self.url)
+                .receipt_handle(receipt_handle)
+                .visibility_timeout(seconds(delay))
+                .send()
+                .await;
+            changed.map(|_| ()).map_err(|error| error.into_service_error().to_string())
+        })
+    }
+}

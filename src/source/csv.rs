@@ -1,0 +1,171 @@
+//! CSV (RFC 4180) of products: a header row of field names, then one product per row.
+
+use std::{
+    fmt::Write as _,
+    io::{self, BufRead, Read},
+};
+
+use serde_json::value::RawValue;
+
+use super::{Numbered, PeekReader, RecordReader, Refusal, invalid_data, too_long};
+use crate::{
+    imports::{MAX_LINE_BYTES, RefusalCode},
+    json::type_name,
+    products::FIELDS,
+    text::FieldError,
+};
+
+/// The columns of numbers.
+const NUMBERS: [&str; 5] = ["price", "cost", "termMonths", "stockQty", "reorderLevel"];
+
+/// The column of `true` and `false`.
+const BOOLEAN: &str = "active";
+
+/// All columns with a meaning.
+fn known_columns() -> impl Iterator<Item = &'static str> {
+    FIELDS.into_iter().chain(["op", "updatedAt", "createdAt", "id", "kind"])
+}
+
+/// Reads rows into records. An empty cell gives no field, since CSV has no null.
+pub(super) struct CsvReader {
+    rows: csv::Reader<BoundedReader>,
+    columns: Vec<String>,
+    row: csv::ByteRecord,
+    line: u64,
+    /// Lines end with CR and LF. The parser ends a row at the CR, so it places the next row on the line
+    /// of the LF: one too low.
+    is_crlf: bool,
+}
+
+impl CsvReader {
+    pub(super) fn open(mut source: PeekReader) -> io::Result<Self> {
+        source.fill(|head| head.contains(&b'\n'))?;
+        let header = source.head().split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let is_crlf = header.ends_with(b"\r");
+        let delimiter = delimiter(header);
+        let mut rows = csv::ReaderBuilder::new()
+            .delimiter(delimiter)
+            .flexible(true)
+            .from_reader(BoundedReader { reader: source.into_buffered(), row_bytes: 0 });
+        let columns: Vec<String> =
+            rows.byte_headers().map_err(io_error)?.iter().map(column).collect();
+        if !columns.iter().any(|column| known_columns().any(|known| known == column)) {
+            return Err(invalid_data(
+                "neither JSON nor CSV of products: the first row names no field of a product",
+            ));
+        }
+        Ok(Self { rows, columns, row: csv::ByteRecord::new(), line: 1, is_crlf })
+    }
+
+    /// The row as the record of a product, or the first thing that is wrong with it.
+    fn record(&self) -> Result<Vec<u8>, Refusal> {
+        if self.row.len() != self.columns.len() {
+            let (cells, columns) = (self.row.len(), self.columns.len());
+            let message = format!("the row has {cells} cells, and the header {columns}");
+            return Err((RefusalCode::Malformed, FieldError::new("", message)));
+        }
+        let mut record = "{\"kind\":\"product\"".to_owned();
+        for (column, cell) in self.columns.iter().zip(&self.row) {
+            let cell = std::str::from_utf8(cell).map_err(|_| {
+                (RefusalCode::NotUtf8, FieldError::new(column.as_str(), "is not UTF-8"))
+            })?;
+            if cell.is_empty() || column == "kind" {
+                continue;
+            }
+            let _ = write!(record, ",{}:{}", json_string(column), json_value(column, cell));
+        }
+        record.push('}');
+        Ok(record.into_bytes())
+    }
+}
+
+/// The separator of the header's cells: the one that it has most of.
+fn delimiter(header: &[u8]) -> u8 {
+    let cells = |separator: &u8| header.split(|byte| byte == separator).count();
+    // Of equal counts the last is taken: the comma.
+    [b'\t', b';', b','].into_iter().max_by_key(cells).unwrap_or(b',')
+}
+
+/// A column's name. Letter case does not count in one that is known: spreadsheets like capitals.
+fn column(cell: &[u8]) -> String {
+    let name = String::from_utf8_lossy(cell).trim().to_owned();
+    let known = known_columns().find(|known| known.eq_ignore_ascii_case(&name));
+    known.map_or(name, ToOwned::to_owned)
+}
+
+/// A cell as JSON. One that does not fit its column stays the text it is, and the record is rejected: its
+/// keys still tell what it is about.
+fn json_value(column: &str, cell: &str) -> String {
+    let trimmed = cell.trim();
+    // The digits stay as they are written: a float would lose some of them.
+    let is_number = || {
+        serde_json::from_str::<&RawValue>(trimmed).is_ok_and(|value| type_name(value) == "number")
+    };
+    if NUMBERS.contains(&column) && is_number() {
+        return trimmed.to_owned();
+    }
+    // Spreadsheets write TRUE and FALSE.
+    let lower = trimmed.to_ascii_lowercase();
+    if column == BOOLEAN && matches!(lower.as_str(), "true" | "false") {
+        return lower;
+    }
+    json_string(cell)
+}
+
+fn json_string(text: &str) -> String {
+    // A text always serializes.
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+/// Keeps the kind of an error of the source: it decides whether the import is tried again.
+fn io_error(error: csv::Error) -> io::Error {
+    let message = error.to_string();
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        _ => invalid_data(message),
+    }
+}
+
+impl RecordReader for CsvReader {
+    fn next(&mut self) -> io::Result<Option<Numbered>> {
+        self.rows.get_mut().row_bytes = 0;
+        loop {
+            if !self.rows.read_byte_record(&mut self.row).map_err(io_error)? {
+                return Ok(None);
+            }
+            // Spreadsheets leave rows of empty cells below a table.
+            if self.row.iter().any(|cell| !cell.is_empty()) {
+                break;
+            }
+        }
+        self.line = self
+            .row
+            .position()
+            .map_or(self.line + 1, |position| position.line() + u64::from(self.is_crlf));
+        let is_too_long = self.row.as_slice().len() > MAX_LINE_BYTES;
+        let record = if is_too_long { Err(too_long()) } else { self.record() };
+        Ok(Some((self.line, record)))
+    }
+
+    fn line(&self) -> u64 {
+        self.line
+    }
+}
+
+/// Fails in a row that does not end: with a quote left open, all the rest would be one cell in memory.
+struct BoundedReader {
+    reader: Box<dyn BufRead + Send>,
+    /// Bytes read since the last row ended.
+    row_bytes: usize,
+}
+
+impl Read for BoundedReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let taken = self.reader.read(buffer)?;
+        if self.row_bytes > 2 * MAX_LINE_BYTES {
+            return Err(invalid_data("a row does not end (is a quote left open?)"));
+        }
+        self.row_bytes += taken;
+        Ok(taken)
+    }
+}

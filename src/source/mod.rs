@@ -1,0 +1,308 @@
+//! Streaming parsers of import files: NDJSON, a JSON array or CSV, plain or compressed.
+//!
+//! | File | |
+//! |---|---|
+//! | `compression` | gzip and Zstandard |
+//! | `lines` | NDJSON |
+//! | `json_array` | one JSON array |
+//! | `csv` | CSV of products |
+//!
+//! A source is parsed into groups of lines. Memory is bounded, whatever the size of the source.
+//!
+//! The magic number tells the compression. The file's name tells the format, and where it does not,
+//! the first character does: `[` begins a JSON array, `{` NDJSON, and anything else CSV.
+
+mod compression;
+mod csv;
+mod json_array;
+mod lines;
+
+use std::{
+    io::{self, BufRead, BufReader, Read},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::mpsc;
+
+use self::{csv::CsvReader, json_array::JsonArrayReader, lines::NdjsonReader};
+use crate::{
+    imports::{LineError, MAX_LINE_BYTES, RefusalCode},
+    text::FieldError,
+};
+
+/// The most lines of a group: the database takes them in four reads and sixteen writes.
+pub const GROUP_LINES: usize = 400;
+
+/// A group ends with the line that brings it to this size.
+const GROUP_BYTES: usize = 4 * 1024 * 1024;
+
+/// The groups that are read before they are asked for.
+const GROUPS_AHEAD: usize = 2;
+
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// The most bytes that are read to find the format.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// The file format of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object per line.
+    Ndjson,
+    /// One JSON array of objects.
+    JsonArray,
+    /// A header row, then one product per row.
+    Csv,
+}
+
+impl Format {
+    /// The format that a file's name tells, with or without the extension of a compression.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        let mut extensions = name.rsplit('.').map(str::to_ascii_lowercase);
+        let last = extensions.next()?;
+        let extension =
+            if matches!(last.as_str(), "gz" | "zst") { extensions.next()? } else { last };
+        match extension.as_str() {
+            "ndjson" | "jsonl" => Some(Self::Ndjson),
+            "csv" => Some(Self::Csv),
+            // `.json` is used for NDJSON and for arrays.
+            _ => None,
+        }
+    }
+}
+
+/// A source that cannot be read to its end.
+#[derive(Debug, thiserror::Error)]
+#[error("after line {line}: {cause}")]
+pub struct SourceError {
+    /// The last line that was read.
+    pub line: u64,
+    /// Why reading stopped.
+    #[source]
+    pub cause: io::Error,
+}
+
+/// One line of a source: its record as JSON, or why it is no record.
+///
+/// Lines are numbered from 1. The number of an array's element is its place in the array.
+pub type Line = (u64, Result<Vec<u8>, LineError>);
+
+/// A part of a source.
+#[derive(Debug)]
+pub enum Group {
+    /// Lines in the order of the source.
+    Lines(Vec<Line>),
+    /// The source cannot be read further. No group follows.
+    Broken(SourceError),
+    /// The source was read to its end. No group follows.
+    End,
+}
+
+/// The groups of a source, one after the other.
+pub struct GroupStream(Inner);
+
+enum Inner {
+    Inline(Groups),
+    Ahead(mpsc::Receiver<Group>),
+}
+
+impl GroupStream {
+    /// Parses what is already in memory, as it is asked for.
+    #[must_use]
+    pub fn of_bytes(bytes: Vec<u8>, format: Option<Format>) -> Self {
+        Self(Inner::Inline(Groups::new(io::Cursor::new(bytes), format)))
+    }
+
+    /// Reads on a thread of its own, a few groups ahead of who takes them. `read` counts the bytes
+    /// that were read.
+    #[must_use]
+    pub fn read_ahead(
+        source: impl Read + Send + 'static,
+        format: Option<Format>,
+        read: Arc<AtomicU64>,
+    ) -> Self {
+        let (sender, receiver) = mpsc::channel(GROUPS_AHEAD);
+        // Not one of the runtime's threads: the runtime waits for those when it stops, and a read of
+        // standard input may never return.
+        std::thread::spawn(move || {
+            for group in Groups::new(CountingReader { source, read }, format) {
+                // Nobody takes the groups any more.
+                if sender.blocking_send(group).is_err() {
+                    return;
+                }
+            }
+        });
+        Self(Inner::Ahead(receiver))
+    }
+
+    /// The next group; `None`: its reader ended early. To drop the future loses no group.
+    pub async fn next(&mut self) -> Option<Group> {
+        match &mut self.0 {
+            Inner::Inline(groups) => groups.next(),
+            Inner::Ahead(groups) => groups.recv().await,
+        }
+    }
+}
+
+/// Collects records into groups.
+struct Groups {
+    /// `None` when there is no more to read.
+    records: Option<Box<dyn RecordReader>>,
+    /// The last group, until it is taken.
+    end: Option<Group>,
+    last_line: u64,
+}
+
+impl Groups {
+    fn new(source: impl Read + Send + 'static, format: Option<Format>) -> Self {
+        let (records, end) = match open(Box::new(source), format) {
+            Ok(records) => (Some(records), None),
+            Err(cause) => (None, Some(Group::Broken(SourceError { line: 0, cause }))),
+        };
+        Self { records, end, last_line: 0 }
+    }
+}
+
+impl Iterator for Groups {
+    type Item = Group;
+
+    fn next(&mut self) -> Option<Group> {
+        let mut lines = Vec::new();
+        let mut bytes = 0;
+        while let Some(records) = &mut self.records
+            && lines.len() < GROUP_LINES
+            && bytes < GROUP_BYTES
+        {
+            match records.next() {
+                Ok(Some((number, record))) => {
+                    // CSV may count two rows as one line, but a checkpoint needs numbers that grow.
+                    let line = number.max(self.last_line + 1);
+                    self.last_line = line;
+                    bytes += record.as_ref().map_or(0, Vec::len);
+                    let refused = |(code, error)| LineError { line, error, code };
+                    lines.push((line, record.map_err(refused)));
+                }
+                Ok(None) => {
+                    self.end = Some(Group::End);
+                    self.records = None;
+                }
+                Err(cause) => {
+                    let line = records.line();
+                    self.end = Some(Group::Broken(SourceError { line, cause }));
+                    self.records = None;
+                }
+            }
+        }
+        if lines.is_empty() { self.end.take() } else { Some(Group::Lines(lines)) }
+    }
+}
+
+/// Why a line is no record. [`Groups`] adds the number of the line.
+type Refusal = (RefusalCode, FieldError);
+
+/// A record as JSON and the number of its line.
+type Numbered = (u64, Result<Vec<u8>, Refusal>);
+
+/// Reads the records of one format.
+trait RecordReader: Send {
+    /// The next record; `None` at the end of the source.
+    fn next(&mut self) -> io::Result<Option<Numbered>>;
+
+    /// The number of the last line that was read.
+    fn line(&self) -> u64;
+}
+
+fn too_long() -> Refusal {
+    let message = format!("the line is longer than {MAX_LINE_BYTES} bytes");
+    (RefusalCode::TooLong, FieldError::new("", message))
+}
+
+fn invalid_data(message: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message.into())
+}
+
+/// Decompresses a source, finds its format and begins to read its records.
+fn open(source: Box<dyn Read + Send>, format: Option<Format>) -> io::Result<Box<dyn RecordReader>> {
+    let mut source = compression::decompress(PeekReader::new(source))?;
+    source.fill(|head| head.len() >= UTF8_BOM.len())?;
+    if source.head().starts_with(UTF8_BOM) {
+        source.skip(UTF8_BOM.len());
+    }
+    source.fill(|head| !head.trim_ascii_start().is_empty())?;
+    let first = source.head().trim_ascii_start().first().copied();
+    let format = format.unwrap_or(match first {
+        Some(b'[') => Format::JsonArray,
+        None | Some(b'{') => Format::Ndjson,
+        Some(_) => Format::Csv,
+    });
+    Ok(match format {
+        // Neither NDJSON nor CSV begins so: the content is right, and the name wrong.
+        _ if first == Some(b'[') => Box::new(JsonArrayReader::new(source.into_buffered())),
+        Format::Ndjson | Format::JsonArray => Box::new(NdjsonReader::new(source.into_buffered())),
+        Format::Csv => Box::new(CsvReader::open(source)?),
+    })
+}
+
+/// A reader whose first bytes can be seen before they are read.
+struct PeekReader {
+    head: Vec<u8>,
+    rest: Box<dyn Read + Send>,
+}
+
+impl PeekReader {
+    fn new(rest: Box<dyn Read + Send>) -> Self {
+        Self { head: Vec::new(), rest }
+    }
+
+    fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// Extends the head until it is enough, the source ends, or the head has its largest size. One read
+    /// does not do: a source may give a byte at a time.
+    fn fill(&mut self, is_enough: impl Fn(&[u8]) -> bool) -> io::Result<()> {
+        let mut buffer = vec![0; 8 * 1024];
+        while !is_enough(&self.head) && self.head.len() < MAX_HEAD_BYTES {
+            match self.rest.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(taken) => self.head.extend_from_slice(&buffer[..taken]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, bytes: usize) {
+        self.head.drain(..bytes);
+    }
+
+    /// Head and rest as one reader.
+    fn into_buffered(self) -> Box<dyn BufRead + Send> {
+        let whole = io::Cursor::new(self.head).chain(self.rest);
+        Box::new(BufReader::with_capacity(BUFFER_BYTES, whole))
+    }
+}
+
+/// Counts the bytes that are read, for who shows the progress.
+struct CountingReader<R> {
+    source: R,
+    read: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for CountingReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let taken = self.source.read(buffer)?;
+        self.read.fetch_add(u64::try_from(taken).unwrap_or_default(), Ordering::Relaxed);
+        Ok(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests;

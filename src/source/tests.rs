@@ -1,0 +1,197 @@
+use std::io::Write as _;
+
+use flate2::{Compression, write::GzEncoder};
+
+use super::*;
+
+/// Shows groups as text: `number:record` for a record, `number!message` for a refused line, `|` between
+/// groups.
+fn shown(source: &[u8], format: Option<Format>) -> String {
+    let groups = Groups::new(io::Cursor::new(source.to_vec()), format);
+    let shown: Vec<String> = groups.map(|group| shown_group(&group)).collect();
+    let shown = shown.join("|");
+    // Whatever is not broken has an end.
+    if shown.contains("broken") {
+        return shown;
+    }
+    let whole = shown.strip_suffix("end").expect("an end");
+    whole.strip_suffix('|').unwrap_or(whole).to_owned()
+}
+
+fn shown_group(group: &Group) -> String {
+    match group {
+        Group::Lines(lines) => lines.iter().map(shown_line).collect::<Vec<_>>().join(" "),
+        Group::Broken(error) => format!("broken {error}"),
+        Group::End => "end".to_owned(),
+    }
+}
+
+fn shown_line((number, record): &Line) -> String {
+    match record {
+        Ok(text) => format!("{number}:{}", String::from_utf8_lossy(text)),
+        Err(LineError { line, error, .. }) => {
+            assert_eq!(line, number);
+            format!("{number}!{error}")
+        }
+    }
+}
+
+fn read(source: &[u8]) -> String {
+    shown(source, None)
+}
+
+/// Gives one byte at a time.
+struct Dripping(io::Cursor<Vec<u8>>);
+
+impl Read for Dripping {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = buffer.len().min(1);
+        self.0.read(&mut buffer[..most])
+    }
+}
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(plain).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+fn zstd_frame(plain: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(plain, ruzstd::encoding::CompressionLevel::Fastest)
+}
+
+#[test]
+fn a_source_that_gives_a_byte_at_a_time_is_told_as_what_it_is() {
+    let csv = b"sku;name\r\nA;B\r\n";
+    let array = b"\xef\xbb\xbf \n [{\"a\":1},2]";
+    for plain in [&csv[..], array, b"{\"a\":1}\n{}\n"] {
+        let expected = read(plain);
+        for source in [plain.to_vec(), gzip(plain), zstd_frame(plain)] {
+            let groups = Groups::new(Dripping(io::Cursor::new(source)), None);
+            let groups: Vec<Group> = groups.collect();
+            let [lines @ Group::Lines(_), Group::End] = groups.as_slice() else {
+                panic!("{groups:?}")
+            };
+            assert_eq!(shown_group(lines), expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_gives_the_same_groups_from_memory_and_from_a_thread() {
+    let plain = "{}\n".repeat(GROUP_LINES + 1);
+    let source = gzip(plain.as_bytes());
+    let read = Arc::new(AtomicU64::new(0));
+    let inline = GroupStream::of_bytes(source.clone(), Some(Format::Ndjson));
+    let ahead = GroupStream::read_ahead(
+        io::Cursor::new(source.clone()),
+        Some(Format::Ndjson),
+        read.clone(),
+    );
+    for mut stream in [inline, ahead] {
+        let mut groups = Vec::new();
+        while let Some(group) = stream.next().await {
+            groups.push(shown_group(&group));
+        }
+        assert_eq!(format!("{}|end", shown(plain.as_bytes(), None)), groups.join("|"));
+        assert_eq!(groups.len(), 3);
+    }
+    assert_eq!(usize::try_from(read.load(Ordering::Relaxed)), Ok(source.len()));
+}
+
+#[test]
+fn byte_order_mark_crlf_blank_lines_and_a_missing_last_newline_are_understood() {
+    assert_eq!(read(b""), "");
+    assert_eq!(read(b"\xef\xbb\xbf{a}\r\n\n  \t\r\nb\n\nc"), "1:{a} 4:b 6:c");
+}
+
+#[test]
+fn a_line_too_long_is_told_in_its_place_and_the_next_one_is_whole() {
+    let long = "x".repeat(MAX_LINE_BYTES + 1);
+    let far_too_long = "y".repeat(3 * MAX_LINE_BYTES);
+    let source = format!("{{a\n{long}\nb\n{far_too_long}\r\nc\n{far_too_long}");
+    let told = "the line is longer than 4194304 bytes";
+    assert_eq!(read(source.as_bytes()), format!("1:{{a 2!{told} 3:b 4!{told} 5:c 6!{told}"));
+    let longest = format!("{{{}", "z".repeat(MAX_LINE_BYTES - 1));
+    assert_eq!(read(format!("{longest}\r\na").as_bytes()), format!("1:{longest}|2:a"));
+}
+
+#[test]
+fn groups_are_bounded() {
+    let lines = "{\n".repeat(GROUP_LINES * 2 + 1);
+    assert_eq!(read(lines.as_bytes()).matches('|').count(), 2);
+    let large = format!("{{{}\n", "b".repeat(1024 * 1024)).repeat(8);
+    assert_eq!(read(large.as_bytes()).matches('|').count(), 1);
+    let refused = format!("price\n{}", "x\n".repeat(GROUP_LINES * 2 + 1));
+    assert_eq!(read(refused.as_bytes()).matches('|').count(), 2);
+}
+
+#[test]
+fn an_array_is_cut_into_its_elements_whatever_they_hold() {
+    assert_eq!(read(b" [ ] \n"), "");
+    let source = br#"[{"a":"],[\"{"} , [1,[2]],"x\\",{"b":{}}
+        ]"#;
+    assert_eq!(
+        read(source),
+        r#"1:{"a":"],[\"{"}  2:[1,[2]] 3:"x\\" 4:{"b":{}}"#.to_owned() + "\n        "
+    );
+    assert_eq!(shown(b"[1]", Some(Format::Ndjson)), "1:1");
+}
+
+#[test]
+fn an_array_that_is_broken_is_told_after_what_was_whole() {
+    assert_eq!(read(b"[{},{\"a\""), "1:{}|broken after line 2: the JSON array is cut off");
+    assert_eq!(read(b"["), "broken after line 0: the JSON array is cut off");
+    assert_eq!(read(b"[{}] {}"), "1:{}|broken after line 1: something follows the JSON array");
+    assert_eq!(read(b"[{},]"), "1:{}|broken after line 2: record 2 of the JSON array is missing");
+}
+
+#[test]
+fn csv_rows_are_products_with_the_fields_that_have_a_value() {
+    let source = "sku,Name,PRICE,active,stockQty,note\r\n\
+         A,\"Cable, \"\"red\"\"\nlong\",19.90,TRUE,,x\r\n\
+         B,7,1e400,false, 3 ,\r\n\
+         ,,,,,\r\n\
+         C,short\r\n";
+    assert_eq!(
+        read(source.as_bytes()),
+        r#"2:{"kind":"product","sku":"A","name":"Cable, \"red\"\nlong","price":19.90,"active":true,"note":"x"} 4:{"kind":"product","sku":"B","name":"7","price":1e400,"active":false,"stockQty":3} 6!the row has 2 cells, and the header 6"#
+    );
+    assert_eq!(read(b"name;price\nx;1\n"), r#"2:{"kind":"product","name":"x","price":1}"#);
+    assert_eq!(shown(b"name\n{x}", Some(Format::Csv)), r#"2:{"kind":"product","name":"{x}"}"#);
+    // Line numbers grow, whatever ends the lines: a checkpoint counts on it.
+    assert_eq!(
+        read(b"name\ra\rb\r"),
+        r#"2:{"kind":"product","name":"a"} 3:{"kind":"product","name":"b"}"#
+    );
+    assert!(read(b"hello world\n").contains("names no field of a product"));
+    assert_eq!(read(b"name\n\xff\n"), "2!name: is not UTF-8");
+    let open_quote = [b"name\n\"".to_vec(), vec![b'x'; 3 * MAX_LINE_BYTES]].concat();
+    assert!(read(&open_quote).contains("is a quote left open?"));
+}
+
+#[test]
+fn a_csv_cell_that_does_not_fit_its_column_stays_the_text_it_is() {
+    let source = b"sku,price,stockQty,active\na,abc,many,yes\n";
+    let expected =
+        r#"2:{"kind":"product","sku":"a","price":"abc","stockQty":"many","active":"yes"}"#;
+    assert_eq!(read(source), expected);
+}
+
+#[test]
+fn compressed_sources_are_read_as_what_they_hold_and_broken_ones_are_told() {
+    let plain = b"{\"a\":1}\n{\"a\":2}\n".repeat(3);
+    let expected = read(&plain);
+    assert_eq!(read(&gzip(&plain)), expected);
+    assert_eq!(read(&[gzip(&plain[..16]), gzip(&plain[16..])].concat()), expected);
+    assert_eq!(read(&zstd_frame(&plain)), expected);
+    let skippable = [0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3];
+    let frames = [&skippable[..], &zstd_frame(&plain[..16]), &skippable, &zstd_frame(&plain[16..])];
+    assert_eq!(read(&frames.concat()), expected);
+    for whole in [gzip(&plain), zstd_frame(&plain)] {
+        for cut in [5, whole.len() / 2, whole.len() - 1] {
+            let told = read(&whole[..cut]);
+            assert!(told.contains("broken after line"), "cut at {cut}: {told}");
+        }
+    }
+}

@@ -1,0 +1,637 @@
+//! The `Imports` table: jobs by their identity, the youngest version of each object, and the floors of
+//! snapshots.
+//!
+//! | `importId` | |
+//! |---|---|
+//! | 32 hexadecimal digits | a job |
+//! | `latest#<hash of an object's name>` | the youngest version of the object that is known |
+//! | `message#<hash of a content>` | the job that a content began, and when it was first seen |
+//! | `floors` | for each kind the order of its youngest snapshot, and of those under way |
+
+use std::{
+    collections::HashMap,
+    io::{Read as _, Write as _},
+    time::Duration,
+};
+
+use aws_sdk_dynamodb::{
+    operation::query::builders::QueryFluentBuilder,
+    operation::update_item::builders::UpdateItemFluentBuilder,
+    primitives::Blob,
+    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
+};
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use jiff::Timestamp;
+
+use super::{
+    Store, StoreError,
+    batch::Wanted,
+    error::failed_condition,
+    item::{Item, order_of, order_value, text},
+};
+use crate::{
+    account::AccountId,
+    cost::ReadCost,
+    imports::{
+        Counts, ImportCost, Kind,
+        job::{
+            Claim, ImportId, Job, JobStore, Lease, ObjectVersion, Preflight, Progress, RunningJob,
+            Source, Status,
+        },
+        snapshot::ExistingRecord,
+    },
+    order::Order,
+    retry::Patience,
+};
+
+/// How long a job is remembered after its last change: a delivery later than that begins it again,
+/// which writes only differences.
+const REMEMBERED_SECONDS: i64 = 90 * 24 * 60 * 60;
+
+/// The item of the snapshots' floors.
+const FLOORS: &str = "floors";
+
+fn number<T: Copy + ToString>(value: T) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// A job's item, read.
+fn job(operation: &'static str, item: &Item) -> Result<Job, StoreError> {
+    let wrong = |name: &str| StoreError::unreadable(operation, format!("attribute {name}"));
+    let string = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
+    let digits = |name: &str| item.get(name).and_then(|value| value.as_n().ok());
+    let count = |name: &str| digits(name).and_then(|digits| digits.parse().ok()).unwrap_or(0);
+    let units = |name: &str| digits(name).and_then(|digits| digits.parse().ok()).unwrap_or(0.0);
+    let time = |name: &str| {
+        let millis = digits(name).and_then(|digits| digits.parse().ok());
+        millis.and_then(|millis| Timestamp::from_millisecond(millis).ok())
+    };
+    let started_at = time("startedAt").ok_or_else(|| wrong("startedAt"))?;
+    let mut pending_errors = Vec::new();
+    if let Some(AttributeValue::B(errors)) = item.get("pendingErrors") {
+        GzDecoder::new(errors.as_ref())
+            .read_to_end(&mut pending_errors)
+            .map_err(|_| wrong("pendingErrors"))?;
+    }
+    Ok(Job {
+        import_id: string("importId")
+            .and_then(|id| ImportId::parse(id))
+            .ok_or_else(|| wrong("importId"))?,
+        source: string("source").cloned().unwrap_or_default(),
+        status: string("status")
+            .and_then(|status| Status::parse(status))
+            .ok_or_else(|| wrong("status"))?,
+        progress: Progress {
+            line: count("line"),
+            counts: Counts {
+                created: count("created"),
+                updated: count("updated"),
+                unchanged: count("unchanged"),
+                stale: count("stale"),
+                deleted: count("deleted"),
+                failed: count("failed"),
+            },
+            cost: ImportCost { read_units: units("readUnits"), write_units: units("writeUnits") },
+            error_parts: u32::try_from(count("errorParts")).unwrap_or(u32::MAX),
+        },
+        pending_errors,
+        error: string("error").cloned(),
+        source_time: time("sourceTime").unwrap_or(started_at),
+        started_at,
+        updated_at: time("updatedAt").ok_or_else(|| wrong("updatedAt"))?,
+    })
+}
+
+/// Errors that are in no stored part yet: they repeat each other, and an item is charged by its size.
+fn compressed(errors: &[u8]) -> AttributeValue {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    // Memory takes all that is written to it.
+    let _ = encoder.write_all(errors);
+    AttributeValue::B(Blob::new(encoder.finish().unwrap_or_default()))
+}
+
+fn key(account: &AccountId, id: &str) -> HashMap<String, AttributeValue> {
+    HashMap::from([
+        ("account".to_owned(), text(account.as_str())),
+        ("importId".to_owned(), text(id)),
+    ])
+}
+
+/// What a conditional update came to.
+enum Conditional {
+    Done(Item),
+    Otherwise(Item),
+}
+
+impl Store {
+    fn update_import(&self, account: &AccountId, id: &str) -> UpdateItemFluentBuilder {
+        self.client.update_item().table_name(&self.tables.imports).set_key(Some(key(account, id)))
+    }
+
+    async fn conditional(
+        &self,
+        operation: &'static str,
+        update: UpdateItemFluentBuilder,
+    ) -> Result<Conditional, StoreError> {
+        let update = update
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match self.attempt(operation, None, || update.clone().send()).await {
+            Ok(reply) => Ok(Conditional::Done(reply.attributes.unwrap_or_default())),
+            Err(error) => {
+                let there = failed_condition(operation, error)?;
+                Ok(Conditional::Otherwise(there.unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Claims a job for a content; `None`: it was begun with another content, which is forgotten now.
+    async fn claim_content(
+        &self,
+        lease: &Lease,
+        source: &Source,
+    ) -> Result<Option<Claim>, StoreError> {
+        const OPERATION: &str = "claim import";
+        let now = self.now_millis();
+        let mut set = String::new();
+        let mut free = "#status = :waiting \
+             OR (#status = :running AND (leaseUntil < :now OR holder = :holder))"
+            .to_owned();
+        let mut update = self.update_import(&lease.account, lease.import.as_str());
+        if let Some(content) = &source.content {
+            set.push_str(", content = :content");
+            free = format!("(({free}) AND (attribute_not_exists(content) OR content = :content))");
+            update = update.expression_attribute_values(":content", text(content.as_str()));
+        }
+        let update = update
+            .update_expression(format!(
+                "SET #status = :running, holder = :holder, leaseUntil = :until, updatedAt = :now, \
+                 expiresAt = :expires, startedAt = if_not_exists(startedAt, :now), \
+                 sourceTime = if_not_exists(sourceTime, :time), #source = :source{set} \
+                 ADD checkpoints :one",
+            ))
+            .condition_expression(format!("attribute_not_exists(importId) OR {free}"))
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#source", "source")
+            .expression_attribute_values(":running", text(Status::Running.as_str()))
+            .expression_attribute_values(":waiting", text(Status::Waiting.as_str()))
+            .expression_attribute_values(":holder", text(lease.holder.as_str()))
+            .expression_attribute_values(":until", number(now.saturating_add(millis(lease.term))))
+            .expression_attribute_values(":now", number(now))
+            .expression_attribute_values(":time", number(source.time.as_millisecond()))
+            .expression_attribute_values(":expires", self.forgotten_at())
+            .expression_attribute_values(":source", text(source.name.as_str()))
+            .expression_attribute_values(":one", number(1));
+        let claim = match self.conditional(OPERATION, update).await? {
+            Conditional::Done(item) => Claim::Held(Box::new(job(OPERATION, &item)?)),
+            Conditional::Otherwise(item) => {
+                let job = job(OPERATION, &item)?;
+                let left = self.lease_left(&item);
+                let is_free = job.status == Status::Waiting || left.is_zero();
+                let another = source.content.as_deref().map(text) != item.get("content").cloned();
+                if job.status.is_end() {
+                    Claim::Ended(Box::new(job))
+                } else if is_free && another && item.contains_key("content") {
+                    self.begin_anew(lease, &item).await?;
+                    return Ok(None);
+                } else {
+                    Claim::Busy(left)
+                }
+            }
+        };
+        Ok(Some(claim))
+    }
+
+    /// Forgets what a job did with a content that was replaced meanwhile.
+    async fn begin_anew(&self, lease: &Lease, seen: &Item) -> Result<(), StoreError> {
+        const OPERATION: &str = "begin import anew";
+        let update = self
+            .update_import(&lease.account, lease.import.as_str())
+            .update_expression(
+                "REMOVE content, sourceTime, #line, created, #updated, unchanged, stale, deleted, \
+                 failed, pendingErrors, errorParts ADD checkpoints :one",
+            )
+            .condition_expression("checkpoints = :seen")
+            .expression_attribute_names("#line", "line")
+            .expression_attribute_names("#updated", "updated")
+            .set_expression_attribute_values(Some(HashMap::from([
+                (":one".to_owned(), number(1)),
+                (":seen".to_owned(), seen.get("checkpoints").cloned().unwrap_or_else(|| number(0))),
+            ])));
+        self.conditional(OPERATION, update).await.map(|_| ())
+    }
+
+    fn now_millis(&self) -> i64 {
+        self.clock.now().as_millisecond()
+    }
+
+    fn forgotten_at(&self) -> AttributeValue {
+        number(self.clock.now().as_second() + REMEMBERED_SECONDS)
+    }
+
+    /// How long the lease of a job's item still holds.
+    fn lease_left(&self, item: &Item) -> Duration {
+        let until = item.get("leaseUntil").and_then(|until| until.as_n().ok()?.parse::<i64>().ok());
+        let left = until.unwrap_or_default().saturating_sub(self.now_millis());
+        Duration::from_millis(u64::try_from(left).unwrap_or_default())
+    }
+}
+
+fn millis(term: Duration) -> i64 {
+    i64::try_from(term.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The identity of the item that has the youngest version of an object.
+fn latest_id(name: &str) -> String {
+    format!("latest#{}", ImportId::of(&[name]).as_str())
+}
+
+/// A sequencer as it compares: "Right pad the shorter string with zeros, and then do a lexicographical
+/// comparison" (S3 user guide, "Event message structure").
+fn padded(sequencer: &str) -> String {
+    format!("{:0<64}", sequencer.to_ascii_uppercase())
+}
+
+/// The attribute of a snapshot under way.
+fn pending_floor(kind: Kind, import: &ImportId) -> String {
+    format!("{kind}#{}", import.as_str())
+}
+
+impl JobStore for Store {
+    type Error = StoreError;
+    type Cursor = Item;
+
+    fn until(&self, deadline: Option<tokio::time::Instant>) -> Self {
+        let patience = deadline.map_or(Patience::REQUEST, Patience::Until);
+        Self { patience, ..self.clone() }
+    }
+
+    async fn claim(&self, lease: &Lease, source: &Source) -> Result<Claim, StoreError> {
+        loop {
+            if let Some(claim) = self.claim_content(lease, source).await? {
+                return Ok(claim);
+            }
+        }
+    }
+
+    async fn checkpoint(&self, lease: &Lease, job: &Job) -> Result<bool, StoreError> {
+        const OPERATION: &str = "checkpoint import";
+        let now = self.now_millis();
+        let Progress { line, counts, cost, error_parts } = job.progress;
+        let mut expression = "SET #status = :status, leaseUntil = :until, updatedAt = :now, \
+             expiresAt = :expires, #line = :line, created = :created, updated = :updated, \
+             unchanged = :unchanged, stale = :stale, deleted = :deleted, failed = :failed, \
+             readUnits = :readUnits, writeUnits = :writeUnits, errorParts = :errorParts"
+            .to_owned();
+        let mut update = self
+            .update_import(&lease.account, lease.import.as_str())
+            .condition_expression("#status = :running AND holder = :holder")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#line", "line")
+            .expression_attribute_values(":running", text(Status::Running.as_str()))
+            .expression_attribute_values(":holder", text(lease.holder.as_str()))
+            .expression_attribute_values(":status", text(job.status.as_str()))
+            .expression_attribute_values(":until", number(now.saturating_add(millis(lease.term))))
+            .expression_attribute_values(":now", number(now))
+            .expression_attribute_values(":expires", self.forgotten_at())
+            .expression_attribute_values(":readUnits", number(cost.read_units))
+            .expression_attribute_values(":writeUnits", number(cost.write_units))
+            .expression_attribute_values(":one", number(1));
+        for (name, value) in [
+            (":line", line),
+            (":created", counts.created),
+            (":updated", counts.updated),
+            (":unchanged", counts.unchanged),
+            (":stale", counts.stale),
+            (":deleted", counts.deleted),
+            (":failed", counts.failed),
+            (":errorParts", u64::from(error_parts)),
+        ] {
+            update = update.expression_attribute_values(name, number(value));
+        }
+        if let Some(error) = &job.error {
+            expression.push_str(", #error = :error");
+            update = update
+                .expression_attribute_names("#error", "error")
+                .expression_attribute_values(":error", text(error.as_str()));
+        }
+        if job.pending_errors.is_empty() {
+            expression.push_str(" REMOVE pendingErrors");
+        } else {
+            expression.push_str(", pendingErrors = :pendingErrors");
+            let errors = compressed(&job.pending_errors);
+            update = update.expression_attribute_values(":pendingErrors", errors);
+        }
+        expression.push_str(" ADD checkpoints :one");
+        let update = update.update_expression(expression);
+        Ok(match self.conditional(OPERATION, update).await? {
+            Conditional::Done(_) => true,
+            Conditional::Otherwise(item) => {
+                // An attempt that succeeded without an answer, and was sent again.
+                let is_ours = item.get("holder") == Some(&text(lease.holder.as_str()));
+                is_ours && item.get("status") == Some(&text(job.status.as_str()))
+            }
+        })
+    }
+
+    async fn note_version(
+        &self,
+        account: &AccountId,
+        name: &str,
+        version: &ObjectVersion,
+    ) -> Result<bool, StoreError> {
+        const OPERATION: &str = "note version";
+        let mut expression = "SET modified = :modified, expiresAt = :expires".to_owned();
+        let mut condition = "attribute_not_exists(modified) OR (modified <= :modified".to_owned();
+        let mut update = self
+            .update_import(account, &latest_id(name))
+            .expression_attribute_values(":modified", number(version.modified.as_millisecond()))
+            .expression_attribute_values(":expires", self.forgotten_at());
+        if let Some(sequencer) = &version.sequencer {
+            expression.push_str(", sequencer = :sequencer");
+            condition.push_str(" AND (attribute_not_exists(sequencer) OR sequencer <= :sequencer)");
+            let sequencer = text(padded(sequencer));
+            update = update.expression_attribute_values(":sequencer", sequencer);
+        }
+        condition.push(')');
+        let update = update.update_expression(expression).condition_expression(condition);
+        Ok(matches!(self.conditional(OPERATION, update).await?, Conditional::Done(_)))
+    }
+
+    async fn preflight(
+        &self,
+        account: &AccountId,
+        source: &Source,
+    ) -> Result<Preflight, StoreError> {
+        const OPERATION: &str = "read floors";
+        let latest = source.version.as_ref().map(|_| latest_id(&source.name));
+        let wanted = latest.as_deref().into_iter().chain([FLOORS]).map(|id| Wanted {
+            table: self.tables.imports.clone(),
+            key: key(account, id),
+            projection: None,
+        });
+        let (items, _) = self.read_items(OPERATION, wanted.collect()).await?;
+        let mut preflight = Preflight::default();
+        for item in &items {
+            if item.get("importId") == Some(&text(FLOORS)) {
+                preflight.floors = floors(item);
+            } else if let Some(version) = &source.version {
+                preflight.is_superseded = is_younger(item, version);
+            }
+        }
+        Ok(preflight)
+    }
+
+    async fn begin_snapshot(
+        &self,
+        account: &AccountId,
+        import: &ImportId,
+        (kind, order): (Kind, Order),
+    ) -> Result<(), StoreError> {
+        const OPERATION: &str = "begin snapshot";
+        let update = self
+            .update_import(account, FLOORS)
+            .update_expression("SET #pending = :order")
+            .expression_attribute_names("#pending", pending_floor(kind, import))
+            .expression_attribute_values(":order", order_value(order));
+        self.conditional(OPERATION, update).await.map(|_| ())
+    }
+
+    async fn end_snapshot(
+        &self,
+        account: &AccountId,
+        import: &ImportId,
+        (kind, order): (Kind, Order),
+        done: bool,
+    ) -> Result<(), StoreError> {
+        const OPERATION: &str = "end snapshot";
+        let pending = pending_floor(kind, import);
+        if done {
+            let update = self
+                .update_import(account, FLOORS)
+                .update_expression("SET #kind = :order REMOVE #pending")
+                .condition_expression("attribute_not_exists(#kind) OR #kind <= :order")
+                .expression_attribute_names("#kind", kind.as_str())
+                .expression_attribute_names("#pending", &pending)
+                .expression_attribute_values(":order", order_value(order));
+            if let Conditional::Done(_) = self.conditional(OPERATION, update).await? {
+                return Ok(());
+            }
+        }
+        let update = self
+            .update_import(account, FLOORS)
+            .update_expression("REMOVE #pending")
+            .expression_attribute_names("#pending", pending);
+        self.conditional(OPERATION, update).await.map(|_| ())
+    }
+
+    async fn running(&self, account: &AccountId) -> Result<Vec<RunningJob>, StoreError> {
+        const OPERATION: &str = "list running imports";
+        let query = self
+            .jobs_query(account)
+            .consistent_read(true)
+            .filter_expression("#status = :running AND leaseUntil >= :now")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":running", text(Status::Running.as_str()))
+            .expression_attribute_values(":now", number(self.now_millis()));
+        let items = self.query_all(OPERATION, query, &mut ReadCost::default()).await?;
+        let running = items.iter().map(|item| {
+            let checkpoints = item.get("checkpoints").and_then(|count| count.as_n().ok());
+            Ok(RunningJob {
+                import: job(OPERATION, item)?.import_id,
+                checkpoints: checkpoints.and_then(|count| count.parse().ok()).unwrap_or_default(),
+                lease_left: self.lease_left(item),
+            })
+        });
+        running.collect()
+    }
+
+    async fn existing(
+        &self,
+        account: &AccountId,
+        kind: Kind,
+        after: Option<Item>,
+    ) -> Result<(Vec<ExistingRecord>, Option<Item>, f64), StoreError> {
+        self.existing_records(account, kind, after).await
+    }
+}
+
+/// The floors in their item, of snapshots that have ended and of those under way.
+fn floors(item: &Item) -> Vec<(Kind, Order)> {
+    let floor = |name: &String| {
+        let kind = name.split('#').next().and_then(Kind::parse)?;
+        Some((kind, order_of(item, name)?))
+    };
+    item.keys().filter_map(floor).collect()
+}
+
+/// Does an item know a younger version of its object than this one?
+fn is_younger(item: &Item, version: &ObjectVersion) -> bool {
+    let modified = item.get("modified").and_then(|time| time.as_n().ok()?.parse::<i64>().ok());
+    let sequencer = item.get("sequencer").and_then(|sequencer| sequencer.as_s().ok());
+    let ours = version.sequencer.as_deref().map(padded);
+    modified > Some(version.modified.as_millisecond())
+        || sequencer.zip(ours.as_ref()).is_some_and(|(known, ours)| known > ours)
+}
+
+/// What is known of a content that messages carry.
+#[derive(Clone, Debug)]
+pub struct ContentMemory {
+    /// When it was first seen.
+    pub first_seen: Timestamp,
+    /// The job of an earlier message with this content that was given up.
+    pub given_up: Option<(ImportId, String)>,
+}
+
+impl Store {
+    /// The state of a job.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn job(
+        &self,
+        account: &AccountId,
+        import: &ImportId,
+    ) -> Result<Option<Job>, StoreError> {
+        const OPERATION: &str = "get import";
+        let request = self
+            .client
+            .get_item()
+            .table_name(&self.tables.imports)
+            .set_key(Some(key(account, import.as_str())))
+            .consistent_read(true);
+        let reply = self.send(OPERATION, || request.clone().send()).await?;
+        reply.item.map(|item| job(OPERATION, &item)).transpose()
+    }
+
+    /// Gives a job back that its worker leaves midway.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn release_job(&self, lease: &Lease) -> Result<(), StoreError> {
+        const OPERATION: &str = "release import";
+        let update = self
+            .update_import(&lease.account, lease.import.as_str())
+            .update_expression("SET #status = :waiting ADD checkpoints :one")
+            .condition_expression("#status = :running AND holder = :holder")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":waiting", text(Status::Waiting.as_str()))
+            .expression_attribute_values(":running", text(Status::Running.as_str()))
+            .expression_attribute_values(":holder", text(lease.holder.as_str()))
+            .expression_attribute_values(":one", number(1));
+        self.conditional(OPERATION, update).await.map(|_| ())
+    }
+
+    /// Forgets a job: the next delivery of its source runs it from the start.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn forget_job(
+        &self,
+        account: &AccountId,
+        import: &ImportId,
+    ) -> Result<(), StoreError> {
+        const OPERATION: &str = "forget import";
+        let delete = self
+            .client
+            .delete_item()
+            .table_name(&self.tables.imports)
+            .set_key(Some(key(account, import.as_str())));
+        self.send(OPERATION, || delete.clone().send()).await?;
+        // A snapshot that was cut off leaves its floor.
+        let floors = self
+            .client
+            .get_item()
+            .table_name(&self.tables.imports)
+            .set_key(Some(key(account, FLOORS)))
+            .consistent_read(true);
+        let floors = self.send(OPERATION, || floors.clone().send()).await?.item.unwrap_or_default();
+        for name in floors.keys().filter(|name| name.ends_with(import.as_str())) {
+            let update = self
+                .update_import(account, FLOORS)
+                .update_expression("REMOVE #pending")
+                .expression_attribute_names("#pending", name);
+            self.conditional(OPERATION, update).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes that messages carry this content; `message` is this one. Says when it was first seen, and
+    /// which job of an earlier message with this content was given up.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn note_content(
+        &self,
+        account: &AccountId,
+        content: &ImportId,
+    ) -> Result<ContentMemory, StoreError> {
+        const OPERATION: &str = "note content";
+        let now = self.clock.now();
+        let update = self
+            .update_import(account, &format!("message#{}", content.as_str()))
+            .update_expression(
+                "SET firstSeen = if_not_exists(firstSeen, :now), expiresAt = :expires",
+            )
+            .expression_attribute_values(":now", number(now.as_millisecond()))
+            .expression_attribute_values(":expires", self.forgotten_at());
+        let (Conditional::Done(item) | Conditional::Otherwise(item)) =
+            self.conditional(OPERATION, update).await?;
+        let string = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
+        let first_seen = item.get("firstSeen").and_then(|time| time.as_n().ok()?.parse().ok());
+        let first_seen = first_seen.and_then(|millis| Timestamp::from_millisecond(millis).ok());
+        let given_up = string("givenUp").and_then(|id| ImportId::parse(id));
+        let source = string("givenUpSource").cloned().unwrap_or_default();
+        Ok(ContentMemory {
+            first_seen: first_seen.unwrap_or(now),
+            given_up: given_up.map(|import| (import, source)),
+        })
+    }
+
+    /// Notes that the job of a content was given up, or that it is no longer.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn give_up(
+        &self,
+        account: &AccountId,
+        content: &ImportId,
+        job: Option<(&ImportId, &str)>,
+    ) -> Result<(), StoreError> {
+        const OPERATION: &str = "give up import";
+        let update = self.update_import(account, &format!("message#{}", content.as_str()));
+        let update = match job {
+            Some((import, source)) => update
+                .update_expression("SET givenUp = :import, givenUpSource = :source")
+                .expression_attribute_values(":import", text(import.as_str()))
+                .expression_attribute_values(":source", text(source)),
+            None => update.update_expression("REMOVE givenUp, givenUpSource"),
+        };
+        self.conditional(OPERATION, update).await.map(|_| ())
+    }
+
+    /// The query of an account's jobs.
+    fn jobs_query(&self, account: &AccountId) -> QueryFluentBuilder {
+        self.client
+            .query()
+            .table_name(&self.tables.imports)
+            .key_condition_expression("account = :account AND importId < :others")
+            .expression_attribute_values(":account", text(account.as_str()))
+            // Jobs are hexadecimal; all other names come after them.
+            .expression_attribute_values(":others", text("fg"))
+    }
+
+    /// The jobs of an account, the latest change first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn jobs(&self, account: &AccountId) -> Result<Vec<Job>, StoreError> {
+        const OPERATION: &str = "list imports";
+        let query = self.jobs_query(account);
+        let items = self.query_all(OPERATION, query, &mut ReadCost::default()).await?;
+        let jobs = items.iter().filter(|item| item.contains_key("status"));
+        let mut jobs: Vec<Job> = jobs.map(|item| job(OPERATION, item)).collect::<Result<_, _>>()?;
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.updated_at));
+        Ok(jobs)
+    }
+}

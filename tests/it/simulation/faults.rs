@@ -1,0 +1,107 @@
+//! What becomes of requests, and what became of them.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::Clock;
+
+/// What becomes of a request. Who stops waiting within `before` has sent nothing; within `after`, it
+/// is done all the same. Timers count whole milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fate {
+    /// How long it takes to arrive.
+    pub before: Duration,
+    pub kind: Kind,
+    /// How long the answer, or the end of the connection, takes to come back.
+    pub after: Duration,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It is done and answered.
+    #[default]
+    Pass,
+    /// Its connection is reset, and nothing is done.
+    Lost,
+    /// It is done, and its connection is reset before the answer.
+    Unseen,
+    /// There are too many: `ProvisionedThroughputExceededException`, or `SlowDown` of S3.
+    Throttled,
+    /// There is trouble: status 500.
+    Unavailable,
+    /// Of a batch of DynamoDB half of the keys or writes of each table, rounded down, are left
+    /// undone. Any other request passes.
+    Unprocessed,
+    /// It is done, and the answer's body breaks off after so many bytes. A shorter one passes.
+    Cut(usize),
+}
+
+impl From<Kind> for Fate {
+    fn from(kind: Kind) -> Self {
+        Self { kind, ..Self::default() }
+    }
+}
+
+/// What decides of every request what becomes of it.
+pub(crate) trait Faults: Send + Sync {
+    /// `operation` is such as `PutItem`; `request` the body of a request to DynamoDB, and of one to S3
+    /// the path, `/bucket/key`. The order of the members of a body is not the same in every run.
+    fn decide(&self, operation: &str, request: &[u8]) -> Fate;
+}
+
+/// A closure must name its parameters' types: `|operation: &str, _: &[u8]|`.
+impl<F: Fn(&str, &[u8]) -> Fate + Send + Sync> Faults for F {
+    fn decide(&self, operation: &str, request: &[u8]) -> Fate {
+        self(operation, request)
+    }
+}
+
+/// Everything passes at once.
+pub(crate) struct NoFaults;
+
+impl Faults for NoFaults {
+    fn decide(&self, _: &str, _: &[u8]) -> Fate {
+        Fate::default()
+    }
+}
+
+/// A request that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// When, since the start.
+    pub at: Duration,
+    pub operation: String,
+    pub fate: Fate,
+}
+
+/// All requests that were made, in their order.
+pub(crate) struct Log {
+    pub(super) clock: Clock,
+    entries: Mutex<Vec<Entry>>,
+}
+
+impl Log {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, entries: Mutex::default() }
+    }
+
+    pub(super) fn push(&self, operation: &str, fate: Fate) {
+        let entry = Entry { at: self.clock.elapsed(), operation: operation.to_owned(), fate };
+        self.locked().push(entry);
+    }
+
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.locked().clone()
+    }
+
+    /// How many requests there were of an operation, whatever became of them.
+    pub(crate) fn count(&self, operation: &str) -> usize {
+        self.locked().iter().filter(|entry| entry.operation == operation).count()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
