@@ -12,7 +12,7 @@ use super::{ExternalId, Match, OrderedRow, ProductId, ProductRow, ProductWrites,
 use crate::{
     account::AccountId,
     cost::{Costs, ReadCost},
-    order::Origin,
+    order::{Order, Origin},
 };
 
 /// Products written at once. Each has its own connection: more of them cost a small function more CPU
@@ -27,8 +27,10 @@ const LINKS_TIME: Duration = Duration::from_secs(5);
 pub struct Applied {
     /// The product.
     pub id: ProductId,
-    /// Whether the row made it.
+    /// Whether the row created it.
     pub created: bool,
+    /// The place of the row in the order of writes.
+    pub order: Order,
 }
 
 /// Why a row was not written.

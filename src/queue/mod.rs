@@ -381,18 +381,17 @@ impl ImportCatalog {
             ids: Some(GeneratedIds { seed: content.as_str().to_owned(), time: known.first_seen }),
             snapshot: None,
         };
-        let open = move || GroupStream::of_bytes(lines, Some(Format::Ndjson));
-        let done = self.import(import, deadline, open).await;
-        match &done {
-            Err(_) if delivery.receives >= MAX_RECEIVES => {
-                self.store.give_up(&account, &content, Some((&id, &name))).await?;
-            }
-            Ok(Done::Completed) if known.given_up.is_some() => {
-                self.store.give_up(&account, &content, None).await?;
-            }
-            _ => {}
+        // Before the run: a worker may die with the message.
+        let is_last = delivery.receives >= MAX_RECEIVES;
+        if is_last {
+            self.store.give_up(&account, &content, Some((&id, &name))).await?;
         }
-        done
+        let open = move || GroupStream::of_bytes(lines, Some(Format::Ndjson));
+        let done = self.import(import, deadline, open).await?;
+        if is_last || known.given_up.is_some() {
+            self.store.give_up(&account, &content, None).await?;
+        }
+        Ok(done)
     }
 
     fn message_report(

@@ -130,7 +130,7 @@ impl<'a> Export<'a> {
                     (_, Some(document)) => records.push(bundle(id, &document, order)),
                     (_, None) => {}
                 },
-                Part::Remembered => {}
+                Part::Remembered(..) => {}
             },
             Kind::Promotion | Kind::PartnerOffering | Kind::ExchangeRate => {
                 if !item.contains_key("document") {
@@ -219,7 +219,9 @@ fn existing_record(
         }
         Kind::Network | Kind::Bundle => match part(operation, item)? {
             Part::Network(network, ..) => Existing::Network(network.id),
-            Part::Bundle(..) | Part::Remembered => return Ok(None),
+            // Its bundles go, too.
+            Part::Remembered(id, 1..) => Existing::Network(id),
+            Part::Bundle(..) | Part::Remembered(..) => return Ok(None),
         },
         // A deleted record is remembered without its document.
         _ if !item.contains_key("document") => return Ok(None),
@@ -237,6 +239,8 @@ fn existing_record(
             Existing::Document(key)
         }
     };
+    // Of a network written since, bundles may be older: their removal looks at each order itself.
+    let order = order.filter(|_| kind != Kind::Network);
     Ok(Some(ExistingRecord { what, order }))
 }
 

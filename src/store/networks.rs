@@ -85,8 +85,8 @@ pub(super) enum Part {
     Network(Box<Network>, Option<Order>, Option<Order>),
     /// A bundle of a network, and its order; without a document it was deleted.
     Bundle(NetworkId, Option<String>, Option<Order>),
-    /// A network that is not there.
-    Remembered,
+    /// A network that is not there, and how many bundles wait for it.
+    Remembered(NetworkId, i64),
 }
 
 /// Reads an item of a network.
@@ -103,10 +103,13 @@ pub(super) fn part(operation: &'static str, mut item: Item) -> Result<Part, Stor
         return Ok(Part::Bundle(id, document, order));
     }
     let set_order = order_of(&item, SET_ORDER);
+    let id = key.strip_prefix("NETWORK#").and_then(|id| NetworkId::new(id.parse().ok()?));
+    let id = id.ok_or_else(|| StoreError::unreadable(operation, "itemKey"))?;
     let item: NetworkItem = read(operation, item)?;
+    let count = item.product_count;
     Ok(match item.network(operation)? {
         Some(network) => Part::Network(Box::new(network), order, set_order),
-        None => Part::Remembered,
+        None => Part::Remembered(id, count),
     })
 }
 

@@ -721,7 +721,8 @@ impl Store {
         // An attempt that succeeded without an answer, and was sent again, did create its product all the
         // same; only an id that an import brings may have been there before.
         let first = upsert.row.id.is_none() || attributes.whole("revision")? == Some(1);
-        Ok(Updated::Done(Applied { id, created: id == upsert.new_id && first }))
+        let created = id == upsert.new_id && first;
+        Ok(Updated::Done(Applied { id, created, order: upsert.order }))
     }
 
     /// What is under a key, read consistently.
@@ -850,7 +851,7 @@ impl Store {
         let items = writes.items.into_values().collect();
         let write_units = self.transact(REWRITE, items).await?;
         costs.writes.add(write_units);
-        Ok(Applied { id: after.product.id, created: matched.is_none() })
+        Ok(Applied { id: after.product.id, created: matched.is_none(), order })
     }
 }
 

@@ -8,7 +8,9 @@
 mod checks;
 pub(crate) mod database;
 pub(crate) mod faults;
+mod history;
 pub(crate) mod objects;
+mod orders;
 pub(crate) mod random;
 mod wire;
 
