@@ -14,10 +14,10 @@ use super::random::Random;
 
 /// The fields of products that rows have.
 pub(crate) const FIELDS: [&str; 4] = ["name", "price", "stockQty", "description"];
-const OFFERINGS: u64 = 5;
-const PRODUCTS: u64 = 5;
+const OFFERINGS: u64 = 3;
+const PRODUCTS: u64 = 3;
 const NETWORKS: u64 = 2;
-const BUNDLES: u64 = 4;
+const BUNDLES: u64 = 3;
 
 /// What a record says of one thing: a value, or that it is not there.
 #[derive(Clone, Debug)]

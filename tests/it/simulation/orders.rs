@@ -143,7 +143,11 @@ impl Faults for Trouble {
     fn decide(&self, operation: &str, _: &[u8]) -> Fate {
         let mut random = self.random.lock().expect("lock");
         let elapsed = self.clock.elapsed();
-        let wait = |random: &mut Random| Duration::from_millis(random.range(0..12));
+        // Most are fast; a slow one lets others pass it.
+        let wait = |random: &mut Random| {
+            let longest = if random.chance(4) { 4_000 } else { 12 };
+            Duration::from_millis(random.range(0..longest))
+        };
         let (before, after) = (wait(&mut random), wait(&mut random));
         let away = self.outage.is_some_and(|(from, to)| elapsed >= from && elapsed < to);
         let kind = if elapsed > TROUBLE {
@@ -201,6 +205,12 @@ struct World {
     /// Products of which a row may be stored or not.
     uncertain: Mutex<BTreeSet<String>>,
     all_sent: AtomicBool,
+}
+
+/// How long a notification takes: mostly it comes at once, sometimes after others that were sent later.
+fn delivery_delay(random: &mut Random) -> Duration {
+    let longest = if random.chance(60) { 100 } else { 20_000 };
+    Duration::from_millis(random.range(0..longest))
 }
 
 fn account() -> AccountId {
@@ -274,8 +284,10 @@ impl World {
     /// Sends sources at random times.
     async fn send_all(self: Arc<Self>, mut random: Random) {
         let mut sequencer = 0x10_u64;
-        for _ in 0..random.range(3..12) {
-            tokio::time::sleep(Duration::from_millis(random.range(0..9_000))).await;
+        for _ in 0..random.range(3..14) {
+            // Often several at once.
+            let longest = if random.chance(50) { 50 } else { 9_000 };
+            tokio::time::sleep(Duration::from_millis(random.range(0..longest))).await;
             match random.range(0..10) {
                 0..=3 => {
                     sequencer += 1;
@@ -329,8 +341,7 @@ impl World {
             "s3": {"bucket": {"name": BUCKET}, "object": object}}]})
         .to_string();
         for _ in 0..=random.range(0..2) {
-            let delay = Duration::from_millis(random.range(0..20_000));
-            self.queue.send_body(body.clone(), None, delay);
+            self.queue.send_body(body.clone(), None, delivery_delay(random));
         }
         let mut sent = self.sent.lock().expect("lock");
         let before = sent
@@ -378,8 +389,7 @@ impl World {
             "detail-type": "catalog.import", "detail": {"account": "ACME", "records": texts}})
         .to_string();
         for _ in 0..=random.range(0..2) {
-            let delay = Duration::from_millis(random.range(0..20_000));
-            self.queue.send_body(body.clone(), None, delay);
+            self.queue.send_body(body.clone(), None, delivery_delay(random));
         }
         let name = format!("event shop {id}");
         self.sent.lock().expect("lock").push(Sent {
@@ -631,7 +641,7 @@ fn simulate(seed: u64) -> Result<(), String> {
         let world = World::new(seed);
         let mut random = Random::new(!seed);
         let sender = tokio::spawn(world.clone().send_all(random.fork()));
-        let workers = 1 + random.range(0..3);
+        let workers = 1 + random.range(0..5);
         let workers: Vec<_> =
             (0..workers).map(|_| tokio::spawn(world.clone().work(random.fork()))).collect();
         let all = async {
