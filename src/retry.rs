@@ -21,7 +21,7 @@ pub enum Patience {
 }
 
 impl Patience {
-    /// For whoever answers a client: eight attempts, under three seconds of waiting on the average. The
+    /// For whoever answers a client: eight attempts, with under six seconds of waiting on average. The
     /// deadline of the request bounds them, too.
     pub const REQUEST: Self = Self::Attempts(8);
 

@@ -1,5 +1,5 @@
-//! `catalog import` of 200,000 records, in a process of its own, beside a bare loop that only writes
-//! the same items in batches: rows a second, memory, and units.
+//! `catalog import` of 200,000 records beside a bare loop that only sends the same conditional writes,
+//! each in a process of its own: rows and CPU time per second, memory, and units.
 
 #![allow(
     clippy::expect_used,
@@ -18,7 +18,10 @@ use std::{
 
 use aws_sdk_dynamodb::{
     Client,
-    types::{AttributeValue, PutRequest, WriteRequest},
+    operation::{
+        put_item::builders::PutItemFluentBuilder, update_item::builders::UpdateItemFluentBuilder,
+    },
+    types::{AttributeValue, ReturnConsumedCapacity},
 };
 use catalog_cli::{
     local::{Stack, StackOptions, Storage},
@@ -32,9 +35,15 @@ use serverless_catalog::store::lean_client;
 /// Unless a number is given: `cargo bench -p catalog-cli --bench import -- 20000`.
 const ROWS: usize = 200_000;
 const BARE_ACCOUNT: &str = "BARE";
+/// Makes this program the bare loop: engine, table and range key follow.
+const BARE: &str = "--bare-loop";
 
 #[tokio::main]
 async fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == BARE) {
+        return bare_loop(&arguments[at + 1], &arguments[at + 2], &arguments[at + 3]).await;
+    }
     let rows = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(ROWS);
     let folder = tempfile::tempdir().expect("folder");
     let path = |name: &str| folder.path().join(name);
@@ -52,10 +61,12 @@ async fn main() {
     lines("products.ndjson", &product);
     csv(&path("products.csv.gz"), rows);
 
-    println!("{rows} records; rows/s beside a bare loop of batch writes on the same engine\n");
     println!(
-        "{:<34} {:>8} {:>9} {:>11} {:>10} {:>11} {:>11}",
-        "", "seconds", "rows/s", "of the loop", "memory", "read units", "write units"
+        "{rows} records; rows/s beside a bare loop of conditional writes on the same engine\n"
+    );
+    println!(
+        "{:<34} {:>8} {:>9} {:>11} {:>8} {:>10} {:>11} {:>11}",
+        "", "seconds", "rows/s", "of the loop", "CPU/row", "memory", "read units", "write units"
     );
     let offerings = ["offerings.ndjson", "offerings.ndjson", "offerings-changed.ndjson"];
     group("offerings", "productOfferingId", (&offerings, rows), folder.path()).await;
@@ -83,35 +94,58 @@ async fn group(table: &str, range_key: &str, (files, rows): (&[&str], usize), fo
     .expect("stack");
     let engine = stack.whereabouts().dynamodb_url;
     let first = import(&engine, &folder.join(files[0]), rows);
-    let bare = bare_loop(&engine, &format!("bench-{table}"), range_key, rows).await;
-    row(&format!("{table}: bare loop"), rows, (bare, bare), None);
+    let bare = run_bare_loop(&engine, &format!("bench-{table}"), range_key);
+    row(&format!("{table}: bare loop"), rows, &bare, bare.seconds);
+    let bare = bare.seconds;
     for (place, file) in files.iter().enumerate() {
         let run = if place == 0 { &first } else { &import(&engine, &folder.join(file), rows) };
         let what = if place > 0 && files[place - 1] == *file { "again: " } else { "" };
-        row(&format!("{what}{file}"), rows, (run.seconds, bare), Some(run));
+        row(&format!("{what}{file}"), rows, run, bare);
     }
     stack.stop().await;
 }
 
-fn row(name: &str, rows: usize, (seconds, bare): (f64, f64), run: Option<&Run>) {
-    let rate = rows as f64 / seconds;
+fn row(name: &str, rows: usize, run: &Run, bare: f64) {
+    let Run { seconds, cpu, memory_kib, read_units, write_units } = run;
     let share = format!("{:.0} %", bare / seconds * 100.0);
-    let rest = run.map_or_else(String::new, |run| {
-        format!(
-            " {:>6.1} MiB {:>11.3} {:>11.3}",
-            run.memory_kib as f64 / 1024.0,
-            run.read_units / rows as f64,
-            run.write_units / rows as f64
-        )
-    });
-    println!("{name:<34} {seconds:>8.2} {rate:>9.0} {share:>11}{rest}");
+    println!(
+        "{name:<34} {seconds:>8.2} {:>9.0} {share:>11} {:>5.0} us {:>6.1} MiB {:>11.3} {:>11.3}",
+        rows as f64 / seconds,
+        cpu / rows as f64 * 1e6,
+        *memory_kib as f64 / 1024.0,
+        read_units / rows as f64,
+        write_units / rows as f64
+    );
 }
 
 struct Run {
     seconds: f64,
+    /// CPU time of the process, in seconds.
+    cpu: f64,
     memory_kib: u64,
     read_units: f64,
     write_units: f64,
+}
+
+/// Runs the bare loop in a process of its own: its CPU time is then not the engine's.
+fn run_bare_loop(engine: &str, table: &str, range_key: &str) -> Run {
+    let program = std::env::current_exe().expect("this program");
+    let output = Command::new(program).args([BARE, engine, table, range_key]).output();
+    let output = output.expect("the bare loop");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let number = |name: &str| told[name].as_f64().expect("a number");
+    let (seconds, cpu) = (number("seconds"), number("cpu"));
+    Run { seconds, cpu, memory_kib: 0, read_units: 0.0, write_units: number("writeUnits") }
+}
+
+/// The CPU time of a process so far, in seconds.
+fn cpu(process: u32) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name may hold spaces; the times are the twelfth and the thirteenth field after it.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<f64>().ok();
+    Some((ticks()? + ticks()?) / 100.0)
 }
 
 /// Runs the operator's own tool, and looks at its memory while it runs.
@@ -125,7 +159,7 @@ fn import(engine: &str, file: &Path, rows: usize) -> Run {
         .spawn()
         .expect("catalog");
     let started = Instant::now();
-    let (mut first, mut most) = (0, 0);
+    let (mut first, mut most, mut cpu_time) = (0, 0, 0.0);
     while child.try_wait().expect("child").is_none() {
         if let Some(memory) = memory(child.id()) {
             most = memory;
@@ -133,6 +167,7 @@ fn import(engine: &str, file: &Path, rows: usize) -> Run {
                 first = memory;
             }
         }
+        cpu_time = cpu(child.id()).unwrap_or(cpu_time);
         std::thread::sleep(Duration::from_millis(5));
     }
     let seconds = started.elapsed().as_secs_f64();
@@ -150,6 +185,7 @@ fn import(engine: &str, file: &Path, rows: usize) -> Run {
     let units = |name: &str| summary["cost"][name].as_f64().expect("units");
     Run {
         seconds,
+        cpu: cpu_time,
         memory_kib: most - first,
         read_units: units("readUnits"),
         write_units: units("writeUnits"),
@@ -163,40 +199,76 @@ fn memory(process: u32) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
-/// Writes every item of a table once more, for another account, 25 at a time and eight at once, and
-/// nothing else; tells the seconds that took.
-async fn bare_loop(engine: &str, table: &str, range_key: &str, rows: usize) -> f64 {
+/// Writes every item of a table once more, for another account, 32 at once, each on the condition that
+/// nothing younger is stored; prints what that took.
+async fn bare_loop(engine: &str, table: &str, range_key: &str) {
     let client = lean_client(None, Some(engine)).expect("client");
-    let items = all(&client, table).await;
-    assert_eq!(items.len(), rows, "every row has an item of its own");
-    let mut batches = Vec::new();
-    let mut batch = Vec::new();
-    for mut item in items {
+    let mut items = all(&client, table).await;
+    let rows = items.len();
+    for item in &mut items {
         assert!(item.contains_key(range_key), "an item of {table}");
         item.insert("account".to_owned(), AttributeValue::S(BARE_ACCOUNT.to_owned()));
-        let put = PutRequest::builder().set_item(Some(item)).build().expect("item");
-        batch.push(WriteRequest::builder().put_request(put).build());
-        if batch.len() == 25 {
-            batches.push(std::mem::take(&mut batch));
-        }
     }
-    let started = Instant::now();
-    stream::iter(batches)
-        .for_each_concurrent(8, |batch| {
-            let request = client.batch_write_item().request_items(table, batch);
+    let (started, before) = (Instant::now(), cpu(std::process::id()).expect("CPU time"));
+    let units: f64 = stream::iter(items)
+        .map(|item| {
+            let (client, range_key) = (&client, range_key);
             async move {
-                let reply = request.send().await.expect("written");
-                assert!(reply.unprocessed_items().is_none_or(std::collections::HashMap::is_empty));
+                // Documents are put whole, and products updated, as an import does it.
+                let capacity = if item.contains_key("last") {
+                    let request = update(client, table, range_key, item);
+                    request.send().await.expect("written").consumed_capacity
+                } else {
+                    put(client, table, item).send().await.expect("written").consumed_capacity
+                };
+                capacity.and_then(|capacity| capacity.capacity_units()).unwrap_or_default()
             }
         })
+        .buffer_unordered(32)
+        .fold(0.0, |sum, units| async move { sum + units })
         .await;
-    started.elapsed().as_secs_f64()
+    let cpu = cpu(std::process::id()).expect("CPU time") - before;
+    let told = json!({"seconds": started.elapsed().as_secs_f64(), "cpu": cpu,
+                      "writeUnits": units, "rows": rows});
+    println!("{told}");
 }
 
-async fn all(
-    client: &Client,
-    table: &str,
-) -> Vec<std::collections::HashMap<String, AttributeValue>> {
+type Item = std::collections::HashMap<String, AttributeValue>;
+
+fn put(client: &Client, table: &str, item: Item) -> PutItemFluentBuilder {
+    client
+        .put_item()
+        .table_name(table)
+        .expression_attribute_values(":at", item["at"].clone())
+        .set_item(Some(item))
+        .condition_expression("attribute_not_exists(#at) OR #at <= :at")
+        .expression_attribute_names("#at", "at")
+        .return_consumed_capacity(ReturnConsumedCapacity::Total)
+}
+
+fn update(client: &Client, table: &str, range_key: &str, item: Item) -> UpdateItemFluentBuilder {
+    let mut request = client
+        .update_item()
+        .table_name(table)
+        .condition_expression("attribute_not_exists(#last) OR #last <= :last")
+        .return_consumed_capacity(ReturnConsumedCapacity::Total);
+    let mut sets = Vec::new();
+    for (name, value) in item {
+        if name == "account" || name == range_key {
+            request = request.key(name, value);
+            continue;
+        }
+        // A field's order is named after the field: "@price".
+        let placeholder = name.replace('@', "at_");
+        sets.push(format!("#{placeholder} = :{placeholder}"));
+        request = request
+            .expression_attribute_values(format!(":{placeholder}"), value)
+            .expression_attribute_names(format!("#{placeholder}"), name);
+    }
+    request.update_expression(format!("SET {}", sets.join(", ")))
+}
+
+async fn all(client: &Client, table: &str) -> Vec<Item> {
     let mut pages = client
         .query()
         .table_name(table)

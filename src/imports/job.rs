@@ -210,6 +210,9 @@ pub trait JobStore: Sync + Sized {
     /// Where a list of existing records continues.
     type Cursor: Send;
 
+    /// The time by the store's clock.
+    fn now(&self) -> Timestamp;
+
     /// The same store, trying until this time what the database does not answer.
     #[must_use]
     fn until(&self, deadline: Option<Instant>) -> Self;

@@ -6,7 +6,6 @@
 
 use std::{fmt, io, time::Duration};
 
-use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -201,7 +200,7 @@ where
     let job = match claim {
         Claim::Busy(left) => return Ok(End::Busy(left)),
         Claim::Ended(job) => {
-            if let Some(part) = &mut snapshot {
+            if let Some(part) = snapshot.as_mut().filter(|part| !part.is_last) {
                 // It still tells what is to stay.
                 part.snapshot.begin(&job.import_id, source.origin(job.source_time).order(0));
                 let mut groups = open();
@@ -220,7 +219,7 @@ where
         .map(|part| (part.snapshot.kind(), part.snapshot.begin(&lease.import, origin.order(0))));
     let ids = request.ids.clone().unwrap_or_else(|| GeneratedIds {
         seed: lease.import.as_str().to_owned(),
-        time: job.started_at,
+        time: job.source_time,
     });
     let ordering = Ordering { origin, order_by: request.order_by, snapshot: own, ids };
     let importer = Importer::new(&store, &lease.account, ordering, request.dry_run);
@@ -612,7 +611,7 @@ where
             }
         }
         let Job { import_id, progress, error, started_at, .. } = &self.job;
-        let now = Timestamp::now().max(*started_at);
+        let now = self.store.now().max(*started_at);
         let report = Report {
             import_id,
             account: self.request.lease.account.as_str(),

@@ -442,13 +442,18 @@ impl ImportCatalog {
         }
         .publish();
         match end {
-            End::Unfinished { job, before, .. } if job.progress.line > before.line => {
+            End::Unfinished { job, before, .. } if has_progressed(&job.progress, &before) => {
                 Ok(Done::Unfinished)
             }
             End::Unfinished { cause, .. } => Err(cause.into()),
             End::Ended(..) | End::Busy(_) => Ok(Done::Completed),
         }
     }
+}
+
+/// Did a run bring a job further? A snapshot's removals come after its last line.
+fn has_progressed(progress: &Progress, before: &Progress) -> bool {
+    progress.line > before.line || progress.counts.total() > before.counts.total()
 }
 
 /// What distinguishes an object's content from others under its key.

@@ -261,6 +261,10 @@ impl JobStore for Store {
     type Error = StoreError;
     type Cursor = Item;
 
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     fn until(&self, deadline: Option<tokio::time::Instant>) -> Self {
         let patience = deadline.map_or(Patience::REQUEST, Patience::Until);
         Self { patience, ..self.clone() }
