@@ -12,7 +12,7 @@ ARCHITECTURE ?= x86_64
 TOOLS := .tools
 INSTALLED = $(foreach tool,$(1),$(TOOLS)/$(tool)/installed-$(shell cksum < checks/tools/$(tool).txt | cut -d' ' -f1))
 
-.PHONY: help run test lint unit openapi bench catalog build check-build validate test-lambda test-deploy \
+.PHONY: help run test lint unit soak openapi bench catalog build check-build validate test-lambda test-deploy \
 	test-contract test-docs deploy sample
 
 help: ## List the targets
@@ -34,6 +34,11 @@ lint: ## Formatting and lints
 unit: ## All Rust tests: unit, property and whole-system on the embedded engine
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest
 	$(LINTED) $(CARGO) nextest run --locked --workspace
+
+soak: ## What takes long: 100,000 seeds of the simulation, an import of 2,000,000 lines (an hour or two)
+	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest
+	SIMULATION_SEEDS=$(or $(SEEDS),100000) $(LINTED) $(CARGO) nextest run --locked --test it -E 'test(the_youngest_write_stays)'
+	$(CARGO) bench --locked --quiet -p catalog-cli --bench long_import
 
 openapi: ## Make openapi.yaml again from the code
 	$(CARGO) run --locked --quiet -p catalog-cli -- openapi --output openapi.yaml

@@ -12,6 +12,7 @@ mod history;
 pub(crate) mod objects;
 mod orders;
 pub(crate) mod random;
+mod scenarios;
 mod wire;
 
 use std::{

@@ -218,7 +218,7 @@ fn account() -> AccountId {
 }
 
 /// An engine with its tables, made once.
-fn tables() -> &'static Snapshot {
+pub(super) fn tables() -> &'static Snapshot {
     static TABLES: OnceLock<Snapshot> = OnceLock::new();
     TABLES.get_or_init(|| {
         std::thread::spawn(|| {
