@@ -24,6 +24,9 @@ use serverless_catalog::{
     imports::job::{ImportId, Job, Status},
     networks::NetworkLists as _,
     objects::Objects,
+    offerings::{
+        CatalogFilter, CustomerType, OfferingStreams as _, Range, Status as OfferingStatus, Stream,
+    },
     order::Origin,
     partners::PartnerCatalog as _,
     products::{ProductLists as _, ProductRow, RowError, arrived, upsert},
@@ -582,6 +585,23 @@ impl World {
             stored.keys().filter(|thing| thing.starts_with("product ") && thing.ends_with(" name"));
         if products.products.len() != names.count() {
             return Err(format!("listed products: {:?}", products.products));
+        }
+        let (customer_type, range) = (CustomerType::Consumer, Range::Everything);
+        let stream = Stream { customer_type, category: None, range };
+        let listed = store.read(&account(), stream, &CatalogFilter::default(), None, 1_000).await;
+        let listed: BTreeMap<String, bool> = listed
+            .expect("offerings")
+            .rows
+            .into_iter()
+            .map(|row| (format!("offering {}", row.id), row.status == OfferingStatus::Archived))
+            .collect();
+        let exported: BTreeMap<String, bool> = stored
+            .iter()
+            .filter(|(thing, _)| thing.starts_with("offering "))
+            .map(|(thing, value)| (thing.clone(), value.ends_with(" archived")))
+            .collect();
+        if listed != exported {
+            return Err(format!("listed offerings {listed:?}, exported {exported:?}"));
         }
         let partners = store.partner_catalog(&account(), &mut ReadCost::default()).await;
         if partners.expect("partners").len() != of("partner ") {
