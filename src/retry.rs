@@ -25,6 +25,9 @@ impl Patience {
     /// deadline of the request bounds them, too.
     pub const REQUEST: Self = Self::Attempts(8);
 
+    /// For an operator at a terminal, who may end it: about a minute.
+    pub const OPERATOR: Self = Self::Attempts(30);
+
     /// Waits before another attempt, given how many were made; `false`: there is none.
     pub async fn wait(self, attempts: u32) -> bool {
         let wait = backoff(attempts);

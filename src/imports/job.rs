@@ -194,8 +194,8 @@ pub struct RunningJob {
     pub import: ImportId,
     /// How often its state was stored: a group that began before has ended once this has grown.
     pub checkpoints: u64,
-    /// How long its lease holds.
-    pub lease_left: Duration,
+    /// How long it may still write: as long as its lease holds, and a group that began then.
+    pub may_write_for: Duration,
 }
 
 /// A page of stored records, where the next one begins, and the read units consumed.

@@ -101,7 +101,7 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
         let (states, read_units) = self.target.network_states(self.account, &wanted).await?;
         cost.read_units += read_units;
         let (mut changes, mut expected) = (Vec::new(), Vec::new());
-        for (stored, (id, records)) in states.into_iter().zip(networks) {
+        for ((stored, (_, keys)), (id, records)) in states.into_iter().zip(&wanted).zip(networks) {
             let tried = self.dry_run.as_mut().and_then(|tried| tried.get(id));
             let before = tried.cloned().unwrap_or(stored);
             let mut after = before.clone();
@@ -118,7 +118,7 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
                 Some(tried) => {
                     tried.put(*id, after);
                 }
-                None => changes.extend(NetworkChanges::between(*id, before, after)),
+                None => changes.extend(NetworkChanges::between(*id, keys, before, after)),
             }
         }
         let mut not_stored = HashMap::new();

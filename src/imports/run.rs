@@ -10,12 +10,13 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    Counts, DocumentStore, Floors, GeneratedIds, ImportCost, ImportStore, Importer, LineError,
-    OrderBy, Ordered, Ordering, Record,
+    Counts, DocumentStore, Floors, GeneratedIds, ImportCost, ImportStore, Importer, Kind,
+    LineError, OrderBy, Ordered, Ordering, Record,
     job::{Claim, ImportId, Job, JobStore, Lease, Progress, RunningJob, Source, Status},
     snapshot::{ExistingRecord, Snapshot},
 };
 use crate::{
+    order::Order,
     retry::{Patience, jittered},
     source::{GROUP_LINES, Group, GroupStream, Line, SourceError},
     text::rfc3339_millis,
@@ -23,7 +24,7 @@ use crate::{
 
 /// The longest that a group may be under way before it begins anew: a snapshot waits for the groups that
 /// began before it. A group that is done again finds what it has written.
-const GROUP_TIME: Duration = Duration::from_secs(30);
+pub const GROUP_TIME: Duration = Duration::from_secs(30);
 
 /// The size at which errors of rejected lines become a part of their list, in bytes. What is smaller is
 /// kept with the checkpoint: a part per checkpoint would cost more than the lines.
@@ -168,6 +169,8 @@ enum Driven {
 /// Why a step could not be done.
 enum Stop {
     LeaseLost,
+    /// A younger version, or a younger snapshot, takes its place.
+    Superseded,
     Interrupted(Interruption),
 }
 
@@ -223,7 +226,9 @@ where
     });
     let ordering = Ordering { origin, order_by: request.order_by, snapshot: own, ids };
     let importer = Importer::new(&store, &lease.account, ordering, request.dry_run);
-    let mut run = Run { store: &store, closing: &closing, request, observer, importer, job };
+    let extended_at = Instant::now();
+    let mut run =
+        Run { store: &store, closing: &closing, request, observer, importer, job, extended_at };
     run.importer.resume(before.counts, before.cost);
     let driven = Box::pin(run.drive(open, snapshot.as_mut())).await;
     Box::pin(run.end(driven, before, snapshot)).await
@@ -252,6 +257,8 @@ struct Run<'a, S, O> {
     observer: &'a O,
     importer: Importer<'a, S>,
     job: Job,
+    /// When the lease was last extended.
+    extended_at: Instant,
 }
 
 impl<S, O> Run<'_, S, O>
@@ -295,6 +302,10 @@ where
             };
             let done = self.job.progress.line;
             lines.retain(|(line, _)| *line > done);
+            // Reading takes time, too: the lease must hold for the group.
+            if let Err(stop) = self.extend_lease().await {
+                return stop.into();
+            }
             let Some(last) = lines.last().map(|(line, _)| *line) else { continue };
             let errors = match self.group(&lines).await {
                 Ok(Some(errors)) => errors,
@@ -396,11 +407,16 @@ where
     async fn advance(&mut self, line: u64, errors: &[LineError]) -> Result<(), Stop> {
         if !errors.is_empty() {
             self.observer.rejected(errors);
+            let before = self.job.pending_errors.len();
             for error in errors {
                 append_error(&mut self.job.pending_errors, error);
             }
-            if self.job.pending_errors.len() >= ERROR_PART_BYTES {
-                self.store_pending_errors(self.request.deadline).await?;
+            if self.job.pending_errors.len() >= ERROR_PART_BYTES
+                && let Err(stop) = self.store_pending_errors(self.request.deadline).await
+            {
+                // The lines are not done: another run lists their errors.
+                self.job.pending_errors.truncate(before);
+                return Err(stop);
             }
         }
         let progress = &mut self.job.progress;
@@ -420,12 +436,24 @@ where
         Ok(())
     }
 
+    /// Extends the lease where a part of it is over.
+    async fn extend_lease(&mut self) -> Result<(), Stop> {
+        if self.extended_at.elapsed() < self.request.lease.term / 4 {
+            return Ok(());
+        }
+        self.checkpoint().await
+    }
+
     async fn checkpoint(&mut self) -> Result<(), Stop> {
         if !self.request.is_stored {
             return Ok(());
         }
+        let now = Instant::now();
         match self.store.checkpoint(&self.request.lease, &self.job).await {
-            Ok(true) => Ok(()),
+            Ok(true) => {
+                self.extended_at = now;
+                Ok(())
+            }
             Ok(false) => Err(Stop::LeaseLost),
             Err(error) => Err(Stop::Interrupted(Interruption::Database(error.to_string()))),
         }
@@ -444,6 +472,7 @@ where
         }
         let (mut stored, mut unnamed, mut after) = (0_u64, 0_u64, None);
         loop {
+            self.look_for_younger(snapshot, order).await?;
             let (page, next) = self.existing(snapshot, after).await?;
             stored += u64::try_from(page.len()).unwrap_or(u64::MAX);
             let removed = page.iter().filter(|existing| snapshot.removes(existing)).count();
@@ -458,22 +487,38 @@ where
             return Ok(());
         }
         // No more than was counted: what is stored meanwhile is not part of the share.
-        while unnamed > 0 {
+        loop {
             let (page, next) = self.existing(snapshot, after).await?;
-            let removals: Vec<_> = page
-                .into_iter()
-                .filter(|existing| snapshot.removes(existing))
-                .filter_map(|existing| existing.removal(order))
-                .take(usize::try_from(unnamed).unwrap_or(usize::MAX))
-                .collect();
-            unnamed -= u64::try_from(removals.len()).unwrap_or(u64::MAX);
+            let mut removals = Vec::new();
+            for existing in page {
+                let is_counted = snapshot.removes(&existing);
+                if is_counted && unnamed == 0 || !is_counted && !snapshot.reaches_into(&existing) {
+                    continue;
+                }
+                unnamed -= u64::from(is_counted);
+                removals.extend(existing.removal(order));
+            }
             for removals in removals.chunks(GROUP_LINES) {
+                self.look_for_younger(snapshot, order).await?;
                 self.remove(removals.to_vec()).await?;
             }
             after = next;
             if after.is_none() {
                 break;
             }
+        }
+        Ok(())
+    }
+
+    /// Removes nothing more once a younger version of the object, or a younger snapshot of the kind, is
+    /// known: what that names stays, also where a record's own time is earlier.
+    async fn look_for_younger(&self, snapshot: &Snapshot, order: Order) -> Result<(), Stop> {
+        let Request { lease, source, .. } = self.request;
+        let preflight = self.store.preflight(&lease.account, source).await;
+        let preflight = preflight.map_err(database_failed)?;
+        let is_younger = |(kind, floor): &(Kind, Order)| *kind == snapshot.kind() && *floor > order;
+        if preflight.is_superseded || preflight.floors.iter().any(is_younger) {
+            return Err(Stop::Superseded);
         }
         Ok(())
     }
@@ -488,7 +533,7 @@ where
                 let same = |now: &&RunningJob| now.import == job.import;
                 let now = running.iter().find(same);
                 now.is_some_and(|now| now.checkpoints == job.checkpoints)
-                    && begun.elapsed() < job.lease_left
+                    && begun.elapsed() < job.may_write_for
             };
             earlier.retain(still);
             if earlier.is_empty() {
@@ -539,6 +584,9 @@ where
             }
             self.importer.resume(counts, self.importer.cost());
             let pause = jittered(wait);
+            if self.request.deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) {
+                return Err(Stop::Interrupted(self.over()));
+            }
             self.observer.waits(pause);
             tokio::time::sleep(pause).await;
             self.checkpoint().await?;
@@ -560,7 +608,7 @@ where
             Driven::Completed => Status::Done,
             Driven::Superseded => {
                 self.job.error =
-                    Some("a younger version of this object has taken its place".to_owned());
+                    Some("a younger version or a younger snapshot has taken its place".to_owned());
                 Status::Superseded
             }
             Driven::Unreadable(error) => {
@@ -606,7 +654,7 @@ where
     ) -> Result<(), Interruption> {
         if !self.job.pending_errors.is_empty() {
             match self.store_pending_errors(deadline).await {
-                Ok(()) | Err(Stop::LeaseLost) => {}
+                Ok(()) | Err(Stop::LeaseLost | Stop::Superseded) => {}
                 Err(Stop::Interrupted(cause)) => return Err(cause),
             }
         }
@@ -666,6 +714,7 @@ impl From<Stop> for Driven {
     fn from(stop: Stop) -> Self {
         match stop {
             Stop::LeaseLost => Self::LeaseLost,
+            Stop::Superseded => Self::Superseded,
             Stop::Interrupted(cause) => Self::Interrupted(cause),
         }
     }

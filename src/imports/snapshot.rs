@@ -99,9 +99,16 @@ impl Snapshot {
 
     /// Whether this record must go: it is older than the snapshot, which does not name it.
     pub(super) fn removes(&self, existing: &ExistingRecord) -> bool {
-        let floor = self.begun.as_ref().map(|(_, order)| *order);
-        existing.order < floor
-            && !existing.names().iter().any(|name| self.seen.names.contains(&hash(name)))
+        existing.order < self.begun.as_ref().map(|(_, order)| *order) && !self.names(existing)
+    }
+
+    /// Whether older parts of a younger record must go: bundles of a network that was written since.
+    pub(super) fn reaches_into(&self, existing: &ExistingRecord) -> bool {
+        matches!(existing.what, Existing::Network(_)) && !self.names(existing)
+    }
+
+    fn names(&self, existing: &ExistingRecord) -> bool {
+        existing.names().iter().any(|name| self.seen.names.contains(&hash(name)))
     }
 
     /// Why nothing may be removed, given how many of the stored records it does not name.

@@ -107,7 +107,12 @@ pub struct NetworkChanges {
 impl NetworkChanges {
     /// The difference between two states of a network; `None` when there is none.
     #[must_use]
-    pub fn between(id: NetworkId, before: NetworkState, mut after: NetworkState) -> Option<Self> {
+    pub fn between(
+        id: NetworkId,
+        keys: &NetworkKeys,
+        before: NetworkState,
+        mut after: NetworkState,
+    ) -> Option<Self> {
         let put: Vec<_> = after
             .bundles
             .iter()
@@ -116,15 +121,20 @@ impl NetworkChanges {
             .collect();
         let removed = before.bundles.keys().filter(|id| !after.bundles.contains_key(id));
         let delete: Vec<BundleId> = removed.copied().collect();
+        let count = |state: &NetworkState| {
+            i64::try_from(state.visible_bundles().count()).unwrap_or(i64::MAX)
+        };
+        after.product_count = match keys {
+            // Whatever was counted before.
+            NetworkKeys::All => count(&after),
+            NetworkKeys::Bundles(_) => before.product_count + count(&after) - count(&before),
+        };
         let own_equal = before.network == after.network
+            && before.product_count == after.product_count
             && (before.order, before.set_order) == (after.order, after.set_order);
         if own_equal && put.is_empty() && delete.is_empty() {
             return None;
         }
-        let count = |state: &NetworkState| {
-            i64::try_from(state.visible_bundles().count()).unwrap_or(i64::MAX)
-        };
-        after.product_count = before.product_count + count(&after) - count(&before);
         Some(Self { id, before, after, put, delete })
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     account::AccountId,
     imports::{
         Counts, GeneratedIds, Kind, OrderBy,
-        job::{ImportId, Job, Lease, ObjectVersion, Progress, Source, Status},
+        job::{ImportId, Job, JobStore as _, Lease, ObjectVersion, Progress, Source, Status},
         run::{End, Interruption, Observer, Report, Request, SnapshotPart, run},
         snapshot::{DEFAULT_SHARE, Snapshot, parse_share},
     },
@@ -363,7 +363,14 @@ impl ImportCatalog {
     ) -> Result<Done, RetryReason> {
         let lines = one_line_each(records);
         let content = ImportId::of(&["content", &hex(&Sha256::digest(&lines))]);
-        let known = self.store.note_content(&account, &content).await?;
+        let store = self.store.until(Some(deadline));
+        let mut known = store.note_content(&account, &content).await?;
+        if let Some((import, _)) = &known.given_up
+            && store.job(&account, import).await?.is_some_and(|job| job.status.is_end())
+        {
+            // It has ended, and only the note of that was lost.
+            known.given_up = None;
+        }
         let (id, name) = known.given_up.clone().unwrap_or_else(|| {
             (ImportId::of(&["message", message_id]), format!("message {message_id}"))
         });
@@ -384,12 +391,12 @@ impl ImportCatalog {
         // Before the run: a worker may die with the message.
         let is_last = delivery.receives >= MAX_RECEIVES;
         if is_last {
-            self.store.give_up(&account, &content, Some((&id, &name))).await?;
+            store.give_up(&account, &content, Some((&id, &name))).await?;
         }
         let open = move || GroupStream::of_bytes(lines, Some(Format::Ndjson));
         let done = self.import(import, deadline, open).await?;
-        if is_last || known.given_up.is_some() {
-            self.store.give_up(&account, &content, None).await?;
+        if matches!(done, Done::Completed) && (is_last || known.given_up.is_some()) {
+            store.give_up(&account, &content, None).await?;
         }
         Ok(done)
     }

@@ -72,6 +72,8 @@ pub fn lean_s3_client(
             TimeoutConfig::builder()
                 .connect_timeout(Duration::from_secs(2))
                 .read_timeout(Duration::from_secs(20))
+                // Of a GET this is the time to its head.
+                .operation_attempt_timeout(Duration::from_secs(5))
                 .build(),
         )
         .retry_config(RetryConfig::disabled());

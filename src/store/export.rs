@@ -239,8 +239,6 @@ fn existing_record(
             Existing::Document(key)
         }
     };
-    // Of a network written since, bundles may be older: their removal looks at each order itself.
-    let order = order.filter(|_| kind != Kind::Network);
     Ok(Some(ExistingRecord { what, order }))
 }
 

@@ -38,6 +38,7 @@ use crate::{
             Claim, ImportId, Job, JobStore, Lease, ObjectVersion, Preflight, Progress, RunningJob,
             Source, Status,
         },
+        run::GROUP_TIME,
         snapshot::ExistingRecord,
     },
     order::Order,
@@ -266,7 +267,7 @@ impl JobStore for Store {
     }
 
     fn until(&self, deadline: Option<tokio::time::Instant>) -> Self {
-        let patience = deadline.map_or(Patience::REQUEST, Patience::Until);
+        let patience = deadline.map_or(Patience::OPERATOR, Patience::Until);
         Self { patience, ..self.clone() }
     }
 
@@ -346,18 +347,21 @@ impl JobStore for Store {
     ) -> Result<bool, StoreError> {
         const OPERATION: &str = "note version";
         let mut expression = "SET modified = :modified, expiresAt = :expires".to_owned();
-        let mut condition = "attribute_not_exists(modified) OR (modified <= :modified".to_owned();
+        let mut condition = "attribute_not_exists(modified) OR modified <= :modified".to_owned();
         let mut update = self
             .update_import(account, &latest_id(name))
             .expression_attribute_values(":modified", number(version.modified.as_millisecond()))
             .expression_attribute_values(":expires", self.forgotten_at());
         if let Some(sequencer) = &version.sequencer {
             expression.push_str(", sequencer = :sequencer");
-            condition.push_str(" AND (attribute_not_exists(sequencer) OR sequencer <= :sequencer)");
+            // The last modification of a multipart upload is when it began: it orders only where one of the
+            // two has no sequencer.
+            "attribute_not_exists(modified) OR sequencer <= :sequencer \
+             OR (attribute_not_exists(sequencer) AND modified <= :modified)"
+                .clone_into(&mut condition);
             let sequencer = text(padded(sequencer));
             update = update.expression_attribute_values(":sequencer", sequencer);
         }
-        condition.push(')');
         let update = update.update_expression(expression).condition_expression(condition);
         Ok(matches!(self.conditional(OPERATION, update).await?, Conditional::Done(_)))
     }
@@ -437,14 +441,15 @@ impl JobStore for Store {
             .filter_expression("#status = :running AND leaseUntil >= :now")
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":running", text(Status::Running.as_str()))
-            .expression_attribute_values(":now", number(self.now_millis()));
+            // A group may have begun at the very end of its lease.
+            .expression_attribute_values(":now", number(self.now_millis() - millis(GROUP_TIME)));
         let items = self.query_all(OPERATION, query, &mut ReadCost::default()).await?;
         let running = items.iter().map(|item| {
             let checkpoints = item.get("checkpoints").and_then(|count| count.as_n().ok());
             Ok(RunningJob {
                 import: job(OPERATION, item)?.import_id,
                 checkpoints: checkpoints.and_then(|count| count.parse().ok()).unwrap_or_default(),
-                lease_left: self.lease_left(item),
+                may_write_for: self.lease_left(item) + GROUP_TIME,
             })
         });
         running.collect()
@@ -474,8 +479,10 @@ fn is_younger(item: &Item, version: &ObjectVersion) -> bool {
     let modified = item.get("modified").and_then(|time| time.as_n().ok()?.parse::<i64>().ok());
     let sequencer = item.get("sequencer").and_then(|sequencer| sequencer.as_s().ok());
     let ours = version.sequencer.as_deref().map(padded);
-    modified > Some(version.modified.as_millisecond())
-        || sequencer.zip(ours.as_ref()).is_some_and(|(known, ours)| known > ours)
+    match sequencer.zip(ours.as_ref()) {
+        Some((known, ours)) => known > ours,
+        None => modified > Some(version.modified.as_millisecond()),
+    }
 }
 
 /// What is known of a content that messages carry.
@@ -498,14 +505,13 @@ impl Store {
         import: &ImportId,
     ) -> Result<Option<Job>, StoreError> {
         const OPERATION: &str = "get import";
-        let request = self
-            .client
-            .get_item()
-            .table_name(&self.tables.imports)
-            .set_key(Some(key(account, import.as_str())))
-            .consistent_read(true);
-        let reply = self.send(OPERATION, || request.clone().send()).await?;
-        reply.item.map(|item| job(OPERATION, &item)).transpose()
+        let wanted = Wanted {
+            table: self.tables.imports.clone(),
+            key: key(account, import.as_str()),
+            projection: None,
+        };
+        let (items, _) = self.read_items(OPERATION, vec![wanted]).await?;
+        items.first().map(|item| job(OPERATION, item)).transpose()
     }
 
     /// Gives a job back that its worker leaves midway.

@@ -360,21 +360,30 @@ impl NetworkPartitions for Store {
         wanted: &[(NetworkId, NetworkKeys)],
     ) -> Result<(Vec<NetworkState>, f64), StoreError> {
         const OPERATION: &str = "read stored networks";
-        let (mut some, mut all) = (Vec::new(), Vec::new());
-        for (id, keys) in wanted {
-            match keys {
-                NetworkKeys::All => all.push(*id),
-                NetworkKeys::Bundles(bundles) => {
-                    some.push(network_key(*id));
-                    some.extend(bundles.iter().map(|bundle| bundle_key(*id, *bundle)));
-                }
-            }
-        }
-        let some = some.into_iter().map(|key| Wanted {
+        let (mut own, mut bundles, mut all) = (Vec::new(), Vec::new(), Vec::new());
+        let wanted_item = |key: String| Wanted {
             table: self.tables.networks.clone(),
             key: item_key(account, key),
             projection: None,
-        });
+        };
+        for (id, keys) in wanted {
+            match keys {
+                NetworkKeys::All => all.push(*id),
+                NetworkKeys::Bundles(ids) => {
+                    own.push(wanted_item(network_key(*id)));
+                    bundles.extend(ids.iter().map(|bundle| wanted_item(bundle_key(*id, *bundle))));
+                }
+            }
+        }
+        // A network's own item is read before its bundles: its revision is then too old rather than too
+        // young for them, and a write on it fails where they changed in between. A query reads in the
+        // order of keys, its own item first.
+        let some = async {
+            let (mut items, read_units) = self.read_items(OPERATION, own).await?;
+            let (more, more_units) = self.read_items(OPERATION, bundles).await?;
+            items.extend(more);
+            Ok::<_, StoreError>((items, read_units + more_units))
+        };
         let whole = stream::iter(all)
             .map(|id| async move {
                 let mut cost = ReadCost::default();
@@ -385,8 +394,7 @@ impl NetworkPartitions for Store {
             .buffer_unordered(CONCURRENT_BATCHES)
             .try_collect::<Vec<_>>();
         let ((mut items, mut read_units), whole) =
-            futures_util::future::try_join(self.read_items(OPERATION, some.collect()), whole)
-                .await?;
+            futures_util::future::try_join(some, whole).await?;
         for (more, units) in whole {
             items.extend(more);
             read_units += units;
@@ -468,8 +476,9 @@ impl Store {
         if chunks.is_empty() {
             chunks.push(&[]);
         }
+        let moved: i64 = writes.iter().map(|write| write.by).sum();
         let (mut count, mut revision, mut write_units) =
-            (before.product_count, before.revision, 0.0);
+            (after.product_count - moved, before.revision, 0.0);
         let last = chunks.len() - 1;
         for (number, chunk) in chunks.into_iter().enumerate() {
             count += chunk.iter().map(|write| write.by).sum::<i64>();

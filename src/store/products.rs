@@ -127,6 +127,10 @@ impl Found {
         }
     }
 
+    fn leads_to(&self, key: &str) -> bool {
+        matches!(self, Self::Link(target) if target == key)
+    }
+
     fn revision(&self) -> u64 {
         match self {
             Self::Product { revision, .. } | Self::Deleted { revision, .. } => *revision,
@@ -589,6 +593,9 @@ impl Store {
             Updated::Otherwise(Some(there)) => there,
             done => return Ok(done),
         };
+        if let Some(applied) = applied_before(upsert, &there)? {
+            return Ok(Updated::Done(applied));
+        }
         match youngest(&there).filter(|last| *last > order) {
             Some(last) if upsert.always_counts => Err(Obstacle::Younger(last)),
             Some(_) => self.update_late(upsert, key, there, costs).await,
@@ -798,9 +805,16 @@ impl Store {
             Some(Some(found @ Found::Deleted { .. })) => Some(found.orders()),
             _ => None,
         };
-        let before = match &matched {
-            Some(at) => at.stored.orders.clone(),
-            None => keys.first().and_then(|key| deleted(&key)).unwrap_or_default(),
+        let before = if let Some(at) = &matched {
+            at.stored.orders.clone()
+        } else {
+            // A delete by any of its keys counts.
+            let mut before = FieldOrders::default();
+            for orders in keys.all().filter_map(|key| deleted(&key)) {
+                before.floor = before.floor.max(orders.floor);
+                before.last = before.last.max(orders.last);
+            }
+            before
         };
         if let Some(last) = before.last.filter(|_| upsert.always_counts && !before.admits(order)) {
             return Err(Obstacle::Younger(last));
@@ -853,6 +867,20 @@ impl Store {
         costs.writes.add(write_units);
         Ok(Applied { id: after.product.id, created: matched.is_none(), order })
     }
+}
+
+/// Whether an attempt of a row succeeded without an answer, and others wrote since.
+fn applied_before(upsert: Upsert<'_>, there: &Item) -> Result<Option<Applied>, StoreError> {
+    let Found::Product { stored, .. } = Found::read("upsert product", there)? else {
+        return Ok(None);
+    };
+    let (orders, order) = (&stored.orders, upsert.order);
+    let fields = upsert.row.fields();
+    let is_stored = fields.iter().any(|field| orders.own.get(field) == Some(&order))
+        || orders.floor == Some(order) && fields.len() == FIELDS.len();
+    let id = stored.product.id;
+    let created = id == upsert.new_id;
+    Ok((is_stored && orders.last > Some(order)).then_some(Applied { id, created, order }))
 }
 
 /// What was found under keys.
@@ -908,11 +936,6 @@ impl RowKeys {
     fn all(&self) -> impl Iterator<Item = String> + use<> {
         let Self { sku, external_id, id } = self;
         sku.clone().into_iter().chain(external_id.clone()).chain(id.clone())
-    }
-
-    /// The key that a product of the row's own is stored under.
-    fn first(&self) -> Option<String> {
-        self.all().next()
     }
 
     /// The product that a row is about.
@@ -1329,12 +1352,17 @@ impl Store {
             let changed = after.product != *stored_product;
             return Ok(if changed { Removed::Fields } else { Removed::Nothing });
         }
-        let id_key = product_key(&Match::Id(stored_product.id));
-        self.see(account, [id_key], &mut seen, costs).await?;
+        let external_id = stored_product.external_id.clone().map(Match::ExternalId);
+        let other_keys = external_id.into_iter().chain([Match::Id(stored_product.id)]);
+        let other_keys: Vec<String> = other_keys.map(|key| product_key(&key)).collect();
+        self.see(account, other_keys, &mut seen, costs).await?;
         let mut writes = Rewrite { store: self, account, seen: &seen, items: BTreeMap::new() };
         writes.remember(&key, order, orders.last, revision + 1)?;
         for link in links_of(stored_product, None, &seen) {
-            writes.unlink(&link, &key)?;
+            // An older row may name the product by any of its keys.
+            if seen[&link].as_ref().is_some_and(|found| found.leads_to(&key)) {
+                writes.remember(&link, order, None, 1)?;
+            }
         }
         costs.writes.add(self.transact(REMOVE, writes.items.into_values().collect()).await?);
         Ok(Removed::Product)
