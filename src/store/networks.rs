@@ -62,8 +62,9 @@ struct NetworkItem {
     currency: Option<Currency>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     logo_url: Option<String>,
-    #[serde(default)]
-    product_count: i64,
+    /// `None`: there are none, and neither is the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    product_count: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     supports_custom_airtime: Option<bool>,
     /// JSON: amounts keep their digits.
@@ -109,7 +110,7 @@ pub(super) fn part(operation: &'static str, mut item: Item) -> Result<Part, Stor
     let count = item.product_count;
     Ok(match item.network(operation)? {
         Some(network) => Part::Network(Box::new(network), order, set_order),
-        None => Part::Remembered(id, count),
+        None => Part::Remembered(id, count.unwrap_or_default()),
     })
 }
 
@@ -153,7 +154,7 @@ impl NetworkItem {
         let mut item = Self {
             account: account.to_string(),
             item_key: network_key(id),
-            product_count: count,
+            product_count: (network.is_some() || count != 0).then_some(count),
             revision: Some(revision),
             ..Self::default()
         };
@@ -413,9 +414,13 @@ impl NetworkPartitions for Store {
                 let item: NetworkItem = read(OPERATION, item)?;
                 let state = states.entry(key).or_default();
                 (state.order, state.set_order) = (order, set_order);
-                state.product_count = item.product_count;
+                state.product_count = item.product_count.unwrap_or_default();
                 state.revision = item.revision;
                 state.network = item.network(OPERATION)?;
+                if state.network.is_none() {
+                    // A delete spares a second order.
+                    state.set_order = state.set_order.or(state.order);
+                }
             }
         }
         let states = wanted.iter().map(|(id, _)| states.remove(&network_key(*id)));
@@ -512,7 +517,10 @@ impl Store {
         let next = revision.unwrap_or_default() + 1;
         let item = NetworkItem::new(account, id, state.network.as_ref(), count, next);
         let mut item = write(WRITE, item)?;
-        for (name, order) in [(ORDER, state.order), (SET_ORDER, state.set_order)] {
+        // A delete's order is that of the bundles, too, unless these have another.
+        let is_one = state.network.is_none() && state.order == state.set_order;
+        let set_order = state.set_order.filter(|_| !is_one);
+        for (name, order) in [(ORDER, state.order), (SET_ORDER, set_order)] {
             item.extend(order.map(|order| (name.to_owned(), order_value(order))));
         }
         if state.network.is_none() && count == 0 {

@@ -6,7 +6,7 @@ use serverless_catalog::{account::AccountId, imports::Counts, store::Export};
 
 use crate::support::{Catalog, offering};
 
-async fn export(catalog: &Catalog, account: &str) -> Vec<String> {
+pub(crate) async fn export(catalog: &Catalog, account: &str) -> Vec<String> {
     let account = AccountId::parse(account).expect("account");
     let mut records = Vec::new();
     for kind in Export::KINDS {

@@ -18,22 +18,22 @@ use crate::{
     support::{Catalog, importer, merge_into},
 };
 
-fn network(id: u32, change: &Value) -> Value {
+pub(crate) fn network(id: u32, change: &Value) -> Value {
     let network = json!({"kind": "network", "id": id, "name": format!("Network {id}"),
                          "country": "Ghana", "country_code": "GH", "currency": "GHS"});
     merge_into(&network, change)
 }
 
-fn bundle(id: u32) -> Value {
+pub(crate) fn bundle(id: u32) -> Value {
     json!({"id": id, "name": format!("Bundle {id}"), "type": "DATA", "price_usd": 1.5,
            "local_value": "1GB", "local_currency": "GHS", "description": "1GB for a week"})
 }
 
-fn bundle_record(network: u32, id: u32) -> Value {
+pub(crate) fn bundle_record(network: u32, id: u32) -> Value {
     merge_into(&bundle(id), &json!({"kind": "bundle", "network_id": network}))
 }
 
-async fn products(catalog: &Catalog, key: &str, id: u32) -> Value {
+pub(crate) async fn products(catalog: &Catalog, key: &str, id: u32) -> Value {
     let answer = catalog.read(key, &format!("/v2/catalog/products?network_id={id}")).await;
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.bytes));
     answer.json()["data"].clone()

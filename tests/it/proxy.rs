@@ -72,7 +72,7 @@ async fn serve(mut client: TcpStream, engine: &str, decide: &(impl Fn(&str, &str
 }
 
 /// A whole HTTP message with its `Content-Length`.
-async fn message(socket: &mut TcpStream) -> Option<Vec<u8>> {
+pub(crate) async fn message(socket: &mut TcpStream) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {

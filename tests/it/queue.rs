@@ -21,19 +21,19 @@ use crate::{
     upsert::all,
 };
 
-const BUCKET: &str = "catalog";
+pub(crate) const BUCKET: &str = "catalog";
 
 /// A catalog with a bucket and the import function before it.
-struct Imports {
-    catalog: Catalog,
-    folder: tempfile::TempDir,
-    server: ObjectServer,
-    objects: Objects,
-    import: ImportCatalog,
+pub(crate) struct Imports {
+    pub catalog: Catalog,
+    pub folder: tempfile::TempDir,
+    pub server: ObjectServer,
+    pub objects: Objects,
+    pub import: ImportCatalog,
 }
 
 impl Imports {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let catalog = Catalog::start().await;
         let folder = tempfile::tempdir().expect("folder");
         let server = ObjectServer::start(folder.path(), BUCKET).await.expect("S3");
@@ -43,19 +43,19 @@ impl Imports {
     }
 
     /// The function over a database at this URL; its claims hold a moment.
-    fn function(dynamodb_url: &str, objects: &Objects) -> ImportCatalog {
+    pub(crate) fn function(dynamodb_url: &str, objects: &Objects) -> ImportCatalog {
         let client = lean_client(None, Some(dynamodb_url)).expect("client");
         let store = Store::new(client, TableNames::with_prefix("test"));
         ImportCatalog::new(store, objects.clone(), Some(BUCKET.to_owned()))
             .with_lease(Duration::from_millis(150))
     }
 
-    async fn put(&self, key: &str, content: impl Into<Vec<u8>>) {
+    pub(crate) async fn put(&self, key: &str, content: impl Into<Vec<u8>>) {
         let content = content.into();
         self.objects.put(BUCKET, key, "application/octet-stream", content).await.expect("put");
     }
 
-    fn report(&self, account: &str, name: &str) -> Value {
+    pub(crate) fn report(&self, account: &str, name: &str) -> Value {
         let folder = self.folder.path().join(BUCKET).join("reports").join(account);
         let found = std::fs::read_dir(folder).expect("reports").find_map(|entry| {
             let path = entry.expect("entry").path();
@@ -66,7 +66,7 @@ impl Imports {
         serde_json::from_slice(&content).expect("JSON")
     }
 
-    async fn errors(&self, report: &Value) -> Vec<Value> {
+    pub(crate) async fn errors(&self, report: &Value) -> Vec<Value> {
         let mut errors = Vec::new();
         for name in report["errors"].as_array().expect("errors") {
             let name = name.as_str().expect("key");
@@ -79,11 +79,11 @@ impl Imports {
         errors
     }
 
-    async fn deliver(&self, bodies: &[String]) -> Vec<String> {
+    pub(crate) async fn deliver(&self, bodies: &[String]) -> Vec<String> {
         deliver(&self.import, bodies, Duration::from_secs(30)).await
     }
 
-    async fn statuses(&self, account: &str) -> Vec<Status> {
+    pub(crate) async fn statuses(&self, account: &str) -> Vec<Status> {
         let account = AccountId::parse(account).expect("account");
         let jobs = self.catalog.stack.store().jobs(&account).await.expect("jobs");
         jobs.into_iter().map(|job| job.status).collect()
@@ -107,23 +107,23 @@ async fn deliver(import: &ImportCatalog, bodies: &[String], time: Duration) -> V
 
 /// Objects tell when they were modified to the second: what is stored from now on is younger than all that
 /// was stored before.
-async fn next_second() {
+pub(crate) async fn next_second() {
     tokio::time::sleep(Duration::from_millis(1_050)).await;
 }
 
-fn created(key: &str, sequencer: &str) -> String {
+pub(crate) fn created(key: &str, sequencer: &str) -> String {
     json!({"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {
         "bucket": {"name": BUCKET}, "object": {"key": key, "sequencer": sequencer}}}]})
     .to_string()
 }
 
-fn gzip(plain: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(plain).expect("memory");
     encoder.finish().expect("memory")
 }
 
-fn products(count: usize) -> String {
+pub(crate) fn products(count: usize) -> String {
     let line = |n: usize| {
         json!({"kind": "product", "sku": format!("s{n}"), "name": format!("Product {n}"), "price": n}).to_string()
     };
