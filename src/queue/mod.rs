@@ -33,7 +33,7 @@ use crate::{
     objects::{ObjectError, Objects, OpenObject},
     retry::{Patience, jittered},
     source::{Format, GroupStream},
-    store::{Store, StoreError},
+    store::{GivenUp, Store, StoreError},
     telemetry::{self, ImportMeasures},
     text::{hex, random_name},
 };
@@ -364,41 +364,53 @@ impl ImportCatalog {
         let lines = one_line_each(records);
         let content = ImportId::of(&["content", &hex(&Sha256::digest(&lines))]);
         let store = self.store.until(Some(deadline));
-        let mut known = store.note_content(&account, &content).await?;
-        if let Some((import, _)) = &known.given_up
-            && store.job(&account, import).await?.is_some_and(|job| job.status.is_end())
-        {
-            // It has ended, and only the note of that was lost.
-            known.given_up = None;
+        let known = store.note_content(&account, &content, message_id).await?;
+        let own = (ImportId::of(&["message", message_id]), format!("message {message_id}"));
+        let given_up = known.given_up.filter(|given_up| given_up.import != own.0);
+        let continued = self.continued(&store, &account, &content, given_up, message_id).await?;
+        if continued.is_none() && delivery.receives >= MAX_RECEIVES {
+            // Before the run: a worker may die with the message.
+            store.give_up(&account, &content, &own.0, &own.1).await?;
         }
-        let (id, name) = known.given_up.clone().unwrap_or_else(|| {
-            (ImportId::of(&["message", message_id]), format!("message {message_id}"))
-        });
+        let (id, name) = continued.unwrap_or(own);
         let import = Import {
             report: self.message_report(&account, &name.replace("message ", "messages/"), &id),
-            account: account.clone(),
-            id: id.clone(),
-            source: Source {
-                name: name.clone(),
-                version: None,
-                content: None,
-                time: delivery.sent,
-            },
+            account,
+            id,
+            source: Source { name, version: None, content: None, time: delivery.sent },
             order_by: OrderBy::Record,
             ids: Some(GeneratedIds { seed: content.as_str().to_owned(), time: known.first_seen }),
             snapshot: None,
         };
-        // Before the run: a worker may die with the message.
-        let is_last = delivery.receives >= MAX_RECEIVES;
-        if is_last {
-            store.give_up(&account, &content, Some((&id, &name))).await?;
-        }
         let open = move || GroupStream::of_bytes(lines, Some(Format::Ndjson));
-        let done = self.import(import, deadline, open).await?;
-        if matches!(done, Done::Completed) && (is_last || known.given_up.is_some()) {
-            store.give_up(&account, &content, None).await?;
+        self.import(import, deadline, open).await
+    }
+
+    /// The job of an earlier message with this content, where it was given up and this message continues
+    /// it. One that has ended is continued by nobody else: the same content may be meant again.
+    async fn continued(
+        &self,
+        store: &Store,
+        account: &AccountId,
+        content: &ImportId,
+        given_up: Option<GivenUp>,
+        message_id: &str,
+    ) -> Result<Option<(ImportId, String)>, RetryReason> {
+        let Some(GivenUp { import, source, is_continued }) = given_up else { return Ok(None) };
+        if !is_continued {
+            let job = store.job(account, &import).await?;
+            let Some(job) = job.filter(|job| !job.status.is_end()) else { return Ok(None) };
+            if job.status == Status::Running {
+                // Its last receive may be under way.
+                let held = store.clock().now().duration_since(job.updated_at).unsigned_abs();
+                let left = self.lease.saturating_sub(held);
+                if !left.is_zero() {
+                    return Err(RetryReason::Busy(left));
+                }
+            }
+            store.continue_given_up(account, content, message_id).await?;
         }
-        Ok(done)
+        Ok(Some((import, source)))
     }
 
     fn message_report(

@@ -146,11 +146,12 @@ impl Store {
         }
     }
 
-    /// Claims a job for a content; `None`: it was begun with another content, which is forgotten now.
+    /// Claims a job for a content, or whatever its content is; `None`: it was begun with another content.
     async fn claim_content(
         &self,
         lease: &Lease,
         source: &Source,
+        content: Option<&str>,
     ) -> Result<Option<Claim>, StoreError> {
         const OPERATION: &str = "claim import";
         let now = self.now_millis();
@@ -159,10 +160,10 @@ impl Store {
              OR (#status = :running AND (leaseUntil < :now OR holder = :holder))"
             .to_owned();
         let mut update = self.update_import(&lease.account, lease.import.as_str());
-        if let Some(content) = &source.content {
+        if let Some(content) = content {
             set.push_str(", content = :content");
             free = format!("(({free}) AND (attribute_not_exists(content) OR content = :content))");
-            update = update.expression_attribute_values(":content", text(content.as_str()));
+            update = update.expression_attribute_values(":content", text(content));
         }
         let update = update
             .update_expression(format!(
@@ -189,12 +190,17 @@ impl Store {
                 let job = job(OPERATION, &item)?;
                 let left = self.lease_left(&item);
                 let is_free = job.status == Status::Waiting || left.is_zero();
-                let another = source.content.as_deref().map(text) != item.get("content").cloned();
+                let another =
+                    content.is_some() && content.map(text) != item.get("content").cloned();
                 if job.status.is_end() {
                     Claim::Ended(Box::new(job))
                 } else if is_free && another && item.contains_key("content") {
-                    self.begin_anew(lease, &item).await?;
-                    return Ok(None);
+                    // One that was overtaken is not begun anew: it ends with what it did.
+                    if !self.preflight(&lease.account, source).await?.is_superseded {
+                        self.begin_anew(lease, &item).await?;
+                        return Ok(None);
+                    }
+                    return Box::pin(self.claim_content(lease, source, None)).await;
                 } else {
                     Claim::Busy(left)
                 }
@@ -210,7 +216,7 @@ impl Store {
             .update_import(&lease.account, lease.import.as_str())
             .update_expression(
                 "REMOVE content, sourceTime, #line, created, #updated, unchanged, stale, deleted, \
-                 failed, pendingErrors, errorParts ADD checkpoints :one",
+                 failed, readUnits, writeUnits, pendingErrors, errorParts ADD checkpoints :one",
             )
             .condition_expression("checkpoints = :seen")
             .expression_attribute_names("#line", "line")
@@ -273,7 +279,8 @@ impl JobStore for Store {
 
     async fn claim(&self, lease: &Lease, source: &Source) -> Result<Claim, StoreError> {
         loop {
-            if let Some(claim) = self.claim_content(lease, source).await? {
+            let content = source.content.as_deref();
+            if let Some(claim) = self.claim_content(lease, source, content).await? {
                 return Ok(claim);
             }
         }
@@ -490,8 +497,19 @@ fn is_younger(item: &Item, version: &ObjectVersion) -> bool {
 pub struct ContentMemory {
     /// When it was first seen.
     pub first_seen: Timestamp,
-    /// The job of an earlier message with this content that was given up.
-    pub given_up: Option<(ImportId, String)>,
+    /// The job of an earlier message with this content that was given up, or is with its last receive.
+    pub given_up: Option<GivenUp>,
+}
+
+/// A job that was given up.
+#[derive(Clone, Debug)]
+pub struct GivenUp {
+    /// Which job.
+    pub import: ImportId,
+    /// The name of its source.
+    pub source: String,
+    /// Whether the message in question has begun to continue it.
+    pub is_continued: bool,
 }
 
 impl Store {
@@ -575,6 +593,7 @@ impl Store {
         &self,
         account: &AccountId,
         content: &ImportId,
+        message: &str,
     ) -> Result<ContentMemory, StoreError> {
         const OPERATION: &str = "note content";
         let now = self.clock.now();
@@ -592,13 +611,16 @@ impl Store {
         let first_seen = first_seen.and_then(|millis| Timestamp::from_millisecond(millis).ok());
         let given_up = string("givenUp").and_then(|id| ImportId::parse(id));
         let source = string("givenUpSource").cloned().unwrap_or_default();
+        let continued_by = item.get("continuedBy").and_then(|messages| messages.as_ss().ok());
+        let is_continued =
+            continued_by.is_some_and(|messages| messages.iter().any(|other| other == message));
         Ok(ContentMemory {
             first_seen: first_seen.unwrap_or(now),
-            given_up: given_up.map(|import| (import, source)),
+            given_up: given_up.map(|import| GivenUp { import, source, is_continued }),
         })
     }
 
-    /// Notes that the job of a content was given up, or that it is no longer.
+    /// Notes that the job of a content is given up unless it ends.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -606,17 +628,34 @@ impl Store {
         &self,
         account: &AccountId,
         content: &ImportId,
-        job: Option<(&ImportId, &str)>,
+        import: &ImportId,
+        source: &str,
     ) -> Result<(), StoreError> {
         const OPERATION: &str = "give up import";
-        let update = self.update_import(account, &format!("message#{}", content.as_str()));
-        let update = match job {
-            Some((import, source)) => update
-                .update_expression("SET givenUp = :import, givenUpSource = :source")
-                .expression_attribute_values(":import", text(import.as_str()))
-                .expression_attribute_values(":source", text(source)),
-            None => update.update_expression("REMOVE givenUp, givenUpSource"),
-        };
+        let update = self
+            .update_import(account, &format!("message#{}", content.as_str()))
+            .update_expression("SET givenUp = :import, givenUpSource = :source REMOVE continuedBy")
+            .expression_attribute_values(":import", text(import.as_str()))
+            .expression_attribute_values(":source", text(source));
+        self.conditional(OPERATION, update).await.map(|_| ())
+    }
+
+    /// Notes that a message continues the job of its content that was given up.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn continue_given_up(
+        &self,
+        account: &AccountId,
+        content: &ImportId,
+        message: &str,
+    ) -> Result<(), StoreError> {
+        const OPERATION: &str = "continue import";
+        let message = AttributeValue::Ss(vec![message.to_owned()]);
+        let update = self
+            .update_import(account, &format!("message#{}", content.as_str()))
+            .update_expression("ADD continuedBy :message")
+            .expression_attribute_values(":message", message);
         self.conditional(OPERATION, update).await.map(|_| ())
     }
 

@@ -51,6 +51,7 @@ pub use client::{ClientError, lean_client, lean_s3_client, lean_sqs_client};
 pub use error::StoreError;
 pub use export::Export;
 use item::Item;
+pub use jobs::{ContentMemory, GivenUp};
 use limiter::Limiter;
 use ranges::Ranges;
 

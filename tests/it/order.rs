@@ -1,6 +1,10 @@
 //! One order for all writes: whatever the interleaving, the youngest write of a record stays.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
@@ -9,7 +13,9 @@ use serverless_catalog::imports::{Counts, job::Status};
 
 use crate::{
     export::export,
-    messages::{ENOUGH, Gate, Message, assert_adds_up, deliver, done, event, writes_record},
+    messages::{
+        ENOUGH, Gate, Message, Queue, assert_adds_up, deliver, done, event, received, writes_record,
+    },
     networks::{bundle, bundle_record, network},
     queue::{BUCKET, Imports, created, next_second},
     support::{merge_into, offering},
@@ -109,6 +115,40 @@ async fn a_version_that_is_overtaken_while_it_is_imported_stops_and_ends_superse
         assert_eq!(reports[1]["lines"], 2 * YOUNGER);
         reports.iter().for_each(assert_adds_up);
     }
+}
+
+/// In a bucket without versions the overtaken one finds the younger content under its key.
+#[tokio::test]
+async fn a_version_that_is_overtaken_while_it_waits_ends_superseded_with_a_report() {
+    const KEY: &str = "imports/ACME/prices.ndjson";
+    let imports = Imports::start().await;
+    let (_gate, url) = Gate::before(&imports, 500, writes_record).await;
+    let queue = Arc::new(Queue::default());
+    let slow = Imports::function(&url, &imports.objects).with_queue(queue.clone());
+    let [first, second] = told(KEY, true);
+
+    imports.put(KEY, version(1, 400)).await;
+    next_second().await;
+    let back = deliver(&slow, &[first], Duration::from_secs(3)).await;
+    assert!(back.is_empty(), "a continuation takes its place");
+    assert_eq!(imports.jobs().await[0].status, Status::Waiting);
+    imports.put(KEY, version(2, 350)).await;
+    done(&imports.import, &[second]).await;
+    let continuation = queue.sent().remove(0);
+    done(&imports.import, &[received("c1", continuation)]).await;
+
+    let statuses: Vec<Status> = imports.jobs().await.iter().map(|job| job.status).collect();
+    assert_eq!(statuses, [Status::Superseded, Status::Done]);
+    let reports = imports.reports();
+    assert_eq!(reports[0]["status"], "superseded", "{}", reports[0]);
+    assert_eq!(
+        (&reports[0]["lines"], &reports[0]["counts"]["created"]),
+        (&json!(400), &json!(400))
+    );
+    reports.iter().for_each(assert_adds_up);
+    let prices = prices(&imports).await;
+    let of_the_younger = prices.values().filter(|price| **price == 2).count();
+    assert_eq!(of_the_younger, 700);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -429,6 +429,40 @@ async fn an_event_in_two_messages_makes_its_keyless_products_once() {
     assert_eq!(all(&imports.catalog, &key).await.len(), 40);
 }
 
+/// Messages of records, and an event: given up in the middle, and moved back by an operator.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_moved_back_from_the_dead_letter_queue_continues_what_it_began() {
+    let mut records = keyless(20);
+    records.push(json!({"kind": "product", "sku": "s", "name": "n", "price": 10}));
+    let event = event("e-1", Timestamp::now(), &json!({"account": "ACME", "records": records}));
+    for body in [json!(records).to_string(), event.to_string()] {
+        let imports = Imports::start().await;
+        let key = imports.catalog.key("ACME").await;
+        let (gate, url) = Gate::before(&imports, 8, writes_record).await;
+        let slow = Imports::function(&url, &imports.objects);
+        let message = Message::new("first", &body);
+        for receives in 1..=MAX_RECEIVES {
+            let message = message.clone().received(receives);
+            let back = deliver(&slow, &[message], Duration::from_millis(400)).await;
+            assert_eq!(back, ["first"]);
+        }
+        // What is written now is younger than the message, whenever it comes back.
+        imports.catalog.upsert(&key, &[json!({"sku": "s", "name": "n", "price": 12})]).await;
+        gate.open();
+        let moved = Message::new("moved back", &body).sent_later(60);
+        done(&slow, std::slice::from_ref(&moved)).await;
+        assert_eq!(all(&imports.catalog, &key).await.len(), 21);
+        assert_eq!(imports.price(&key, "s").await, 12);
+        let jobs = imports.jobs().await;
+        assert_eq!((jobs.len(), jobs[0].status), (1, Status::Done));
+
+        // A queue may deliver a message twice.
+        done(&slow, &[moved]).await;
+        assert_eq!(all(&imports.catalog, &key).await.len(), 21);
+        assert_eq!(imports.price(&key, "s").await, 12, "it was done already");
+    }
+}
+
 /// The usual reason to give a message up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_given_up_because_the_database_was_away_continues_what_it_began() {
