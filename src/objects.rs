@@ -74,25 +74,18 @@ impl Objects {
         address: &ObjectAddress,
         patience: Patience,
     ) -> Result<OpenObject, ObjectError> {
-        let mut attempts = 0;
-        let reply = loop {
-            let request = self
-                .client
-                .get_object()
-                .bucket(&address.bucket)
-                .key(&address.key)
-                .set_version_id(address.version.clone());
-            match request.send().await.map_err(|error| ObjectError::from_sdk(&error)) {
-                Ok(reply) => break reply,
-                Err(error @ ObjectError::Unavailable(_)) => {
-                    attempts += 1;
-                    if !patience.wait(attempts).await {
-                        return Err(error);
-                    }
-                }
-                Err(error) => return Err(error),
-            }
+        let request = self
+            .client
+            .get_object()
+            .bucket(&address.bucket)
+            .key(&address.key)
+            .set_version_id(address.version.clone());
+        let send = || {
+            let reply = request.clone().send();
+            async { reply.await.map_err(|error| ObjectError::from_sdk(&error)) }
         };
+        let is_temporary = |error: &ObjectError| matches!(error, ObjectError::Unavailable(_));
+        let reply = patience.retry(send, is_temporary).await?;
         let modified = reply.last_modified.map(DateTime::to_millis);
         let modified = modified.and_then(|millis| Timestamp::from_millisecond(millis.ok()?).ok());
         let version = reply.version_id.filter(|version| version != "null");

@@ -8,7 +8,8 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
+
+use crate::text::sha256_prefix;
 
 const TIME: usize = 6;
 const SOURCE: usize = 8;
@@ -74,9 +75,7 @@ impl Origin {
     /// The writes of a source of this name, at this time.
     #[must_use]
     pub fn new(time: Timestamp, name: &str) -> Self {
-        let mut source = [0; SOURCE];
-        source.copy_from_slice(&Sha256::digest(name)[..SOURCE]);
-        Self { time, source, sequencer: [0; SEQUENCER] }
+        Self { time, source: sha256_prefix(name), sequencer: [0; SEQUENCER] }
     }
 
     /// The same with a sequencer of S3: hexadecimal, "right pad the shorter string with zeros" (S3 user

@@ -28,6 +28,29 @@ impl Patience {
     /// For an operator at a terminal, who may end it: about a minute.
     pub const OPERATOR: Self = Self::Attempts(30);
 
+    /// Does something until it succeeds, fails for good, or the patience is over.
+    ///
+    /// # Errors
+    /// That of the last attempt.
+    pub async fn retry<T, E, F>(
+        self,
+        attempt: impl Fn() -> F,
+        is_temporary: impl Fn(&E) -> bool,
+    ) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        let mut attempts = 0;
+        loop {
+            let outcome = attempt().await;
+            attempts += 1;
+            let may_succeed_later = outcome.as_ref().is_err_and(&is_temporary);
+            if !may_succeed_later || !self.wait(attempts).await {
+                return outcome;
+            }
+        }
+    }
+
     /// Waits before another attempt, given how many were made; `false`: there is none.
     pub async fn wait(self, attempts: u32) -> bool {
         let wait = backoff(attempts);

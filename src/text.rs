@@ -1,6 +1,7 @@
 //! Small vocabulary types over text, and the shape of a complaint about one field.
 
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 /// One thing wrong with one field of a request or a record, in words for its sender.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -180,6 +181,17 @@ pub fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
+
+/// The first bytes of the SHA-256 of some data, 32 at most.
+#[must_use]
+pub(crate) fn sha256_prefix<const BYTES: usize>(data: impl AsRef<[u8]>) -> [u8; BYTES] {
+    let mut prefix = [0; BYTES];
+    for (to, from) in prefix.iter_mut().zip(Sha256::digest(data)) {
+        *to = from;
+    }
+    prefix
+}
+
 /// A name that no other worker has: 128 random bits, in hexadecimal.
 #[must_use]
 pub fn random_name() -> String {

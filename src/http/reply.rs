@@ -19,7 +19,8 @@ use lambda_http::{
         },
     },
 };
-use sha2::{Digest as _, Sha256};
+
+use crate::text::sha256_prefix;
 
 /// Bodies over this many bytes are worth compressing.
 const COMPRESS_ABOVE: usize = 1_024;
@@ -86,7 +87,7 @@ impl Payload {
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache_control));
                 let data = self.body.as_bytes().get(data.clone()).unwrap_or_default();
                 let weak = if data.len() < self.body.len() { "W/" } else { "" };
-                let tag = URL_SAFE_NO_PAD.encode(&Sha256::digest(data)[..15]);
+                let tag = URL_SAFE_NO_PAD.encode(sha256_prefix::<15>(data));
                 let coding = if gzip { "-gzip" } else { "" };
                 if let Ok(value) = HeaderValue::from_str(&format!("{weak}\"{tag}{coding}\"")) {
                     headers.insert(ETAG, value);

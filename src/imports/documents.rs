@@ -11,13 +11,12 @@ use std::{future::Future, num::NonZeroUsize};
 
 use jiff::Timestamp;
 use lru::LruCache;
-use sha2::{Digest as _, Sha256};
 
 use super::{
     Content, DocumentRecord, ImportCost, Key, Operation, Ordered,
     outcome::{Expected, LineOutcome, Outcome, resolve},
 };
-use crate::{account::AccountId, order::Order, write_error::WriteError};
+use crate::{account::AccountId, order::Order, text::sha256_prefix, write_error::WriteError};
 
 /// A hash of what a record said: the first 128 bits of a SHA-256.
 pub type ContentHash = [u8; 16];
@@ -162,7 +161,7 @@ fn decide(
     let is_stale = known.is_some_and(|known| known.order > Some(order));
     let (outcome, version) = match operation {
         Operation::Upsert(content) => {
-            let content_hash = hash(&content);
+            let content_hash = sha256_prefix(content.fingerprint_source());
             if version.is_some_and(|version| version.content_hash == content_hash) {
                 return (Outcome::Unchanged, None);
             }
@@ -182,26 +181,16 @@ fn decide(
             (outcome, Some((content, Version { content_hash, created_at })))
         }
         Operation::Delete if is_stale => return (Outcome::Stale, None),
-        Operation::Delete => {
-            // The order of a delete is remembered even where nothing was stored: an older record may
-            // still be on its way.
-            match (version, known) {
-                (Some(_), _) => (Outcome::Deleted, None),
-                (None, Some(known)) if known.order == Some(order) => {
-                    return (Outcome::Unchanged, None);
-                }
-                (None, _) => (Outcome::Unchanged, None),
-            }
+        Operation::Delete if version.is_some() => (Outcome::Deleted, None),
+        // This very delete is remembered already.
+        Operation::Delete if known.is_some_and(|known| known.order == Some(order)) => {
+            return (Outcome::Unchanged, None);
         }
+        // The order of a delete is remembered even where nothing was stored: an older record may still
+        // be on its way.
+        Operation::Delete => (Outcome::Unchanged, None),
     };
     let remembered = version.as_ref().map(|(_, version)| *version);
     stored.insert(key, Stored { order: Some(order), version: remembered });
     (outcome, Some(Write { order, version }))
-}
-
-fn hash(content: &Content) -> ContentHash {
-    let digest = Sha256::digest(content.fingerprint_source().as_bytes());
-    let mut hash = ContentHash::default();
-    hash.copy_from_slice(&digest[..16]);
-    hash
 }

@@ -129,6 +129,9 @@ pub enum Claim {
     Busy(Duration),
 }
 
+/// How long a claim holds without being extended; every group and every attempt of one extends it.
+pub const LEASE_TERM: Duration = Duration::from_mins(2);
+
 /// A worker's claim on a job.
 #[derive(Clone, Debug)]
 pub struct Lease {

@@ -204,10 +204,10 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
             .iter()
             .filter_map(|Ordered { line, order, record }| {
                 let ProductRecord::Upsert(row) = record else { return None };
-                let new_id = row.matches().map_or_else(
-                    || self.ids.id(*line),
-                    |key| if let Match::Id(id) = key { id } else { self.ids.id(*line) },
-                );
+                let new_id = match row.matches() {
+                    Some(Match::Id(id)) => id,
+                    _ => self.ids.id(*line),
+                };
                 Some((*line, OrderedRow { row, order: *order, always_counts: false, new_id }))
             })
             .collect();

@@ -152,13 +152,11 @@ pub enum Interruption {
     Report(String),
 }
 
-/// How driving a job through its source ended.
-enum Driven {
-    /// Every line is done.
-    Completed,
+/// Why a run stops before its job is done.
+enum Stop {
     /// The source cannot be read to its end, now or later.
     Unreadable(SourceError),
-    /// A younger version of the object is known.
+    /// A younger version of the object, or a younger snapshot of the kind, takes its place.
     Superseded,
     /// Another worker took the job over.
     LeaseLost,
@@ -166,12 +164,31 @@ enum Driven {
     Interrupted(Interruption),
 }
 
-/// Why a step could not be done.
-enum Stop {
-    LeaseLost,
-    /// A younger version, or a younger snapshot, takes its place.
-    Superseded,
-    Interrupted(Interruption),
+impl From<Interruption> for Stop {
+    fn from(cause: Interruption) -> Self {
+        Self::Interrupted(cause)
+    }
+}
+
+impl From<SourceError> for Stop {
+    /// What a source that cannot be read further means for its job.
+    fn from(error: SourceError) -> Self {
+        match error.cause.kind() {
+            io::ErrorKind::InvalidData
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::UnexpectedEof => Self::Unreadable(error),
+            _ => Interruption::SourceBroken(error.to_string()).into(),
+        }
+    }
+}
+
+/// What is written in one go, again and again until all of it is stored.
+#[derive(Clone, Copy)]
+enum Batch<'a> {
+    /// Lines of the source.
+    Lines(&'a [Line]),
+    /// Removals of what a snapshot does not name.
+    Removals(&'a [Ordered<Record>]),
 }
 
 /// Imports a source: claims its job, drives it from its checkpoint to its end or to the deadline, and
@@ -231,7 +248,7 @@ where
         Run { store: &store, closing: &closing, request, observer, importer, job, extended_at };
     run.importer.resume(before.counts, before.cost);
     let driven = Box::pin(run.drive(open, snapshot.as_mut())).await;
-    Box::pin(run.end(driven, before, snapshot)).await
+    Ok(Box::pin(run.end(driven, before, snapshot)).await)
 }
 
 fn new_job(lease: &Lease, source: &Source) -> Job {
@@ -271,22 +288,15 @@ where
         &mut self,
         open: impl FnOnce() -> GroupStream,
         mut part: Option<&mut SnapshotPart<'_>>,
-    ) -> Driven {
-        let earlier = match self.begin(part.as_deref()).await {
-            Ok(Some(earlier)) => earlier,
-            Ok(None) => return Driven::Superseded,
-            Err(error) => {
-                return Driven::Interrupted(Interruption::Database(error.to_string()));
-            }
-        };
+    ) -> Result<(), Stop> {
+        let earlier = self.begin(part.as_deref()).await?;
         let mut groups = open();
         loop {
-            let group = if self.is_over() {
-                None
-            } else {
-                within(self.request.deadline, groups.next()).await
-            };
-            let Some(group) = group else { return self.deadline_reached() };
+            if self.is_over() {
+                return Err(self.over().into());
+            }
+            let group = within(self.request.deadline, groups.next()).await;
+            let group = group.ok_or_else(|| self.over())?;
             if let Some(part) = &mut part {
                 // From the first line on, in every run: what was done before is named, too.
                 part.snapshot.note_group(group.as_ref());
@@ -294,90 +304,71 @@ where
             let mut lines = match group {
                 Some(Group::Lines(lines)) => lines,
                 Some(Group::End) => break,
+                Some(Group::Broken(error)) => return Err(error.into()),
                 None => {
                     let cause = "its reader ended early".to_owned();
-                    return Driven::Interrupted(Interruption::SourceBroken(cause));
+                    return Err(Interruption::SourceBroken(cause).into());
                 }
-                Some(Group::Broken(error)) => return broken(error),
             };
             let done = self.job.progress.line;
             lines.retain(|(line, _)| *line > done);
             // Reading takes time, too: the lease must hold for the group.
-            if let Err(stop) = self.extend_lease().await {
-                return stop.into();
-            }
+            self.extend_lease().await?;
             let Some(last) = lines.last().map(|(line, _)| *line) else { continue };
-            let errors = match self.group(&lines).await {
-                Ok(Some(errors)) => errors,
-                Ok(None) => return Driven::Superseded,
-                Err(stop) => return stop.into(),
-            };
-            if let Err(stop) = self.advance(last, &errors).await {
-                return stop.into();
-            }
+            let errors = self.store_batch(Batch::Lines(&lines)).await?;
+            self.advance(last, &errors).await?;
         }
         match part {
-            Some(part) if part.is_last => {
-                match self.finish_snapshot(part.snapshot, earlier).await {
-                    Ok(()) => Driven::Completed,
-                    Err(stop) => stop.into(),
-                }
-            }
-            _ => Driven::Completed,
+            Some(part) if part.is_last => self.finish_snapshot(part.snapshot, earlier).await,
+            _ => Ok(()),
         }
     }
 
     /// Announces the version and the snapshot. Returns the jobs whose groups may have begun before the
-    /// snapshot; `None`: a younger version of the object is known.
-    async fn begin(
-        &self,
-        part: Option<&SnapshotPart<'_>>,
-    ) -> Result<Option<Vec<RunningJob>>, <S as JobStore>::Error> {
+    /// snapshot.
+    async fn begin(&self, part: Option<&SnapshotPart<'_>>) -> Result<Vec<RunningJob>, Stop> {
         let Request { lease, source, dry_run, .. } = self.request;
         if *dry_run {
-            return Ok(Some(Vec::new()));
+            return Ok(Vec::new());
         }
-        if let Some(version) = &source.version
-            && !self.store.note_version(&lease.account, &source.name, version).await?
-        {
-            return Ok(None);
+        if let Some(version) = &source.version {
+            let noted = self.store.note_version(&lease.account, &source.name, version).await;
+            if !noted.map_err(database_failed)? {
+                return Err(Stop::Superseded);
+            }
         }
         let Some((snapshot, (import, order))) =
             part.and_then(|part| Some((&*part.snapshot, part.snapshot.begun()?)))
         else {
-            return Ok(Some(Vec::new()));
+            return Ok(Vec::new());
         };
         let floor = (snapshot.kind(), order);
-        self.store.begin_snapshot(&lease.account, import, floor).await?;
-        let mut running = self.store.running(&lease.account).await?;
+        let begun = self.store.begin_snapshot(&lease.account, import, floor).await;
+        begun.map_err(database_failed)?;
+        let running = self.store.running(&lease.account).await;
+        let mut running = running.map_err(database_failed)?;
         running.retain(|job| job.import != lease.import);
-        Ok(Some(running))
+        Ok(running)
     }
 
-    /// Imports a group until the database stored all of it; `None`: a younger version is known.
-    async fn group(&mut self, lines: &[Line]) -> Result<Option<Vec<LineError>>, Stop> {
+    /// Writes a batch until the database stored all of it; returns the errors of rejected lines.
+    async fn store_batch(&mut self, batch: Batch<'_>) -> Result<Vec<LineError>, Stop> {
+        let deadline = self.request.deadline;
         let (counts, mut wait) = (self.importer.counts(), FIRST_WAIT);
         loop {
-            let deadline = self.request.deadline;
-            let attempt = tokio::time::timeout(GROUP_TIME, self.attempt(lines));
-            let Some(attempt) = within(deadline, attempt).await else {
-                return Err(Stop::Interrupted(self.over()));
-            };
-            match attempt {
-                Ok(Err(error)) => {
-                    return Err(Stop::Interrupted(Interruption::Database(error.to_string())));
+            let attempt = tokio::time::timeout(GROUP_TIME, self.attempt(batch));
+            let attempt = within(deadline, attempt).await.ok_or_else(|| self.over())?;
+            // Where its time is over it begins anew, and looks at the floors again.
+            if let Ok(errors) = attempt {
+                let errors = errors?;
+                if !errors.iter().any(LineError::is_temporary) {
+                    return Ok(errors);
                 }
-                Ok(Ok(None)) => return Ok(None),
-                Ok(Ok(Some(errors))) if !errors.iter().any(LineError::is_temporary) => {
-                    return Ok(Some(errors));
-                }
-                // Not all of it was stored, or its time is over: it begins anew, and looks at the floors again.
-                Ok(Ok(Some(_))) | Err(_) => {}
             }
             self.importer.resume(counts, self.importer.cost());
             let pause = jittered(wait);
             if deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) {
-                return Err(Stop::Interrupted(self.over()));
+                return Err(self.over().into());
             }
             self.observer.waits(pause);
             tokio::time::sleep(pause).await;
@@ -386,21 +377,25 @@ where
         }
     }
 
-    /// Imports a group once, under the floors of this moment.
-    async fn attempt(
-        &mut self,
-        lines: &[Line],
-    ) -> Result<Option<Vec<LineError>>, <S as JobStore>::Error> {
-        let Request { lease, source, .. } = self.request;
-        let preflight = self.store.preflight(&lease.account, source).await?;
-        if preflight.is_superseded && !self.request.dry_run {
-            return Ok(None);
-        }
-        let mut floors = Floors::default();
-        for (kind, order) in preflight.floors {
-            floors.raise(kind, order);
-        }
-        Box::pin(self.importer.group(lines, &floors)).await.map(Some)
+    /// Writes a batch once; lines under the floors of this moment.
+    async fn attempt(&mut self, batch: Batch<'_>) -> Result<Vec<LineError>, Stop> {
+        let errors = match batch {
+            Batch::Removals(records) => self.importer.records(records.to_vec()).await,
+            Batch::Lines(lines) => {
+                let Request { lease, source, dry_run, .. } = self.request;
+                let preflight = self.store.preflight(&lease.account, source).await;
+                let preflight = preflight.map_err(database_failed)?;
+                if preflight.is_superseded && !dry_run {
+                    return Err(Stop::Superseded);
+                }
+                let mut floors = Floors::default();
+                for (kind, order) in preflight.floors {
+                    floors.raise(kind, order);
+                }
+                Box::pin(self.importer.group(lines, &floors)).await
+            }
+        };
+        errors.map_err(database_failed)
     }
 
     /// Stores that the lines up to this one are done, and their errors.
@@ -412,11 +407,11 @@ where
                 append_error(&mut self.job.pending_errors, error);
             }
             if self.job.pending_errors.len() >= ERROR_PART_BYTES
-                && let Err(stop) = self.store_pending_errors(self.request.deadline).await
+                && let Err(cause) = self.store_pending_errors(self.request.deadline).await
             {
                 // The lines are not done: another run lists their errors.
                 self.job.pending_errors.truncate(before);
-                return Err(stop);
+                return Err(cause.into());
             }
         }
         let progress = &mut self.job.progress;
@@ -427,10 +422,13 @@ where
         Ok(())
     }
 
-    async fn store_pending_errors(&mut self, deadline: Option<Instant>) -> Result<(), Stop> {
+    async fn store_pending_errors(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<(), Interruption> {
         let part = self.job.progress.error_parts;
         let store = || self.observer.store_errors(part, self.job.pending_errors.clone());
-        persistently(deadline, store).await.map_err(report_failed)?;
+        persistently(deadline, store).await.map_err(Interruption::Report)?;
         self.job.progress.error_parts += 1;
         self.job.pending_errors.clear();
         Ok(())
@@ -449,14 +447,12 @@ where
             return Ok(());
         }
         let now = Instant::now();
-        match self.store.checkpoint(&self.request.lease, &self.job).await {
-            Ok(true) => {
-                self.extended_at = now;
-                Ok(())
-            }
-            Ok(false) => Err(Stop::LeaseLost),
-            Err(error) => Err(Stop::Interrupted(Interruption::Database(error.to_string()))),
+        let stored = self.store.checkpoint(&self.request.lease, &self.job).await;
+        if !stored.map_err(database_failed)? {
+            return Err(Stop::LeaseLost);
         }
+        self.extended_at = now;
+        Ok(())
     }
 
     /// Removes what the snapshot does not name. Before that it waits until no group that began before
@@ -500,7 +496,8 @@ where
             }
             for removals in removals.chunks(GROUP_LINES) {
                 self.look_for_younger(snapshot, order).await?;
-                self.remove(removals.to_vec()).await?;
+                let errors = self.store_batch(Batch::Removals(removals)).await?;
+                self.advance(self.job.progress.line, &errors).await?;
             }
             after = next;
             if after.is_none() {
@@ -540,7 +537,7 @@ where
                 break;
             }
             if self.is_over() {
-                return Err(Stop::Interrupted(self.over()));
+                return Err(self.over().into());
             }
             tokio::time::sleep(POLL_INTERVAL).await;
             self.checkpoint().await?;
@@ -554,7 +551,7 @@ where
         after: Option<S::Cursor>,
     ) -> Result<(Vec<ExistingRecord>, Option<S::Cursor>), Stop> {
         if self.is_over() {
-            return Err(Stop::Interrupted(self.over()));
+            return Err(self.over().into());
         }
         let account = &self.request.lease.account;
         let page = self.store.existing(account, snapshot.kind(), after).await;
@@ -566,85 +563,62 @@ where
         Ok((page, next))
     }
 
-    /// Removes records until the database stored all of it.
-    async fn remove(&mut self, removals: Vec<Ordered<Record>>) -> Result<(), Stop> {
-        let (counts, mut wait) = (self.importer.counts(), FIRST_WAIT);
-        loop {
-            let attempt = tokio::time::timeout(GROUP_TIME, self.importer.records(removals.clone()));
-            let errors = match within(self.request.deadline, attempt).await {
-                None => return Err(Stop::Interrupted(self.over())),
-                Some(Err(_)) => None,
-                Some(Ok(errors)) => Some(errors.map_err(database_failed)?),
-            };
-            if let Some(errors) =
-                errors.filter(|errors| !errors.iter().any(LineError::is_temporary))
-            {
-                let line = self.job.progress.line;
-                return self.advance(line, &errors).await;
+    /// Ends the run, and with it the job unless another run continues it.
+    async fn end(
+        mut self,
+        driven: Result<(), Stop>,
+        before: Progress,
+        part: Option<SnapshotPart<'_>>,
+    ) -> End {
+        match self.end_job(driven, part).await {
+            Ok(()) => End::Ended(Box::new(self.job), Some(before)),
+            Err(Stop::Interrupted(cause)) => self.unfinished(before, cause).await,
+            // The other two have ended the job.
+            Err(Stop::LeaseLost | Stop::Superseded | Stop::Unreadable(_)) => {
+                End::Busy(Duration::ZERO)
             }
-            self.importer.resume(counts, self.importer.cost());
-            let pause = jittered(wait);
-            if self.request.deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) {
-                return Err(Stop::Interrupted(self.over()));
-            }
-            self.observer.waits(pause);
-            tokio::time::sleep(pause).await;
-            self.checkpoint().await?;
-            wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
 
-    /// Stores how the run ended.
-    async fn end(
-        mut self,
-        driven: Driven,
-        before: Progress,
+    /// Ends the job: its snapshot first, then the report, since a job that has ended has one.
+    async fn end_job(
+        &mut self,
+        driven: Result<(), Stop>,
         part: Option<SnapshotPart<'_>>,
-    ) -> Result<End, <S as JobStore>::Error> {
-        let closing = self.request.deadline.map(|deadline| deadline + CLOSING_TIME);
+    ) -> Result<(), Stop> {
         let status = match driven {
-            Driven::LeaseLost => return Ok(End::Busy(Duration::ZERO)),
-            Driven::Interrupted(cause) => return Ok(self.unfinished(before, cause).await),
-            Driven::Completed => Status::Done,
-            Driven::Superseded => {
+            Ok(()) => Status::Done,
+            Err(Stop::Superseded) => {
                 self.job.error =
                     Some("a younger version or a younger snapshot has taken its place".to_owned());
                 Status::Superseded
             }
-            Driven::Unreadable(error) => {
+            Err(Stop::Unreadable(error)) => {
                 self.job.error = Some(error.to_string());
                 Status::Failed
             }
+            Err(stop @ (Stop::LeaseLost | Stop::Interrupted(_))) => return Err(stop),
         };
+        let Request { lease, dry_run, is_stored, deadline, .. } = self.request;
         let is_snapshot_done = status == Status::Done && self.job.error.is_none();
         if let Some(part) = part.filter(|part| part.is_last || !is_snapshot_done)
             && let Some((import, order)) = part.snapshot.begun()
-            && !self.request.dry_run
+            && !dry_run
         {
-            let (account, kind) = (&self.request.lease.account, part.snapshot.kind());
+            let floor = (part.snapshot.kind(), order);
             let ended =
-                self.closing.end_snapshot(account, import, (kind, order), is_snapshot_done).await;
-            if let Err(error) = ended {
-                let cause = Interruption::Database(error.to_string());
-                return Ok(self.unfinished(before, cause).await);
-            }
+                self.closing.end_snapshot(&lease.account, import, floor, is_snapshot_done).await;
+            ended.map_err(database_failed)?;
         }
-        // The report comes before the status: a job that has ended has one.
-        if let Err(cause) = self.report(status, closing).await {
-            return Ok(self.unfinished(before, cause).await);
-        }
+        self.report(status, deadline.map(|deadline| deadline + CLOSING_TIME)).await?;
         self.job.status = status;
-        if self.request.is_stored {
-            match self.closing.checkpoint(&self.request.lease, &self.job).await {
-                Ok(true) => {}
-                Ok(false) => return Ok(End::Busy(Duration::ZERO)),
-                Err(error) => {
-                    let cause = Interruption::Database(error.to_string());
-                    return Ok(self.unfinished(before, cause).await);
-                }
+        if *is_stored {
+            let stored = self.closing.checkpoint(lease, &self.job).await;
+            if !stored.map_err(database_failed)? {
+                return Err(Stop::LeaseLost);
             }
         }
-        Ok(End::Ended(Box::new(self.job), Some(before)))
+        Ok(())
     }
 
     async fn report(
@@ -653,10 +627,7 @@ where
         deadline: Option<Instant>,
     ) -> Result<(), Interruption> {
         if !self.job.pending_errors.is_empty() {
-            match self.store_pending_errors(deadline).await {
-                Ok(()) | Err(Stop::LeaseLost | Stop::Superseded) => {}
-                Err(Stop::Interrupted(cause)) => return Err(cause),
-            }
+            self.store_pending_errors(deadline).await?;
         }
         let Job { import_id, progress, error, started_at, .. } = &self.job;
         let now = self.store.now().max(*started_at);
@@ -696,10 +667,6 @@ where
     fn over(&self) -> Interruption {
         Interruption::DeadlineReached(self.job.progress.line)
     }
-
-    fn deadline_reached(&self) -> Driven {
-        Driven::Interrupted(self.over())
-    }
 }
 
 /// The output of a future, unless the time is over before.
@@ -710,32 +677,8 @@ async fn within<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Ou
     }
 }
 
-impl From<Stop> for Driven {
-    fn from(stop: Stop) -> Self {
-        match stop {
-            Stop::LeaseLost => Self::LeaseLost,
-            Stop::Superseded => Self::Superseded,
-            Stop::Interrupted(cause) => Self::Interrupted(cause),
-        }
-    }
-}
-
 fn database_failed(error: impl fmt::Display) -> Stop {
-    Stop::Interrupted(Interruption::Database(error.to_string()))
-}
-
-fn report_failed(cause: String) -> Stop {
-    Stop::Interrupted(Interruption::Report(cause))
-}
-
-/// What a source that cannot be read further means for its job.
-fn broken(error: SourceError) -> Driven {
-    match error.cause.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
-            Driven::Unreadable(error)
-        }
-        _ => Driven::Interrupted(Interruption::SourceBroken(error.to_string())),
-    }
+    Interruption::Database(error.to_string()).into()
 }
 
 /// Stores something, again and again until that succeeds or the time is over.
@@ -743,15 +686,7 @@ async fn persistently<F>(deadline: Option<Instant>, store: impl Fn() -> F) -> Re
 where
     F: Future<Output = Result<(), String>>,
 {
-    let patience = deadline.map_or(Patience::REQUEST, Patience::Until);
-    let mut attempts = 0;
-    loop {
-        let Err(cause) = store().await else { return Ok(()) };
-        attempts += 1;
-        if !patience.wait(attempts).await {
-            return Err(cause);
-        }
-    }
+    deadline.map_or(Patience::REQUEST, Patience::Until).retry(store, |_| true).await
 }
 
 /// Appends a rejected line to the list of errors: one JSON object per line.

@@ -7,8 +7,6 @@
 
 use std::collections::HashSet;
 
-use sha2::{Digest as _, Sha256};
-
 use super::{
     Content, DocumentRecord, Key, Kind, NetworkRecord, Operation, Ordered, ProductRecord, Record,
     job::ImportId,
@@ -20,6 +18,7 @@ use crate::{
     order::Order,
     products::Product,
     source::{Group, Line},
+    text::sha256_prefix,
 };
 
 /// The share of what is stored that may be removed unless another one is given.
@@ -90,7 +89,7 @@ impl Snapshot {
                 self.seen.unreadable += 1;
             }
             Some((kind, names)) if kind == self.kind => {
-                self.seen.names.extend(names.iter().map(|name| hash(name)));
+                self.seen.names.extend(names.iter().map(sha256_prefix));
             }
             Some(_) => {}
             None => self.seen.unreadable += 1,
@@ -108,7 +107,7 @@ impl Snapshot {
     }
 
     fn names(&self, existing: &ExistingRecord) -> bool {
-        existing.names().iter().any(|name| self.seen.names.contains(&hash(name)))
+        existing.names().iter().any(|name| self.seen.names.contains(&sha256_prefix(name)))
     }
 
     /// Why nothing may be removed, given how many of the stored records it does not name.
@@ -127,12 +126,6 @@ impl Snapshot {
             )
         })
     }
-}
-
-fn hash(name: &str) -> [u8; 16] {
-    let mut hash = [0; 16];
-    hash.copy_from_slice(&Sha256::digest(name)[..16]);
-    hash
 }
 
 /// A stored record that a snapshot of its kind may remove.

@@ -26,7 +26,10 @@ use crate::{
     account::AccountId,
     imports::{
         Counts, GeneratedIds, Kind, OrderBy,
-        job::{ImportId, Job, JobStore as _, Lease, ObjectVersion, Progress, Source, Status},
+        job::{
+            ImportId, Job, JobStore as _, LEASE_TERM, Lease, ObjectVersion, Progress, Source,
+            Status,
+        },
         run::{End, Interruption, Observer, Report, Request, SnapshotPart, run},
         snapshot::{DEFAULT_SHARE, Snapshot, parse_share},
     },
@@ -37,9 +40,6 @@ use crate::{
     telemetry::{self, ImportMeasures},
     text::{hex, random_name},
 };
-
-/// How long a claim holds without being extended; every group and every attempt of one extends it.
-const LEASE: Duration = Duration::from_mins(2);
 
 /// Objects of at most this many bytes are read whole, without a thread.
 const SMALL_OBJECT_BYTES: u64 = 1024 * 1024;
@@ -170,7 +170,7 @@ impl ImportCatalog {
     /// Over these tables and buckets.
     #[must_use]
     pub fn new(store: Store, objects: Objects, bucket: Option<String>) -> Self {
-        Self { store, objects, queue: None, bucket, lease: LEASE }
+        Self { store, objects, queue: None, bucket, lease: LEASE_TERM }
     }
 
     /// With the queue that its messages come from: to send continuations, and to have messages back soon.
@@ -232,14 +232,8 @@ impl ImportCatalog {
         let Some(queue) = &self.queue else {
             return Err(RetryReason::NotContinued("there is no queue".to_owned()));
         };
-        let mut attempts = 0;
-        loop {
-            let Err(cause) = queue.send(delivery.continuation(delay)).await else { return Ok(()) };
-            attempts += 1;
-            if !Patience::Attempts(3).wait(attempts).await {
-                return Err(RetryReason::NotContinued(cause));
-            }
-        }
+        let send = || queue.send(delivery.continuation(delay));
+        Patience::Attempts(3).retry(send, |_| true).await.map_err(RetryReason::NotContinued)
     }
 
     async fn retry_after(&self, message: &SqsMessage, delay: Duration) {
@@ -255,8 +249,8 @@ impl ImportCatalog {
         delivery: &Delivery<'_>,
         deadline: Instant,
     ) -> Result<Done, RetryReason> {
-        let works = parse(delivery.body(), delivery.account)?;
-        for (place, work) in works.into_iter().enumerate() {
+        let parts = parse(delivery.body(), delivery.account)?;
+        for (place, work) in parts.into_iter().enumerate() {
             let done = match work {
                 Work::Nothing => Done::Completed,
                 Work::Object(address, event) => self.object(&address, event, deadline).await?,
@@ -284,17 +278,17 @@ impl ImportCatalog {
     ) -> Result<Done, RetryReason> {
         let Some((account, name)) = address.account_and_name() else { return Ok(Done::Completed) };
         let object = self.objects.open(address, Patience::Until(deadline)).await?;
-        let words = format!("s3://{}/{}", address.bucket, address.key);
+        let uri = format!("s3://{}/{}", address.bucket, address.key);
         // A bucket without versions may come back to the same content, and an object may be replaced
         // before it is read: then the event that told of it is its identity.
         let id = match (&object.version, &address.sequencer, event) {
-            (Some(version), ..) => ImportId::of(&[&words, version]),
-            (None, Some(sequencer), _) => ImportId::of(&[&words, "", sequencer]),
-            (None, None, Some(event)) => ImportId::of(&[&words, "", &event.name]),
-            (None, None, None) => ImportId::of(&[&words, &content_name(&object)]),
+            (Some(version), ..) => ImportId::of(&[&uri, version]),
+            (None, Some(sequencer), _) => ImportId::of(&[&uri, "", sequencer]),
+            (None, None, Some(event)) => ImportId::of(&[&uri, "", &event.name]),
+            (None, None, None) => ImportId::of(&[&uri, &content_name(&object)]),
         };
         let source = Source {
-            name: words,
+            name: uri,
             version: Some(ObjectVersion {
                 sequencer: address.sequencer.clone(),
                 modified: object.modified,

@@ -7,9 +7,12 @@
 
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, environment::EnvironmentVariableCredentialsProvider};
+use aws_config::{
+    BehaviorVersion, SdkConfig, environment::EnvironmentVariableCredentialsProvider,
+    timeout::TimeoutConfigBuilder,
+};
 use aws_sdk_dynamodb::{
-    Client, Config,
+    Client,
     config::{
         Credentials, Region, SharedCredentialsProvider, SharedHttpClient, retry::RetryConfig,
         timeout::TimeoutConfig,
@@ -30,28 +33,12 @@ pub struct ClientError(String);
 /// Builds the client every function uses.
 ///
 /// With `endpoint` it speaks to a local engine: plain HTTP, and stand-in credentials where the
-/// environment has none. An attempt ends after 3 s. The SDK retries nothing: that is for [`crate::retry`] alone,
-/// so that what a request may cost is one number.
+/// environment has none. An attempt ends after 3 s.
 ///
 /// # Errors
 /// [`ClientError`] when the TLS settings are refused.
 pub fn lean_client(region: Option<String>, endpoint: Option<&str>) -> Result<Client, ClientError> {
-    let mut config = Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .http_client(http_client()?)
-        .region(region_or_default(region))
-        .credentials_provider(credentials(endpoint))
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(2))
-                .operation_attempt_timeout(Duration::from_secs(3))
-                .build(),
-        )
-        .retry_config(RetryConfig::disabled());
-    if let Some(endpoint) = endpoint {
-        config = config.endpoint_url(endpoint);
-    }
-    Ok(Client::from_conf(config.build()))
+    Ok(Client::new(&shared_config(region, endpoint, timeouts(3))?))
 }
 
 /// Builds the client for objects, in the same lean way. An object may be large: only its head has a
@@ -63,24 +50,11 @@ pub fn lean_s3_client(
     region: Option<String>,
     endpoint: Option<&str>,
 ) -> Result<aws_sdk_s3::Client, ClientError> {
-    let mut config = aws_sdk_s3::Config::builder()
-        .behavior_version(aws_sdk_s3::config::BehaviorVersion::latest())
-        .http_client(http_client()?)
-        .region(region_or_default(region))
-        .credentials_provider(credentials(endpoint))
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(2))
-                .read_timeout(Duration::from_secs(20))
-                // Of a GET this is the time to its head.
-                .operation_attempt_timeout(Duration::from_secs(5))
-                .build(),
-        )
-        .retry_config(RetryConfig::disabled());
-    if let Some(endpoint) = endpoint {
+    // Of a GET an attempt is the time to its head.
+    let timeouts = timeouts(5).read_timeout(Duration::from_secs(20));
+    let config = aws_sdk_s3::config::Builder::from(&shared_config(region, endpoint, timeouts)?)
         // A local server has no host name a bucket could be put before.
-        config = config.endpoint_url(endpoint).force_path_style(true);
-    }
+        .force_path_style(endpoint.is_some());
     Ok(aws_sdk_s3::Client::from_conf(config.build()))
 }
 
@@ -92,22 +66,32 @@ pub fn lean_sqs_client(
     region: Option<String>,
     endpoint: Option<&str>,
 ) -> Result<aws_sdk_sqs::Client, ClientError> {
-    let mut config = aws_sdk_sqs::Config::builder()
-        .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
+    Ok(aws_sdk_sqs::Client::new(&shared_config(region, endpoint, timeouts(3))?))
+}
+
+/// What all clients have in common. The SDK retries nothing: that is for [`crate::retry`] alone, so that
+/// what a request may cost is one number.
+fn shared_config(
+    region: Option<String>,
+    endpoint: Option<&str>,
+    timeouts: TimeoutConfigBuilder,
+) -> Result<SdkConfig, ClientError> {
+    let mut config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
         .http_client(http_client()?)
-        .region(region_or_default(region))
+        .region(Region::new(region.unwrap_or_else(|| "us-east-1".to_owned())))
         .credentials_provider(credentials(endpoint))
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(2))
-                .operation_attempt_timeout(Duration::from_secs(3))
-                .build(),
-        )
+        .timeout_config(timeouts.build())
         .retry_config(RetryConfig::disabled());
-    if let Some(endpoint) = endpoint {
-        config = config.endpoint_url(endpoint);
-    }
-    Ok(aws_sdk_sqs::Client::from_conf(config.build()))
+    config.set_endpoint_url(endpoint.map(ToOwned::to_owned));
+    Ok(config.build())
+}
+
+/// The time for a connection, and for an attempt as a whole.
+fn timeouts(attempt_seconds: u64) -> TimeoutConfigBuilder {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(2))
+        .operation_attempt_timeout(Duration::from_secs(attempt_seconds))
 }
 
 fn http_client() -> Result<SharedHttpClient, ClientError> {
@@ -129,10 +113,6 @@ fn credentials(endpoint: Option<&str>) -> SharedCredentialsProvider {
         }
         _ => SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()),
     }
-}
-
-fn region_or_default(region: Option<String>) -> Region {
-    Region::new(region.unwrap_or_else(|| "us-east-1".to_owned()))
 }
 
 /// What a local engine accepts: it asks for a signature and does not verify it.

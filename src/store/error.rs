@@ -65,13 +65,13 @@ impl StoreError {
         }
     }
 
-    /// Sorts the error of a transaction: a condition that failed before a conflict or a throttle, which
+    /// Classifies the error of a transaction: a condition that failed before a conflict or a throttle, which
     /// may pass.
     pub(super) fn from_transaction(
         operation: &'static str,
         error: &SdkError<TransactWriteItemsError, HttpResponse>,
     ) -> Self {
-        let mut sorted = Self::from_sdk(operation, error);
+        let mut classified = Self::from_sdk(operation, error);
         if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
             error.as_service_error()
         {
@@ -80,7 +80,7 @@ impl StoreError {
                 .iter()
                 .filter_map(|reason| reason.code())
                 .collect();
-            sorted.kind = if codes.contains(&"ConditionalCheckFailed") {
+            classified.kind = if codes.contains(&"ConditionalCheckFailed") {
                 Kind::ConditionFailed
             } else if codes.contains(&"ValidationError") {
                 Kind::Invalid
@@ -93,10 +93,10 @@ impl StoreError {
                 Kind::Unavailable
             };
         }
-        sorted
+        classified
     }
 
-    /// Sorts an SDK error. For the log it keeps the service's code, message and request id, or how
+    /// Classifies an SDK error. For the log it keeps the service's code, message and request id, or how
     /// the connection failed; never a request or a reply, which hold customers' data.
     pub(super) fn from_sdk<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Self
     where

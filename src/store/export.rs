@@ -8,7 +8,9 @@ use serde_json::json;
 use super::{
     CAPACITY, Store, StoreError,
     documents::stored_key,
-    item::{Item, ORDER, OfferingItem, VersionAttributes, document, order_of, read, text},
+    item::{
+        Item, ORDER, OfferingItem, VersionAttributes, document, is_record, order_of, read, text,
+    },
     networks::{Part, part},
     products::product_of,
     units,
@@ -95,8 +97,7 @@ impl<'a> Export<'a> {
     fn record(&mut self, item: Item, records: &mut Vec<String>) -> Result<(), StoreError> {
         match self.kind {
             Kind::Offering => {
-                // A deleted offering is remembered without its document.
-                if !item.contains_key("document") {
+                if !is_record(&item) {
                     return Ok(());
                 }
                 let item: OfferingItem = read(OPERATION, item)?;
@@ -133,7 +134,7 @@ impl<'a> Export<'a> {
                 Part::Remembered(..) => {}
             },
             Kind::Promotion | Kind::PartnerOffering | Kind::ExchangeRate => {
-                if !item.contains_key("document") {
+                if !is_record(&item) {
                     return Ok(());
                 }
                 let time = order_of(&item, ORDER).map(Order::time);
@@ -223,8 +224,7 @@ fn existing_record(
             Part::Remembered(id, 1..) => Existing::Network(id),
             Part::Bundle(..) | Part::Remembered(..) => return Ok(None),
         },
-        // A deleted record is remembered without its document.
-        _ if !item.contains_key("document") => return Ok(None),
+        _ if !is_record(&item) => return Ok(None),
         Kind::Offering => {
             let item: OfferingItem = read(operation, item)?;
             let row = item.into_row().map_err(|cause| StoreError::unreadable(operation, cause))?;

@@ -68,6 +68,11 @@ pub(super) const EXPIRES_AT: &str = "expiresAt";
 /// How long a delete is remembered: an older record that comes later than that makes it again.
 const DELETES_REMEMBERED: SignedDuration = SignedDuration::from_hours(30 * 24);
 
+/// Whether an item is a record: a deleted one is remembered without its document.
+pub(super) fn is_record(item: &Item) -> bool {
+    item.contains_key("document")
+}
+
 /// When the memory of a delete ends.
 pub(super) fn expiry(clock: Clock) -> AttributeValue {
     AttributeValue::N((clock.now() + DELETES_REMEMBERED).as_second().to_string())

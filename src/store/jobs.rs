@@ -118,6 +118,11 @@ fn key(account: &AccountId, id: &str) -> HashMap<String, AttributeValue> {
     ])
 }
 
+/// The identity of the item of a content that messages carry.
+fn content_id(content: &ImportId) -> String {
+    format!("message#{}", content.as_str())
+}
+
 /// What a conditional update came to.
 enum Conditional {
     Done(Item),
@@ -125,6 +130,36 @@ enum Conditional {
 }
 
 impl Store {
+    /// Reads items of the table by their identities, consistently.
+    async fn read_imports(
+        &self,
+        operation: &'static str,
+        account: &AccountId,
+        ids: impl IntoIterator<Item = &str>,
+    ) -> Result<Vec<Item>, StoreError> {
+        let wanted = ids.into_iter().map(|id| Wanted {
+            table: self.tables.imports.clone(),
+            key: key(account, id),
+            projection: None,
+        });
+        let (items, _) = self.read_items(operation, wanted.collect()).await?;
+        Ok(items)
+    }
+
+    /// Removes the floor of a snapshot under way.
+    async fn remove_pending_floor(
+        &self,
+        operation: &'static str,
+        account: &AccountId,
+        name: &str,
+    ) -> Result<(), StoreError> {
+        let update = self
+            .update_import(account, FLOORS)
+            .update_expression("REMOVE #pending")
+            .expression_attribute_names("#pending", name);
+        self.conditional(operation, update).await.map(|_| ())
+    }
+
     fn update_import(&self, account: &AccountId, id: &str) -> UpdateItemFluentBuilder {
         self.client.update_item().table_name(&self.tables.imports).set_key(Some(key(account, id)))
     }
@@ -380,12 +415,8 @@ impl JobStore for Store {
     ) -> Result<Preflight, StoreError> {
         const OPERATION: &str = "read floors";
         let latest = source.version.as_ref().map(|_| latest_id(&source.name));
-        let wanted = latest.as_deref().into_iter().chain([FLOORS]).map(|id| Wanted {
-            table: self.tables.imports.clone(),
-            key: key(account, id),
-            projection: None,
-        });
-        let (items, _) = self.read_items(OPERATION, wanted.collect()).await?;
+        let ids = latest.as_deref().into_iter().chain([FLOORS]);
+        let items = self.read_imports(OPERATION, account, ids).await?;
         let mut preflight = Preflight::default();
         for item in &items {
             if item.get("importId") == Some(&text(FLOORS)) {
@@ -433,11 +464,7 @@ impl JobStore for Store {
                 return Ok(());
             }
         }
-        let update = self
-            .update_import(account, FLOORS)
-            .update_expression("REMOVE #pending")
-            .expression_attribute_names("#pending", pending);
-        self.conditional(OPERATION, update).await.map(|_| ())
+        self.remove_pending_floor(OPERATION, account, &pending).await
     }
 
     async fn running(&self, account: &AccountId) -> Result<Vec<RunningJob>, StoreError> {
@@ -523,12 +550,7 @@ impl Store {
         import: &ImportId,
     ) -> Result<Option<Job>, StoreError> {
         const OPERATION: &str = "get import";
-        let wanted = Wanted {
-            table: self.tables.imports.clone(),
-            key: key(account, import.as_str()),
-            projection: None,
-        };
-        let (items, _) = self.read_items(OPERATION, vec![wanted]).await?;
+        let items = self.read_imports(OPERATION, account, [import.as_str()]).await?;
         items.first().map(|item| job(OPERATION, item)).transpose()
     }
 
@@ -567,19 +589,10 @@ impl Store {
             .set_key(Some(key(account, import.as_str())));
         self.send(OPERATION, || delete.clone().send()).await?;
         // A snapshot that was cut off leaves its floor.
-        let floors = self
-            .client
-            .get_item()
-            .table_name(&self.tables.imports)
-            .set_key(Some(key(account, FLOORS)))
-            .consistent_read(true);
-        let floors = self.send(OPERATION, || floors.clone().send()).await?.item.unwrap_or_default();
-        for name in floors.keys().filter(|name| name.ends_with(import.as_str())) {
-            let update = self
-                .update_import(account, FLOORS)
-                .update_expression("REMOVE #pending")
-                .expression_attribute_names("#pending", name);
-            self.conditional(OPERATION, update).await?;
+        let floors = self.read_imports(OPERATION, account, [FLOORS]).await?;
+        let names = floors.iter().flat_map(Item::keys);
+        for name in names.filter(|name| name.ends_with(import.as_str())) {
+            self.remove_pending_floor(OPERATION, account, name).await?;
         }
         Ok(())
     }
@@ -598,7 +611,7 @@ impl Store {
         const OPERATION: &str = "note content";
         let now = self.clock.now();
         let update = self
-            .update_import(account, &format!("message#{}", content.as_str()))
+            .update_import(account, &content_id(content))
             .update_expression(
                 "SET firstSeen = if_not_exists(firstSeen, :now), expiresAt = :expires",
             )
@@ -633,7 +646,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         const OPERATION: &str = "give up import";
         let update = self
-            .update_import(account, &format!("message#{}", content.as_str()))
+            .update_import(account, &content_id(content))
             .update_expression("SET givenUp = :import, givenUpSource = :source REMOVE continuedBy")
             .expression_attribute_values(":import", text(import.as_str()))
             .expression_attribute_values(":source", text(source));
@@ -653,7 +666,7 @@ impl Store {
         const OPERATION: &str = "continue import";
         let message = AttributeValue::Ss(vec![message.to_owned()]);
         let update = self
-            .update_import(account, &format!("message#{}", content.as_str()))
+            .update_import(account, &content_id(content))
             .update_expression("ADD continuedBy :message")
             .expression_attribute_values(":message", message);
         self.conditional(OPERATION, update).await.map(|_| ())

@@ -166,37 +166,36 @@ impl Store {
         E: Error + ProvideErrorMetadata + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
-        self.attempt_sorted(limiter, send, |error| StoreError::from_sdk(operation, error)).await
+        let classify = |error: &_| StoreError::from_sdk(operation, error);
+        self.attempt_classified(limiter, send, classify).await
     }
 
-    /// The same with errors sorted in another way.
-    async fn attempt_sorted<T, E, F>(
+    /// The same with errors that are classified in another way.
+    async fn attempt_classified<T, E, F>(
         &self,
         limiter: Option<&Limiter>,
         send: impl Fn() -> F,
-        sort: impl Fn(&E) -> StoreError,
+        classify: impl Fn(&E) -> StoreError,
     ) -> Result<T, E>
     where
         F: Future<Output = Result<T, E>>,
     {
-        let mut attempts = 0;
-        loop {
+        let (send, classify) = (&send, &classify);
+        let attempt = || async move {
             let permit = match limiter {
                 Some(limiter) => Some(limiter.permit().await),
                 None => None,
             };
             let outcome = send().await;
-            attempts += 1;
-            let sorted = outcome.as_ref().err().map(&sort);
+            let class = outcome.as_ref().err().map(classify);
             if let Some(permit) = permit {
-                permit.end(!sorted.as_ref().is_some_and(StoreError::is_throttled));
+                permit.end(!class.as_ref().is_some_and(StoreError::is_throttled));
             }
-            if !sorted.is_some_and(|error| error.is_unavailable())
-                || !self.patience.wait(attempts).await
-            {
-                return outcome;
-            }
-        }
+            let is_unavailable = class.is_some_and(|error| error.is_unavailable());
+            outcome.map_err(|error| (error, is_unavailable))
+        };
+        let outcome = self.patience.retry(attempt, |(_, is_unavailable)| *is_unavailable).await;
+        outcome.map_err(|(error, _)| error)
     }
 
     /// Sends a request as [`Store::attempt`] does, without a limiter.

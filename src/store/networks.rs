@@ -22,7 +22,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     CAPACITY, Store, StoreError,
     batch::{CONCURRENT_BATCHES, Wanted},
-    item::{EXPIRES_AT, Item, ORDER, document, expiry, order_of, order_value, read, text, write},
+    item::{
+        EXPIRES_AT, Item, ORDER, document, expiry, is_record, order_of, order_value, read, text,
+        write,
+    },
     units,
 };
 use crate::{
@@ -256,11 +259,10 @@ impl NetworkProducts for Store {
         };
         let items = self.network_items(account, id, reading, cost).await?;
         let mut items = items.into_iter();
-        let Some(own) = items.next().filter(|item| !item.contains_key("document")) else {
+        let Some(own) = items.next().filter(|item| !is_record(item)) else {
             return Ok(None);
         };
-        // A deleted bundle is remembered without its document.
-        let items = items.filter(|item| item.contains_key("document"));
+        let items = items.filter(is_record);
         let own: NetworkItem = read(OPERATION, own)?;
         let Some(network) = own.network(OPERATION)? else { return Ok(None) };
         let bundles = items.map(|item| document(OPERATION, item)).collect::<Result<Vec<_>, _>>()?;
@@ -285,8 +287,7 @@ impl RateLookup for Store {
             .return_consumed_capacity(CAPACITY);
         let reply = self.send(OPERATION, || request.clone().send()).await?;
         let read_units = units(reply.consumed_capacity());
-        // A deleted rate is remembered without its document.
-        let Some(item) = reply.item.filter(|item| item.contains_key("document")) else {
+        let Some(item) = reply.item.filter(is_record) else {
             return Ok(Read { value: None, read_units });
         };
         let rate = serde_json::from_str(&document(OPERATION, item)?)

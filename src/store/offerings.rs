@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{
     CAPACITY, Store, StoreError,
-    item::{Item, OfferingItem, read, row_key, text},
+    item::{Item, OfferingItem, is_record, read, row_key, text},
     units,
 };
 use crate::{
@@ -46,8 +46,7 @@ impl OfferingLookup for Store {
             .return_consumed_capacity(CAPACITY);
         let reply = self.send(OPERATION, || request.clone().send()).await?;
         let read_units = units(reply.consumed_capacity());
-        // A deleted offering is remembered without its document.
-        let item = reply.item.filter(|item| item.contains_key("document"));
+        let item = reply.item.filter(is_record);
         let value = item.map(|item| row(OPERATION, item)).transpose()?;
         Ok(Read { value, read_units })
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Store, StoreError,
-    item::{document, text},
+    item::{document, is_record, text},
 };
 use crate::{
     account::AccountId,
@@ -48,8 +48,6 @@ impl PartnerCatalog for Store {
             .expression_attribute_values(":account", text(account.as_str()))
             .projection_expression("document");
         let items = self.query_all(OPERATION, query, cost).await?;
-        // A deleted offering is remembered without its document.
-        let stored = items.into_iter().filter(|item| item.contains_key("document"));
-        stored.map(|item| document(OPERATION, item)).collect()
+        items.into_iter().filter(is_record).map(|item| document(OPERATION, item)).collect()
     }
 }

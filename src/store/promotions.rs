@@ -2,7 +2,7 @@
 
 use super::{
     CAPACITY, Store, StoreError,
-    item::{PromotionItem, read, text},
+    item::{PromotionItem, is_record, read, text},
     units,
 };
 use crate::{
@@ -29,8 +29,7 @@ impl PromotionLookup for Store {
             .return_consumed_capacity(CAPACITY);
         let reply = self.send(OPERATION, || request.clone().send()).await?;
         let read_units = units(reply.consumed_capacity());
-        // A deleted promotion is remembered without its document.
-        let Some(item) = reply.item.filter(|item| item.contains_key("document")) else {
+        let Some(item) = reply.item.filter(is_record) else {
             return Ok(Read { value: None, read_units });
         };
         let item: PromotionItem = read(OPERATION, item)?;

@@ -19,9 +19,10 @@ impl Store {
             // One token for all attempts: one that succeeded without an answer is not done twice.
             .client_request_token(Uuid::now_v7().to_string())
             .return_consumed_capacity(CAPACITY);
-        let sort = |error: &_| StoreError::from_transaction(operation, error);
-        let outcome =
-            self.attempt_sorted(Some(&self.batches), || request.clone().send(), sort).await;
-        outcome.map(|reply| total_units(reply.consumed_capacity())).map_err(|error| sort(&error))
+        let classify = |error: &_| StoreError::from_transaction(operation, error);
+        let send = || request.clone().send();
+        let outcome = self.attempt_classified(Some(&self.batches), send, classify).await;
+        let reply = outcome.map_err(|error| classify(&error))?;
+        Ok(total_units(reply.consumed_capacity()))
     }
 }

@@ -22,7 +22,7 @@ use serverless_catalog::{
     account::AccountId,
     imports::{
         Counts, ImportCost, Kind, LineError, OrderBy,
-        job::{ImportId, JobStore as _, Lease, Progress, Source, Status},
+        job::{ImportId, JobStore as _, LEASE_TERM, Lease, Progress, Source, Status},
         run::{self, End, Observer, Request, SnapshotPart, run},
         snapshot::{DEFAULT_SHARE, Snapshot, parse_share},
     },
@@ -83,9 +83,6 @@ pub struct Import {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
-
-/// How long a claim of this command holds without being extended; every group extends it.
-const LEASE: Duration = Duration::from_mins(2);
 
 /// How a file ended, if nothing failed.
 enum FileEnd {
@@ -208,7 +205,7 @@ impl Import {
         // The lock on the file tells processes apart, and ends with its process: an import that was
         // killed can be resumed at once.
         let holder = format!("file {}", import.as_str());
-        let lease = Lease { account: self.account.clone(), import, holder, term: LEASE };
+        let lease = Lease { account: self.account.clone(), import, holder, term: LEASE_TERM };
         if is_file && !self.dry_run {
             if !input.lock() {
                 return Err(in_use(&name));

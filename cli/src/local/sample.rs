@@ -5,7 +5,6 @@
 use std::{
     collections::BTreeSet,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -14,7 +13,7 @@ use serverless_catalog::{
     account::AccountId,
     imports::{
         Counts, GeneratedIds, LineError, OrderBy,
-        job::{ImportId, Lease, Source},
+        job::{ImportId, LEASE_TERM, Lease, Source},
         run::{End, Observer, Request, run},
     },
     money::Currency,
@@ -92,9 +91,8 @@ async fn load_records(
 ) -> Result<Counts, CliError> {
     let import = ImportId::of(&[name]);
     let holder = name.to_owned();
-    let term = Duration::from_mins(2);
     let request = Request {
-        lease: Lease { account: account.clone(), import, holder, term },
+        lease: Lease { account: account.clone(), import, holder, term: LEASE_TERM },
         source: Source {
             name: name.to_owned(),
             version: None,
