@@ -433,6 +433,16 @@ impl From<StoreError> for Obstacle {
     }
 }
 
+impl Obstacle {
+    /// For whoever does not try again.
+    fn into_row_error(self) -> RowError {
+        match self {
+            Self::Row(error) => error,
+            Self::Faster | Self::Younger(_) => RowError::Unavailable,
+        }
+    }
+}
+
 /// How often a row is written anew because other writers changed the keys of its product.
 const CONFLICTS: u32 = 8;
 
@@ -506,10 +516,7 @@ impl ProductWrites for Store {
             // Consistently: a link made a moment ago decides which rows are of one product.
             .read_items(OPERATION, wanted.collect())
             .await
-            .map_err(|error| match Obstacle::from(error) {
-                Obstacle::Row(error) => error,
-                Obstacle::Faster | Obstacle::Younger(_) => RowError::Unavailable,
-            })?;
+            .map_err(|error| Obstacle::from(error).into_row_error())?;
         cost.add(read_units);
         let attribute = |item: &Item, name: &str, prefix: &str| {
             Some(item.get(name)?.as_s().ok()?.strip_prefix(prefix)?.to_owned())
@@ -840,7 +847,7 @@ impl Store {
         };
         let after = StoredProduct { product, orders };
 
-        let mut writes = Rewrite { store: self, account, seen: &seen, items: BTreeMap::new() };
+        let mut writes = Rewrite::new(self, account, &seen);
         let new_key = key_of(&after.product);
         let revision =
             |key: &str| seen.get(key).and_then(Option::as_ref).map_or(0, Found::revision);
@@ -862,9 +869,7 @@ impl Store {
             item.insert("linkedTo".to_owned(), text(new_key.as_str()));
             writes.put(&link, item)?;
         }
-        let items = writes.items.into_values().collect();
-        let write_units = self.transact(REWRITE, items).await?;
-        costs.writes.add(write_units);
+        writes.commit(REWRITE, costs).await?;
         Ok(Applied { id: after.product.id, created: matched.is_none(), order })
     }
 }
@@ -1023,7 +1028,17 @@ impl Guard {
     }
 }
 
-impl Rewrite<'_> {
+impl<'a> Rewrite<'a> {
+    fn new(store: &'a Store, account: &'a AccountId, seen: &'a Seen) -> Self {
+        Self { store, account, seen, items: BTreeMap::new() }
+    }
+
+    async fn commit(self, operation: &'static str, costs: &mut Costs) -> Result<(), Obstacle> {
+        let items = self.items.into_values().collect();
+        costs.writes.add(self.store.transact(operation, items).await?);
+        Ok(())
+    }
+
     /// The condition that a key is as it was seen.
     fn guard(&self, key: &str) -> Guard {
         match self.seen.get(key) {
@@ -1222,18 +1237,19 @@ impl ProductDelete for Store {
         removal: ProductRemoval,
         costs: &mut Costs,
     ) -> Result<Removed, RowError> {
-        for attempt in 1..=CONFLICTS {
+        let mut conflicts = 0;
+        loop {
             match self.remove_product(account, product, removal, costs).await {
                 Ok(removed) => return Ok(removed),
                 Err(Obstacle::Row(error)) => return Err(error),
                 Err(Obstacle::Faster | Obstacle::Younger(_)) => {
-                    if !Patience::Attempts(CONFLICTS).wait(attempt).await {
-                        break;
+                    conflicts += 1;
+                    if !Patience::Attempts(CONFLICTS).wait(conflicts).await {
+                        return Err(RowError::Unavailable);
                     }
                 }
             }
         }
-        Err(RowError::Unavailable)
     }
 
     async fn keys_of_ids(
@@ -1320,12 +1336,9 @@ impl Store {
             }
             if orders.floor < Some(order) {
                 let revision = known.map_or(0, Found::revision) + 1;
-                let mut writes =
-                    Rewrite { store: self, account, seen: &seen, items: BTreeMap::new() };
+                let mut writes = Rewrite::new(self, account, &seen);
                 writes.remember(&key, order, orders.last, revision)?;
-                costs
-                    .writes
-                    .add(self.transact(REMOVE, writes.items.into_values().collect()).await?);
+                writes.commit(REMOVE, costs).await?;
             }
             return Ok(Removed::Nothing);
         };
@@ -1346,25 +1359,29 @@ impl Store {
             let Some(after) = without_older_fields(&stored, order) else {
                 return Err(RowError::Stale.into());
             };
-            let mut writes = Rewrite { store: self, account, seen: &seen, items: BTreeMap::new() };
+            let mut writes = Rewrite::new(self, account, &seen);
             writes.put(&key, product_item(account, &after, revision + 1))?;
-            costs.writes.add(self.transact(REMOVE, writes.items.into_values().collect()).await?);
+            writes.commit(REMOVE, costs).await?;
             let changed = after.product != *stored_product;
             return Ok(if changed { Removed::Fields } else { Removed::Nothing });
         }
         let external_id = stored_product.external_id.clone().map(Match::ExternalId);
         let other_keys = external_id.into_iter().chain([Match::Id(stored_product.id)]);
         let other_keys: Vec<String> = other_keys.map(|key| product_key(&key)).collect();
-        self.see(account, other_keys, &mut seen, costs).await?;
-        let mut writes = Rewrite { store: self, account, seen: &seen, items: BTreeMap::new() };
+        self.see(account, other_keys.clone(), &mut seen, costs).await?;
+        let mut writes = Rewrite::new(self, account, &seen);
         writes.remember(&key, order, orders.last, revision + 1)?;
-        for link in links_of(stored_product, None, &seen) {
-            // An older row may name the product by any of its keys.
-            if seen[&link].as_ref().is_some_and(|found| found.leads_to(&key)) {
-                writes.remember(&link, order, None, 1)?;
+        // An older row may name the product by any of its keys, and bring the id that it was created with.
+        for other in other_keys.iter().filter(|other| **other != key) {
+            match &seen[other] {
+                Some(found @ Found::Deleted { orders, .. }) if orders.floor < Some(order) => {
+                    writes.remember(other, order, orders.last, found.revision() + 1)?;
+                }
+                Some(found) if !found.leads_to(&key) => {}
+                _ => writes.remember(other, order, None, 1)?,
             }
         }
-        costs.writes.add(self.transact(REMOVE, writes.items.into_values().collect()).await?);
+        writes.commit(REMOVE, costs).await?;
         Ok(Removed::Product)
     }
 }
