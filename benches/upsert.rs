@@ -37,16 +37,8 @@ const SECRET: &str = "the cursor secret of a benchmark, no other";
 async fn main() {
     // The benchmark runner passes flags that mean nothing here.
     let template = Template::built_in().expect("template");
-    let stack = Stack::start(StackOptions {
-        port: 0,
-        storage: Storage::Memory,
-        name: "bench".to_owned(),
-        cursor_secret: SECRET.to_owned(),
-        template: template.clone(),
-        demo_keys: false,
-    })
-    .await
-    .expect("stack");
+    let options = StackOptions::built_in("bench", Storage::Memory);
+    let stack = Stack::start(options.expect("template")).await.expect("stack");
     sample::load(stack.store()).await.expect("sample");
     let engine = stack.whereabouts().dynamodb_url;
     println!("{ROWS} existing products upserted; median of {ROUNDS} rounds");

@@ -23,10 +23,7 @@ use aws_sdk_dynamodb::{
     },
     types::{AttributeValue, ReturnConsumedCapacity},
 };
-use catalog_cli::{
-    local::{Stack, StackOptions, Storage},
-    template::Template,
-};
+use catalog_cli::local::{Stack, StackOptions, Storage};
 use flate2::{Compression, write::GzEncoder};
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
@@ -82,16 +79,8 @@ async fn main() {
 /// Imports files one after the other into a new engine, and then writes what they made of it again by
 /// a bare loop.
 async fn group(table: &str, range_key: &str, (files, rows): (&[&str], usize), folder: &Path) {
-    let stack = Stack::start(StackOptions {
-        port: 0,
-        storage: Storage::Memory,
-        name: "bench".to_owned(),
-        cursor_secret: "the cursor secret of a benchmark, no other".to_owned(),
-        template: Template::built_in().expect("template"),
-        demo_keys: false,
-    })
-    .await
-    .expect("stack");
+    let options = StackOptions::built_in("bench", Storage::Memory);
+    let stack = Stack::start(options.expect("template")).await.expect("stack");
     let engine = stack.whereabouts().dynamodb_url;
     let first = import(&engine, &folder.join(files[0]), rows);
     let bare = run_bare_loop(&engine, &format!("bench-{table}"), range_key);

@@ -20,8 +20,7 @@ use std::{
 };
 
 use catalog_cli::{
-    local::{ObjectServer, Stack, StackOptions, Storage},
-    template::Template,
+    local::{LOCALHOST, ObjectServer, Stack, StackOptions, Storage},
 };
 use futures_util::{FutureExt as _, future::BoxFuture};
 use serde_json::json;
@@ -50,17 +49,9 @@ async fn main() {
     }
     let lines = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(LINES);
     let folder = tempfile::tempdir().expect("folder");
-    let stack = Stack::start(StackOptions {
-        port: 0,
-        storage: Storage::File(folder.path().join("engine.db")),
-        name: "bench".to_owned(),
-        cursor_secret: "the cursor secret of a benchmark, no other".to_owned(),
-        template: Template::built_in().expect("template"),
-        demo_keys: false,
-    })
-    .await
-    .expect("stack");
-    let server = ObjectServer::start(folder.path(), BUCKET).await.expect("S3");
+    let options = StackOptions::built_in("bench", Storage::File(folder.path().join("engine.db")));
+    let stack = Stack::start(options.expect("template")).await.expect("stack");
+    let server = ObjectServer::start(folder.path(), BUCKET, LOCALHOST).await.expect("S3");
     let path = folder.path().join(BUCKET).join(KEY);
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("folder");
     let mut file = BufWriter::new(File::create(path).expect("file"));

@@ -12,6 +12,9 @@ use swagger_ui_dist::{ApiDefinition, OpenApiSource, generate_routes};
 
 use crate::local::sample::SAMPLES;
 
+/// Where the page is.
+pub const DOCS: &str = "/docs";
+
 /// Where the description is served.
 const DOCUMENT: &str = "/openapi.yaml";
 
@@ -54,7 +57,7 @@ pub fn routes(sample: bool) -> Router {
     let page = page(sample.then_some(SAMPLES[0].key));
     let document = || async { ([(CONTENT_TYPE, "application/yaml")], yaml()).into_response() };
     Router::new()
-        .route("/docs", get(|| async { Html(page) }))
+        .route(DOCS, get(|| async { Html(page) }))
         .route(DOCUMENT, get(document))
         .merge(generate_routes(assets))
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with a command: what, where, and what to do about it.
 
-use std::{error::Error, io, path::PathBuf};
+use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 
 use serverless_catalog::store::StoreError;
 
@@ -32,11 +32,12 @@ pub enum CliError {
     Unavailable(String),
     /// A port could not be had.
     #[error(
-        "cannot listen on 127.0.0.1:{port}: {source}; choose another with --port, or --port 0 for any"
+        "cannot listen on {address}: {source}; choose another port with --port, or --port 0 for any, and with \
+         --listen an address that this machine has"
     )]
     Port {
-        /// Which one.
-        port: u16,
+        /// Which one, and on which address.
+        address: SocketAddr,
         /// Why it failed.
         source: io::Error,
     },

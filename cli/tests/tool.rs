@@ -105,6 +105,17 @@ impl Serve {
         (status, serde_json::from_str(body).expect("JSON"))
     }
 
+    /// The head of the reply to a GET.
+    fn head(&self, path: &str) -> String {
+        let address = self.url.strip_prefix("http://").expect("plain HTTP");
+        let mut socket = TcpStream::connect(address).expect("connection");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).expect("sent");
+        let mut reply = String::new();
+        socket.read_to_string(&mut reply).expect("answer");
+        reply.split("\r\n\r\n").next().unwrap_or_default().to_ascii_lowercase()
+    }
+
     fn count(&self, key: &str) -> usize {
         let (status, body) = self.get(key, "/product-offerings?limit=1000&includeArchived=true");
         assert_eq!(status, 200, "{body}");
@@ -179,6 +190,49 @@ fn the_sample_is_served_under_its_demo_key_and_loaded_once() {
     serve.terminate();
     let again = Serve::start(folder.path(), &["--sample"]);
     assert_eq!(again.count(DEMO_KEY), count);
+}
+
+#[test]
+fn a_browser_that_opens_the_address_is_led_to_the_documentation() {
+    let folder = tempfile::tempdir().expect("folder");
+    let serve = Serve::start(folder.path(), &["--memory"]);
+    let head = serve.head("/");
+    assert!(head.starts_with("http/1.1 307") && head.contains("location: /docs"), "{head}");
+    let head = serve.head("/docs");
+    assert!(head.starts_with("http/1.1 200") && head.contains("text/html"), "{head}");
+}
+
+#[test]
+fn what_containers_need_to_reach_a_catalog_is_written_and_what_that_opens_is_told() {
+    let folder = tempfile::tempdir().expect("folder");
+    let folder = folder.path();
+    let variables = || {
+        let text = fs::read_to_string(folder.join(".catalog/env.json")).expect("env.json");
+        let mut all: Value = serde_json::from_str(&text).expect("JSON");
+        all["Parameters"].take()
+    };
+    let url = |variables: &Value, name: &str| variables[name].as_str().expect("a URL").to_owned();
+    let serve = Serve::start(folder, &[]);
+    let told = variables();
+    for name in ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_S3"] {
+        let url = url(&told, name);
+        assert!(url.starts_with("http://host.docker.internal:"), "{url}");
+    }
+    assert_eq!(told["OFFERINGS_TABLE"], "catalog-offerings");
+    assert!(told["CURSOR_SECRET"].as_str().is_some_and(|secret| secret.len() >= 32));
+    serve.terminate();
+    assert!(!folder.join(".catalog/env.json").exists(), "it tells of a running catalog");
+    let log = fs::read_to_string(folder.join("serve.log")).expect("log");
+    assert!(!log.contains("WARNING"), "{log}");
+
+    let serve = Serve::start(folder, &["--listen", "0.0.0.0"]);
+    assert!(serve.url.starts_with("http://127.0.0.1:"), "{}", serve.url);
+    let log = fs::read_to_string(folder.join("serve.log")).expect("log");
+    assert!(log.contains("WARNING: open to every machine that reaches this one"), "{log}");
+    assert_eq!(serve.get("x", "/product-offerings").0, 401);
+    serve.terminate();
+    let no_address = run(folder, &["serve", "--port", "0", "--listen", "192.0.2.1"]);
+    assert!(err(&no_address).contains("cannot listen on 192.0.2.1:"), "{}", err(&no_address));
 }
 
 #[test]

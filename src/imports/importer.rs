@@ -21,7 +21,7 @@ use crate::{
     networks::NetworkPartitions,
     order::{Order, Origin},
     products::{ProductDelete, ProductWrites},
-    source::Line,
+    source::{Line, RejectedLine},
     text::{FieldError, spelled_enum},
 };
 
@@ -145,9 +145,17 @@ impl<'a, T: ImportStore> Importer<'a, T> {
                     Ok(record) => records.push(record),
                     Err(errors) => settled.push((*line, Err(Rejection::Record(errors)))),
                 },
-                Err(error) => {
+                Err(RejectedLine { errors, record }) => {
                     self.counts.failed += 1;
-                    rejected.push(error.clone());
+                    rejected.extend(errors.iter().cloned());
+                    // What else is wrong with it.
+                    let known = |field: &str| errors.iter().any(|error| error.error.field == field);
+                    if let Some(Err(mut more)) =
+                        record.as_ref().map(|record| self.parse(*line, record))
+                    {
+                        more.retain(|error| !known(&error.field));
+                        rejected.extend(Rejection::Record(more).line_errors(*line));
+                    }
                 }
             }
         }

@@ -83,7 +83,8 @@ impl Snapshot {
     }
 
     fn note(&mut self, (_, line): &Line) {
-        match line.as_ref().ok().and_then(|line| record_names(line)) {
+        let record = line.as_ref().map_or_else(|rejected| rejected.record.as_ref(), Some);
+        match record.and_then(|record| record_names(record)) {
             // A record without a name of its own names what nobody could find again.
             Some((kind, names)) if kind == self.kind && names.is_empty() => {
                 self.seen.unreadable += 1;

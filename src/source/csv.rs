@@ -11,12 +11,19 @@ use super::{Numbered, PeekReader, RecordReader, Refusal, invalid_data, too_long}
 use crate::{
     imports::{MAX_LINE_BYTES, RefusalCode},
     json::type_name,
+    money::Amount,
     products::FIELDS,
     text::FieldError,
 };
 
-/// The columns of numbers.
-const NUMBERS: [&str; 5] = ["price", "cost", "termMonths", "stockQty", "reorderLevel"];
+/// The columns of decimal numbers.
+const DECIMALS: [&str; 2] = ["price", "cost"];
+
+/// The columns of whole numbers.
+const WHOLE_NUMBERS: [&str; 3] = ["termMonths", "stockQty", "reorderLevel"];
+
+/// The most characters of a cell that an error quotes.
+const QUOTED_CHARS: usize = 40;
 
 /// The column of `true` and `false`.
 const BOOLEAN: &str = "active";
@@ -57,25 +64,32 @@ impl CsvReader {
         Ok(Self { rows, columns, row: csv::ByteRecord::new(), line: 1, is_crlf })
     }
 
-    /// The row as the record of a product, or the first thing that is wrong with it.
+    /// The row as the record of a product, or what is wrong with its cells.
     fn record(&self) -> Result<Vec<u8>, Refusal> {
         if self.row.len() != self.columns.len() {
             let (cells, columns) = (self.row.len(), self.columns.len());
             let message = format!("the row has {cells} cells, and the header {columns}");
-            return Err((RefusalCode::Malformed, FieldError::new("", message)));
+            return Err(Refusal::of(RefusalCode::Malformed, FieldError::new("", message)));
         }
         let mut record = "{\"kind\":\"product\"".to_owned();
+        let mut errors = Vec::new();
         for (column, cell) in self.columns.iter().zip(&self.row) {
             let cell = std::str::from_utf8(cell).map_err(|_| {
-                (RefusalCode::NotUtf8, FieldError::new(column.as_str(), "is not UTF-8"))
+                Refusal::of(RefusalCode::NotUtf8, FieldError::new(column.as_str(), "is not UTF-8"))
             })?;
             if cell.is_empty() || column == "kind" {
                 continue;
             }
-            let _ = write!(record, ",{}:{}", json_string(column), json_value(column, cell));
+            let value = json_value(column, cell).unwrap_or_else(|reason| {
+                let message = format!("the cell {} is {reason}", quoted(cell));
+                errors.push((RefusalCode::InvalidField, FieldError::new(column.as_str(), message)));
+                json_string(cell)
+            });
+            let _ = write!(record, ",{}:{value}", json_string(column));
         }
         record.push('}');
-        Ok(record.into_bytes())
+        let record = record.into_bytes();
+        if errors.is_empty() { Ok(record) } else { Err(Refusal { errors, record: Some(record) }) }
     }
 }
 
@@ -93,23 +107,39 @@ fn column(cell: &[u8]) -> String {
     known.map_or(name, ToOwned::to_owned)
 }
 
-/// A cell as JSON. One that does not fit its column stays the text it is, and the record is rejected: its
-/// keys still tell what it is about.
-fn json_value(column: &str, cell: &str) -> String {
+/// A cell as JSON, or why it does not fit its column.
+fn json_value(column: &str, cell: &str) -> Result<String, &'static str> {
     let trimmed = cell.trim();
     // The digits stay as they are written: a float would lose some of them.
-    let is_number = || {
-        serde_json::from_str::<&RawValue>(trimmed).is_ok_and(|value| type_name(value) == "number")
+    let number = || {
+        serde_json::from_str::<&RawValue>(trimmed)
+            .is_ok_and(|value| type_name(value) == "number")
+            .then(|| trimmed.to_owned())
     };
-    if NUMBERS.contains(&column) && is_number() {
-        return trimmed.to_owned();
+    if DECIMALS.contains(&column) {
+        return number().ok_or("not a number with a decimal point, such as 9.99");
     }
-    // Spreadsheets write TRUE and FALSE.
-    let lower = trimmed.to_ascii_lowercase();
-    if column == BOOLEAN && matches!(lower.as_str(), "true" | "false") {
-        return lower;
+    if WHOLE_NUMBERS.contains(&column) {
+        let is_whole = |digits: &String| Amount::parse(digits).is_ok_and(|n| n.whole().is_some());
+        return number().filter(is_whole).ok_or("not a whole number, such as 12");
     }
-    json_string(cell)
+    if column == BOOLEAN {
+        // Spreadsheets write TRUE and FALSE.
+        let lower = trimmed.to_ascii_lowercase();
+        return Some(lower)
+            .filter(|lower| matches!(lower.as_str(), "true" | "false"))
+            .ok_or("neither true nor false");
+    }
+    Ok(json_string(cell))
+}
+
+/// The beginning of a cell, in quotes.
+fn quoted(cell: &str) -> String {
+    let mut text: String = cell.chars().take(QUOTED_CHARS).collect();
+    if text.len() < cell.len() {
+        text.push('…');
+    }
+    json_string(&text)
 }
 
 fn json_string(text: &str) -> String {

@@ -88,10 +88,19 @@ pub struct SourceError {
     pub cause: io::Error,
 }
 
-/// One line of a source: its record as JSON, or why it is no record.
+/// One line of a source: its record as JSON, or why it is none that can be stored.
 ///
 /// Lines are numbered from 1. The number of an array's element is its place in the array.
-pub type Line = (u64, Result<Vec<u8>, LineError>);
+pub type Line = (u64, Result<Vec<u8>, RejectedLine>);
+
+/// A line that its format rejects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedLine {
+    /// Why; at least one.
+    pub errors: Vec<LineError>,
+    /// Its record all the same, where it has one: it tells what the line is about.
+    pub record: Option<Vec<u8>>,
+}
 
 /// A part of a source.
 #[derive(Debug)]
@@ -185,8 +194,7 @@ impl Iterator for Groups {
                     let line = number.max(self.last_line + 1);
                     self.last_line = line;
                     bytes += record.as_ref().map_or(0, Vec::len);
-                    let refused = |(code, error)| LineError { line, error, code };
-                    lines.push((line, record.map_err(refused)));
+                    lines.push((line, record.map_err(|refusal| refusal.at(line))));
                 }
                 Ok(None) => {
                     self.end = Some(Group::End);
@@ -203,8 +211,22 @@ impl Iterator for Groups {
     }
 }
 
-/// Why a line is no record. [`Groups`] adds the number of the line.
-type Refusal = (RefusalCode, FieldError);
+/// A [`RejectedLine`] before [`Groups`] adds the number of the line.
+struct Refusal {
+    errors: Vec<(RefusalCode, FieldError)>,
+    record: Option<Vec<u8>>,
+}
+
+impl Refusal {
+    fn of(code: RefusalCode, error: FieldError) -> Self {
+        Self { errors: vec![(code, error)], record: None }
+    }
+
+    fn at(self, line: u64) -> RejectedLine {
+        let error = |(code, error)| LineError { line, error, code };
+        RejectedLine { errors: self.errors.into_iter().map(error).collect(), record: self.record }
+    }
+}
 
 /// A record as JSON and the number of its line.
 type Numbered = (u64, Result<Vec<u8>, Refusal>);
@@ -220,7 +242,7 @@ trait RecordReader: Send {
 
 fn too_long() -> Refusal {
     let message = format!("the line is longer than {MAX_LINE_BYTES} bytes");
-    (RefusalCode::TooLong, FieldError::new("", message))
+    Refusal::of(RefusalCode::TooLong, FieldError::new("", message))
 }
 
 fn invalid_data(message: impl Into<String>) -> io::Error {

@@ -29,9 +29,11 @@ fn shown_group(group: &Group) -> String {
 fn shown_line((number, record): &Line) -> String {
     match record {
         Ok(text) => format!("{number}:{}", String::from_utf8_lossy(text)),
-        Err(LineError { line, error, .. }) => {
-            assert_eq!(line, number);
-            format!("{number}!{error}")
+        Err(RejectedLine { errors, record }) => {
+            assert!(errors.iter().all(|error| error.line == *number));
+            let errors: Vec<String> = errors.iter().map(|error| error.error.to_string()).collect();
+            let record = record.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            format!("{number}!{}{record}", errors.join("; "))
         }
     }
 }
@@ -171,11 +173,21 @@ fn csv_rows_are_products_with_the_fields_that_have_a_value() {
 }
 
 #[test]
-fn a_csv_cell_that_does_not_fit_its_column_stays_the_text_it_is() {
-    let source = b"sku,price,stockQty,active\na,abc,many,yes\n";
-    let expected =
-        r#"2:{"kind":"product","sku":"a","price":"abc","stockQty":"many","active":"yes"}"#;
-    assert_eq!(read(source), expected);
+fn csv_cells_that_do_not_fit_their_columns_are_all_told_and_the_record_keeps_its_names() {
+    let source = b"sku,price,cost,stockQty,termMonths,active\na,abc,\"9,99\",many,1.5,yes\n";
+    let expected = [
+        r#"2!price: the cell "abc" is not a number with a decimal point, such as 9.99; "#,
+        r#"cost: the cell "9,99" is not a number with a decimal point, such as 9.99; "#,
+        r#"stockQty: the cell "many" is not a whole number, such as 12; "#,
+        r#"termMonths: the cell "1.5" is not a whole number, such as 12; "#,
+        r#"active: the cell "yes" is neither true nor false"#,
+        r#"{"kind":"product","sku":"a","price":"abc","cost":"9,99","stockQty":"many","#,
+        r#""termMonths":"1.5","active":"yes"}"#,
+    ];
+    assert_eq!(read(source), expected.concat());
+    // A long cell is cut.
+    let long = format!("price\n{}\n", "x".repeat(50));
+    assert!(read(long.as_bytes()).contains(&format!("the cell \"{}…\" is", "x".repeat(40))));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use catalog_cli::local::{Function, ObjectServer, functions, sample};
+use catalog_cli::local::{Function, LOCALHOST, ObjectServer, functions, sample};
 use lambda_http::Context;
 use serde::Deserialize;
 use serde_json::Value;
@@ -160,7 +160,7 @@ async fn every_import_event_is_done_or_handed_back_as_its_name_says() {
 
     let catalog = Catalog::start().await;
     let folder = tempfile::tempdir().expect("folder");
-    let server = ObjectServer::start(folder.path(), "catalog").await.expect("S3");
+    let server = ObjectServer::start(folder.path(), "catalog", LOCALHOST).await.expect("S3");
     let objects = Objects::new(lean_s3_client(None, Some(&server.url())).expect("client"));
     let csv = fs::read(format!("{}/data/sample/products.csv", env!("CARGO_MANIFEST_DIR")));
     let key = "imports/ACME/sample products.csv";

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use catalog_cli::local::{Function, ObjectServer, functions, sample};
+use catalog_cli::local::{Function, LOCALHOST, ObjectServer, functions, sample};
 use lambda_http::Context;
 use serde_json::{Value, json};
 use serde_yaml_ng::Value as Yaml;
@@ -193,7 +193,7 @@ async fn done() -> BTreeMap<String, Operations> {
     }
 
     let folder = tempfile::tempdir().expect("folder");
-    let server = ObjectServer::start(folder.path(), "catalog").await.expect("S3");
+    let server = ObjectServer::start(folder.path(), "catalog", LOCALHOST).await.expect("S3");
     let s3 = lean_s3_client(None, Some(&server.url())).expect("client");
     let bucket = Some("catalog".to_owned());
     let import = ImportCatalog::new(store, Objects::new(s3.clone()), bucket);

@@ -3,7 +3,7 @@
 use std::{io::Write as _, sync::Mutex, time::Duration};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
-use catalog_cli::local::ObjectServer;
+use catalog_cli::local::{LOCALHOST, ObjectServer};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use serverless_catalog::{
@@ -36,7 +36,7 @@ impl Imports {
     pub(crate) async fn start() -> Self {
         let catalog = Catalog::start().await;
         let folder = tempfile::tempdir().expect("folder");
-        let server = ObjectServer::start(folder.path(), BUCKET).await.expect("S3");
+        let server = ObjectServer::start(folder.path(), BUCKET, LOCALHOST).await.expect("S3");
         let objects = Objects::new(lean_s3_client(None, Some(&server.url())).expect("client"));
         let import = Self::function(&catalog.stack.whereabouts().dynamodb_url, &objects);
         Self { catalog, folder, server, objects, import }

@@ -87,16 +87,12 @@ impl Catalog {
     }
 
     pub(crate) async fn start_with(template: Template) -> Self {
-        let stack = Stack::start(StackOptions {
-            port: 0,
-            storage: Storage::Memory,
-            name: "test".to_owned(),
-            cursor_secret: "the cursor secret of all the tests".to_owned(),
+        let options = StackOptions {
             template,
-            demo_keys: false,
-        })
-        .await
-        .expect("stack");
+            cursor_secret: "the cursor secret of all the tests".to_owned(),
+            ..StackOptions::built_in("test", Storage::Memory).expect("template")
+        };
+        let stack = Stack::start(options).await.expect("stack");
         Self { stack }
     }
 

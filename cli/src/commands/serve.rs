@@ -1,16 +1,16 @@
 //! `catalog serve`: everything on a laptop.
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::{fmt::Write as _, net::IpAddr, path::PathBuf};
 
 use clap::Args;
 use serverless_catalog::store::TableNames;
 
 use crate::{
     connect::Target,
-    console::say,
+    console::{say, warn},
     error::CliError,
     interruption::Interruption,
-    local::{Bucket, Project, Stack, StackOptions, Storage, Whereabouts, sample},
+    local::{Bucket, LOCALHOST, Project, Stack, StackOptions, Storage, Whereabouts, sample},
     template::Template,
 };
 
@@ -21,14 +21,20 @@ use crate::{
   catalog serve --sample                 with the sample catalogs and their keys
   catalog serve --port 8080 --data /tmp/shop
   catalog serve --memory --port 0 --ready-file /tmp/ready.json
+  catalog serve --listen 172.17.0.1      where containers reach it (sam local)
 
 Data is kept in .catalog and is there again after a restart. A file dropped into
 .catalog/objects/catalog/imports/<account>/ is imported by the real function, as one dropped into S3 would be;
 its report is in .catalog/objects/catalog/reports/<account>/. Stop with Ctrl-C.")]
 pub struct Serve {
-    /// The port of the HTTP API on 127.0.0.1; 0 takes any free one
+    /// The port of the HTTP API; 0 takes any free one
     #[arg(long, default_value_t = 3000)]
     port: u16,
+
+    /// The address that the HTTP API, the DynamoDB engine and the bucket listen on. Whoever reaches
+    /// another one than 127.0.0.1 reads and writes the tables and the bucket without any key
+    #[arg(long, value_name = "ADDRESS", default_value_t = LOCALHOST)]
+    listen: IpAddr,
 
     /// Keep nothing: all data is gone at the end
     #[arg(long)]
@@ -82,6 +88,7 @@ impl Serve {
         let name = target.table_prefix.clone();
         let routes = template.routes()?;
         let stack = Stack::start(StackOptions {
+            listen: self.listen,
             port: self.port,
             storage,
             name: name.clone(),
@@ -94,7 +101,9 @@ impl Serve {
         let whereabouts = stack.whereabouts();
         // What is in memory has no folder to drop files into.
         let bucket = match project.as_ref().filter(|_| !self.memory) {
-            Some(project) => Some(Bucket::open(project.objects_folder(), stack.store()).await?),
+            Some(project) => {
+                Some(Bucket::open(project.objects_folder(), stack.store(), self.listen).await?)
+            }
             None => None,
         };
         if let Some(project) = &project {
@@ -123,6 +132,9 @@ impl Serve {
         if let Some(bucket) = &bucket {
             say(format!("Files dropped into {} are imported.", bucket.imports().display()));
         }
+        if !self.listen.is_loopback() {
+            warn(open_to_others(self.listen));
+        }
         say(String::new());
         say(how_to_begin(&whereabouts, self.sample));
 
@@ -135,6 +147,19 @@ impl Serve {
         stack.stop().await;
         Ok(())
     }
+}
+
+/// What `--listen` opens.
+fn open_to_others(listen: IpAddr) -> String {
+    let who = if listen.is_unspecified() {
+        "every machine that reaches this one".to_owned()
+    } else {
+        format!("every machine and container that reaches {listen}")
+    };
+    format!(
+        "WARNING: open to {who}: the HTTP API by its keys, but the DynamoDB engine and the bucket, with all \
+         data and keys in them, without any. Use it in networks that you trust."
+    )
 }
 
 fn how_to_begin(whereabouts: &Whereabouts, sample: bool) -> String {

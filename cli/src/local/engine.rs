@@ -1,11 +1,17 @@
 //! The embedded DynamoDB engine, on its own thread, runtime and listener: it answers the same SDK
 //! calls over HTTP that DynamoDB does.
 
-use std::{net::SocketAddr, path::PathBuf, thread::JoinHandle, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use dynoxide::Database;
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::sync::oneshot;
 
+use super::{listener, url_of};
 use crate::error::CliError;
 
 /// Where the engine keeps its data.
@@ -29,11 +35,11 @@ pub struct Engine {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Engine {
-    /// Starts an engine on a free port of 127.0.0.1.
+    /// Starts an engine on a free port of an address.
     ///
     /// # Errors
-    /// [`CliError::Engine`] when the data cannot be opened or no port can be had.
-    pub async fn start(storage: Storage) -> Result<Self, CliError> {
+    /// [`CliError::Engine`] when the data cannot be opened; [`CliError::Port`].
+    pub async fn start(storage: Storage, listen: IpAddr) -> Result<Self, CliError> {
         let (stop, stopped) = oneshot::channel();
         let (ready, started) = oneshot::channel();
         let run = move || {
@@ -44,28 +50,26 @@ impl Engine {
             {
                 Ok(runtime) => runtime,
                 Err(error) => {
-                    let _ = ready.send(Err(error.to_string()));
+                    let _ = ready.send(Err(CliError::Engine(error.to_string())));
                     return;
                 }
             };
-            runtime.block_on(serve(storage, ready, stopped));
+            runtime.block_on(serve(storage, listen, ready, stopped));
             runtime.shutdown_timeout(PATIENCE);
         };
         let thread = std::thread::Builder::new()
             .name("dynamodb".to_owned())
             .spawn(run)
             .map_err(|error| CliError::Engine(error.to_string()))?;
-        let address = started
-            .await
-            .map_err(|_| CliError::Engine("it ended while starting".to_owned()))?
-            .map_err(CliError::Engine)?;
+        let address =
+            started.await.map_err(|_| CliError::Engine("it ended while starting".to_owned()))??;
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Its base URL.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        url_of(self.address)
     }
 }
 
@@ -82,7 +86,8 @@ impl Drop for Engine {
 
 async fn serve(
     storage: Storage,
-    ready: oneshot::Sender<Result<SocketAddr, String>>,
+    listen: IpAddr,
+    ready: oneshot::Sender<Result<SocketAddr, CliError>>,
     stopped: oneshot::Receiver<()>,
 ) {
     let database = match &storage {
@@ -92,18 +97,17 @@ async fn serve(
     let database = match database {
         Ok(database) => database,
         Err(error) => {
-            let _ = ready.send(Err(error.to_string()));
+            let _ = ready.send(Err(CliError::Engine(error.to_string())));
             return;
         }
     };
-    let listener = match TcpListener::bind(("127.0.0.1", 0)).await {
+    let (listener, address) = match listener(SocketAddr::new(listen, 0)).await {
         Ok(listener) => listener,
         Err(error) => {
-            let _ = ready.send(Err(error.to_string()));
+            let _ = ready.send(Err(error));
             return;
         }
     };
-    let Ok(address) = listener.local_addr() else { return };
     let _ = ready.send(Ok(address));
     let (begin_stop, stop_begun) = oneshot::channel::<()>();
     let shutdown = async move {

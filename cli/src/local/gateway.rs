@@ -1,4 +1,4 @@
-//! An HTTP API on 127.0.0.1, as API Gateway would be one: routes out of the template, requests as
+//! An HTTP API, as API Gateway would be one: routes out of the template, requests as
 //! events of payload format 2.0, replies of functions as responses.
 //!
 //! Shapes and limits: "Working with AWS Lambda proxy integrations for HTTP APIs" and "Quotas for
@@ -16,7 +16,8 @@ use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{ConnectInfo, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::HOST, request::Parts},
-    response::Response,
+    response::{Redirect, Response},
+    routing::get,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
@@ -25,10 +26,10 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use serverless_catalog::text::hex;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle};
 
-use super::Function;
-use crate::{error::CliError, template::Route};
+use super::{Function, LOCALHOST, listener, url_of};
+use crate::{api_docs::DOCS, error::CliError, template::Route};
 
 /// The most bytes of request line and headers.
 const MAX_HEAD: usize = 10_240;
@@ -56,7 +57,7 @@ struct Api {
 }
 
 impl Gateway {
-    /// Serves these routes on a port of 127.0.0.1 (0: any).
+    /// Serves these routes on a port of this machine alone (0: any).
     ///
     /// # Errors
     /// As [`Gateway::start_beside`].
@@ -65,7 +66,8 @@ impl Gateway {
         routes: Vec<Route>,
         functions: &HashMap<&'static str, Function>,
     ) -> Result<Self, CliError> {
-        Self::start_beside(port, routes, functions, Router::new()).await
+        let listen = SocketAddr::new(LOCALHOST, port);
+        Self::start_beside(listen, routes, functions, Router::new()).await
     }
 
     /// Serves these routes, and beside them what no API Gateway would.
@@ -74,7 +76,7 @@ impl Gateway {
     /// [`CliError::Port`] when the port cannot be had; [`CliError::Template`] when a route's function
     /// is unknown.
     pub async fn start_beside(
-        port: u16,
+        listen: SocketAddr,
         routes: Vec<Route>,
         functions: &HashMap<&'static str, Function>,
         beside: Router,
@@ -88,10 +90,11 @@ impl Gateway {
                 }
             })
             .collect::<Result<_, _>>()?;
-        let refused = |source| CliError::Port { port, source };
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
-        let api = Router::new().fallback(answer).with_state(Arc::new(Api { routes }));
+        let (listener, address) = listener(listen).await?;
+        // Who opens the address in a browser looks for the documentation.
+        let home = get(|| async { Redirect::temporary(DOCS) }).fallback(answer);
+        let api =
+            Router::new().route("/", home).fallback(answer).with_state(Arc::new(Api { routes }));
         let app = beside.merge(api);
         let app = app.into_make_service_with_connect_info::<SocketAddr>();
         let (stop, mut stopped) = watch::channel(false);
@@ -107,7 +110,7 @@ impl Gateway {
     /// Its base URL.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        url_of(self.address)
     }
 
     /// Takes no more requests and waits, within bounds, for those under way.

@@ -11,6 +11,12 @@
 //! | `watch` | files dropped into the bucket becoming events |
 //! | `stack` | all of it together |
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tokio::net::TcpListener;
+
+use crate::error::CliError;
+
 mod engine;
 mod functions;
 mod gateway;
@@ -27,3 +33,27 @@ pub use objects::ObjectServer;
 pub use project::{Project, Whereabouts};
 pub use stack::{Stack, StackOptions};
 pub use watch::Bucket;
+
+/// This machine alone.
+pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Listens on an address and port (0: any free one).
+///
+/// # Errors
+/// [`CliError::Port`] when it cannot be had.
+async fn listener(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
+    let refused = |source| CliError::Port { address: listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    Ok((listener, address))
+}
+
+/// The URL by which this machine reaches what listens on an address.
+fn url_of(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => LOCALHOST,
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}

@@ -1,6 +1,9 @@
-//! An S3 server on 127.0.0.1 over a folder: a bucket is a folder, an object a file in it.
+//! An S3 server over a folder: a bucket is a folder, an object a file in it.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -8,11 +11,9 @@ use hyper_util::{
 };
 use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
 use s3s_fs::FileSystem;
-use tokio::{
-    net::TcpListener,
-    task::{JoinHandle, JoinSet},
-};
+use tokio::task::{JoinHandle, JoinSet};
 
+use super::{listener, url_of};
 use crate::error::CliError;
 
 /// A running S3 server; it stops when dropped.
@@ -23,11 +24,11 @@ pub struct ObjectServer {
 }
 
 impl ObjectServer {
-    /// Serves a folder on a free port, with an empty bucket in it if there is none yet.
+    /// Serves a folder on a free port of an address, with an empty bucket in it if there is none yet.
     ///
     /// # Errors
     /// [`CliError`] when the folder cannot be used or no port can be had.
-    pub async fn start(folder: &Path, bucket: &str) -> Result<Self, CliError> {
+    pub async fn start(folder: &Path, bucket: &str, listen: IpAddr) -> Result<Self, CliError> {
         let path = folder.join(bucket);
         std::fs::create_dir_all(&path).map_err(CliError::file("make", &path))?;
         let files =
@@ -42,9 +43,7 @@ impl ObjectServer {
         let mut service = S3ServiceBuilder::new(files);
         service.set_auth(auth);
         let service = service.build();
-        let refused = |source| CliError::Port { port: 0, source };
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
+        let (listener, address) = listener(SocketAddr::new(listen, 0)).await?;
         let server = tokio::spawn(async move {
             // Connections end with the server.
             let mut connections = JoinSet::new();
@@ -63,7 +62,7 @@ impl ObjectServer {
     /// Its base URL.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        url_of(self.address)
     }
 }
 

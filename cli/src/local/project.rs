@@ -1,6 +1,7 @@
 //! The folder a running catalog keeps its data and its whereabouts in: `.catalog` of the project.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     fs::{self, File, TryLockError},
     io::Write as _,
@@ -9,6 +10,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use serverless_catalog::{store::TableNames, text::hex};
 
 use super::Bucket;
@@ -67,6 +69,7 @@ const LOCK: &str = "lock";
 const LOCK_RETRIES: u32 = 10;
 const RUNNING: &str = "serve.json";
 const FUNCTIONS: &str = "functions.env";
+const SAM_VARIABLES: &str = "env.json";
 const SECRET: &str = "cursor-secret";
 const DATA: &str = "catalog.db";
 
@@ -138,7 +141,8 @@ impl Project {
     }
 
     /// Tells other commands where the catalog is reached, and leaves the environment in which the
-    /// Lambda binaries themselves run against its engine (`cargo lambda watch --env-file`).
+    /// Lambda binaries themselves run against its engine: for `cargo lambda watch --env-file`, and for
+    /// `sam local --env-vars`, whose containers reach this machine by another name.
     ///
     /// # Errors
     /// [`CliError::File`].
@@ -149,19 +153,33 @@ impl Project {
         cursor_secret: &str,
         bucket: Option<&Bucket>,
     ) -> Result<(), CliError> {
-        let mut environment = format!(
-            "AWS_ENDPOINT_URL_DYNAMODB={}\nCURSOR_SECRET={cursor_secret}\n",
-            whereabouts.dynamodb_url
-        );
-        for (name, table) in tables.variables() {
-            let _ = writeln!(environment, "{name}={table}");
-        }
-        for (name, value) in bucket.into_iter().flat_map(Bucket::environment) {
+        let mut variables = vec![
+            ("AWS_ENDPOINT_URL_DYNAMODB", whereabouts.dynamodb_url.clone()),
+            ("CURSOR_SECRET", cursor_secret.to_owned()),
+        ];
+        let tables = tables.variables().into_iter();
+        variables.extend(tables.map(|(name, table)| (name, table.to_owned())));
+        variables.extend(bucket.into_iter().flat_map(Bucket::environment));
+        let mut environment = String::new();
+        for (name, value) in &variables {
             let _ = writeln!(environment, "{name}={value}");
         }
         write_private(&self.folder.join(FUNCTIONS), &environment)?;
+
+        // There is no queue here: `sam local` would give the name of one.
+        variables.push(("IMPORT_QUEUE_URL", String::new()));
+        let variables: BTreeMap<_, _> =
+            variables.into_iter().map(|(name, value)| (name, from_container(&value))).collect();
+        let sam_variables = format!("{:#}\n", json!({ "Parameters": variables }));
+        write_private(&self.folder.join(SAM_VARIABLES), &sam_variables)?;
         whereabouts.write(&self.folder.join(RUNNING))
     }
+}
+
+/// A URL of this machine alone as a container has it: by the name that container engines give their host.
+fn from_container(url: &str) -> String {
+    url.replace("//127.0.0.1:", "//host.docker.internal:")
+        .replace("//[::1]:", "//host.docker.internal:")
 }
 
 /// Writes a file that only its owner reads.
@@ -177,7 +195,7 @@ fn write_private(path: &Path, text: &str) -> Result<(), CliError> {
 impl Project {
     /// Takes back what was announced.
     fn withdraw(&self) {
-        for name in [RUNNING, FUNCTIONS] {
+        for name in [RUNNING, FUNCTIONS, SAM_VARIABLES] {
             let _ = fs::remove_file(self.folder.join(name));
         }
     }

@@ -1,6 +1,10 @@
 //! The whole stack on a laptop: engine, tables, functions, HTTP API.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use aws_sdk_dynamodb::Client;
 use serverless_catalog::{
@@ -9,7 +13,7 @@ use serverless_catalog::{
     store::{Store, TableNames, lean_client},
 };
 
-use super::{Engine, Gateway, Storage, Whereabouts, functions};
+use super::{Engine, Gateway, LOCALHOST, Storage, Whereabouts, functions};
 use crate::{api_docs, error::CliError, template::Template};
 
 /// How long a local function trusts what it knows of a key: shorter than in Lambda, so that trying
@@ -19,6 +23,8 @@ const KEY_CACHE: Duration = Duration::from_secs(2);
 /// What to run.
 #[derive(Debug)]
 pub struct StackOptions {
+    /// The address that everything listens on.
+    pub listen: IpAddr,
     /// Port of the HTTP API; 0: any.
     pub port: u16,
     /// Where the engine keeps its data.
@@ -31,6 +37,24 @@ pub struct StackOptions {
     pub template: Template,
     /// Whether the page of the APIs has the demo key filled in.
     pub demo_keys: bool,
+}
+
+impl StackOptions {
+    /// The built-in template on free ports of this machine alone.
+    ///
+    /// # Errors
+    /// [`CliError::Template`].
+    pub fn built_in(name: &str, storage: Storage) -> Result<Self, CliError> {
+        Ok(Self {
+            listen: LOCALHOST,
+            port: 0,
+            storage,
+            name: name.to_owned(),
+            cursor_secret: "of a catalog that nobody keeps cursors of".to_owned(),
+            template: Template::built_in()?,
+            demo_keys: false,
+        })
+    }
 }
 
 /// A running stack; it stops when [stopped](Stack::stop) or dropped.
@@ -48,7 +72,7 @@ impl Stack {
     /// # Errors
     /// [`CliError`] of whatever part does not start.
     pub async fn start(options: StackOptions) -> Result<Self, CliError> {
-        let engine = Engine::start(options.storage).await?;
+        let engine = Engine::start(options.storage, options.listen).await?;
         let client = lean_client(None, Some(&engine.url()))
             .map_err(|error| CliError::Engine(error.to_string()))?;
         for table in options.template.tables(&options.name)? {
@@ -62,7 +86,13 @@ impl Stack {
         let gateway = {
             let beside = api_docs::routes(options.demo_keys);
             let routes = options.template.routes()?;
-            Gateway::start_beside(options.port, routes, &functions, beside).await?
+            Gateway::start_beside(
+                SocketAddr::new(options.listen, options.port),
+                routes,
+                &functions,
+                beside,
+            )
+            .await?
         };
         Ok(Self { gateway, engine, client, store })
     }

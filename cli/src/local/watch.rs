@@ -5,6 +5,7 @@ use std::{
     collections::{HashMap, VecDeque},
     fs,
     future::ready,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -56,10 +57,10 @@ impl Bucket {
     ///
     /// # Errors
     /// [`CliError`] when the folder cannot be used.
-    pub async fn open(folder: PathBuf, store: &Store) -> Result<Self, CliError> {
+    pub async fn open(folder: PathBuf, store: &Store, listen: IpAddr) -> Result<Self, CliError> {
         let imports = folder.join(BUCKET).join("imports");
         fs::create_dir_all(&imports).map_err(CliError::file("make", &imports))?;
-        let server = ObjectServer::start(&folder, BUCKET).await?;
+        let server = ObjectServer::start(&folder, BUCKET, listen).await?;
         let client = lean_s3_client(None, Some(&server.url()))
             .map_err(|error| CliError::Engine(error.to_string()))?;
         let queue = Arc::new(LocalQueue::default());
