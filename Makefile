@@ -5,15 +5,23 @@ CARGO ?= cargo
 SERVE ?= --sample
 
 .DEFAULT_GOAL := help
-# The processor the functions are built for: x86_64 or arm64 (for which `rustup target add` must have
-# been run).
+# The processor the functions are built for: x86_64, or arm64 after `rustup target add aarch64-unknown-linux-gnu`.
 ARCHITECTURE ?= x86_64
+LAMBDAS := target/lambda/$(ARCHITECTURE)
+# What is deployed, and how: make deploy STACK=catalog-dev PARAMETERS="LogLevel=debug", or an environment of
+# samconfig.toml: make deploy CONFIG=prod
+STACK ?=
+CONFIG ?=
+PARAMETERS ?=
+TEMPLATE ?= template.yaml
+DEPLOY ?=
+WHICH_STACK = $(if $(STACK),--stack $(STACK)) $(if $(CONFIG),--config-env $(CONFIG))
 # What the checks need, installed by themselves: a folder a tool, ignored by git.
 TOOLS := .tools
 INSTALLED = $(foreach tool,$(1),$(TOOLS)/$(tool)/installed-$(shell cksum < checks/tools/$(tool).txt | cut -d' ' -f1))
 
 .PHONY: help run test lint unit soak openapi bench catalog build check-build validate test-lambda test-deploy \
-	test-contract test-docs deploy sample
+	test-contract test-docs deploy releases rollback smoke sample
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -74,15 +82,26 @@ bench: ## Measure what is claimed of speed (a first build of some minutes)
 catalog: ## Build the operator's tool: target/release/catalog
 	$(CARGO) build --locked --release -p catalog-cli
 
-build: $(call INSTALLED,build) ## Compile every function once: target/lambda/<function>/bootstrap
+build: $(call INSTALLED,build) ## Compile every function once: target/lambda/<architecture>/<function>/bootstrap
 	PATH="$(CURDIR)/$(TOOLS)/build/bin:$$PATH" $(CARGO) lambda build --release --locked --skip-target-check \
-		$(if $(filter arm64,$(ARCHITECTURE)),--arm64)
+		--lambda-dir $(LAMBDAS) $(if $(filter arm64,$(ARCHITECTURE)),--arm64)
 
-check-build: build ## The same, and refuse a binary that is too large or needs a newer system than Lambda's
-	python3 checks/binaries.py
+check-build: build ## The same, and refuse a binary of another processor, too large, or for a newer system than Lambda's
+	python3 checks/binaries.py $(ARCHITECTURE)
 
-deploy: check-build ## Build, and deploy with the SAM CLI (ARCHITECTURE=arm64 DEPLOY="--config-env prod")
-	sam deploy $(or $(DEPLOY),--guided --parameter-overrides Architecture=$(ARCHITECTURE))
+deploy: check-build $(call INSTALLED,template) ## Build, and deploy: STACK=<name> or CONFIG=dev|prod [ARCHITECTURE=arm64] [PARAMETERS="Name=value …"]
+	$(TOOLS)/template/bin/python deploy/deploy.py deploy $(WHICH_STACK) --architecture $(ARCHITECTURE) \
+		--template $(TEMPLATE) $(foreach pair,$(PARAMETERS),--parameter $(pair)) $(DEPLOY)
+
+releases: $(call INSTALLED,template) ## List the releases of STACK that are kept
+	$(TOOLS)/template/bin/python deploy/deploy.py releases $(WHICH_STACK)
+
+rollback: $(call INSTALLED,template) ## Deploy an earlier release again: STACK=<name> COMMIT=<of `make releases`>
+	$(TOOLS)/template/bin/python deploy/deploy.py rollback $(WHICH_STACK) --commit $(COMMIT) \
+		$(foreach pair,$(PARAMETERS),--parameter $(pair)) $(DEPLOY)
+
+smoke: catalog $(call INSTALLED,template) ## Try a deployed stack out: STACK=<name>
+	$(TOOLS)/template/bin/python deploy/deploy.py smoke $(WHICH_STACK)
 
 # A folder of a tool is made anew when its list changes.
 $(TOOLS)/%:

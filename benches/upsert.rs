@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use serverless_catalog::{
     cursor::Cursors,
     lambda::Settings,
-    store::{Store, TableNames, lean_client},
+    store::{Connection, Store, TableNames, lean_client},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -45,14 +45,15 @@ async fn main() {
     println!("{:<28} {:>14} {:>18} {:>8}", "", "one request", "one by one", "ratio");
     for (name, delay) in [("embedded engine", 0), ("the same, 4 ms away", 4)] {
         let url = delayed(&engine, Duration::from_millis(delay)).await;
-        let client = lean_client(None, Some(&url)).expect("client");
+        let client = lean_client(&Connection::local(&url)).expect("client");
         let store = Store::new(client, TableNames::with_prefix("bench"));
-        let settings = Settings { store, cache: Duration::from_mins(1), show_cost: true };
+        let settings =
+            Settings { store, cache: Duration::from_mins(1), show_cost: true, log_percent: 100 };
         let cursors = Arc::new(Cursors::new(SECRET, None).expect("secret"));
         let routes = template.routes().expect("routes");
         let gateway =
             Gateway::start(0, routes, &functions(&settings, &cursors)).await.expect("gateway");
-        let mut connection = Connection::open(&gateway.url()).await;
+        let mut connection = HttpConnection::open(&gateway.url()).await;
         let rows: Vec<Value> = (0..ROWS).map(row).collect();
         connection.upsert(&rows).await;
         let (mut whole, mut single) = (Vec::new(), Vec::new());
@@ -91,12 +92,12 @@ fn median(mut times: Vec<Duration>) -> Duration {
 }
 
 /// One HTTP connection, kept.
-struct Connection {
+struct HttpConnection {
     socket: TcpStream,
     host: String,
 }
 
-impl Connection {
+impl HttpConnection {
     async fn open(url: &str) -> Self {
         let host = url.strip_prefix("http://").expect("plain HTTP").to_owned();
         let socket = TcpStream::connect(&host).await.expect("connection");

@@ -1,25 +1,35 @@
-"""Tells the sizes of the functions' binaries, and refuses one that is over 12 MB or asks for a C library
-newer than 2.34, the one of Lambda's provided.al2023."""
+"""Tells the sizes of the functions' binaries, and refuses one that is for another processor than asked for, is
+over 12 MB or asks for a C library newer than 2.34, the one of Lambda's provided.al2023."""
 
 import os
 import re
+import struct
+import sys
 
 import common
 
 LARGEST = 12_000_000
 NEWEST = (2, 34)
+# `e_machine` of an ELF header.
+MACHINES = {"x86_64": 62, "arm64": 183}
 VERSION = re.compile(rb"GLIBC_(\d+)\.(\d+)(?:\.\d+)?\0")
 
 
 def check():
-    binaries = sorted(common.LAMBDAS.glob("*/bootstrap"))
+    architecture = sys.argv[1] if len(sys.argv) > 1 else common.ARCHITECTURE
+    if architecture not in MACHINES:
+        raise common.Failed(f"the architecture is {' or '.join(MACHINES)}, not {architecture}")
+    binaries = sorted(common.lambdas(architecture).glob("*/bootstrap"))
     if not binaries:
-        raise common.Failed("there are no binaries; build them: make build")
+        raise common.Failed(f"there are no binaries; build them: make build ARCHITECTURE={architecture}")
     wrong = []
     for binary in binaries:
         content = binary.read_bytes()
         if content[:4] != b"\x7fELF":
             raise common.Failed(f"{binary} is no Linux binary")
+        (machine,) = struct.unpack_from("<H", content, 18)
+        if machine != MACHINES[architecture]:
+            raise common.Failed(f"{binary} is for another processor than {architecture}: ELF machine {machine}")
         versions = {(int(major), int(minor)) for major, minor in VERSION.findall(content)}
         newest = max(versions, default=(0, 0))
         size = len(content)

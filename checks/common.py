@@ -16,8 +16,13 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 EVENTS = ROOT / "events"
 TOOLS = ROOT / ".tools"
 CATALOG = ROOT / "target" / "debug" / "catalog"
-LAMBDAS = ROOT / "target" / "lambda"
+ARCHITECTURE = "x86_64"
 DEMO_KEY = "cat_live_DemoKeyOfAcmeForLocalUseOnly0001"
+
+
+def lambdas(architecture=ARCHITECTURE):
+    """Where the binaries of the functions are."""
+    return ROOT / "target" / "lambda" / architecture
 
 
 class Failed(Exception):

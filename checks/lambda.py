@@ -8,7 +8,7 @@ import tempfile
 
 import common
 
-FUNCTIONS = sorted(path.name for path in common.LAMBDAS.glob("*") if (path / "bootstrap").exists())
+FUNCTIONS = sorted(path.name for path in common.lambdas().glob("*") if (path / "bootstrap").exists())
 
 
 def environment(folder):
@@ -27,7 +27,7 @@ def environment(folder):
 
 def check():
     how = "build the functions: make build"
-    common.need(common.LAMBDAS, how)
+    common.need(common.lambdas(), how)
     expected = json.loads((common.ROOT / "checks" / "events.json").read_text())
     events = {**expected["status"], **expected["handedBack"]}
     missing = {event.split(".")[0] for event in events} - set(FUNCTIONS)
@@ -50,7 +50,7 @@ def check():
         for function in FUNCTIONS:
             processes.start(
                 function,
-                [common.LAMBDAS / function / "bootstrap"],
+                [common.lambdas() / function / "bootstrap"],
                 {
                     **variables,
                     "AWS_LAMBDA_RUNTIME_API": f"http://127.0.0.1:{port}/.rt/{function}",

@@ -1,6 +1,7 @@
 //! Wiring: a function's settings out of its environment, and the service Lambda runs.
 
 use std::{
+    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -21,8 +22,10 @@ use crate::{
     http::{Authenticator, Edge, Endpoint},
     objects::Objects,
     queue::{ImportCatalog, SqsQueue},
-    store::{ClientError, Store, TableNames, lean_client, lean_s3_client, lean_sqs_client},
-    telemetry,
+    store::{
+        ClientError, Connection, Store, TableNames, lean_client, lean_s3_client, lean_sqs_client,
+    },
+    telemetry, xray,
 };
 
 /// How long an instance trusts what it knows of a key or a rate: the contract's maximum.
@@ -37,6 +40,8 @@ pub struct Settings {
     pub cache: Duration,
     /// Whether replies tell what they consumed.
     pub show_cost: bool,
+    /// Of 100 requests that succeed within a second, how many have a log line.
+    pub log_percent: u8,
 }
 
 /// A setting that is missing or wrong.
@@ -68,10 +73,15 @@ impl Settings {
             imports: required("IMPORTS_TABLE")?,
             api_keys: required("API_KEYS_TABLE")?,
         };
-        let endpoint =
-            optional("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| optional("AWS_ENDPOINT_URL"));
-        let client = lean_client(optional("AWS_REGION"), endpoint.as_deref())?;
-        Ok(Self { store: Store::new(client, tables), cache: CACHE, show_cost: false })
+        let client = lean_client(&connection("AWS_ENDPOINT_URL_DYNAMODB"))?;
+        let log_percent = match optional("REQUEST_LOG_PERCENT") {
+            None => 100,
+            Some(text) => text.parse().ok().filter(|percent| *percent <= 100).ok_or_else(|| {
+                SettingsError::Wrong("REQUEST_LOG_PERCENT", format!("{text} is not in 0 to 100"))
+            })?,
+        };
+        let store = Store::new(client, tables);
+        Ok(Self { store, cache: CACHE, show_cost: false, log_percent })
     }
 }
 
@@ -87,6 +97,16 @@ pub fn cursors_from_environment() -> Result<Arc<Cursors>, SettingsError> {
         SettingsError::Wrong("CURSOR_SECRET or CURSOR_SECRET_PREVIOUS", error.to_string())
     })?;
     Ok(Arc::new(cursors))
+}
+
+/// How a service is reached, as the environment says in the names that the AWS SDKs know. The variable names
+/// the endpoint of one service.
+fn connection(endpoint: &'static str) -> Connection {
+    Connection {
+        region: optional("AWS_REGION"),
+        endpoint: optional(endpoint).or_else(|| optional("AWS_ENDPOINT_URL")),
+        ca_bundle: optional("AWS_CA_BUNDLE").map(PathBuf::from),
+    }
 }
 
 fn optional(name: &'static str) -> Option<String> {
@@ -107,7 +127,7 @@ pub async fn run<E: Endpoint>(
     telemetry::init();
     let settings = Settings::from_environment()?;
     let edge = edge(&settings, wire(&settings)?);
-    edge.warm_up().await;
+    Box::pin(edge.warm_up()).await;
     lambda_runtime::run(service(edge)).await
 }
 
@@ -121,20 +141,19 @@ const IMPORT_RESERVE: Duration = Duration::from_secs(15);
 pub async fn run_import() -> Result<(), Error> {
     telemetry::init();
     let settings = Settings::from_environment()?;
-    let endpoint = optional("AWS_ENDPOINT_URL_S3").or_else(|| optional("AWS_ENDPOINT_URL"));
-    let objects = lean_s3_client(optional("AWS_REGION"), endpoint.as_deref())?;
-    let bucket = optional("CATALOG_BUCKET");
+    let objects = lean_s3_client(&connection("AWS_ENDPOINT_URL_S3"))?;
+    let bucket = Some(required("CATALOG_BUCKET")?);
     let mut import = ImportCatalog::new(settings.store, Objects::new(objects), bucket);
     if let Some(url) = optional("IMPORT_QUEUE_URL") {
-        let endpoint = optional("AWS_ENDPOINT_URL_SQS").or_else(|| optional("AWS_ENDPOINT_URL"));
-        let client = lean_sqs_client(optional("AWS_REGION"), endpoint.as_deref())?;
+        let client = lean_sqs_client(&connection("AWS_ENDPOINT_URL_SQS"))?;
         import = import.with_queue(Arc::new(SqsQueue::new(client, url)));
     }
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
         let import = import.clone();
         async move {
             let until = import_end(event.context.deadline());
-            Ok::<_, Error>(Box::pin(import.handle(event.payload, until)).await)
+            let work = Box::pin(import.handle(event.payload, until));
+            Ok::<_, Error>(xray::traced(event.context.xray_trace_id.as_deref(), work).await)
         }
     }))
     .await
@@ -155,7 +174,8 @@ pub fn import_end(deadline: SystemTime) -> tokio::time::Instant {
 #[must_use]
 pub fn edge<E: Endpoint>(settings: &Settings, endpoint: E) -> Arc<Edge<E, Store>> {
     let keys = Authenticator::new(settings.store.clone(), settings.cache);
-    Arc::new(Edge::new(endpoint, keys, settings.show_cost))
+    let edge = Edge::new(endpoint, keys, settings.show_cost);
+    Arc::new(edge.with_log_percent(settings.log_percent))
 }
 
 /// The service of a function: an API Gateway event in, API Gateway's reply format out. Lambda and

@@ -25,7 +25,7 @@
 //! | [`objects`] | S3: objects to import, reports |
 //! | [`store`] | DynamoDB: one narrow implementation per access pattern |
 //! | [`lambda`] | wiring: settings from the environment, the service a Lambda runs |
-//! | [`telemetry`] | logs and metrics |
+//! | [`telemetry`], [`xray`] | logs and metrics; spans of calls to the database |
 //! | [`text`] | small vocabulary types over text |
 //!
 //! The domain rooms know neither AWS nor HTTP; [`http`] and [`store`] only translate. The binaries
@@ -56,3 +56,4 @@ pub mod store;
 pub mod telemetry;
 pub mod text;
 pub mod write_error;
+pub mod xray;

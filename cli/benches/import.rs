@@ -27,7 +27,7 @@ use catalog_cli::local::{Stack, StackOptions, Storage};
 use flate2::{Compression, write::GzEncoder};
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
-use serverless_catalog::store::lean_client;
+use serverless_catalog::store::{Connection, lean_client};
 
 /// Unless a number is given: `cargo bench -p catalog-cli --bench import -- 20000`.
 const ROWS: usize = 200_000;
@@ -191,7 +191,7 @@ fn memory(process: u32) -> Option<u64> {
 /// Writes every item of a table once more, for another account, 32 at once, each on the condition that
 /// nothing younger is stored; prints what that took.
 async fn bare_loop(engine: &str, table: &str, range_key: &str) {
-    let client = lean_client(None, Some(engine)).expect("client");
+    let client = lean_client(&Connection::local(engine)).expect("client");
     let mut items = all(&client, table).await;
     let rows = items.len();
     for item in &mut items {

@@ -19,9 +19,7 @@ use std::{
     time::Duration,
 };
 
-use catalog_cli::{
-    local::{LOCALHOST, ObjectServer, Stack, StackOptions, Storage},
-};
+use catalog_cli::local::{LOCALHOST, ObjectServer, Stack, StackOptions, Storage};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use serde_json::json;
 use serverless_catalog::{
@@ -29,7 +27,7 @@ use serverless_catalog::{
     imports::job::Status,
     objects::Objects,
     queue::{CONTINUES, Continuation, ImportCatalog, MessageQueue},
-    store::{Store, TableNames, lean_client, lean_s3_client},
+    store::{Connection, Store, TableNames, lean_client, lean_s3_client},
 };
 use tokio::time::Instant;
 
@@ -88,10 +86,10 @@ impl MessageQueue for Queue {
 async fn function(engine: &str, server: &str) {
     let before = memory();
     let store = Store::new(
-        lean_client(None, Some(engine)).expect("client"),
+        lean_client(&Connection::local(engine)).expect("client"),
         TableNames::with_prefix("bench"),
     );
-    let objects = Objects::new(lean_s3_client(None, Some(server)).expect("client"));
+    let objects = Objects::new(lean_s3_client(&Connection::local(server)).expect("client"));
     let queue = Arc::new(Queue::default());
     let import = ImportCatalog::new(store.clone(), objects, Some(BUCKET.to_owned()))
         .with_queue(queue.clone());

@@ -9,7 +9,9 @@ use aws_smithy_http_client::{
     tls::{Provider, rustls_provider::CryptoMode},
 };
 use clap::Args;
-use serverless_catalog::store::{Store, TableNames, lean_client};
+use serverless_catalog::store::{
+    ClientError, Connection, Store, TableNames, lean_client, lean_s3_client,
+};
 
 use crate::{console::warn, error::CliError, local::Whereabouts};
 
@@ -81,19 +83,33 @@ impl fmt::Display for Place {
     }
 }
 
+/// A catalog as a command reaches it.
+#[derive(Debug)]
+pub struct Connected {
+    /// Where its database is.
+    pub place: Place,
+    /// The client of its database.
+    pub client: Client,
+    /// The client of its bucket, unless it has none.
+    pub objects: Option<aws_sdk_s3::Client>,
+    /// The URL of its HTTP API and the name of its bucket, where a running catalog tells them.
+    pub whereabouts: Option<Whereabouts>,
+}
+
 impl Target {
-    /// A client for the database, and where that is.
+    /// Connects to the catalog.
     ///
     /// # Errors
-    /// [`CliError`] when it cannot be built.
-    pub async fn client(&self) -> Result<(Client, Place), CliError> {
+    /// [`CliError`] when the clients cannot be built.
+    pub async fn connect(&self) -> Result<Connected, CliError> {
         if let Some(url) = self.endpoint_url.as_ref().filter(|_| !self.aws) {
-            return local(self.region.clone(), url);
+            return self.local(url, Some(url), None);
         }
         if !self.aws
             && let Some(running) = Whereabouts::of_running(&self.data)?
         {
-            return local(self.region.clone(), &running.dynamodb_url);
+            let (database, objects) = (running.dynamodb_url.clone(), running.objects_url.clone());
+            return self.local(&database, objects.as_deref(), Some(running));
         }
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         // A connection that a network has forgotten ends an attempt, and not the whole command.
@@ -117,23 +133,38 @@ impl Target {
                 self.data.display()
             )));
         };
-        Ok((Client::new(&config), Place::Aws(region.to_string())))
+        Ok(Connected {
+            place: Place::Aws(region.to_string()),
+            client: Client::new(&config),
+            objects: Some(aws_sdk_s3::Client::new(&config)),
+            whereabouts: None,
+        })
+    }
+
+    fn local(
+        &self,
+        database: &str,
+        objects: Option<&str>,
+        whereabouts: Option<Whereabouts>,
+    ) -> Result<Connected, CliError> {
+        let region = self.region.clone().or_else(|| std::env::var("AWS_REGION").ok());
+        let at = |url: &str| Connection { region: region.clone(), ..Connection::local(url) };
+        let failed = |error: ClientError| CliError::Engine(error.to_string());
+        Ok(Connected {
+            place: Place::Endpoint(database.to_owned()),
+            client: lean_client(&at(database)).map_err(failed)?,
+            objects: objects.map(|url| lean_s3_client(&at(url))).transpose().map_err(failed)?,
+            whereabouts,
+        })
     }
 
     /// The catalog's tables; tells on standard error where they are.
     ///
     /// # Errors
-    /// As [`Target::client`].
+    /// As [`Target::connect`].
     pub async fn store(&self) -> Result<Store, CliError> {
-        let (client, place) = self.client().await?;
+        let Connected { client, place, .. } = self.connect().await?;
         warn(format!("Using the catalog at {place}."));
         Ok(Store::new(client, TableNames::with_prefix(&self.table_prefix)))
     }
-}
-
-fn local(region: Option<String>, url: &str) -> Result<(Client, Place), CliError> {
-    let region = region.or_else(|| std::env::var("AWS_REGION").ok());
-    let client =
-        lean_client(region, Some(url)).map_err(|error| CliError::Engine(error.to_string()))?;
-    Ok((client, Place::Endpoint(url.to_owned())))
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use catalog_cli::{
     commands::{
         export::Export, import::Import, imports::Imports, keys::Keys, openapi::OpenApi,
-        serve::Serve, tables::Tables,
+        serve::Serve, smoke::Smoke, tables::Tables,
     },
     connect::Target,
     console::warn,
@@ -44,6 +44,7 @@ enum Command {
     /// Create or describe the tables of template.yaml
     #[command(subcommand)]
     Tables(Tables),
+    Smoke(Smoke),
     #[command(name = "openapi")]
     OpenApi(OpenApi),
 }
@@ -67,6 +68,7 @@ async fn main() -> ExitCode {
         Command::Export(export) => export.run(&target).await,
         Command::Imports(imports) => imports.run(&target).await,
         Command::Tables(tables) => tables.run(&target).await,
+        Command::Smoke(smoke) => smoke.run(&target).await,
         Command::OpenApi(openapi) => openapi.run(),
     };
     match outcome {

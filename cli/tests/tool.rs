@@ -105,11 +105,13 @@ impl Serve {
         (status, serde_json::from_str(body).expect("JSON"))
     }
 
-    /// The head of the reply to a GET.
+    /// The head of the reply to a browser.
     fn head(&self, path: &str) -> String {
         let address = self.url.strip_prefix("http://").expect("plain HTTP");
         let mut socket = TcpStream::connect(address).expect("connection");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: x\r\naccept: text/html\r\nconnection: close\r\n\r\n"
+        );
         socket.write_all(request.as_bytes()).expect("sent");
         let mut reply = String::new();
         socket.read_to_string(&mut reply).expect("answer");
@@ -198,6 +200,7 @@ fn a_browser_that_opens_the_address_is_led_to_the_documentation() {
     let serve = Serve::start(folder.path(), &["--memory"]);
     let head = serve.head("/");
     assert!(head.starts_with("http/1.1 307") && head.contains("location: /docs"), "{head}");
+    assert_eq!(serve.get("x", "/").0, 404, "an API client gets what is deployed");
     let head = serve.head("/docs");
     assert!(head.starts_with("http/1.1 200") && head.contains("text/html"), "{head}");
 }
@@ -233,6 +236,48 @@ fn what_containers_need_to_reach_a_catalog_is_written_and_what_that_opens_is_tol
     serve.terminate();
     let no_address = run(folder, &["serve", "--port", "0", "--listen", "192.0.2.1"]);
     assert!(err(&no_address).contains("cannot listen on 192.0.2.1:"), "{}", err(&no_address));
+}
+
+#[test]
+fn smoke_tries_every_endpoint_and_an_import_and_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("folder");
+    let folder = folder.path();
+    let serve = Serve::start(folder, &[]);
+    let smoke = run(folder, &["smoke", "--timeout", "60"]);
+    let told = out(&smoke);
+    assert!(smoke.status.success(), "{told}\n{}", err(&smoke));
+    assert_eq!(told.lines().filter(|line| line.starts_with("ok  ")).count(), 10, "{told}");
+    for kept in ["imports", "reports"] {
+        let mut files = Vec::new();
+        let mut folders = vec![folder.join(".catalog/objects/catalog").join(kept)];
+        while let Some(path) = folders.pop() {
+            for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+                if entry.path().is_dir() {
+                    folders.push(entry.path());
+                } else {
+                    files.push(entry.path());
+                }
+            }
+        }
+        assert!(files.is_empty(), "{files:?}");
+    }
+    let account = told.split("the account ").nth(1).and_then(|rest| rest.split('.').next());
+    let exported = run(folder, &["export", "--account", account.expect("an account")]);
+    assert_eq!(out(&exported), "");
+    let imports = run(folder, &["imports", "list", "--account", account.expect("an account")]);
+    assert!(out(&imports).contains("has no imports"), "{}", out(&imports));
+
+    // What does not work is told, and what was made is removed all the same.
+    let elsewhere = run(folder, &["smoke", "--timeout", "5", "--url", &serve.dynamodb_url]);
+    assert_eq!(elsewhere.status.code(), Some(1));
+    assert!(
+        err(&elsewhere).contains("smoke: GET /product-offerings?limit=1: "),
+        "{}",
+        err(&elsewhere)
+    );
+    serve.terminate();
+    let nowhere = run(folder, &["smoke", "--endpoint-url", "http://127.0.0.1:1"]);
+    assert!(err(&nowhere).contains("--url is missing"), "{}", err(&nowhere));
 }
 
 #[test]

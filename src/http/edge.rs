@@ -23,6 +23,7 @@ use crate::{
     cost::{Read, ReadCost, WriteCost},
     store::StoreError,
     telemetry::RequestMeasures,
+    xray,
 };
 
 /// What a function answers.
@@ -101,6 +102,7 @@ pub struct Edge<E, K> {
     endpoint: E,
     keys: Authenticator<K>,
     show_cost: bool,
+    log_percent: u8,
     warm: AtomicBool,
 }
 
@@ -108,7 +110,14 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
     /// Puts an endpoint behind its edge. With `show_cost` replies tell what they consumed, in
     /// headers that no client of a deployed stack should see.
     pub fn new(endpoint: E, keys: Authenticator<K>, show_cost: bool) -> Self {
-        Self { endpoint, keys, show_cost, warm: AtomicBool::new(false) }
+        Self { endpoint, keys, show_cost, log_percent: 100, warm: AtomicBool::new(false) }
+    }
+
+    /// The same, which logs only so many of 100 requests that succeed fast; all others as ever.
+    #[must_use]
+    pub fn with_log_percent(mut self, percent: u8) -> Self {
+        self.log_percent = percent;
+        self
     }
 
     /// One cheap call, while the function initializes.
@@ -122,7 +131,9 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
         let request = ApiRequest::new(request);
         let mut record = RequestRecord::default();
 
-        let answer = AssertUnwindSafe(self.answer(&request, &mut record)).catch_unwind();
+        let answer = Box::pin(self.answer(&request, &mut record));
+        let answer = xray::traced(request.trace_id.as_deref(), answer);
+        let answer = AssertUnwindSafe(answer).catch_unwind();
         let outcome = match tokio::time::timeout_at(request.deadline.into(), answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(panic)) => Err(ApiError::Internal(format!("panic: {}", panic_text(&*panic)))),
@@ -155,7 +166,11 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
         let status = response.status();
         let level = if failed || status.is_server_error() { Level::ERROR } else { Level::INFO };
         let millis = started.elapsed().as_secs_f64() * 1e3;
-        log(&request, &record, (status, level), cold, millis, cause.as_deref());
+        // What did not go well is always logged, and what went slowly.
+        let went_well = cause.is_none() && millis < 1e3;
+        if !went_well || fastrand::u8(..100) < self.log_percent {
+            log(&request, &record, (status, level), cold, millis, cause.as_deref());
+        }
         RequestMeasures {
             route: if request.route.is_empty() { "none" } else { &request.route },
             server_error: status.is_server_error(),
@@ -258,6 +273,7 @@ fn log(
         ($level:ident) => {
             tracing::$level!(
                 request_id = request.id,
+                invocation = request.invocation,
                 route = request.route,
                 method = request.method.as_str(),
                 trace_id = request.trace_id,

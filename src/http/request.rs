@@ -31,6 +31,8 @@ const LAST_READ: Duration = Duration::from_secs(5);
 pub struct ApiRequest {
     /// Its name in logs, replies and support tickets.
     pub id: String,
+    /// The invocation, as the platform's own log lines have it.
+    pub invocation: String,
     /// The route of the HTTP API that it took, for the log: `GET /product-offerings`.
     pub route: String,
     /// `GET`, `HEAD`, …
@@ -58,21 +60,26 @@ impl ApiRequest {
     #[must_use]
     pub fn new(request: Request) -> Self {
         let lambda = request.lambda_context_ref();
-        let (mut route, mut source_ip) = (String::new(), None);
+        let (mut route, mut source_ip, mut id) = (String::new(), None, None);
         if let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() {
             route.push_str(context.route_key.as_deref().unwrap_or_default());
+            id = context.request_id.as_deref();
             source_ip = context.http.source_ip.as_deref().and_then(|ip| ip.parse().ok());
         }
-        // The id of the invocation, which the platform's own log lines carry, too.
-        let invocation = lambda.map(|context| context.request_id.as_str()).unwrap_or_default();
-        let plain: String = invocation.chars().filter(char::is_ascii_alphanumeric).collect();
+        let invocation = lambda.map(|context| context.request_id.clone()).unwrap_or_default();
+        // API Gateway's id, which its access log has; without a gateway that of the invocation.
+        let id = id.filter(|id| !id.is_empty()).unwrap_or(&invocation);
+        // Without the signs that end it: the rest is found in the access log as it is.
+        let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        let id = format!("req_{}", id.chars().filter(is_plain).collect::<String>());
         let trace_id = lambda.and_then(|context| context.xray_trace_id.clone());
         let deadline = deadline(lambda.map_or(0, |context| context.deadline));
         let path = request.raw_http_path().to_owned();
         let path_parameters = request.path_parameters();
         let (parts, body) = request.into_parts();
         Self {
-            id: format!("req_{plain}"),
+            id,
+            invocation,
             route,
             method: parts.method,
             path,

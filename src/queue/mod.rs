@@ -56,7 +56,8 @@ pub struct ImportCatalog {
     store: Store,
     objects: Objects,
     queue: Option<Arc<dyn MessageQueue>>,
-    /// The bucket of reports of plain records; an object's report goes to its own bucket.
+    /// The one bucket that is imported from, and that reports go to; without one objects are imported from
+    /// any, and the records of messages have no report.
     bucket: Option<String>,
     lease: Duration,
 }
@@ -73,6 +74,9 @@ enum RetryReason {
     /// The object.
     #[error("{0}")]
     Object(#[from] ObjectError),
+    /// The object is in a bucket of somebody else: what its key says of an account counts for nothing.
+    #[error("the object is in the bucket {0}, and not in the one that is imported from")]
+    ForeignBucket(String),
     /// Another worker has its job, and its lease holds that much longer.
     #[error("another worker is importing it")]
     Busy(Duration),
@@ -277,6 +281,9 @@ impl ImportCatalog {
         deadline: Instant,
     ) -> Result<Done, RetryReason> {
         let Some((account, name)) = address.account_and_name() else { return Ok(Done::Completed) };
+        if self.bucket.as_ref().is_some_and(|own| *own != address.bucket) {
+            return Err(RetryReason::ForeignBucket(address.bucket.clone()));
+        }
         let object = self.objects.open(address, Patience::Until(deadline)).await?;
         let uri = format!("s3://{}/{}", address.bucket, address.key);
         // A bucket without versions may come back to the same content, and an object may be replaced

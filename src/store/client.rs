@@ -5,7 +5,11 @@
 //! region, credentials and an endpoint override are in its environment, and DynamoDB's certificates
 //! chain to Amazon's own roots (`amazon-roots.pem`, from <https://www.amazontrust.com/repository/>).
 
-use std::time::Duration;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use aws_config::{
     BehaviorVersion, SdkConfig, environment::EnvironmentVariableCredentialsProvider,
@@ -25,65 +29,107 @@ use aws_smithy_http_client::{
 
 const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
 
+/// How long DynamoDB and SQS let a connection be idle, with a margin: one that the server has closed fails
+/// the next request, and the SDK would keep it for 90 s.
+const POOL_IDLE: Duration = Duration::from_secs(20);
+
+/// S3 closes an idle connection after some seconds.
+const S3_POOL_IDLE: Duration = Duration::from_secs(5);
+
+/// How a client reaches its service.
+#[derive(Clone, Debug, Default)]
+pub struct Connection {
+    /// The AWS region.
+    pub region: Option<String>,
+    /// The URL of a local engine instead.
+    pub endpoint: Option<String>,
+    /// A file of certificates in PEM, in place of Amazon's own roots: `AWS_CA_BUNDLE`, as the SDKs know it.
+    /// Lambda's is `/etc/pki/tls/certs/ca-bundle.crt`; to load it takes a cold start some milliseconds more.
+    pub ca_bundle: Option<PathBuf>,
+}
+
+impl Connection {
+    /// To a local engine.
+    #[must_use]
+    pub fn local(endpoint: &str) -> Self {
+        Self { endpoint: Some(endpoint.to_owned()), ..Self::default() }
+    }
+}
+
 /// The client cannot be built.
 #[derive(Debug, thiserror::Error)]
-#[error("the TLS settings of the DynamoDB client were refused: {0}")]
-pub struct ClientError(String);
+pub enum ClientError {
+    /// There is no region to send requests to.
+    #[error("AWS_REGION is missing: no region is a default, and another region has other tables")]
+    NoRegion,
+    /// The certificates cannot be read.
+    #[error("AWS_CA_BUNDLE: {} cannot be read: {source}", path.display())]
+    CaBundle {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The TLS settings are refused.
+    #[error("the TLS settings were refused: {0}")]
+    Tls(String),
+}
 
 /// Builds the client every function uses.
 ///
-/// With `endpoint` it speaks to a local engine: plain HTTP, and stand-in credentials where the
-/// environment has none. An attempt ends after 3 s.
+/// A local engine gets plain HTTP, and stand-in credentials where the environment has none. An attempt
+/// ends after 3 s.
 ///
 /// # Errors
-/// [`ClientError`] when the TLS settings are refused.
-pub fn lean_client(region: Option<String>, endpoint: Option<&str>) -> Result<Client, ClientError> {
-    Ok(Client::new(&shared_config(region, endpoint, timeouts(3))?))
+/// [`ClientError`].
+pub fn lean_client(connection: &Connection) -> Result<Client, ClientError> {
+    Ok(Client::new(&shared_config(connection, POOL_IDLE, timeouts(3))?))
 }
 
 /// Builds the client for objects, in the same lean way. An object may be large: only its head has a
 /// bound in time, and a body that stalls is ended by the SDK.
 ///
 /// # Errors
-/// [`ClientError`] when the TLS settings are refused.
-pub fn lean_s3_client(
-    region: Option<String>,
-    endpoint: Option<&str>,
-) -> Result<aws_sdk_s3::Client, ClientError> {
+/// [`ClientError`].
+pub fn lean_s3_client(connection: &Connection) -> Result<aws_sdk_s3::Client, ClientError> {
     // Of a GET an attempt is the time to its head.
     let timeouts = timeouts(5).read_timeout(Duration::from_secs(20));
-    let config = aws_sdk_s3::config::Builder::from(&shared_config(region, endpoint, timeouts)?)
+    let shared = shared_config(connection, S3_POOL_IDLE, timeouts)?;
+    let config = aws_sdk_s3::config::Builder::from(&shared)
         // A local server has no host name a bucket could be put before.
-        .force_path_style(endpoint.is_some());
+        .force_path_style(connection.endpoint.is_some());
     Ok(aws_sdk_s3::Client::from_conf(config.build()))
 }
 
 /// Builds the client for the queue of imports, in the same lean way.
 ///
 /// # Errors
-/// [`ClientError`] when the TLS settings are refused.
-pub fn lean_sqs_client(
-    region: Option<String>,
-    endpoint: Option<&str>,
-) -> Result<aws_sdk_sqs::Client, ClientError> {
-    Ok(aws_sdk_sqs::Client::new(&shared_config(region, endpoint, timeouts(3))?))
+/// [`ClientError`].
+pub fn lean_sqs_client(connection: &Connection) -> Result<aws_sdk_sqs::Client, ClientError> {
+    Ok(aws_sdk_sqs::Client::new(&shared_config(connection, POOL_IDLE, timeouts(3))?))
 }
 
 /// What all clients have in common. The SDK retries nothing: that is for [`crate::retry`] alone, so that
 /// what a request may cost is one number.
 fn shared_config(
-    region: Option<String>,
-    endpoint: Option<&str>,
+    connection: &Connection,
+    pool_idle: Duration,
     timeouts: TimeoutConfigBuilder,
 ) -> Result<SdkConfig, ClientError> {
+    let region = match (&connection.region, &connection.endpoint) {
+        (Some(region), _) => region.clone(),
+        // Only a signature names it, which a local engine does not verify.
+        (None, Some(_)) => "us-east-1".to_owned(),
+        (None, None) => return Err(ClientError::NoRegion),
+    };
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
-        .http_client(http_client()?)
-        .region(Region::new(region.unwrap_or_else(|| "us-east-1".to_owned())))
-        .credentials_provider(credentials(endpoint))
+        .http_client(http_client(connection.ca_bundle.as_deref(), pool_idle)?)
+        .region(Region::new(region))
+        .credentials_provider(credentials(connection))
         .timeout_config(timeouts.build())
         .retry_config(RetryConfig::disabled());
-    config.set_endpoint_url(endpoint.map(ToOwned::to_owned));
+    config.set_endpoint_url(connection.endpoint.clone());
     Ok(config.build())
 }
 
@@ -94,20 +140,28 @@ fn timeouts(attempt_seconds: u64) -> TimeoutConfigBuilder {
         .operation_attempt_timeout(Duration::from_secs(attempt_seconds))
 }
 
-fn http_client() -> Result<SharedHttpClient, ClientError> {
-    let trust = TrustStore::empty().with_pem_certificate(AMAZON_ROOTS);
+fn http_client(
+    ca_bundle: Option<&Path>,
+    pool_idle: Duration,
+) -> Result<SharedHttpClient, ClientError> {
+    let roots = match ca_bundle {
+        Some(path) => fs::read(path)
+            .map_err(|source| ClientError::CaBundle { path: path.to_owned(), source })?,
+        None => AMAZON_ROOTS.to_vec(),
+    };
     let tls = TlsContext::builder()
-        .with_trust_store(trust)
+        .with_trust_store(TrustStore::empty().with_pem_certificate(roots))
         .build()
-        .map_err(|error| ClientError(error.to_string()))?;
+        .map_err(|error| ClientError::Tls(error.to_string()))?;
     Ok(Builder::new()
+        .pool_idle_timeout(pool_idle)
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .tls_context(tls)
         .build_https())
 }
 
-fn credentials(endpoint: Option<&str>) -> SharedCredentialsProvider {
-    match endpoint {
+fn credentials(connection: &Connection) -> SharedCredentialsProvider {
+    match connection.endpoint {
         Some(_) if std::env::var_os("AWS_ACCESS_KEY_ID").is_none() => {
             SharedCredentialsProvider::new(stand_in_credentials())
         }

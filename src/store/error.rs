@@ -1,6 +1,9 @@
 //! What can go wrong with the database.
 
-use std::{error::Error, fmt};
+use std::{
+    error::Error,
+    fmt::{self, Write as _},
+};
 
 use aws_sdk_dynamodb::{
     config::http::HttpResponse,
@@ -9,6 +12,8 @@ use aws_sdk_dynamodb::{
         RequestId as _, transact_write_items::TransactWriteItemsError, update_item::UpdateItemError,
     },
 };
+
+use serde::Deserialize;
 
 use super::item::Item;
 use crate::write_error::WriteError;
@@ -39,7 +44,7 @@ impl StoreError {
     }
 
     /// The database is asked for more than it gives at once.
-    pub(super) fn is_throttled(&self) -> bool {
+    pub(crate) fn is_throttled(&self) -> bool {
         self.kind == Kind::Throttled
     }
 
@@ -122,7 +127,8 @@ impl StoreError {
                     _ => Kind::Other,
                 };
                 let message = service.err().message().unwrap_or("no message");
-                (kind, format!("{code}: {message} (status {status})"))
+                let reasons = throttling_reasons(service.raw().body().bytes().unwrap_or_default());
+                (kind, format!("{code}: {message}{reasons} (status {status})"))
             }
             SdkError::TimeoutError(_) => (Kind::Unavailable, "timeout".to_owned()),
             SdkError::ResponseError(_) => (Kind::Unavailable, "unreadable reply".to_owned()),
@@ -153,6 +159,31 @@ impl StoreError {
         let cause = format!("{count} keys left unprocessed after all retries");
         Self { kind: Kind::Unavailable, operation, cause }
     }
+}
+
+/// Why DynamoDB throttled, and which table or index: the developer guide, "Diagnosing throttling". Empty
+/// where a reply does not tell.
+fn throttling_reasons(body: &[u8]) -> String {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Throttled {
+        // The exceptions of DynamoDB do not agree on the first letter.
+        #[serde(rename = "ThrottlingReasons", alias = "throttlingReasons")]
+        reasons: Vec<Reason>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Reason {
+        reason: String,
+        resource: String,
+    }
+    let throttled: Throttled = serde_json::from_slice(body).unwrap_or_default();
+    throttled.reasons.iter().fold(String::new(), |mut told, Reason { reason, resource }| {
+        // `arn:aws:dynamodb:<region>:<account>:table/<name>/index/<name>`
+        let resource = resource.rsplit(':').next().unwrap_or_default();
+        let _ = write!(told, ", {reason} of {resource}");
+        told
+    })
 }
 
 /// What was there instead when the condition of an update did not hold; any other error is one.
@@ -192,3 +223,27 @@ impl fmt::Display for StoreError {
 }
 
 impl Error for StoreError {}
+
+#[cfg(test)]
+mod tests {
+    use super::throttling_reasons;
+
+    #[test]
+    fn the_reasons_of_a_throttle_are_told_with_their_table_or_index() {
+        let body = |name: &str| {
+            format!(
+                r#"{{"__type":"x","message":"m","{name}":[{{"reason":"IndexWriteKeyRangeThroughputExceeded",
+                "resource":"arn:aws:dynamodb:eu-west-1:123456789012:table/c-products/index/newest"}}]}}"#
+            )
+        };
+        for name in ["ThrottlingReasons", "throttlingReasons"] {
+            assert_eq!(
+                throttling_reasons(body(name).as_bytes()),
+                ", IndexWriteKeyRangeThroughputExceeded of table/c-products/index/newest"
+            );
+        }
+        for body in [&b""[..], b"{}", b"<html>", br#"{"ThrottlingReasons":null}"#] {
+            assert_eq!(throttling_reasons(body), "");
+        }
+    }
+}

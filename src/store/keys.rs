@@ -94,7 +94,7 @@ impl KeyLookup for Store {
             // Half a unit more, once a minute: a new key works at once, a revoked one is seen.
             .consistent_read(true)
             .return_consumed_capacity(CAPACITY);
-        let reply = self.send(OPERATION, || request.clone().send()).await?;
+        let reply = self.get(OPERATION, || request.clone().send()).await?;
         let read_units = units(reply.consumed_capacity());
         let value =
             reply.item.map(|item| read(OPERATION, item).map(KeyItem::into_record)).transpose()?;

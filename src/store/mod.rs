@@ -38,16 +38,20 @@ mod promotions;
 mod ranges;
 mod transaction;
 
-use std::{error::Error, sync::Arc};
+use std::{
+    error::Error,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use aws_sdk_dynamodb::{
     Client,
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
-    operation::query::builders::QueryFluentBuilder,
+    operation::{get_item::GetItemOutput, query::builders::QueryFluentBuilder},
     types::{ConsumedCapacity, ReturnConsumedCapacity},
 };
-pub use client::{ClientError, lean_client, lean_s3_client, lean_sqs_client};
+pub use client::{ClientError, Connection, lean_client, lean_s3_client, lean_sqs_client};
 pub use error::StoreError;
 pub use export::Export;
 use item::Item;
@@ -56,7 +60,7 @@ use limiter::Limiter;
 use ranges::Ranges;
 
 use self::batch::CONCURRENT_BATCHES;
-use crate::{clock::Clock, cost::ReadCost, retry::Patience};
+use crate::{clock::Clock, cost::ReadCost, retry::Patience, xray::Span};
 
 /// The tables' names, from the environment of a function or from a common prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,9 +122,25 @@ pub struct Store {
     /// Bounds writes of one item each.
     writes: Arc<Limiter>,
     ranges: Arc<Ranges>,
+    throttles: Arc<ThrottleLog>,
     /// For how long requests are tried again.
     patience: Patience,
     clock: Clock,
+}
+
+/// Tells of throttled requests, which mostly succeed later and would leave no trace: a line a second at
+/// most.
+#[derive(Debug, Default)]
+struct ThrottleLog(Mutex<Option<Instant>>);
+
+impl ThrottleLog {
+    fn tell(&self, error: &StoreError) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= Duration::from_secs(1)) {
+            *told = Some(Instant::now());
+            tracing::warn!(cause = %error, "throttled");
+        }
+    }
 }
 
 impl Store {
@@ -134,6 +154,7 @@ impl Store {
             batches: Arc::new(batches),
             writes: Arc::new(writes),
             ranges: Arc::default(),
+            throttles: Arc::default(),
             patience: Patience::REQUEST,
             clock: Clock::System,
         }
@@ -167,12 +188,13 @@ impl Store {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
         let classify = |error: &_| StoreError::from_sdk(operation, error);
-        self.attempt_classified(limiter, send, classify).await
+        self.attempt_classified(operation, limiter, send, classify).await
     }
 
     /// The same with errors that are classified in another way.
     async fn attempt_classified<T, E, F>(
         &self,
+        operation: &'static str,
         limiter: Option<&Limiter>,
         send: impl Fn() -> F,
         classify: impl Fn(&E) -> StoreError,
@@ -186,8 +208,13 @@ impl Store {
                 Some(limiter) => Some(limiter.permit().await),
                 None => None,
             };
+            let span = Span::begin();
             let outcome = send().await;
             let class = outcome.as_ref().err().map(classify);
+            span.end(operation, class.as_ref());
+            if let Some(error) = class.as_ref().filter(|error| error.is_throttled()) {
+                self.throttles.tell(error);
+            }
             if let Some(permit) = permit {
                 permit.end(!class.as_ref().is_some_and(StoreError::is_throttled));
             }
@@ -213,7 +240,32 @@ impl Store {
     }
 }
 
+/// The longest attempt of a read of one item: it takes milliseconds, and a new attempt goes elsewhere.
+const SINGLE_READ: Duration = Duration::from_secs(1);
+
 impl Store {
+    /// Sends a read of one item as [`Store::send`] does.
+    async fn get<E, F>(
+        &self,
+        operation: &'static str,
+        send: impl Fn() -> F,
+    ) -> Result<GetItemOutput, StoreError>
+    where
+        E: Error + ProvideErrorMetadata + 'static,
+        F: Future<Output = Result<GetItemOutput, SdkError<E, HttpResponse>>>,
+    {
+        let attempt = || {
+            let attempt = tokio::time::timeout(SINGLE_READ, send());
+            async {
+                match attempt.await {
+                    Ok(outcome) => outcome,
+                    Err(late) => Err(SdkError::timeout_error(late)),
+                }
+            }
+        };
+        self.send(operation, attempt).await
+    }
+
     /// Every item of a query, over as many replies as it takes.
     async fn query_all(
         &self,

@@ -753,7 +753,7 @@ impl Store {
             .set_key(Some(item_key(account, key)))
             .consistent_read(true)
             .return_consumed_capacity(CAPACITY);
-        let reply = self.send(OPERATION, || request.clone().send()).await?;
+        let reply = self.get(OPERATION, || request.clone().send()).await?;
         let read_units = units(reply.consumed_capacity());
         let found = reply.item.map(|item| Found::read(OPERATION, &item)).transpose()?;
         Ok((found, read_units))
@@ -1135,7 +1135,7 @@ impl ProductLookup for Store {
             .set_key(Some(item_key(account, &product_key(&Match::Sku(sku.clone())))))
             .consistent_read(true)
             .return_consumed_capacity(CAPACITY);
-        let reply = self.send(OPERATION, || request.clone().send()).await?;
+        let reply = self.get(OPERATION, || request.clone().send()).await?;
         let read_units = units(reply.consumed_capacity());
         // A deleted product is remembered without its id.
         let item = reply.item.as_ref().filter(|item| item.contains_key("id"));

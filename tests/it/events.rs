@@ -15,7 +15,7 @@ use serverless_catalog::{
     lambda::Settings,
     objects::Objects,
     queue::ImportCatalog,
-    store::{Store, TableNames, lean_s3_client},
+    store::{Connection, Store, TableNames, lean_s3_client},
 };
 
 use crate::support::Catalog;
@@ -49,7 +49,8 @@ async fn functions_over_sample() -> (Catalog, HashMap<&'static str, Function>) {
     let catalog = Catalog::start().await;
     sample::load(catalog.stack.store()).await.expect("sample");
     let store = Store::new(catalog.stack.client().clone(), TableNames::with_prefix("test"));
-    let settings = Settings { store, cache: Duration::from_mins(1), show_cost: false };
+    let settings =
+        Settings { store, cache: Duration::from_mins(1), show_cost: false, log_percent: 100 };
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
     let functions = functions(&settings, &cursors.into());
     (catalog, functions)
@@ -161,7 +162,7 @@ async fn every_import_event_is_done_or_handed_back_as_its_name_says() {
     let catalog = Catalog::start().await;
     let folder = tempfile::tempdir().expect("folder");
     let server = ObjectServer::start(folder.path(), "catalog", LOCALHOST).await.expect("S3");
-    let objects = Objects::new(lean_s3_client(None, Some(&server.url())).expect("client"));
+    let objects = Objects::new(lean_s3_client(&Connection::local(&server.url())).expect("client"));
     let csv = fs::read(format!("{}/data/sample/products.csv", env!("CARGO_MANIFEST_DIR")));
     let key = "imports/ACME/sample products.csv";
     objects.put("catalog", key, "text/csv", csv.expect("sample")).await.expect("put");

@@ -17,7 +17,7 @@ use serverless_catalog::{
     lambda::Settings,
     offerings::{PromoCode, PromotionLookup as _},
     source::Line,
-    store::{Store, TableNames, lean_client},
+    store::{Connection, Store, TableNames, lean_client},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -73,9 +73,10 @@ async fn reply(socket: &mut TcpStream, status: u16, body: &str) {
 }
 
 async fn answer(fault: Fault) -> (u16, String, String) {
-    let client_of = lean_client(None, Some(&broken(fault).await)).expect("client");
+    let client_of = lean_client(&Connection::local(&broken(fault).await)).expect("client");
     let store = Store::new(client_of, TableNames::with_prefix("test"));
-    let settings = Settings { store, cache: Duration::from_secs(1), show_cost: false };
+    let settings =
+        Settings { store, cache: Duration::from_secs(1), show_cost: false, log_percent: 100 };
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
     let functions: HashMap<_, _> = functions(&settings, &cursors.into());
     let routes = Template::built_in().and_then(|template| template.routes()).expect("routes");
@@ -118,7 +119,7 @@ async fn a_database_in_trouble_is_a_503_and_a_refusal_of_ours_a_500() {
 async fn a_failure_never_quotes_the_reply_it_met() {
     let secret = r#"{"Item":{"code":{"S":"SECRETCODE"},"#;
     let store = Store::new(
-        lean_client(None, Some(&broken(Fault::Raw(200, secret)).await)).expect("client"),
+        lean_client(&Connection::local(&broken(Fault::Raw(200, secret)).await)).expect("client"),
         TableNames::with_prefix("test"),
     );
     let account = "ACME".parse().expect("account");
@@ -131,7 +132,7 @@ async fn a_failure_never_quotes_the_reply_it_met() {
 #[tokio::test]
 async fn an_import_into_a_database_that_is_away_ends_with_an_error() {
     let store = Store::new(
-        lean_client(None, Some(&broken(Fault::Raw(400, "{}")).await)).expect("client"),
+        lean_client(&Connection::local(&broken(Fault::Raw(400, "{}")).await)).expect("client"),
         TableNames::with_prefix("test"),
     );
     let account = "ACME".parse().expect("account");
@@ -156,7 +157,7 @@ async fn a_row_that_the_database_never_takes_costs_eight_requests_and_is_reporte
         if never { Fate::Throttled } else { Fate::Pass }
     })
     .await;
-    let client = lean_client(None, Some(&url)).expect("client");
+    let client = lean_client(&Connection::local(&url)).expect("client");
     let store = Store::new(client, TableNames::with_prefix("test"));
     let account = "ACME".parse().expect("account");
     let mut importer = importer(&store, &account, false);
@@ -178,9 +179,12 @@ async fn a_row_that_the_database_never_takes_costs_eight_requests_and_is_reporte
 
 /// The answer of a bulk upsert over a proxy, by a function that has 4 seconds left.
 async fn upsert_over(url: &str, key: &str, rows: &Value) -> Value {
-    let store =
-        Store::new(lean_client(None, Some(url)).expect("client"), TableNames::with_prefix("test"));
-    let settings = Settings { store, cache: Duration::from_secs(1), show_cost: false };
+    let store = Store::new(
+        lean_client(&Connection::local(url)).expect("client"),
+        TableNames::with_prefix("test"),
+    );
+    let settings =
+        Settings { store, cache: Duration::from_secs(1), show_cost: false, log_percent: 100 };
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
     let functions = functions(&settings, &cursors.into());
     let event = std::fs::read_to_string(format!(

@@ -17,7 +17,7 @@ use serverless_catalog::{
     account::AccountId,
     imports::job::Job,
     queue::{CONTINUES, Continuation, ImportCatalog, MessageQueue},
-    store::lean_s3_client,
+    store::{Connection, lean_s3_client},
 };
 use tokio::time::Instant;
 
@@ -221,7 +221,7 @@ pub(crate) fn writes_record(operation: &str, request: &str) -> bool {
 impl Imports {
     /// Stores an object with metadata.
     pub(crate) async fn put_noted(&self, key: &str, content: String, metadata: &[(&str, &str)]) {
-        let s3 = lean_s3_client(None, Some(&self.server.url())).expect("client");
+        let s3 = lean_s3_client(&Connection::local(&self.server.url())).expect("client");
         let mut put = s3.put_object().bucket(BUCKET).key(key).body(content.into_bytes().into());
         for (name, value) in metadata {
             put = put.metadata(*name, *value);

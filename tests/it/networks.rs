@@ -10,7 +10,7 @@ use serverless_catalog::{
     imports::Floors,
     money::Currency,
     source::Line,
-    store::{Store, TableNames, lean_client},
+    store::{Connection, Store, TableNames, lean_client},
 };
 
 use crate::{
@@ -247,7 +247,7 @@ async fn a_reimport_that_was_killed_and_repeated_ends_right() {
             if killed { Fate::Lost } else { Fate::Pass }
         })
         .await;
-        let client = lean_client(None, Some(&url)).expect("client");
+        let client = lean_client(&Connection::local(&url)).expect("client");
         let store = Store::new(client, TableNames::with_prefix("test"));
         let mut importer = importer(&store, &account, false);
         let line = [(1, Ok(after.to_string().into_bytes()))];

@@ -16,7 +16,7 @@ use serverless_catalog::{
     lambda::Settings,
     objects::Objects,
     queue::ImportCatalog,
-    store::{Store, TableNames, lean_client, lean_s3_client},
+    store::{Connection, Store, TableNames, lean_client, lean_s3_client},
 };
 
 use crate::{
@@ -173,13 +173,18 @@ async fn done() -> BTreeMap<String, Operations> {
         Fate::Pass
     })
     .await;
-    let client = lean_client(None, Some(&url)).expect("client");
+    let client = lean_client(&Connection::local(&url)).expect("client");
     let store = Store::new(client, TableNames::with_prefix("test"));
     let take = || std::mem::take(&mut *seen.lock().expect("lock"));
 
     let mut done = BTreeMap::new();
     // A key is remembered no time at all: each function reads it.
-    let settings = Settings { store: store.clone(), cache: Duration::ZERO, show_cost: false };
+    let settings = Settings {
+        store: store.clone(),
+        cache: Duration::ZERO,
+        show_cost: false,
+        log_percent: 100,
+    };
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
     let functions = functions(&settings, &cursors.into());
     for name in functions.keys() {
@@ -194,7 +199,7 @@ async fn done() -> BTreeMap<String, Operations> {
 
     let folder = tempfile::tempdir().expect("folder");
     let server = ObjectServer::start(folder.path(), "catalog", LOCALHOST).await.expect("S3");
-    let s3 = lean_s3_client(None, Some(&server.url())).expect("client");
+    let s3 = lean_s3_client(&Connection::local(&server.url())).expect("client");
     let bucket = Some("catalog".to_owned());
     let import = ImportCatalog::new(store, Objects::new(s3.clone()), bucket);
     for records in records() {

@@ -11,7 +11,7 @@ use serverless_catalog::{
     imports::job::Status,
     objects::Objects,
     queue::ImportCatalog,
-    store::{Store, TableNames, lean_client, lean_s3_client},
+    store::{Connection, Store, TableNames, lean_client, lean_s3_client},
 };
 use tokio::time::Instant;
 
@@ -37,14 +37,15 @@ impl Imports {
         let catalog = Catalog::start().await;
         let folder = tempfile::tempdir().expect("folder");
         let server = ObjectServer::start(folder.path(), BUCKET, LOCALHOST).await.expect("S3");
-        let objects = Objects::new(lean_s3_client(None, Some(&server.url())).expect("client"));
+        let objects =
+            Objects::new(lean_s3_client(&Connection::local(&server.url())).expect("client"));
         let import = Self::function(&catalog.stack.whereabouts().dynamodb_url, &objects);
         Self { catalog, folder, server, objects, import }
     }
 
     /// The function over a database at this URL; its claims hold a moment.
     pub(crate) fn function(dynamodb_url: &str, objects: &Objects) -> ImportCatalog {
-        let client = lean_client(None, Some(dynamodb_url)).expect("client");
+        let client = lean_client(&Connection::local(dynamodb_url)).expect("client");
         let store = Store::new(client, TableNames::with_prefix("test"));
         ImportCatalog::new(store, objects.clone(), Some(BUCKET.to_owned()))
             .with_lease(Duration::from_millis(150))
@@ -209,6 +210,8 @@ async fn every_way_to_fail_has_its_answer() {
         (r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"catalog"}"#.into(), false),
         (created("imports/ACME/nowhere.ndjson", "01"), true),
         (created("elsewhere/ACME/a.ndjson", "01"), false),
+        // What a foreign bucket says of an account counts for nothing.
+        (created("imports/ACME/bom.csv", "01").replace(BUCKET, "foreign"), true),
         (created("imports/ACME/cut.ndjson.gz", "01"), false),
         (created("imports/ACME/long.ndjson", "01"), false),
         (created("imports/ACME/latin1.ndjson", "01"), false),
@@ -513,7 +516,7 @@ async fn a_bucket_that_is_away_hands_the_message_back() {
 async fn a_whole_file_takes_away_what_it_does_not_name() {
     let imports = Imports::start().await;
     let key = imports.catalog.key("ACME").await;
-    let s3 = lean_s3_client(None, Some(&imports.server.url())).expect("client");
+    let s3 = lean_s3_client(&Connection::local(&imports.server.url())).expect("client");
     let mut version = 0;
     let mut import = async |content: String, kind: &str, share: Option<&str>| {
         version += 1;

@@ -16,7 +16,7 @@ use serverless_catalog::{
     imports::job::{Claim, ImportId, JobStore as _, Lease, Source, Status},
     objects::Objects,
     queue::{ImportCatalog, MAX_RECEIVES},
-    store::{Store, TableNames, lean_s3_client},
+    store::{Connection, Store, TableNames, lean_s3_client},
 };
 use tokio::{
     io::AsyncWriteExt as _,
@@ -79,7 +79,7 @@ impl S3Proxy {
     }
 
     fn objects(&self) -> Objects {
-        Objects::new(lean_s3_client(None, Some(&self.url)).expect("client"))
+        Objects::new(lean_s3_client(&Connection::local(&self.url)).expect("client"))
     }
 
     fn asked(&self) -> Vec<Asked> {

@@ -6,4 +6,5 @@ pub mod imports;
 pub mod keys;
 pub mod openapi;
 pub mod serve;
+pub mod smoke;
 pub mod tables;

@@ -10,7 +10,9 @@ use crate::{
     console::{say, warn},
     error::CliError,
     interruption::Interruption,
-    local::{Bucket, LOCALHOST, Project, Stack, StackOptions, Storage, Whereabouts, sample},
+    local::{
+        BUCKET, Bucket, LOCALHOST, Project, Stack, StackOptions, Storage, Whereabouts, sample,
+    },
     template::Template,
 };
 
@@ -98,7 +100,7 @@ impl Serve {
         })
         .await?;
         let loaded = if self.sample { Some(sample::load(stack.store()).await?) } else { None };
-        let whereabouts = stack.whereabouts();
+        let mut whereabouts = stack.whereabouts();
         // What is in memory has no folder to drop files into.
         let bucket = match project.as_ref().filter(|_| !self.memory) {
             Some(project) => {
@@ -106,6 +108,8 @@ impl Serve {
             }
             None => None,
         };
+        whereabouts.objects_url = bucket.as_ref().map(Bucket::url);
+        whereabouts.bucket = bucket.as_ref().map(|_| BUCKET.to_owned());
         if let Some(project) = &project {
             let tables = TableNames::with_prefix(&name);
             project.announce(&whereabouts, &tables, &cursor_secret, bucket.as_ref())?;

@@ -3,7 +3,12 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::{connect::Target, console::say, error::CliError, template::Template};
+use crate::{
+    connect::{Connected, Target},
+    console::say,
+    error::CliError,
+    template::Template,
+};
 
 /// Create or describe the tables of template.yaml.
 #[derive(Subcommand, Debug)]
@@ -27,7 +32,7 @@ impl Tables {
     /// # Errors
     /// [`CliError`] when the database is not reached, or a table is missing.
     pub async fn run(self, target: &Target) -> Result<(), CliError> {
-        let (client, place) = target.client().await?;
+        let Connected { client, place, .. } = target.connect().await?;
         let tables = Template::built_in()?.tables(&target.table_prefix)?;
         match self {
             Self::Create => {

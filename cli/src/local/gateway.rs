@@ -15,9 +15,13 @@ use axum::{
     Router,
     body::{Body, Bytes, to_bytes},
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::HOST, request::Parts},
-    response::{Redirect, Response},
-    routing::get,
+    http::{
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+        header::{ACCEPT, HOST},
+        request::Parts,
+    },
+    response::{IntoResponse as _, Redirect, Response},
+    routing::any,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
@@ -91,10 +95,8 @@ impl Gateway {
             })
             .collect::<Result<_, _>>()?;
         let (listener, address) = listener(listen).await?;
-        // Who opens the address in a browser looks for the documentation.
-        let home = get(|| async { Redirect::temporary(DOCS) }).fallback(answer);
-        let api =
-            Router::new().route("/", home).fallback(answer).with_state(Arc::new(Api { routes }));
+        let api = Router::new().route("/", any(home)).fallback(answer);
+        let api = api.with_state(Arc::new(Api { routes }));
         let app = beside.merge(api);
         let app = app.into_make_service_with_connect_info::<SocketAddr>();
         let (stop, mut stopped) = watch::channel(false);
@@ -118,6 +120,16 @@ impl Gateway {
         let _ = self.stop.send(true);
         let _ = tokio::time::timeout(PATIENCE, self.server).await;
     }
+}
+
+/// Leads who opens the address in a browser to the documentation; all others get what the API answers.
+async fn home(api: State<Arc<Api>>, peer: ConnectInfo<SocketAddr>, request: Request) -> Response {
+    let accepts = request.headers().get(ACCEPT).and_then(|accepts| accepts.to_str().ok());
+    let is_browser = accepts.is_some_and(|types| types.contains("text/html") || types == "*/*");
+    if is_browser && request.method() == Method::GET {
+        return Redirect::temporary(DOCS).into_response();
+    }
+    answer(api, peer, request).await
 }
 
 async fn answer(

@@ -32,7 +32,7 @@ pub use gateway::Gateway;
 pub use objects::ObjectServer;
 pub use project::{Project, Whereabouts};
 pub use stack::{Stack, StackOptions};
-pub use watch::Bucket;
+pub use watch::{BUCKET, Bucket};
 
 /// This machine alone.
 pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -31,6 +31,12 @@ pub struct Whereabouts {
     pub url: String,
     /// The DynamoDB engine.
     pub dynamodb_url: String,
+    /// The S3 server, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects_url: Option<String>,
+    /// The bucket of catalogs to import.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<String>,
 }
 
 impl Whereabouts {

@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::Client;
 use serverless_catalog::{
     cursor::Cursors,
     lambda::Settings,
-    store::{Store, TableNames, lean_client},
+    store::{Connection, Store, TableNames, lean_client},
 };
 
 use super::{Engine, Gateway, LOCALHOST, Storage, Whereabouts, functions};
@@ -73,7 +73,7 @@ impl Stack {
     /// [`CliError`] of whatever part does not start.
     pub async fn start(options: StackOptions) -> Result<Self, CliError> {
         let engine = Engine::start(options.storage, options.listen).await?;
-        let client = lean_client(None, Some(&engine.url()))
+        let client = lean_client(&Connection::local(&engine.url()))
             .map_err(|error| CliError::Engine(error.to_string()))?;
         for table in options.template.tables(&options.name)? {
             table.create(&client, false).await?;
@@ -81,7 +81,8 @@ impl Stack {
         let store = Store::new(client.clone(), TableNames::with_prefix(&options.name));
         let cursors = Cursors::new(&options.cursor_secret, None)
             .map_err(|error| CliError::Usage(error.to_string()))?;
-        let settings = Settings { store: store.clone(), cache: KEY_CACHE, show_cost: true };
+        let settings =
+            Settings { store: store.clone(), cache: KEY_CACHE, show_cost: true, log_percent: 100 };
         let functions = functions(&settings, &Arc::new(cursors));
         let gateway = {
             let beside = api_docs::routes(options.demo_keys);
@@ -100,7 +101,12 @@ impl Stack {
     /// Where it is reached.
     #[must_use]
     pub fn whereabouts(&self) -> Whereabouts {
-        Whereabouts { url: self.gateway.url(), dynamodb_url: self.engine.url() }
+        Whereabouts {
+            url: self.gateway.url(),
+            dynamodb_url: self.engine.url(),
+            objects_url: None,
+            bucket: None,
+        }
     }
 
     /// Its tables.

@@ -18,7 +18,7 @@ use serverless_catalog::{
     lambda::LONGEST_RUN,
     objects::Objects,
     queue::{CONTINUES, Continuation, ImportCatalog, MessageQueue},
-    store::{Store, lean_s3_client},
+    store::{Connection, Store, lean_s3_client},
 };
 use tokio::task::JoinHandle;
 
@@ -36,7 +36,7 @@ struct Look {
 }
 
 /// The local bucket's name.
-const BUCKET: &str = "catalog";
+pub const BUCKET: &str = "catalog";
 
 /// A bucket in a folder: served as S3, and its `imports/` watched, until this is dropped.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Bucket {
         let imports = folder.join(BUCKET).join("imports");
         fs::create_dir_all(&imports).map_err(CliError::file("make", &imports))?;
         let server = ObjectServer::start(&folder, BUCKET, listen).await?;
-        let client = lean_s3_client(None, Some(&server.url()))
+        let client = lean_s3_client(&Connection::local(&server.url()))
             .map_err(|error| CliError::Engine(error.to_string()))?;
         let queue = Arc::new(LocalQueue::default());
         let import =
@@ -75,6 +75,12 @@ impl Bucket {
     #[must_use]
     pub fn imports(&self) -> PathBuf {
         self.folder.join(BUCKET).join("imports")
+    }
+
+    /// The URL of the S3 server.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.server.url()
     }
 
     /// What the function's environment says of it.

@@ -1,0 +1,318 @@
+"""Deploys template.yaml with what was built, keeps every release by its commit, and rolls back to one.
+
+`make deploy`, `make releases`, `make rollback` and `make smoke` call it, with the Python of the SAM CLI's folder
+in .tools. Region and credentials are the shell's."""
+
+import argparse
+import hashlib
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import time
+import tomllib
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SAM = pathlib.Path(sys.executable).parent / "sam"
+CATALOG = ROOT / "target" / "release" / "catalog"
+
+# What a new version of a function does not depend on.
+NOT_OF_FUNCTIONS = {"DeletionProtection", "AlarmTopicArn", "LogRetentionDays"}
+# What nobody wants to lose to a replacement.
+DATA = {"AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SecretsManager::Secret"}
+# Lambda leaves so many to the functions without a reservation.
+LEAST_UNRESERVED = 100
+# The template's default.
+UPSERT_CONCURRENCY = 100
+
+
+class Failed(Exception):
+    """What went wrong, in words for who deploys."""
+
+
+def main():
+    options = arguments()
+    try:
+        options.run(options)
+    except Failed as failure:
+        sys.exit(f"deploy: {failure}")
+    except (BotoCoreError, ClientError) as error:
+        sys.exit(f"deploy: AWS: {error}")
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"deploy: `{' '.join(map(str, error.cmd[:3]))} …` failed (exit code {error.returncode})")
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    def command(name, run, summary):
+        added = commands.add_parser(name, help=summary, description=summary)
+        added.add_argument("--stack", help="the stack's name (otherwise that of --config-env)")
+        added.add_argument("--config-env", help="an environment of samconfig.toml: dev, prod")
+        added.set_defaults(run=run)
+        return added
+
+    deploying = command("deploy", deploy, "deploy what was built")
+    deploying.add_argument("--architecture", default="x86_64", choices=["x86_64", "arm64"])
+    deploying.add_argument("--template", type=pathlib.Path, default=ROOT / "template.yaml")
+    for added in (deploying, command("rollback", rollback, "deploy an earlier release again")):
+        added.add_argument(
+            "--parameter", action="append", default=[], metavar="NAME=VALUE", help="of the template; may be repeated"
+        )
+        added.add_argument(
+            "--allow-replacement", action="store_true", help="even if a table, the bucket or the secret is replaced"
+        )
+        if added is not deploying:
+            added.add_argument("--commit", required=True, help="a commit of `releases`, or its beginning")
+    command("releases", releases, "list the releases that are kept, the latest first")
+    command("smoke", smoke, "try the stack out: `catalog smoke` with what its outputs say")
+    return parser.parse_args()
+
+
+class Settings:
+    """What samconfig.toml says of an environment, under what the command line says."""
+
+    def __init__(self, options):
+        config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+        name = options.config_env
+        if name and name not in config:
+            raise Failed(f"samconfig.toml has no environment {name}")
+        section = config.get(name or "default", {})
+        settings = {**section.get("global", {}).get("parameters", {}), **section.get("deploy", {}).get("parameters", {})}
+        self.stack = options.stack or settings.get("stack_name")
+        if not self.stack:
+            raise Failed("which stack? Give STACK=<name>, or CONFIG=<environment of samconfig.toml>")
+        self.parameters = dict(pair.split("=", 1) for pair in settings.get("parameter_overrides", []))
+        for pair in getattr(options, "parameter", []):
+            if "=" not in pair:
+                raise Failed(f"a parameter is NAME=VALUE, not {pair}")
+            self.parameters.update([pair.split("=", 1)])
+        self.tags = settings.get("tags", ["application=serverless-catalog"])
+        # Asked for by an environment, where there is somebody to answer.
+        self.confirm = bool(name) and settings.get("confirm_changeset", False) and sys.stdin.isatty()
+
+
+def deploy(options):
+    settings = Settings(options)
+    if "Architecture" in settings.parameters and settings.parameters["Architecture"] != options.architecture:
+        print(f"Architecture is {options.architecture}, as it was built.")
+    settings.parameters["Architecture"] = options.architecture
+    existing = stack_of(settings.stack)
+    reserve(settings, existing)
+    commit = current_commit()
+    folder = ROOT / "target" / "lambda" / options.architecture
+    template = release_template(options.template, folder, settings.parameters)
+    packaged = folder / "packaged.yaml"
+    sam("package", "--template-file", template, "--output-template-file", packaged,
+        "--resolve-s3", "--s3-prefix", settings.stack)
+    bucket = keep(settings.stack, commit, options.architecture, packaged)
+    roll_out(settings, packaged, bucket, existing, options.allow_replacement)
+    print(f"\n{settings.stack} runs {commit}. Next: make smoke STACK={settings.stack}")
+
+
+def rollback(options):
+    settings = Settings(options)
+    existing = stack_of(settings.stack)
+    if existing is None:
+        raise Failed(f"there is no stack {settings.stack}")
+    found = [release for release in kept(settings.stack) if release["commit"].startswith(options.commit)]
+    if not found:
+        raise Failed(f"no release {options.commit} is kept; see `make releases STACK={settings.stack}`")
+    release = found[0]
+    # All else keeps its last value: only what is asked for here changes.
+    settings.parameters = dict(pair.split("=", 1) for pair in options.parameter)
+    settings.parameters["Architecture"] = release["architecture"]
+    path = ROOT / "target" / "lambda" / "rollback.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    boto3.client("s3").download_file(release["bucket"], release["key"], str(path))
+    roll_out(settings, path, release["bucket"], existing, options.allow_replacement)
+    print(f"\n{settings.stack} runs {release['commit']} again. Next: make smoke STACK={settings.stack}")
+
+
+def releases(options):
+    found = kept(Settings(options).stack)
+    for release in found:
+        print(f"{release['commit']:<20} {release['time']}  {release['architecture']}")
+    if not found:
+        raise Failed("none is kept yet")
+
+
+def smoke(options):
+    stack = Settings(options).stack
+    existing = stack_of(stack)
+    if existing is None:
+        raise Failed(f"there is no stack {stack}")
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in existing.get("Outputs", [])}
+    command = [CATALOG, "smoke", "--aws", "--table-prefix", stack]
+    command += ["--url", outputs["ApiUrl"], "--bucket", outputs["CatalogBucketName"]]
+    sys.exit(subprocess.run(list(map(str, command)), check=False).returncode)
+
+
+def sam(*command):
+    subprocess.run([str(part) for part in (SAM, *command)], check=True, cwd=ROOT)
+
+
+def stack_of(name):
+    """The stack, ready to be updated; `None`: there is none. What a failed creation left is removed."""
+    client = boto3.client("cloudformation")
+    try:
+        stack = client.describe_stacks(StackName=name)["Stacks"][0]
+    except ClientError as error:
+        if "does not exist" in str(error):
+            return None
+        raise
+    status = stack["StackStatus"]
+    if status in ("REVIEW_IN_PROGRESS", "DELETE_COMPLETE"):
+        return None
+    if status == "ROLLBACK_COMPLETE":
+        print(f"The first deployment of {name} failed. What is left of it is removed.")
+        client.delete_stack(StackName=name)
+        client.get_waiter("stack_delete_complete").wait(StackName=name)
+        return None
+    if status in ("ROLLBACK_FAILED", "DELETE_FAILED", "CREATE_FAILED", "UPDATE_ROLLBACK_FAILED"):
+        raise Failed(f"the stack is {status}; docs/operations.md says what to do then (section 1, \"After a failure\")")
+    if status.endswith("_IN_PROGRESS"):
+        raise Failed(f"the stack is {status}: another deployment is under way")
+    return stack
+
+
+def reserve(settings, existing):
+    """Without a reservation where the AWS account has too little concurrency for one: the deployment would fail."""
+    if "UpsertConcurrency" in settings.parameters:
+        return
+    client = boto3.client("lambda")
+    available = client.get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"]
+    wanted = UPSERT_CONCURRENCY
+    for parameter in (existing or {}).get("Parameters", []):
+        if parameter["ParameterKey"] == "UpsertConcurrency":
+            wanted = int(parameter["ParameterValue"])
+            available += wanted
+    if available - wanted < LEAST_UNRESERVED:
+        print(
+            f"UpsertConcurrency=0: of {available} concurrent executions that the AWS account has here, {wanted} cannot "
+            "be reserved. Ask AWS for a higher quota (Service Quotas, Lambda, Concurrent executions)."
+        )
+        settings.parameters["UpsertConcurrency"] = "0"
+
+
+def current_commit():
+    """The commit of what is deployed; changed files make it `…-dirty`."""
+    command = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or "unversioned"
+
+
+def release_template(source, folder, parameters):
+    """The template beside the binaries, with their hashes: a function gets a new version when its binary, the
+    template or a parameter changes. CloudFormation alone looks at neither binaries nor values of parameters."""
+    text = source.read_text()
+    values = {name: value for name, value in parameters.items() if name not in NOT_OF_FUNCTIONS}
+    common = hashlib.sha256((text + json.dumps(values, sort_keys=True)).encode())
+
+    def code(match):
+        binary = folder / match["function"] / "bootstrap"
+        if not binary.exists():
+            raise Failed(f"{binary} is missing; build it: make build ARCHITECTURE={folder.name}")
+        digest = common.copy()
+        digest.update(binary.read_bytes())
+        indent = match["indent"]
+        return f"{indent}CodeUri: {match['function']}/\n{indent}AutoPublishCodeSha256: {digest.hexdigest()}\n"
+
+    text = re.sub(r"(?m)^(?P<indent> +)CodeUri: target/lambda/\w+/(?P<function>[a-z-]+)/\n", code, text)
+    path = folder / "template.yaml"
+    path.write_text(text)
+    return path
+
+
+def keep(stack, commit, architecture, packaged):
+    """Keeps a packaged release; returns the bucket that it and its code are in."""
+    bucket = re.search(r"(?m)CodeUri: s3://([^/]+)/", packaged.read_text())
+    if bucket is None:
+        raise Failed(f"{packaged} names no bucket")
+    boto3.client("s3").put_object(
+        Bucket=bucket[1],
+        Key=f"{stack}/releases/{commit}.yaml",
+        Body=packaged.read_bytes(),
+        Metadata={"architecture": architecture},
+    )
+    return bucket[1]
+
+
+def kept(stack):
+    """The releases of a stack, the latest first."""
+    client = boto3.client("s3")
+    stacks = boto3.client("cloudformation").describe_stacks(StackName="aws-sam-cli-managed-default")["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
+    bucket, prefix = outputs["SourceBucket"], f"{stack}/releases/"
+    found = []
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for entry in page.get("Contents", []):
+            head = client.head_object(Bucket=bucket, Key=entry["Key"])
+            found.append({
+                "commit": entry["Key"].removeprefix(prefix).removesuffix(".yaml"),
+                "time": entry["LastModified"].isoformat(timespec="seconds"),
+                "architecture": head["Metadata"].get("architecture", "x86_64"),
+                "bucket": bucket,
+                "key": entry["Key"],
+            })
+    return sorted(found, key=lambda release: release["time"], reverse=True)
+
+
+def roll_out(settings, packaged, bucket, existing, allow_replacement):
+    """Creates or updates the stack."""
+    deploy_stack = ["deploy", "--template-file", packaged, "--stack-name", settings.stack]
+    deploy_stack += ["--s3-bucket", bucket, "--s3-prefix", settings.stack, "--no-fail-on-empty-changeset"]
+    deploy_stack += ["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--tags", *settings.tags]
+
+    def overriding(parameters):
+        pairs = [f"{name}={value}" for name, value in sorted(parameters.items())]
+        return ["--parameter-overrides", *pairs] if pairs else []
+
+    if existing is None:
+        # A creation that fails takes its tables back only while they are not protected.
+        print(f"Creating {settings.stack}, at first without protection of its tables.")
+        unprotected = {**settings.parameters, "DeletionProtection": "false"}
+        sam(*deploy_stack, *overriding(unprotected), "--no-confirm-changeset")
+        if settings.parameters.get("DeletionProtection", "true") == "false":
+            return
+        settings.parameters["DeletionProtection"] = "true"
+        print("It is there. Now its tables are protected against deletion.")
+    elif not allow_replacement:
+        refuse_replacements(settings, [*deploy_stack, *overriding(settings.parameters)])
+    confirm = "--confirm-changeset" if settings.confirm else "--no-confirm-changeset"
+    sam(*deploy_stack, *overriding(settings.parameters), confirm)
+
+
+def refuse_replacements(settings, deploy_stack):
+    """Looks at the changes before they are made: a table that is replaced is a new, empty one."""
+    client = boto3.client("cloudformation")
+    started = time.time()
+    sam(*deploy_stack, "--no-execute-changeset")
+    summaries = client.list_change_sets(StackName=settings.stack)["Summaries"]
+    fresh = [summary for summary in summaries if summary["CreationTime"].timestamp() >= started - 60]
+    if not fresh:
+        return
+    latest = max(fresh, key=lambda summary: summary["CreationTime"])
+    pages = client.get_paginator("describe_change_set").paginate(ChangeSetName=latest["ChangeSetId"])
+    changes = [change["ResourceChange"] for page in pages for change in page.get("Changes", [])]
+    lost = [
+        f"{change['LogicalResourceId']} ({change['Action']}, replacement {change.get('Replacement', 'no')})"
+        for change in changes
+        if change["ResourceType"] in DATA
+        and (change["Action"] == "Remove" or change.get("Replacement") in ("True", "Conditional"))
+    ]
+    client.delete_change_set(ChangeSetName=latest["ChangeSetId"])
+    if lost:
+        raise Failed(
+            f"this would replace or remove what holds data: {', '.join(lost)}. Nothing was changed. docs/operations.md "
+            "says how an index or a key is changed; --allow-replacement does it all the same"
+        )
+
+
+if __name__ == "__main__":
+    main()

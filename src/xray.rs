@@ -1,0 +1,142 @@
+//! Spans of calls to the database in X-Ray, where a trace is sampled.
+//!
+//! Lambda itself records a function as one bar. A span is a subsegment below it: a datagram to the daemon
+//! that Lambda runs beside a function with active tracing, sent without waiting for anything. Format: "AWS
+//! X-Ray segment documents" and "Sending trace data to X-Ray" in the X-Ray developer guide.
+
+use std::{
+    future::Future,
+    net::{SocketAddr, UdpSocket},
+    sync::{Arc, OnceLock},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::json;
+
+use crate::{store::StoreError, text::hex};
+
+/// Each datagram begins so.
+const HEADER: &str = "{\"format\": \"json\", \"version\": 1}\n";
+
+tokio::task_local! {
+    static TRACE: Trace;
+}
+
+/// A sampled trace, and where its spans go.
+#[derive(Clone, Debug)]
+struct Trace {
+    root: String,
+    parent: String,
+    daemon: Arc<UdpSocket>,
+}
+
+impl Trace {
+    /// The trace of a header, such as `Root=1-…;Parent=…;Sampled=1`; `None`: it is not sampled.
+    fn of(header: &str, daemon: &Arc<UdpSocket>) -> Option<Self> {
+        let part = |name: &str| {
+            let mut parts = header.split(';').filter_map(|part| part.trim().split_once('='));
+            parts.find(|(known, _)| *known == name).map(|(_, value)| value)
+        };
+        (part("Sampled")? == "1").then_some(())?;
+        let (root, parent) = (part("Root")?.to_owned(), part("Parent")?.to_owned());
+        Some(Self { root, parent, daemon: daemon.clone() })
+    }
+
+    fn send(&self, operation: &str, started: SystemTime, error: Option<&StoreError>) {
+        let seconds =
+            |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let mut span = json!({
+            "name": "DynamoDB",
+            "id": hex(&fastrand::u64(..).to_be_bytes()),
+            "trace_id": self.root,
+            "parent_id": self.parent,
+            "type": "subsegment",
+            "namespace": "aws",
+            "start_time": seconds(started),
+            "end_time": seconds(SystemTime::now()),
+            "aws": { "operation": operation },
+        });
+        if let Some(error) = error {
+            let throttled = error.is_throttled();
+            let kind = if error.is_unavailable() && !throttled { "fault" } else { "error" };
+            span[kind] = true.into();
+            span["throttle"] = throttled.into();
+        }
+        // A span that is lost costs a line in a picture, and no request.
+        let _ = self.daemon.send(format!("{HEADER}{span}").as_bytes());
+    }
+}
+
+/// Does work whose calls to the database are spans of the invocation's trace, where that is sampled.
+pub async fn traced<F: Future>(header: Option<&str>, work: F) -> F::Output {
+    static DAEMON: OnceLock<Option<Arc<UdpSocket>>> = OnceLock::new();
+    let address = || std::env::var("AWS_XRAY_DAEMON_ADDRESS").ok();
+    let daemon = DAEMON.get_or_init(|| daemon(&address()?));
+    match header.zip(daemon.as_ref()).and_then(|(header, daemon)| Trace::of(header, daemon)) {
+        Some(trace) => TRACE.scope(trace, work).await,
+        None => work.await,
+    }
+}
+
+/// A socket to the daemon that never blocks.
+fn daemon(address: &str) -> Option<Arc<UdpSocket>> {
+    let address: SocketAddr = address.parse().ok()?;
+    let any: SocketAddr =
+        if address.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.connect(address).ok()?;
+    socket.set_nonblocking(true).ok()?;
+    Some(Arc::new(socket))
+}
+
+/// A call that is a span of the trace around it, if there is one.
+pub(crate) struct Span(Option<(Trace, SystemTime)>);
+
+impl Span {
+    pub(crate) fn begin() -> Self {
+        Self(TRACE.try_with(|trace| (trace.clone(), SystemTime::now())).ok())
+    }
+
+    pub(crate) fn end(self, operation: &str, error: Option<&StoreError>) {
+        if let Some((trace, started)) = self.0 {
+            trace.send(operation, started, error);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_within_a_sampled_trace_is_a_datagram_to_the_daemon() {
+        let listener = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        listener.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        let socket = daemon(&listener.local_addr().expect("an address").to_string());
+        let socket = socket.expect("a socket");
+        let header = |sampled| format!("Root=1-a-b;Parent=c;Sampled={sampled};Lineage=1:x:0");
+
+        let trace = Trace::of(&header(1), &socket).expect("sampled");
+        TRACE.scope(trace, async { Span::begin().end("list products", None) }).await;
+        let mut datagram = [0; 2_048];
+        let length = listener.recv(&mut datagram).expect("a datagram");
+        let text = String::from_utf8_lossy(&datagram[..length]).into_owned();
+        let span: Value = serde_json::from_str(text.strip_prefix(HEADER).expect("its header"))
+            .expect("a document");
+        assert_eq!((&span["trace_id"], &span["parent_id"]), (&"1-a-b".into(), &"c".into()));
+        assert_eq!(span["aws"]["operation"], "list products");
+        assert_eq!(span["id"].as_str().map(str::len), Some(16));
+        assert!(span["end_time"].as_f64() >= span["start_time"].as_f64());
+
+        assert!(Trace::of(&header(0), &socket).is_none());
+        assert!(Trace::of("Root=1-a-b", &socket).is_none());
+        // Outside a trace there is nothing to send.
+        Span::begin().end("list products", None);
+        listener.set_nonblocking(true).expect("a flag");
+        assert!(listener.recv(&mut datagram).is_err());
+    }
+}
