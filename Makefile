@@ -14,6 +14,7 @@ STACK ?=
 CONFIG ?=
 PARAMETERS ?=
 TEMPLATE ?= template.yaml
+RELEASE ?=
 DEPLOY ?=
 WHICH_STACK = $(if $(STACK),--stack $(STACK)) $(if $(CONFIG),--config-env $(CONFIG))
 # What the checks need, installed by themselves: a folder a tool, ignored by git.
@@ -21,7 +22,7 @@ TOOLS := .tools
 INSTALLED = $(foreach tool,$(1),$(TOOLS)/$(tool)/installed-$(shell cksum < checks/tools/$(tool).txt | cut -d' ' -f1))
 
 .PHONY: help run test lint unit soak openapi bench catalog build check-build validate test-lambda test-deploy \
-	test-contract test-docs deploy releases rollback smoke sample
+	test-contract test-documents test-docs sam-invoke sam-api test-sam test-aws deploy releases rollback smoke sample
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -29,7 +30,7 @@ help: ## List the targets
 run: ## Run the catalog here, with sample data and demo keys (SERVE="--port 8080" for other options)
 	$(CARGO) run --locked --quiet -p catalog-cli -- serve $(SERVE)
 
-test: lint unit validate test-contract test-lambda test-deploy ## Everything CI runs
+test: lint unit validate test-documents test-contract test-lambda test-deploy ## Everything CI runs
 
 # Our own code is compiled by clippy's driver, which is rustc with more lints: lints, tests and the checks share one
 # build. A warning is an error here.
@@ -63,9 +64,24 @@ test-lambda: target/debug/catalog $(call INSTALLED,build) ## Every event of even
 	$(MAKE) --no-print-directory check-build
 	python3 checks/lambda.py
 
-test-deploy: target/debug/catalog $(call INSTALLED,template emulator) ## Deploy template.yaml into a local AWS emulator and compare
+test-deploy: target/debug/catalog $(call INSTALLED,template emulator) ## Deploy, update and roll back in a local AWS emulator; compare
 	$(MAKE) --no-print-directory check-build
 	$(TOOLS)/template/bin/python checks/deploy.py
+
+sam-invoke: target/debug/catalog build $(call INSTALLED,template) ## One event in Lambda's own image: FUNCTION=list-offerings EVENT=events/list-offerings.json
+	@$(TOOLS)/template/bin/python checks/sam.py --architecture $(ARCHITECTURE) invoke --function $(FUNCTION) --event $(EVENT)
+
+sam-api: target/debug/catalog build $(call INSTALLED,template) ## The HTTP API at http://127.0.0.1:3001, its functions in Lambda's own image
+	@$(TOOLS)/template/bin/python checks/sam.py --architecture $(ARCHITECTURE) api
+
+test-sam: target/debug/catalog build $(call INSTALLED,template) ## Every event of events/ in Lambda's own image (needs a container engine)
+	@$(TOOLS)/template/bin/python checks/sam.py --architecture $(ARCHITECTURE) test
+
+test-aws: target/debug/catalog check-build $(call INSTALLED,template) ## Deploy, try, measure and delete a stack in the AWS account of the shell
+	$(TOOLS)/template/bin/python checks/aws.py
+
+test-documents: target/debug/catalog ## The commands of README and docs: those that can run here do
+	python3 checks/documents.py
 
 test-docs: target/debug/catalog ## The documentation at /docs in a headless browser
 	cd checks/docs && npm ci --silent --no-audit --no-fund
@@ -90,18 +106,18 @@ check-build: build ## The same, and refuse a binary of another processor, too la
 	python3 checks/binaries.py $(ARCHITECTURE)
 
 deploy: check-build $(call INSTALLED,template) ## Build, and deploy: STACK=<name> or CONFIG=dev|prod [ARCHITECTURE=arm64] [PARAMETERS="Name=value …"]
-	$(TOOLS)/template/bin/python deploy/deploy.py deploy $(WHICH_STACK) --architecture $(ARCHITECTURE) \
-		--template $(TEMPLATE) $(foreach pair,$(PARAMETERS),--parameter $(pair)) $(DEPLOY)
+	$(TOOLS)/template/bin/python deploy/stack.py deploy $(WHICH_STACK) --architecture $(ARCHITECTURE) \
+		--template $(TEMPLATE) $(if $(RELEASE),--release $(RELEASE)) $(foreach pair,$(PARAMETERS),--parameter $(pair)) $(DEPLOY)
 
 releases: $(call INSTALLED,template) ## List the releases of STACK that are kept
-	$(TOOLS)/template/bin/python deploy/deploy.py releases $(WHICH_STACK)
+	$(TOOLS)/template/bin/python deploy/stack.py releases $(WHICH_STACK)
 
 rollback: $(call INSTALLED,template) ## Deploy an earlier release again: STACK=<name> COMMIT=<of `make releases`>
-	$(TOOLS)/template/bin/python deploy/deploy.py rollback $(WHICH_STACK) --commit $(COMMIT) \
+	$(TOOLS)/template/bin/python deploy/stack.py rollback $(WHICH_STACK) --commit $(COMMIT) \
 		$(foreach pair,$(PARAMETERS),--parameter $(pair)) $(DEPLOY)
 
 smoke: catalog $(call INSTALLED,template) ## Try a deployed stack out: STACK=<name>
-	$(TOOLS)/template/bin/python deploy/deploy.py smoke $(WHICH_STACK)
+	$(TOOLS)/template/bin/python deploy/stack.py smoke $(WHICH_STACK)
 
 # A folder of a tool is made anew when its list changes.
 $(TOOLS)/%:

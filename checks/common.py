@@ -128,6 +128,8 @@ def serve(processes, folder, *more):
     need(CATALOG, "build it: cargo build --locked -p catalog-cli")
     ready = pathlib.Path(folder) / "ready.json"
     data = pathlib.Path(folder) / "catalog"
+    # One of another catalog would tell of that.
+    ready.unlink(missing_ok=True)
     command = [CATALOG, "serve", "--sample", "--port", "0", "--ready-file", ready, "--data", data]
     processes.start("serve", [*command, *more])
     return wait_for("the catalog", lambda: json.loads(ready.read_text()))

@@ -1,31 +1,30 @@
-"""Deploys template.yaml, as it is, into a local AWS emulator; loads the sample through S3, EventBridge and
-SQS; invokes every function; and compares its answers with those of `catalog serve`."""
+"""Deploys template.yaml into a local AWS emulator, by the targets that a user types: a first deployment that
+fails, the one after it, an update, a rollback. Loads the sample through S3, EventBridge and SQS; invokes every
+function; compares its answers with those of `catalog serve`; and runs the smoke test."""
 
 import base64
-import gzip
+import contextlib
+import http.server
 import json
 import os
 import pathlib
 import re
 import tempfile
+import threading
+import uuid
 
 import common
+import replies
+from deployed import Stack, client
 
 STACK = "check"
 REGION = "us-east-1"
-COUNTRIES = ("AO", "GH")
-ALL_COUNTRIES = ("list-networks.all.json", "list-networks.countries.json")
-ACCOUNT = "ACME"
-SAM = common.TOOLS / "template" / "bin" / "sam"
 MINISTACK = common.TOOLS / "emulator" / "bin" / "ministack"
-PERMISSIONS = "offerings.read,partners.read,airtime.read,products.read,products.write"
 
 
 def check():
-    for function in ("list-offerings", "import-catalog"):
-        common.need(common.LAMBDAS / function / "bootstrap", "build the functions: make build")
-    for tool in (MINISTACK, SAM):
-        common.need(tool, "install the tools: make test-deploy does")
+    common.need(common.lambdas() / "import-catalog" / "bootstrap", "build the functions: make build")
+    common.need(MINISTACK, "install the tools: make test-deploy does")
     with tempfile.TemporaryDirectory() as folder, common.Processes(folder) as processes:
         port = common.free_port()
         endpoint = f"http://127.0.0.1:{port}"
@@ -48,18 +47,17 @@ def check():
         os.environ.update(aws)
         processes.start("ministack", [MINISTACK], {**emulator, **aws})
         common.wait_for("the emulator", lambda: common.listens(port))
-        outputs = deploy(folder)
+        template = emulated(folder)
+        stack = Stack(STACK, ["--endpoint-url", endpoint])
+        fail_halfway(stack, template)
+        outputs = deploy(stack, template, "RELEASE=first")
         print(f"deployed: {len(outputs)} outputs")
-        load(outputs, endpoint, folder)
+        stack.load(outputs, folder)
         here = common.serve(processes, folder)["url"]
-        key = make_key(endpoint)
-        compare(key, here)
-
-
-def client(service):
-    import boto3  # beside the SAM CLI
-
-    return boto3.client(service)
+        key = stack.make_key()
+        stack.compare(key, here)
+        update_and_roll_back(stack, template, key)
+        smoke(stack, outputs)
 
 
 def emulated(folder):
@@ -67,7 +65,7 @@ def emulated(folder):
     text = (common.ROOT / "template.yaml").read_text()
     kept, left_out = [], []
     for block in re.split(r"(?m)^(?=  \w+:$)", text):
-        if "Type: AWS::CloudWatch::Alarm" in block and "\n      Metrics:" in block:
+        if "Type: AWS::CloudWatch::Alarm" in block and "\n      Metrics:" in block and "IsGradual" not in block:
             left_out.append(block.split(":")[0].strip())
             # Comments below a resource belong to the next one.
             kept.append("".join(re.findall(r"(?m)^  #.*\n", block)))
@@ -75,155 +73,155 @@ def emulated(folder):
             kept.append(block)
     print(f"left out, as the emulator knows no metric math: {', '.join(left_out)}")
     path = pathlib.Path(folder) / "template.yaml"
-    path.write_text("".join(kept).replace("CodeUri: target/", f"CodeUri: {common.ROOT}/target/"))
+    path.write_text("".join(kept))
     return path
 
 
-def deploy(folder):
-    command = [SAM, "deploy", "--template-file", emulated(folder), "--stack-name", STACK]
-    command += ["--resolve-s3", "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
-    command += ["--no-confirm-changeset", "--no-progressbar", "--region", REGION]
-    command += ["--parameter-overrides", "Architecture=x86_64"]
-    common.run(command)
-    stack = client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
-    if not stack["StackStatus"].endswith("_COMPLETE") or "ROLLBACK" in stack["StackStatus"]:
-        raise common.Failed(f"the stack is {stack['StackStatus']}")
+def fail_halfway(stack, template):
+    """A resource in the way: the first deployment fails, and leaves nothing that the next one stumbles over."""
+    client("events").create_event_bus(Name=STACK)
+    try:
+        stack.make("deploy", f"TEMPLATE={template}")
+    except common.Failed:
+        pass
+    else:
+        raise common.Failed("the deployment did not fail, with an event bus of its name in the way")
+    tables = [name for name in client("dynamodb").list_tables()["TableNames"] if name.startswith(STACK)]
+    if tables:
+        raise common.Failed(f"a first deployment that failed left {tables}")
+    client("events").delete_event_bus(Name=STACK)
+    print("failed halfway, as it should; no table is left")
+
+
+def deploy(stack, template, *more):
+    stack.make("deploy", f"TEMPLATE={template}", *more)
+    return deployed(stack)
+
+
+def deployed(stack):
+    """What the stack is after a deployment; its outputs."""
+    outputs = stack.outputs()
+    protected = client("dynamodb").describe_table(TableName=f"{STACK}-offerings")["Table"]
+    if not protected.get("DeletionProtectionEnabled"):
+        raise common.Failed("the tables are not protected against deletion")
     # The emulator keeps a parameter's number as the text it came as, and stumbles over it.
     mappings = client("lambda").list_event_source_mappings()["EventSourceMappings"]
     for mapping in mappings:
+        if not mapping["FunctionArn"].endswith(":live"):
+            raise common.Failed(f"messages go to {mapping['FunctionArn']}, and not to the alias")
         concurrency = {"MaximumConcurrency": int(mapping["ScalingConfig"]["MaximumConcurrency"])}
         client("lambda").update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=concurrency)
-    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+    return outputs
 
 
-def catalog(endpoint, *arguments):
-    command = [common.CATALOG, *arguments, "--endpoint-url", endpoint, "--table-prefix", STACK]
-    return common.run(command)
+def update_and_roll_back(stack, template, key):
+    """A new release, and the one before it again: other versions behind the alias, the same tables."""
+    def version():
+        return client("lambda").get_alias(FunctionName=f"{STACK}-list-products", Name="live")["FunctionVersion"]
+
+    def answers(event_name):
+        event = (common.EVENTS / event_name).read_text().replace(common.DEMO_KEY, key)
+        return replies.comparable(stack.invoke(event_name.split(".")[0], event))
+
+    def body():
+        return client("cloudformation").get_template(StackName=STACK)["TemplateBody"]
+
+    events = ("list-products.json", "list-offerings.json", "get-offering.json")
+    before, answered = version(), [answers(name) for name in events]
+    text = template.read_text()
+    template.write_text(text.replace("GET /api/v1/products, and", "The second release, GET /api/v1/products, and"))
+    deploy(stack, template, "PARAMETERS=LogLevel=debug", "RELEASE=second")
+    if version() == before or "The second release" not in json.dumps(body(), default=str):
+        raise common.Failed("the second release is not what runs")
+    if [answers(name) for name in events] != answered:
+        raise common.Failed("after an update the functions answer differently")
+    found = [line.split()[0] for line in stack.make("releases").splitlines()]
+    if found != ["second", "first"]:
+        raise common.Failed(f"the releases kept are {found}")
+    second = version()
+    stack.make("rollback", "COMMIT=first")
+    deployed(stack)
+    if version() in (before, second) or "The second release" in json.dumps(body(), default=str):
+        raise common.Failed("the first release does not run again")
+    if [answers(name) for name in events] != answered:
+        raise common.Failed("after a rollback the functions answer differently")
+    print(f"updated from version {before} to {second}, rolled back by version {version()}; the data is as it was")
 
 
-def load(outputs, endpoint, folder):
-    """The sample of an account: a file a way in."""
-    sample = common.ROOT / "data" / "sample"
-    s3, sqs = client("s3"), client("sqs")
-    bucket, queue = outputs["CatalogBucketName"], outputs["ImportQueueUrl"]
-    # A thousand networks with their bundles take the emulator minutes; two countries and all rates do not.
-    packed = pathlib.Path(folder) / "networks.ndjson.gz"
-    with open(sample / "acme-networks.ndjson") as plain, gzip.open(packed, "wt") as file:
-        for line in plain:
-            if json.loads(line).get("country_code", "GH") in COUNTRIES:
-                file.write(line)
-    # S3, by its notifications.
-    for name, path in [
-        ("offerings.ndjson", sample / "acme.ndjson"),
-        ("networks.ndjson.gz", packed),
-        ("acme products.ndjson", sample / "acme-products.ndjson"),
-    ]:
-        s3.upload_file(str(path), bucket, f"imports/{ACCOUNT}/{name}")
-    # SQS, as plain records.
-    records = (sample / "acme-partners.ndjson").read_text()
-    attribute = {"account": {"DataType": "String", "StringValue": ACCOUNT}}
-    sqs.send_message(QueueUrl=queue, MessageBody=records, MessageAttributes=attribute)
-    # EventBridge, with records in its detail.
-    first = (sample / "acme-products.ndjson").read_text().splitlines()[0]
-    detail = {"account": ACCOUNT, "records": [json.loads(first)]}
-    event = {"Source": "check", "DetailType": "catalog.import", "Detail": json.dumps(detail)}
-    client("events").put_events(Entries=[event])
+class Bridge(http.server.BaseHTTPRequestHandler):
+    """An HTTP API before the deployed functions: the emulator has none of a SAM template."""
 
-    def imports():
-        try:
-            listed = catalog(endpoint, "imports", "list", "--account", ACCOUNT, "--json")
-        except common.Failed:
-            # The emulator is one slow process: while it writes, it may not answer in time.
-            return None
-        jobs = [json.loads(line) for line in listed.splitlines() if line.startswith("{")]
-        return jobs if sum(job["status"] == "done" for job in jobs) >= 5 else None
+    routes = []
+    stack = None
+    protocol_version = "HTTP/1.1"
 
-    for job in common.wait_for("five imports", imports, seconds=300):
-        counts = job["counts"]
-        print(f"imported: {job['source']}: {counts['created']} created, {counts['failed']} refused")
-        if counts["failed"]:
-            raise common.Failed(f"{job['source']}: refused lines: {counts}")
-    reports = s3.list_objects_v2(Bucket=bucket, Prefix=f"reports/{ACCOUNT}/").get("Contents", [])
-    if len(reports) < 5:
-        raise common.Failed(f"{len(reports)} reports, and 5 expected")
+    def answer(self):
+        path, _, query = self.path.partition("?")
+        for method, pattern, function in self.routes:
+            names = re.findall(r"{(\w+)}", pattern)
+            found = re.fullmatch(re.sub(r"{\w+}", "([^/]+)", pattern), path)
+            if found and method in ("ANY", self.command):
+                break
+        else:
+            raise common.Failed(f"no route for {path}")
+        body = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
+        request = {"method": self.command, "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1"}
+        event = {
+            "version": "2.0",
+            "routeKey": f"{method} {pattern}",
+            "rawPath": path,
+            "rawQueryString": query,
+            "headers": {name.lower(): value for name, value in self.headers.items()},
+            "pathParameters": dict(zip(names, found.groups())),
+            "requestContext": {
+                "http": {**request, "userAgent": "check"},
+                "requestId": uuid.uuid4().hex,
+                "stage": "$default",
+                "timeEpoch": 0,
+            },
+            "body": body or None,
+            "isBase64Encoded": False,
+        }
+        reply = self.stack.invoke(function, json.dumps(event))
+        content = (reply.get("body") or "").encode()
+        content = base64.b64decode(content) if reply.get("isBase64Encoded") else content
+        self.send_response(reply["statusCode"])
+        for name, value in reply["headers"].items():
+            if name.lower() != "content-length":
+                self.send_header(name, value)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
+    do_GET = do_POST = answer
 
-def make_key(endpoint):
-    made = catalog(
-        endpoint, "keys", "create", "--account", ACCOUNT, "--permissions", PERMISSIONS, "--json"
-    )
-    return json.loads(made.splitlines()[-1])["key"]
+    def log_message(self, *_):
+        pass
 
 
-def compare(key, here):
-    """Every event that is answered with 200: the deployed function's reply is that of `serve`."""
-    expected = json.loads((common.ROOT / "checks" / "events.json").read_text())["status"]
-    compared = 0
-    for event_name, status in sorted(expected.items()):
-        binary = event_name.split(".")[0]
-        text = (common.EVENTS / event_name).read_text()
-        theirs = invoke(f"{STACK}-{binary}", text.replace(common.DEMO_KEY, key))
-        if theirs["statusCode"] != status:
-            raise common.Failed(f"{event_name}: {status} expected: {json.dumps(theirs)[:2000]}")
-        if event_name in ALL_COUNTRIES:
-            print(f"ok    {status}  {event_name} (lists what was not loaded)")
-            continue
-        ours = ask(here, json.loads(text))
-        if comparable(theirs) != comparable(ours):
-            raise common.Failed(
-                f"{event_name}: answered differently\n{json.dumps(comparable(theirs))[:1500]}\n"
-                f"{json.dumps(comparable(ours))[:1500]}"
-            )
-        compared += 1
-        print(f"same  {status}  {event_name}")
-    print(f"{compared} events, answered by the deployed functions as by `catalog serve`.")
+@contextlib.contextmanager
+def bridge(stack):
+    from samcli.yamlhelper import yaml_parse
+
+    Bridge.stack = stack
+    resources = yaml_parse((common.ROOT / "template.yaml").read_text())["Resources"].values()
+    for function in (resource["Properties"] for resource in resources if resource["Type"].endswith("::Function")):
+        name = function["CodeUri"].rstrip("/").rsplit("/", 1)[1]
+        for event in function.get("Events", {}).values():
+            if "Path" in event["Properties"]:
+                Bridge.routes.append((event["Properties"]["Method"], event["Properties"]["Path"], name))
+    # The method of a route counts before ANY.
+    Bridge.routes.sort(key=lambda route: route[0] == "ANY")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Bridge) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
-def invoke(function, event):
-    reply = client("lambda").invoke(FunctionName=function, Payload=event.encode())
-    payload = json.loads(reply["Payload"].read())
-    if "statusCode" not in payload:
-        raise common.Failed(f"{function}: {json.dumps(payload)[:2000]}")
-    return payload
-
-
-def ask(here, event):
-    """The same request over HTTP."""
-    body = event.get("body")
-    if body is not None:
-        body = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
-    query = event.get("rawQueryString") or ""
-    url = f"{here}{event['rawPath']}{'?' if query else ''}{query}"
-    keep = ("x-api-key", "authorization", "content-type", "accept-encoding")
-    headers = {name: value for name, value in event["headers"].items() if name.lower() in keep}
-    method = event["requestContext"]["http"]["method"]
-    status, headers, content = common.http(method, url, body, headers)
-    if headers.get("content-encoding") == "gzip":
-        content = gzip.decompress(content)
-    return {"statusCode": status, "body": content.decode()}
-
-
-def comparable(reply):
-    """Without what differs from catalog to catalog: ids and times of creation, cursors, request ids."""
-    text = reply["body"] or ""
-    if reply.get("isBase64Encoded"):
-        content = base64.b64decode(text)
-        text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()
-    body = json.loads(text) if text else None
-    return reply["statusCode"], stripped(body)
-
-
-def stripped(value, inside=""):
-    if isinstance(value, list):
-        values = [stripped(one, inside) for one in value]
-        # Products made in one import are as new as each other.
-        return sorted(values, key=json.dumps) if inside == "products" else values
-    if isinstance(value, dict):
-        own = {"createdAt", "updatedAt", "meta", "nextCursor"}
-        if inside in ("products", "results"):
-            own.add("id")
-        return {name: stripped(one, name) for name, one in value.items() if name not in own}
-    return value
+def smoke(stack, outputs):
+    with bridge(stack) as url:
+        told = stack.catalog("smoke", "--url", url, "--bucket", outputs["CatalogBucketName"])
+    print(told.strip())
 
 
 if __name__ == "__main__":

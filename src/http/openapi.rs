@@ -58,7 +58,12 @@ pub fn document() -> Value {
         "components": {
             "schemas": schemas.finish(),
             "headers": headers(),
-            "responses": { "TooManyRequests": too_many_requests() },
+            "responses": {
+                "TooManyRequests": of_gateway(
+                    "The stage's or the route's rate is exceeded. API Gateway answers this itself, in its own form.",
+                    "Too Many Requests",
+                ),
+            },
             "securitySchemes": {
                 "ApiKeyHeader": {
                     "type": "apiKey", "in": "header", "name": "X-Api-Key",
@@ -168,14 +173,34 @@ fn header(name: &str) -> Value {
     json!({ "$ref": format!("#/components/headers/{name}") })
 }
 
-fn too_many_requests() -> Value {
+/// What API Gateway answers itself: "Troubleshooting issues with HTTP APIs" in its developer guide.
+fn gateway_schema() -> Value {
+    json!({ "type": "object", "properties": { "message": { "type": "string" } }, "required": ["message"] })
+}
+
+fn of_gateway(description: &str, message: &str) -> Value {
     json!({
-        "description": "The stage's or the route's rate is exceeded. API Gateway answers this itself, in its own form.",
+        "description": description,
         "content": { "application/json": {
-            "schema": { "type": "object", "properties": { "message": { "type": "string" } }, "required": ["message"] },
-            "example": { "message": "Too Many Requests" },
+            "schema": gateway_schema(), "example": { "message": message },
         } },
     })
+}
+
+/// A reply of the function, or of API Gateway where the function gave none.
+fn or_of_gateway(mut reply: Value, when: &str) -> Value {
+    let description = reply["description"].as_str().unwrap_or_default();
+    let description =
+        format!("{description} {when} API Gateway answers in its own form: a `message` alone.");
+    reply["description"] = description.into();
+    let json = &mut reply["content"]["application/json"];
+    if json.is_null() {
+        *json = json!({ "schema": gateway_schema() });
+    } else {
+        let own = json["schema"].take();
+        json["schema"] = json!({ "anyOf": [own, gateway_schema()] });
+    }
+    reply
 }
 
 /// The errors an operation may answer with, each with the body its endpoint makes of it.
@@ -264,7 +289,10 @@ impl Failures {
         let mut common: Map<String, Value> = replies
             .into_iter()
             .map(|(status, description, errors)| {
-                (status.to_owned(), self.reply(description, errors))
+                let reply = self.reply(description, errors);
+                let silent = "Where the function crashed, was throttled or took too long,";
+                let reply = if status >= "500" { or_of_gateway(reply, silent) } else { reply };
+                (status.to_owned(), reply)
             })
             .collect();
         common
@@ -738,7 +766,10 @@ fn upsert_products(schemas: &mut Schemas) -> Value {
             "200": reply("Every row was written.", all),
             "207": reply("At least one row was not; `results` tells which and why, a line a row.", some),
             "400": failures.reply("The request as a whole is wrong.", &wrong),
-            "413": failures.reply("The body is too large.", &too_large),
+            "413": or_of_gateway(
+                failures.reply("The body is too large.", &too_large),
+                "Where it is over 6 MB with its quotes, backslashes and line breaks counted twice, as Lambda does,",
+            ),
         }),
     );
     operation["requestBody"] = json!({

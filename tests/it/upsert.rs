@@ -362,6 +362,25 @@ async fn a_thousand_rows_are_taken_and_one_more_is_not() {
     assert_eq!(all(&catalog, &key).await.len(), 1_000);
 }
 
+/// As the gateway of AWS: `openapi.yaml` has its reply.
+#[tokio::test]
+async fn a_body_that_makes_an_event_over_six_megabytes_is_answered_by_the_gateway_itself() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    // Each quote counts twice in an event.
+    let quotes = "\\\"".repeat(1_000_000);
+    let body = format!(r#"{{"products":[{{"sku":"a","name":"n","description":"{quotes}"}}]}}"#);
+    assert!(body.len() < 5_000_000);
+    assert_eq!(catalog.post(&key, &body).await.status, 207, "too long a description");
+    let body = body.replace(&quotes, &quotes.repeat(2));
+    assert!(body.len() < 5_000_000);
+    let answer = catalog.post(&key, &body).await;
+    assert_eq!(
+        (answer.status, answer.json()),
+        (413, json!({"message": "Request Entity Too Large"}))
+    );
+}
+
 #[tokio::test]
 async fn a_body_that_is_no_request_is_told_so() {
     let catalog = Catalog::start().await;

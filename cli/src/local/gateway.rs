@@ -151,8 +151,12 @@ async fn answer(
     let Some((route, function, path_parameters)) = api.find(parts.method.as_str(), &path) else {
         return message(StatusCode::NOT_FOUND, "Not Found");
     };
-    let event = event(&parts, &body, peer, route, &path, &path_parameters);
-    let invocation = function.invoke(event.to_string(), context(TIMEOUT));
+    let event = event(&parts, &body, peer, route, &path, &path_parameters).to_string();
+    // Of a body in JSON each quote counts twice there.
+    if event.len() > MAX_PAYLOAD {
+        return message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+    }
+    let invocation = function.invoke(event, context(TIMEOUT));
     match tokio::time::timeout(TIMEOUT, invocation).await {
         Ok(Ok(reply)) if reply.len() <= MAX_PAYLOAD => {
             response(&reply).unwrap_or_else(internal_error)

@@ -59,6 +59,7 @@ def arguments():
 
     deploying = command("deploy", deploy, "deploy what was built")
     deploying.add_argument("--architecture", default="x86_64", choices=["x86_64", "arm64"])
+    deploying.add_argument("--release", help="what it is kept as (otherwise the commit)")
     deploying.add_argument("--template", type=pathlib.Path, default=ROOT / "template.yaml")
     for added in (deploying, command("rollback", rollback, "deploy an earlier release again")):
         added.add_argument(
@@ -104,14 +105,17 @@ def deploy(options):
     settings.parameters["Architecture"] = options.architecture
     existing = stack_of(settings.stack)
     reserve(settings, existing)
-    commit = current_commit()
+    commit = options.release or current_commit()
     folder = ROOT / "target" / "lambda" / options.architecture
     template = release_template(options.template, folder, settings.parameters)
     packaged = folder / "packaged.yaml"
     sam("package", "--template-file", template, "--output-template-file", packaged,
         "--resolve-s3", "--s3-prefix", settings.stack)
-    bucket = keep(settings.stack, commit, options.architecture, packaged)
-    roll_out(settings, packaged, bucket, existing, options.allow_replacement)
+    bucket = re.search(r"(?m)CodeUri: s3://([^/]+)/", packaged.read_text())
+    if bucket is None:
+        raise Failed(f"{packaged} names no bucket")
+    roll_out(settings, packaged, bucket[1], existing, options.allow_replacement)
+    keep(settings.stack, commit, options.architecture, packaged, bucket[1])
     print(f"\n{settings.stack} runs {commit}. Next: make smoke STACK={settings.stack}")
 
 
@@ -229,18 +233,14 @@ def release_template(source, folder, parameters):
     return path
 
 
-def keep(stack, commit, architecture, packaged):
-    """Keeps a packaged release; returns the bucket that it and its code are in."""
-    bucket = re.search(r"(?m)CodeUri: s3://([^/]+)/", packaged.read_text())
-    if bucket is None:
-        raise Failed(f"{packaged} names no bucket")
+def keep(stack, commit, architecture, packaged, bucket):
+    """Keeps a packaged release that runs, beside its code."""
     boto3.client("s3").put_object(
-        Bucket=bucket[1],
+        Bucket=bucket,
         Key=f"{stack}/releases/{commit}.yaml",
         Body=packaged.read_bytes(),
         Metadata={"architecture": architecture},
     )
-    return bucket[1]
 
 
 def kept(stack):
@@ -270,7 +270,8 @@ def roll_out(settings, packaged, bucket, existing, allow_replacement):
     deploy_stack += ["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--tags", *settings.tags]
 
     def overriding(parameters):
-        pairs = [f"{name}={value}" for name, value in sorted(parameters.items())]
+        # In quotes a value may be empty, or have spaces.
+        pairs = [f'{name}="{value}"' for name, value in sorted(parameters.items())]
         return ["--parameter-overrides", *pairs] if pairs else []
 
     if existing is None:
