@@ -11,6 +11,10 @@ import common
 FUNCTIONS = sorted(path.name for path in common.lambdas().glob("*") if (path / "bootstrap").exists())
 
 
+# The function that logs only what does not go well.
+WITHOUT_LINES = "get-offering"
+
+
 def environment(folder):
     """What the template gives a function, with local endpoints."""
     text = (pathlib.Path(folder) / "catalog" / "functions.env").read_text()
@@ -57,12 +61,14 @@ def check():
                     "AWS_LAMBDA_FUNCTION_NAME": function,
                     "AWS_LAMBDA_FUNCTION_VERSION": "1",
                     "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
+                    "REQUEST_LOG_PERCENT": "0" if function == WITHOUT_LINES else "100",
                 },
             )
         for name in sorted(events):
             answer(port, name, expected)
         for function in FUNCTIONS:
-            logged(processes.log(function), function)
+            statuses = [status for name, status in expected["status"].items() if name.startswith(f"{function}.")]
+            logged(processes.log(function), function, statuses)
     print(f"{len(events)} events through {len(FUNCTIONS)} release binaries, each answered as it should be.")
 
 
@@ -84,8 +90,9 @@ def answer(port, name, expected):
         raise common.Failed(f"{name}: {right} expected; {body[:2000]!r}")
 
 
-def logged(text, function):
-    """Every line is JSON; there are a line a request and its metrics, and no key in any."""
+def logged(text, function, statuses):
+    """Every line is JSON; there are a line a request and its metrics, and no key in any. With REQUEST_LOG_PERCENT=0 only
+    what did not go well has a line, and all of them have metrics."""
     if common.DEMO_KEY in text:
         raise common.Failed(f"{function} logs API keys")
     try:
@@ -96,8 +103,12 @@ def logged(text, function):
     if not messages & {"request", "import"}:
         raise common.Failed(f"{function} logs no line a request: {text[:2000]}")
     metrics = [line for line in lines if "_aws" in line]
-    if not metrics:
-        raise common.Failed(f"{function} writes no metrics: {text[:2000]}")
+    if len(metrics) < max(len(statuses), 1):
+        raise common.Failed(f"{function} writes metrics of {len(metrics)} of {len(statuses)} requests: {text[:2000]}")
+    told = sorted(line["status"] for line in lines if line.get("message") == "request")
+    wanted = sorted(status for status in statuses if status >= 400 or function != WITHOUT_LINES)
+    if told != wanted:
+        raise common.Failed(f"{function} logs the requests {told}, and {wanted} were expected: {text[:2000]}")
 
 
 if __name__ == "__main__":

@@ -301,13 +301,18 @@ def refuse_replacements(settings, deploy_stack):
     latest = max(fresh, key=lambda summary: summary["CreationTime"])
     pages = client.get_paginator("describe_change_set").paginate(ChangeSetName=latest["ChangeSetId"])
     changes = [change["ResourceChange"] for page in pages for change in page.get("Changes", [])]
-    lost = [
-        f"{change['LogicalResourceId']} ({change['Action']}, replacement {change.get('Replacement', 'no')})"
-        for change in changes
-        if change["ResourceType"] in DATA
-        and (change["Action"] == "Remove" or change.get("Replacement") in ("True", "Conditional"))
-    ]
     client.delete_change_set(ChangeSetName=latest["ChangeSetId"])
+    of_data = [change for change in changes if change["ResourceType"] in DATA]
+    # Conditional says that a value is not known yet. Tables and the bucket have names of their own, and CloudFormation
+    # refuses to replace what has one.
+    for change in of_data:
+        if change.get("Replacement") == "Conditional":
+            print(f"Note: {change['LogicalResourceId']} is changed in a way that CloudFormation decides on the way.")
+    lost = [
+        change["LogicalResourceId"]
+        for change in of_data
+        if change["Action"] == "Remove" or change.get("Replacement") == "True"
+    ]
     if lost:
         raise Failed(
             f"this would replace or remove what holds data: {', '.join(lost)}. Nothing was changed. docs/operations.md "

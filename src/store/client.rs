@@ -173,3 +173,26 @@ fn credentials(connection: &Connection) -> SharedCredentialsProvider {
 fn stand_in_credentials() -> Credentials {
     Credentials::new("local", "local", None, None, "local engine")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_has_a_region_and_roots_that_can_be_read() {
+        let region = Some("eu-west-1".to_owned());
+        assert!(matches!(lean_client(&Connection::default()), Err(ClientError::NoRegion)));
+        assert!(
+            lean_client(&Connection { region: region.clone(), ..Connection::default() }).is_ok()
+        );
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let bundle = folder.path().join("bundle.pem");
+        let connection =
+            Connection { region, ca_bundle: Some(bundle.clone()), ..Connection::default() };
+        let error = lean_s3_client(&connection).expect_err("no file").to_string();
+        assert!(error.starts_with("AWS_CA_BUNDLE: ") && error.contains("bundle.pem"), "{error}");
+        fs::write(&bundle, AMAZON_ROOTS).expect("written");
+        assert!(lean_s3_client(&connection).is_ok());
+    }
+}
