@@ -170,14 +170,14 @@ def test(options):
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         _, variables = stack.enter_context(catalog(containers, folder, folder / "containers"))
-        imports = folder / "containers" / "objects" / "catalog" / "imports" / "ACME"
-        imports.mkdir(parents=True, exist_ok=True)
-        shutil.copy(common.ROOT / "data" / "sample" / "products.csv", imports / "sample products.csv")
         beside = folder / "beside"
         beside.mkdir()
         here = common.serve(stack.enter_context(common.Processes(beside)), beside)["url"]
         how = arguments(options, containers, folder, variables)
-        for name in sorted({**expected["status"], **expected["handedBack"]}):
+        # Imports last: they change what is listed.
+        for name in [*sorted(expected["status"]), *sorted(expected["handedBack"])]:
+            if name in expected["handedBack"]:
+                drop_file(folder / "containers")
             started = time.monotonic()
             function = logical_id(name.split(".")[0])
             event = common.EVENTS / name
@@ -198,6 +198,13 @@ def test(options):
         f"{len(seconds)} events in containers of Lambda's image, answered as by `catalog serve`: "
         f"{time.monotonic() - began:.0f} s, {seconds[len(seconds) // 2]:.1f} s an event (median)."
     )
+
+
+def drop_file(data):
+    """The file that events of the bucket tell of."""
+    imports = data / "objects" / "catalog" / "imports" / "ACME"
+    imports.mkdir(parents=True, exist_ok=True)
+    shutil.copy(common.ROOT / "data" / "sample" / "products.csv", imports / "sample products.csv")
 
 
 def reply_of(name, result):
