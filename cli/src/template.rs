@@ -291,6 +291,7 @@ mod tests {
                 route("ANY", Some("/v2/catalog/networks"), "list-networks"),
                 route("ANY", Some("/v2/catalog/countries"), "list-networks"),
                 route("ANY", Some("/v2/catalog/products"), "list-network-products"),
+                route("ANY", Some("/v2/catalog/lookup"), "lookup-network-products"),
                 route("POST", Some("/api/v1/products"), "upsert-products"),
                 route("ANY", Some("/api/v1/products"), "list-products"),
             ]

@@ -246,7 +246,7 @@ fn smoke_tries_every_endpoint_and_an_import_and_leaves_nothing() {
     let smoke = run(folder, &["smoke", "--timeout", "60"]);
     let told = out(&smoke);
     assert!(smoke.status.success(), "{told}\n{}", err(&smoke));
-    assert_eq!(told.lines().filter(|line| line.starts_with("ok  ")).count(), 10, "{told}");
+    assert_eq!(told.lines().filter(|line| line.starts_with("ok  ")).count(), 11, "{told}");
     for kept in ["imports", "reports"] {
         let mut files = Vec::new();
         let mut folders = vec![folder.join(".catalog/objects/catalog").join(kept)];

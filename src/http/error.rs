@@ -35,6 +35,8 @@ pub enum Absent {
     Offering,
     /// The account has no such network.
     Network,
+    /// No network of the account has the prefix of a phone number: a 400, as published.
+    NetworkOfNumber,
 }
 
 impl ApiError {
@@ -48,7 +50,7 @@ impl ApiError {
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
-            Self::Invalid(_) | Self::Required(_) => 400,
+            Self::Invalid(_) | Self::Required(_) | Self::NotFound(Absent::NetworkOfNumber) => 400,
             Self::NotAdmitted(Rejection::IpNotAllowed | Rejection::PermissionLacking)
             | Self::NotVisible(_) => 403,
             Self::NotAdmitted(_) => 401,

@@ -12,7 +12,7 @@
 //! | `reply` | `ETag`, conditional requests, gzip, `HEAD` |
 //! | `offerings`, `problem` | the two endpoints of the offerings dialect, and its errors (RFC 9457) |
 //! | `partners` | the endpoint of the partners dialect, and its errors |
-//! | `networks` | the two endpoints of the networks dialect, its envelope and its errors |
+//! | `networks`, `lookup` | the three endpoints of the networks dialect, its envelope and its errors |
 //! | `products` | the two endpoints of the products dialect, and its errors |
 //! | `openapi` | the OpenAPI description of all of it (feature `openapi`) |
 //! | `words` | sentences that several dialects say |
@@ -26,6 +26,7 @@ mod body;
 mod dialect;
 mod edge;
 mod error;
+mod lookup;
 mod networks;
 mod offerings;
 #[cfg(feature = "openapi")]
@@ -42,6 +43,7 @@ pub use auth::Authenticator;
 pub use dialect::Dialect;
 pub use edge::{Edge, Endpoint, Methods, RequestRecord};
 pub use error::{Absent, ApiError};
+pub use lookup::LookupNetworkProducts;
 pub use networks::{ListNetworkProducts, ListNetworks};
 pub use offerings::{GetOffering, ListOfferings};
 pub use partners::ListPartnerOfferings;

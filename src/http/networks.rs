@@ -1,4 +1,4 @@
-//! The two endpoints of the networks dialect (seed 003), its envelope and its errors.
+//! Networks, countries and the products of a network (seed 003), its envelope and its errors.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +26,7 @@ use crate::{
     money::Currency,
     networks::{
         CurrencyPair, CustomAirtime, ExchangeRate, ListedNetwork, NetworkId, NetworkLists,
-        NetworkProducts, RateLookup, SmsNotification,
+        NetworkProducts, PhoneNumber, RateLookup, SmsNotification,
     },
     store::StoreError,
     text::rfc3339_millis,
@@ -35,6 +35,9 @@ use crate::{
 pub(super) const NETWORKS: &str = "/v2/catalog/networks";
 pub(super) const COUNTRIES: &str = "/v2/catalog/countries";
 pub(super) const PRODUCTS: &str = "/v2/catalog/products";
+
+/// The parameter of a lookup.
+pub(super) const PHONE_NUMBER: &str = "phone_number";
 
 /// Prices and rates change: a client may keep an answer, and must ask whether it is still good.
 const CACHE: &str = "private, no-cache";
@@ -147,14 +150,25 @@ type Rates = LruCache<(AccountId, CurrencyPair), (Instant, Option<ExchangeRate>)
 
 /// `GET /v2/catalog/products`.
 pub struct ListNetworkProducts<S> {
-    store: S,
-    rate_cache: Duration,
-    rates: Mutex<Rates>,
+    networks: SoldOnNetworks<S>,
 }
 
 impl<S> ListNetworkProducts<S> {
     /// Over these tables, trusting an exchange rate for at most a minute and at most `cache`.
     pub fn new(store: S, cache: Duration) -> Self {
+        Self { networks: SoldOnNetworks::new(store, cache) }
+    }
+}
+
+/// What is sold on a network, as `products` and `lookup` show it.
+pub(super) struct SoldOnNetworks<S> {
+    pub(super) store: S,
+    rate_cache: Duration,
+    rates: Mutex<Rates>,
+}
+
+impl<S> SoldOnNetworks<S> {
+    pub(super) fn new(store: S, cache: Duration) -> Self {
         let rates = Mutex::new(LruCache::new(REMEMBERED_RATES));
         Self { store, rate_cache: cache.min(RATE_CACHE), rates }
     }
@@ -164,6 +178,10 @@ impl<S> ListNetworkProducts<S> {
 #[derive(Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub(super) struct NetworkData<'a> {
+    /// Only a lookup by a number shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schemars(skip))]
+    phone_number: Option<String>,
     network: NetworkBrief<'a>,
     exchange_rate: Option<ExchangeRate>,
     products: ProductLists<'a>,
@@ -206,16 +224,36 @@ where
         principal: &Principal,
         record: &mut RequestRecord,
     ) -> Result<Payload, ApiError> {
-        const NO_NETWORK: ApiError = ApiError::NotFound(Absent::Network);
         let mut params = Params::parse(&request.query);
         let number = params.single("network_id", positive);
         params.finish()?;
         let number = number.ok_or(ApiError::Required("network_id"))?;
-        // A number beyond those of networks is the number of none.
-        let id = number.and_then(NetworkId::new).ok_or(NO_NETWORK)?;
+        let id = network_id(number)?;
+        self.networks.payload(request, principal, id, None, record).await
+    }
+}
+
+/// A number beyond those of networks is the number of none.
+pub(super) fn network_id(number: Option<u32>) -> Result<NetworkId, ApiError> {
+    number.and_then(NetworkId::new).ok_or(ApiError::NotFound(Absent::Network))
+}
+
+impl<S> SoldOnNetworks<S>
+where
+    S: NetworkProducts<Error = StoreError> + RateLookup<Error = StoreError>,
+{
+    /// One network with its bundles, and the number that it was found by.
+    pub(super) async fn payload(
+        &self,
+        request: &ApiRequest,
+        principal: &Principal,
+        id: NetworkId,
+        number: Option<PhoneNumber>,
+        record: &mut RequestRecord,
+    ) -> Result<Payload, ApiError> {
         let account = &principal.account;
         let found = self.store.network_products(account, id, &mut record.cost).await?;
-        let (network, bundles) = found.ok_or(NO_NETWORK)?;
+        let (network, bundles) = found.ok_or(ApiError::NotFound(Absent::Network))?;
         let pair =
             CurrencyPair { source: principal.wallet_currency, destination: network.currency };
         let exchange_rate = self.rate(account, pair, &mut record.cost).await?;
@@ -226,6 +264,7 @@ where
             .collect::<Result<_, _>>()
             .map_err(|error| ApiError::Internal(format!("stored document: {error}")))?;
         let data = NetworkData {
+            phone_number: number.map(|number| number.to_string()),
             network: NetworkBrief {
                 id,
                 name: &network.name,
@@ -241,7 +280,7 @@ where
     }
 }
 
-impl<S: RateLookup<Error = StoreError>> ListNetworkProducts<S> {
+impl<S: RateLookup<Error = StoreError>> SoldOnNetworks<S> {
     async fn rate(
         &self,
         account: &AccountId,
@@ -266,7 +305,7 @@ impl<S: RateLookup<Error = StoreError>> ListNetworkProducts<S> {
 }
 
 /// A positive whole number in plain digits; `None` is one beyond 32 bits.
-fn positive(text: &str) -> Result<Option<u32>, String> {
+pub(super) fn positive(text: &str) -> Result<Option<u32>, String> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     if digits && text.bytes().any(|b| b != b'0') {
         Ok(text.parse().ok())
@@ -333,7 +372,9 @@ pub(super) fn error_body(error: &ApiError, request_id: &str, permission: Permiss
             let first = errors.first();
             let field = first.map(|error| error.field.as_str());
             let message = first.map(|error| format!("{} {}.", error.field, error.message));
-            ("INVALID_FIELD", field, message.unwrap_or_default())
+            let code =
+                if field == Some(PHONE_NUMBER) { "INVALID_PHONE_NUMBER" } else { "INVALID_FIELD" };
+            (code, field, message.unwrap_or_default())
         }
         ApiError::Required(field) => {
             ("MISSING_REQUIRED_FIELD", Some(*field), format!("{field} is required."))
@@ -355,6 +396,9 @@ pub(super) fn error_body(error: &ApiError, request_id: &str, permission: Permiss
         ),
         ApiError::NotFound(absent @ Absent::Network) => {
             ("NETWORK_NOT_FOUND", Some("network_id"), not_found(*absent).to_owned())
+        }
+        ApiError::NotFound(absent @ Absent::NetworkOfNumber) => {
+            ("HLR_LOOKUP_FAILED", Some(PHONE_NUMBER), not_found(*absent).to_owned())
         }
         ApiError::NotFound(absent) => ("NOT_FOUND", None, not_found(*absent).to_owned()),
         ApiError::MethodNotAllowed(allowed) => {

@@ -5,8 +5,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Absent, ApiError, Dialect, body::MAX_BODY_BYTES, networks, offerings, params::MAX_VALUES,
-    partners, problem, products,
+    Absent, ApiError, Dialect, body::MAX_BODY_BYTES, lookup, networks, offerings,
+    params::MAX_VALUES, partners, problem, products,
 };
 use crate::{
     access::{Permission, Rejection},
@@ -28,6 +28,7 @@ pub fn document() -> Value {
         networks::NETWORKS: { "get": list_networks(&mut schemas) },
         networks::COUNTRIES: { "get": list_countries(&mut schemas) },
         networks::PRODUCTS: { "get": list_network_products(&mut schemas) },
+        lookup::LOOKUP: { "get": lookup_network_products(&mut schemas) },
         products::PATH: {
             "get": list_products(&mut schemas),
             "post": upsert_products(&mut schemas),
@@ -598,11 +599,8 @@ fn list_countries(schemas: &mut Schemas) -> Value {
     )
 }
 
-fn list_network_products(schemas: &mut Schemas) -> Value {
-    let failures = network_failures(schemas, networks::PRODUCTS);
-    let data = schemas.of::<networks::NetworkData<'_>>();
-    let data = envelope(schemas, data);
-    let example = in_envelope(json!({
+fn network_products_example() -> Value {
+    json!({
         "network": { "id": 390, "name": "MTN", "country": "Ghana", "country_code": "GH", "currency": "GHS" },
         "exchange_rate": { "source_currency": "USD", "destination_currency": "GHS", "rate": 12.35 },
         "products": {
@@ -613,7 +611,14 @@ fn list_network_products(schemas: &mut Schemas) -> Value {
             }],
         },
         "sms_notification": { "available": true, "cost_usd": 0.1 },
-    }));
+    })
+}
+
+fn list_network_products(schemas: &mut Schemas) -> Value {
+    let failures = network_failures(schemas, networks::PRODUCTS);
+    let data = schemas.of::<networks::NetworkData<'_>>();
+    let data = envelope(schemas, data);
+    let example = in_envelope(network_products_example());
     let mut id = query(
         "network_id",
         json!({ "type": "integer", "minimum": 1, "maximum": u32::MAX, "example": 390 }),
@@ -636,6 +641,66 @@ fn list_network_products(schemas: &mut Schemas) -> Value {
             "The exchange rate is from the wallet currency of the key; null where there is none.",
         ),
         &[id],
+        &failures,
+        with(replies, "404", failures.reply("The account has no such network.", &absent)),
+    )
+}
+
+fn lookup_network_products(schemas: &mut Schemas) -> Value {
+    let failures = network_failures(schemas, lookup::LOOKUP);
+    let data: Value = schemas.of::<networks::NetworkData<'_>>().into();
+    let number =
+        json!({ "type": "string", "pattern": "^\\+[1-9][0-9]{6,14}$", "description": "E.164." });
+    let with_number = json!({
+        "allOf": [data, { "type": "object", "properties": { networks::PHONE_NUMBER: number } }],
+    });
+    let data = envelope(schemas, with_number);
+    let mut found = json!({ networks::PHONE_NUMBER: "+233541112259" });
+    if let (Value::Object(found), Value::Object(network)) = (&mut found, network_products_example())
+    {
+        found.extend(network);
+    }
+    let parameters = [
+        query(
+            networks::PHONE_NUMBER,
+            json!({ "type": "string", "example": "+233541112259" }),
+            "An international number. Its prefix tells the network it was first given to.",
+        ),
+        query(
+            "network_id",
+            json!({ "type": "integer", "minimum": 1, "maximum": u32::MAX }),
+            "The identity of the network, where the number was ported to another one.",
+        ),
+    ];
+    let wrong = [
+        ("missing", ApiError::Required(networks::PHONE_NUMBER)),
+        (
+            "noNumber",
+            ApiError::invalid(
+                networks::PHONE_NUMBER,
+                "must be an international number, such as +233541112259",
+            ),
+        ),
+        ("noNetwork", ApiError::NotFound(Absent::NetworkOfNumber)),
+    ];
+    let absent = [("network", ApiError::NotFound(Absent::Network))];
+    let replies = read("What tops the number up.", data, &in_envelope(found));
+    let replies = with(
+        replies,
+        "400",
+        failures.reply(
+            "A parameter is missing or wrong, or no network of the account has the prefix.",
+            &wrong,
+        ),
+    );
+    operation(
+        "lookupNetworkProducts",
+        (
+            "Networks",
+            "Look up the products of a phone number",
+            "By the prefix of the number, or by `network_id`; at least one of the two.",
+        ),
+        &parameters,
         &failures,
         with(replies, "404", failures.reply("The account has no such network.", &absent)),
     )

@@ -29,5 +29,8 @@ pub(super) fn not_found(absent: Absent) -> &'static str {
         Absent::Path => "There is nothing at this path.",
         Absent::Offering => "There is no such product offering.",
         Absent::Network => "There is no such network.",
+        Absent::NetworkOfNumber => {
+            "No network of the catalog has this number's prefix; give network_id."
+        }
     }
 }

@@ -126,6 +126,73 @@ async fn a_network_is_its_own_and_no_neighbours() {
 }
 
 #[tokio::test]
+async fn a_phone_number_finds_its_network_by_its_prefix() {
+    let catalog = Catalog::start().await;
+    let named = |id, name: &str| network(id, &json!({"name": name, "fixed_bundles": [bundle(id)]}));
+    catalog
+        .import("ACME", &[named(390, "MTN"), named(391, "AirtelTigo"), named(7, "MTN Cargo")])
+        .await;
+    catalog.import("GLOBEX", &[named(5, "MTN Ghana")]).await;
+    catalog.import("EMPTY", &[named(6, "Telecel")]).await;
+    let key = catalog.key("ACME").await;
+    let ask = async |key: &str, query: &str| {
+        let answer = catalog.read(key, &format!("/v2/catalog/lookup?{query}")).await;
+        (answer.status, answer.json())
+    };
+    let number = "phone_number=%2B233541112259";
+    let (status, answer) = ask(&key, number).await;
+    assert_eq!((status, &answer["data"]["network"]["id"]), (200, &json!(390)));
+    let text = catalog.read(&key, &format!("/v2/catalog/lookup?{number}")).await.bytes;
+    let text = String::from_utf8(text).expect("UTF-8");
+    assert!(text.contains(r#""data":{"phone_number":"+233541112259","network":{"#), "{text}");
+    let mut data = answer["data"].clone();
+    data.as_object_mut().expect("an object").remove("phone_number");
+    assert_eq!(data, products(&catalog, &key, 390).await);
+    // A plus that is not escaped is a space.
+    for spelled in
+        ["phone_number=+233 54 111 2259".replace(' ', "%20"), format!("{number}&network_id=")]
+    {
+        assert_eq!(ask(&key, &spelled).await.1["data"], answer["data"], "{spelled}");
+    }
+    // A ported number, and no number at all.
+    let (_, ported) = ask(&key, &format!("{number}&network_id=391")).await;
+    assert_eq!(ported["data"]["network"]["id"], 391);
+    assert_eq!(ported["data"]["phone_number"], "+233541112259");
+    let (_, by_id) = ask(&key, "network_id=391").await;
+    assert_eq!(by_id["data"], products(&catalog, &key, 391).await);
+    // Each account has its own networks, whatever it calls them.
+    let (_, others) = ask(&catalog.key("GLOBEX").await, number).await;
+    assert_eq!(others["data"]["network"]["id"], 5);
+    let empty = catalog.key("EMPTY").await;
+    for (key, query, status, code, field) in [
+        (&empty, number, 400, "HLR_LOOKUP_FAILED", "phone_number"),
+        (&key, "phone_number=%2B233302000000", 400, "HLR_LOOKUP_FAILED", "phone_number"),
+        (&key, "phone_number=MTN", 400, "INVALID_PHONE_NUMBER", "phone_number"),
+        (&key, "phone_number=%2B12", 400, "INVALID_PHONE_NUMBER", "phone_number"),
+        (&key, "phone_number=MTN&network_id=390", 400, "INVALID_PHONE_NUMBER", "phone_number"),
+        (&key, "network_id=0", 400, "INVALID_FIELD", "network_id"),
+        (&key, "network_id=99", 404, "NETWORK_NOT_FOUND", "network_id"),
+        (&key, "", 400, "MISSING_REQUIRED_FIELD", "phone_number"),
+        (&key, "phone_number=&network_id=", 400, "MISSING_REQUIRED_FIELD", "phone_number"),
+    ] {
+        let (told, answer) = ask(key, query).await;
+        let error = &answer["error"];
+        assert_eq!((told, &error["code"]), (status, &json!(code)), "{query}: {answer}");
+        assert_eq!(error["details"]["field"], field, "{query}");
+    }
+}
+
+/// Two queries and the rate: the networks of the number's country, and the one that is shown.
+#[tokio::test]
+async fn a_lookup_costs_two_queries() {
+    let catalog = Catalog::start().await;
+    catalog.import("ACME", &[network(1, &json!({"name": "MTN"}))]).await;
+    let key = catalog.key("ACME").await;
+    let answer = catalog.read(&key, "/v2/catalog/lookup?phone_number=%2B233541112259").await;
+    assert_eq!((answer.status, answer.queries(), answer.read_units()), (200, 3, 1.5));
+}
+
+#[tokio::test]
 async fn the_rate_is_of_the_keys_wallet_currency() {
     let catalog = Catalog::start().await;
     let rate = |source: &str, rate: f64| json!({"kind": "exchangeRate", "source_currency": source, "destination_currency": "GHS", "rate": rate});

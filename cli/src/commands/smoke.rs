@@ -169,7 +169,7 @@ impl Trial {
 
     /// A request of every endpoint, and what must be in its answer.
     async fn requests(&self) -> Result<(), String> {
-        let requests: [(&str, Option<Value>, &str, Value); 8] = [
+        let requests: [(&str, Option<Value>, &str, Value); 9] = [
             ("/product-offerings?limit=1", None, "/items/0/productOfferingId", json!("smoke")),
             ("/product-offerings/smoke?promoCode=SMOKE", None, "/price/netPrice", json!(9)),
             ("/v3/partners/offerings", None, "/catalog/0/offering/name", json!("smoke")),
@@ -181,6 +181,7 @@ impl Trial {
                 "/data/products/fixed_bundles/0/name",
                 json!("Smoke"),
             ),
+            ("/v2/catalog/lookup?network_id=1", None, "/data/network/name", json!("Smoke")),
             (
                 "/api/v1/products",
                 Some(json!({"products": [{"sku": "SMOKE", "price": 12.5}]})),

@@ -8,7 +8,7 @@ use serverless_catalog::{
     cursor::Cursors,
     http::{
         Endpoint, GetOffering, ListNetworkProducts, ListNetworks, ListOfferings,
-        ListPartnerOfferings, ListProducts, UpsertProducts,
+        ListPartnerOfferings, ListProducts, LookupNetworkProducts, UpsertProducts,
     },
     lambda::{Settings, edge, import_end, service},
     queue::ImportCatalog,
@@ -87,6 +87,10 @@ pub fn functions(settings: &Settings, cursors: &Arc<Cursors>) -> HashMap<&'stati
         (
             "list-network-products",
             Function::of(settings, ListNetworkProducts::new(store.clone(), settings.cache)),
+        ),
+        (
+            "lookup-network-products",
+            Function::of(settings, LookupNetworkProducts::new(store.clone(), settings.cache)),
         ),
         ("upsert-products", Function::of(settings, UpsertProducts::new(store.clone()))),
         (

@@ -1,0 +1,9 @@
+//! `GET /v2/catalog/lookup`.
+
+use lambda_http::Error;
+use serverless_catalog::{http::LookupNetworkProducts, lambda::run};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    run(|settings| Ok(LookupNetworkProducts::new(settings.store.clone(), settings.cache))).await
+}
