@@ -13,6 +13,7 @@ LAMBDAS := target/lambda/$(ARCHITECTURE)
 STACK ?=
 CONFIG ?=
 PARAMETERS ?=
+export PARAMETERS
 TEMPLATE ?= template.yaml
 RELEASE ?=
 DEPLOY ?=
@@ -106,15 +107,14 @@ check-build: build ## The same, and refuse a binary of another processor, too la
 	python3 checks/binaries.py $(ARCHITECTURE)
 
 deploy: check-build $(call INSTALLED,template) ## Build, and deploy: STACK=<name> or CONFIG=dev|prod [ARCHITECTURE=arm64] [PARAMETERS="Name=value …"]
-	$(TOOLS)/template/bin/python deploy/stack.py deploy $(WHICH_STACK) --architecture $(ARCHITECTURE) \
-		--template $(TEMPLATE) $(if $(RELEASE),--release $(RELEASE)) $(foreach pair,$(PARAMETERS),--parameter $(pair)) $(DEPLOY)
+	@$(TOOLS)/template/bin/python deploy/stack.py deploy $(WHICH_STACK) --architecture $(ARCHITECTURE) \
+		--template $(TEMPLATE) $(if $(RELEASE),--release $(RELEASE)) $(DEPLOY)
 
 releases: $(call INSTALLED,template) ## List the releases of STACK that are kept
-	$(TOOLS)/template/bin/python deploy/stack.py releases $(WHICH_STACK)
+	@$(TOOLS)/template/bin/python deploy/stack.py releases $(WHICH_STACK)
 
 rollback: $(call INSTALLED,template) ## Deploy an earlier release again: STACK=<name> COMMIT=<of `make releases`>
-	$(TOOLS)/template/bin/python deploy/stack.py rollback $(WHICH_STACK) --commit $(COMMIT) \
-		$(foreach pair,$(PARAMETERS),--parameter $(pair)) $(DEPLOY)
+	@$(TOOLS)/template/bin/python deploy/stack.py rollback $(WHICH_STACK) --commit $(COMMIT) $(DEPLOY)
 
 smoke: catalog $(call INSTALLED,template) ## Try a deployed stack out: STACK=<name>
 	$(TOOLS)/template/bin/python deploy/stack.py smoke $(WHICH_STACK)

@@ -3,6 +3,7 @@ deleted with all that it made. It costs some cents. Without credentials it says 
 
 import contextlib
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -18,6 +19,9 @@ def check():
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
+    if os.environ.get("AWS_REGION"):
+        # boto3 knows only the other name.
+        os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"]
     try:
         identity = boto3.client("sts").get_caller_identity()
     except (BotoCoreError, ClientError) as error:
@@ -68,17 +72,22 @@ def delete(name):
     """The stack, and what it keeps: its tables, its bucket with every version, SAM's artifacts."""
     import boto3
 
-    cloudformation = client("cloudformation")
-    with contextlib.suppress(cloudformation.exceptions.ClientError):
-        bucket = next(
-            resource["PhysicalResourceId"]
-            for resource in cloudformation.describe_stack_resources(StackName=name)["StackResources"]
-            if resource["LogicalResourceId"] == "CatalogBucket"
-        )
-        cloudformation.delete_stack(StackName=name)
-        cloudformation.get_waiter("stack_delete_complete").wait(StackName=name)
-        boto3.resource("s3").Bucket(bucket).object_versions.delete()
-        client("s3").delete_bucket(Bucket=bucket)
+    from botocore.exceptions import ClientError
+
+    cloudformation, bucket = client("cloudformation"), None
+    with contextlib.suppress(ClientError):
+        found = cloudformation.describe_stack_resource(StackName=name, LogicalResourceId="CatalogBucket")
+        bucket = found["StackResourceDetail"].get("PhysicalResourceId")
+    cloudformation.delete_stack(StackName=name)
+    cloudformation.get_waiter("stack_delete_complete").wait(StackName=name)
+    if bucket:
+        with contextlib.suppress(ClientError):
+            boto3.resource("s3").Bucket(bucket).object_versions.delete()
+            client("s3").delete_bucket(Bucket=bucket)
+    with contextlib.suppress(ClientError):
+        managed = cloudformation.describe_stacks(StackName="aws-sam-cli-managed-default")["Stacks"][0]["Outputs"]
+        artifacts = next(output["OutputValue"] for output in managed if output["OutputKey"] == "SourceBucket")
+        boto3.resource("s3").Bucket(artifacts).object_versions.filter(Prefix=f"{name}/").delete()
     dynamodb = client("dynamodb")
     for page in dynamodb.get_paginator("list_tables").paginate():
         for table in page["TableNames"]:

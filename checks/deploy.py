@@ -40,11 +40,11 @@ def check():
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,
             "SAM_CLI_TELEMETRY": "0",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
         os.environ.update(aws)
+        os.environ.pop("AWS_DEFAULT_REGION", None)
         processes.start("ministack", [MINISTACK], {**emulator, **aws})
         common.wait_for("the emulator", lambda: common.listens(port))
         template = emulated(folder)

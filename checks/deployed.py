@@ -3,6 +3,7 @@ and SQS, and its functions are invoked and compared with `catalog serve`."""
 
 import gzip
 import json
+import os
 import pathlib
 
 import common
@@ -17,7 +18,7 @@ PERMISSIONS = "offerings.read,partners.read,airtime.read,products.read,products.
 def client(service):
     import boto3  # beside the SAM CLI
 
-    return boto3.client(service)
+    return boto3.client(service, region_name=os.environ.get("AWS_REGION"))
 
 
 class Stack:

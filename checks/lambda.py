@@ -33,7 +33,7 @@ def check():
     how = "build the functions: make build"
     common.need(common.lambdas(), how)
     expected = json.loads((common.ROOT / "checks" / "events.json").read_text())
-    events = {**expected["status"], **expected["handedBack"]}
+    events = {**expected["status"], **expected["retried"]}
     missing = {event.split(".")[0] for event in events} - set(FUNCTIONS)
     if missing:
         raise common.Failed(f"no binary of {', '.join(sorted(missing))}; {how}")
@@ -84,7 +84,7 @@ def answer(port, name, expected):
     if name in expected["status"]:
         told, right = reply.get("statusCode"), expected["status"][name]
     else:
-        told, right = len(reply.get("batchItemFailures", [0] * 99)), expected["handedBack"][name]
+        told, right = len(reply.get("batchItemFailures", [0] * 99)), expected["retried"][name]
     print(f"{'ok' if told == right else 'WRONG':<6}{told:>4}  {name}")
     if told != right:
         raise common.Failed(f"{name}: {right} expected; {body[:2000]!r}")

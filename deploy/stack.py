@@ -6,8 +6,10 @@ in .tools. Region and credentials are the shell's."""
 import argparse
 import hashlib
 import json
+import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -21,7 +23,12 @@ SAM = pathlib.Path(sys.executable).parent / "sam"
 CATALOG = ROOT / "target" / "release" / "catalog"
 
 # What a new version of a function does not depend on.
-NOT_OF_FUNCTIONS = {"DeletionProtection", "AlarmTopicArn", "LogRetentionDays"}
+NOT_OF_FUNCTIONS = {
+    "AlarmTopicArn", "CertificateArn", "CorsOrigins", "DeletionProtection", "DomainName", "LatencyAlarmMilliseconds",
+    "LogRetentionDays", "ThrottlingBurst", "ThrottlingRate", "UpsertThrottlingBurst", "UpsertThrottlingRate",
+}
+# With the longest name of a function, and a hyphen, it must fit into Lambda's 64 characters.
+LONGEST_NAME = 40
 # What nobody wants to lose to a replacement.
 DATA = {"AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SecretsManager::Secret"}
 # Lambda leaves so many to the functions without a reservation.
@@ -36,6 +43,9 @@ class Failed(Exception):
 
 def main():
     options = arguments()
+    if os.environ.get("AWS_REGION"):
+        # boto3 and the SAM CLI know only the other name.
+        os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"]
     try:
         options.run(options)
     except Failed as failure:
@@ -88,12 +98,18 @@ class Settings:
         self.stack = options.stack or settings.get("stack_name")
         if not self.stack:
             raise Failed("which stack? Give STACK=<name>, or CONFIG=<environment of samconfig.toml>")
+        if len(self.stack) > LONGEST_NAME:
+            raise Failed(f"a stack's name has at most {LONGEST_NAME} characters: functions are named after it")
         self.parameters = dict(pair.split("=", 1) for pair in settings.get("parameter_overrides", []))
-        for pair in getattr(options, "parameter", []):
-            if "=" not in pair:
+        self.named = {}
+        # As the shell has it: `Name=value Other="two words"`.
+        for pair in [*getattr(options, "parameter", []), *shlex.split(os.environ.get("PARAMETERS", ""))]:
+            if "=" not in pair or pair.endswith("\\"):
                 raise Failed(f"a parameter is NAME=VALUE, not {pair}")
-            self.parameters.update([pair.split("=", 1)])
-        self.tags = settings.get("tags", ["application=serverless-catalog"])
+            self.named.update([pair.split("=", 1)])
+        self.parameters.update(self.named)
+        # Without an environment the stack keeps the tags that it has.
+        self.tags = settings.get("tags")
         # Asked for by an environment, where there is somebody to answer.
         self.confirm = bool(name) and settings.get("confirm_changeset", False) and sys.stdin.isatty()
 
@@ -103,11 +119,15 @@ def deploy(options):
     if "Architecture" in settings.parameters and settings.parameters["Architecture"] != options.architecture:
         print(f"Architecture is {options.architecture}, as it was built.")
     settings.parameters["Architecture"] = options.architecture
-    existing = stack_of(settings.stack)
+    existing = stack_of(settings.stack, clean_up=True)
     reserve(settings, existing)
+    protect(settings, existing)
     commit = options.release or current_commit()
     folder = ROOT / "target" / "lambda" / options.architecture
-    template = release_template(options.template, folder, settings.parameters)
+    # After a failed update the same release must be published anew.
+    failed = existing is not None and existing["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    salt = str(existing.get("LastUpdatedTime")) if failed else ""
+    template = release_template(options.template, folder, settings.parameters, salt)
     packaged = folder / "packaged.yaml"
     sam("package", "--template-file", template, "--output-template-file", packaged,
         "--resolve-s3", "--s3-prefix", settings.stack)
@@ -124,16 +144,27 @@ def rollback(options):
     existing = stack_of(settings.stack)
     if existing is None:
         raise Failed(f"there is no stack {settings.stack}")
-    found = [release for release in kept(settings.stack) if release["commit"].startswith(options.commit)]
+    everything = kept(settings.stack)
+    found = [release for release in everything if release["commit"] == options.commit]
+    found = found or [release for release in everything if release["commit"].startswith(options.commit)]
     if not found:
         raise Failed(f"no release {options.commit} is kept; see `make releases STACK={settings.stack}`")
+    if len(found) > 1:
+        raise Failed(f"several releases begin with {options.commit}: {', '.join(each['commit'] for each in found)}")
     release = found[0]
-    # All else keeps its last value: only what is asked for here changes.
-    settings.parameters = dict(pair.split("=", 1) for pair in options.parameter)
-    settings.parameters["Architecture"] = release["architecture"]
+    # All else keeps its last value: only what is asked for here changes. At once: CodeDeploy stops a deployment while an
+    # alarm of the version that runs is on, which is when one rolls back.
+    settings.parameters = {"GradualDeployment": "false", **settings.named, "Architecture": release["architecture"]}
+    if "GradualDeployment" not in settings.named:
+        print("All requests go to it at once (GradualDeployment=false); the next deployment of an environment that shifts "
+              "gradually does so again.")
     path = ROOT / "target" / "lambda" / "rollback.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     boto3.client("s3").download_file(release["bucket"], release["key"], str(path))
+    # Published anew, with the settings of now: the same hashes would leave the alias where it is.
+    again = re.compile(r"(?m)(?<=AutoPublishCodeSha256: )\S+$")
+    renewed = again.sub(lambda digest: hashlib.sha256(f"{digest[0]} {time.time()}".encode()).hexdigest(), path.read_text())
+    path.write_text(renewed)
     roll_out(settings, path, release["bucket"], existing, options.allow_replacement)
     print(f"\n{settings.stack} runs {release['commit']} again. Next: make smoke STACK={settings.stack}")
 
@@ -161,8 +192,8 @@ def sam(*command):
     subprocess.run([str(part) for part in (SAM, *command)], check=True, cwd=ROOT)
 
 
-def stack_of(name):
-    """The stack, ready to be updated; `None`: there is none. What a failed creation left is removed."""
+def stack_of(name, clean_up=False):
+    """The stack, ready to be updated; `None`: there is none. What a failed creation left can be removed."""
     client = boto3.client("cloudformation")
     try:
         stack = client.describe_stacks(StackName=name)["Stacks"][0]
@@ -173,6 +204,8 @@ def stack_of(name):
     status = stack["StackStatus"]
     if status in ("REVIEW_IN_PROGRESS", "DELETE_COMPLETE"):
         return None
+    if status == "ROLLBACK_COMPLETE" and not clean_up:
+        raise Failed("the first deployment of the stack failed; run `make deploy` again")
     if status == "ROLLBACK_COMPLETE":
         print(f"The first deployment of {name} failed. What is left of it is removed.")
         client.delete_stack(StackName=name)
@@ -191,17 +224,32 @@ def reserve(settings, existing):
         return
     client = boto3.client("lambda")
     available = client.get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"]
-    wanted = UPSERT_CONCURRENCY
-    for parameter in (existing or {}).get("Parameters", []):
-        if parameter["ParameterKey"] == "UpsertConcurrency":
-            wanted = int(parameter["ParameterValue"])
-            available += wanted
+    before = parameter_of(existing, "UpsertConcurrency")
+    wanted = UPSERT_CONCURRENCY if before is None else int(before)
+    if before == "0":
+        if available - UPSERT_CONCURRENCY >= LEAST_UNRESERVED:
+            print(f"Note: there is room for PARAMETERS=UpsertConcurrency={UPSERT_CONCURRENCY}, which protects the other functions.")
+        return
+    available += int(before or 0)
     if available - wanted < LEAST_UNRESERVED:
         print(
             f"UpsertConcurrency=0: of {available} concurrent executions that the AWS account has here, {wanted} cannot "
             "be reserved. Ask AWS for a higher quota (Service Quotas, Lambda, Concurrent executions)."
         )
         settings.parameters["UpsertConcurrency"] = "0"
+
+
+def protect(settings, existing):
+    """Protection that an interrupted first deployment left off comes on; only whoever names it keeps it off."""
+    if "DeletionProtection" not in settings.parameters and parameter_of(existing, "DeletionProtection") == "false":
+        print("The tables are not protected against deletion yet: now they are.")
+        settings.parameters["DeletionProtection"] = "true"
+
+
+def parameter_of(existing, name):
+    """The value that a parameter of the stack has."""
+    parameters = (existing or {}).get("Parameters", [])
+    return next((each["ParameterValue"] for each in parameters if each["ParameterKey"] == name), None)
 
 
 def current_commit():
@@ -211,12 +259,12 @@ def current_commit():
     return result.stdout.strip() or "unversioned"
 
 
-def release_template(source, folder, parameters):
+def release_template(source, folder, parameters, salt=""):
     """The template beside the binaries, with their hashes: a function gets a new version when its binary, the
     template or a parameter changes. CloudFormation alone looks at neither binaries nor values of parameters."""
     text = source.read_text()
     values = {name: value for name, value in parameters.items() if name not in NOT_OF_FUNCTIONS}
-    common = hashlib.sha256((text + json.dumps(values, sort_keys=True)).encode())
+    common = hashlib.sha256((text + json.dumps(values, sort_keys=True) + salt).encode())
 
     def code(match):
         binary = folder / match["function"] / "bootstrap"
@@ -267,26 +315,40 @@ def roll_out(settings, packaged, bucket, existing, allow_replacement):
     """Creates or updates the stack."""
     deploy_stack = ["deploy", "--template-file", packaged, "--stack-name", settings.stack]
     deploy_stack += ["--s3-bucket", bucket, "--s3-prefix", settings.stack, "--no-fail-on-empty-changeset"]
-    deploy_stack += ["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--tags", *settings.tags]
+    deploy_stack += ["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--tags"]
+    of_stack = [f"{tag['Key']}={tag['Value']}" for tag in (existing or {}).get("Tags", [])]
+    deploy_stack += settings.tags or of_stack or ["application=serverless-catalog"]
 
     def overriding(parameters):
         # In quotes a value may be empty, or have spaces.
-        pairs = [f'{name}="{value}"' for name, value in sorted(parameters.items())]
+        quoted = {name: value.replace('"', '\\"') for name, value in parameters.items()}
+        pairs = [f'{name}="{value}"' for name, value in sorted(quoted.items())]
         return ["--parameter-overrides", *pairs] if pairs else []
 
+    confirm = "--confirm-changeset" if settings.confirm else "--no-confirm-changeset"
     if existing is None:
         # A creation that fails takes its tables back only while they are not protected.
         print(f"Creating {settings.stack}, at first without protection of its tables.")
         unprotected = {**settings.parameters, "DeletionProtection": "false"}
-        sam(*deploy_stack, *overriding(unprotected), "--no-confirm-changeset")
+        sam(*deploy_stack, *overriding(unprotected), confirm)
+        was_deployed(settings.stack)
         if settings.parameters.get("DeletionProtection", "true") == "false":
             return
         settings.parameters["DeletionProtection"] = "true"
         print("It is there. Now its tables are protected against deletion.")
+        confirm = "--no-confirm-changeset"
     elif not allow_replacement:
         refuse_replacements(settings, [*deploy_stack, *overriding(settings.parameters)])
-    confirm = "--confirm-changeset" if settings.confirm else "--no-confirm-changeset"
+    before = (existing or {}).get("LastUpdatedTime")
     sam(*deploy_stack, *overriding(settings.parameters), confirm)
+    was_deployed(settings.stack, before if settings.confirm else None)
+
+
+def was_deployed(stack, before=None):
+    """Fails if whoever was asked said no: the SAM CLI calls that a success."""
+    after = stack_of(stack)
+    if after is None or before is not None and after.get("LastUpdatedTime") == before:
+        raise Failed("nothing was deployed")
 
 
 def refuse_replacements(settings, deploy_stack):
@@ -313,6 +375,10 @@ def refuse_replacements(settings, deploy_stack):
         for change in of_data
         if change["Action"] == "Remove" or change.get("Replacement") == "True"
     ]
+    for change in of_data:
+        targets = [detail["Target"].get("Name") for detail in change.get("Details", [])]
+        if "GlobalSecondaryIndexes" in targets:
+            print(f"Note: indexes of {change['LogicalResourceId']} change; DynamoDB makes or deletes one an update.")
     if lost:
         raise Failed(
             f"this would replace or remove what holds data: {', '.join(lost)}. Nothing was changed. docs/operations.md "

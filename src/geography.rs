@@ -1,7 +1,7 @@
 //! Countries, regions, and which region contains which country.
 //!
 //! Countries are ISO 3166-1 alpha-2 codes, plus `XK` (Kosovo, user-assigned; mobile networks there
-//! carry it). The regions are the eight of the published API (seed 000). Which of them a country
+//! carry it). The regions are the eight of the published API (Connect). Which of them a country
 //! lies in follows the United Nations' M49 geoscheme: the Caribbean and Central America are North
 //! America, Western Asia is the Middle East, the rest of Asia and Oceania are Asia-Pacific. Two
 //! deviations, both after what travel products mean by the words: Cyprus counts as Europe, Iran as

@@ -1,35 +1,35 @@
-//! A product catalog for telecom sellers on AWS Lambda and DynamoDB: published catalog APIs over
-//! one set of tables, one small binary per endpoint.
+//! A product catalog for telecom sellers on AWS Lambda and DynamoDB: four published catalog APIs
+//! over one set of tables, served by small Lambda functions.
 //!
-//! # The map of this house
+//! # Project layout
 //!
-//! Dependencies point inward: `bin → lambda → http, queue → domain ← store`. Of `store` the edges know its type
-//! and its error, nothing of `DynamoDB`.
+//! Dependencies point inward: `bin → lambda → http, queue → domain ← store`. The adapters `http` and `queue`
+//! know the type of `store` and its error, but nothing of DynamoDB.
 //!
-//! | Room | What lives there |
+//! | Module | Contents |
 //! |---|---|
-//! | [`account`], [`money`], [`geography`], [`cost`], [`write_error`] | shared types: whose data, how much, where, at what cost, and why a write was not stored |
+//! | [`account`], [`money`], [`geography`], [`cost`], [`write_error`] | shared types: tenants, amounts, countries and regions, consumed capacity, and why a write was not stored |
 //! | [`order`] | the total order of writes |
-//! | [`clock`], [`retry`] | what time it is; how long to wait and to try: the one retry policy |
-//! | [`access`] | API keys: their format, what they permit, why one is refused |
+//! | [`clock`], [`retry`] | the clock; the retry policy: how long to wait and how often to retry |
+//! | [`access`] | API keys: their format, their permissions, why one is rejected |
 //! | [`offerings`] | the product offering, its filters, the query plan, paging, promotions |
 //! | [`partners`] | the partner offering |
 //! | [`networks`] | mobile networks, their bundles, exchange rates |
-//! | [`products`] | the product, and the bulk upsert that merges |
+//! | [`products`] | the product, and the bulk upsert that merges rows into products |
 //! | [`imports`] | import records: parsing, validation, the incremental import, and its jobs |
-//! | [`source`] | import files and streams: NDJSON, JSON arrays and CSV, plain, in gzip or Zstandard |
-//! | [`json`] | JSON read with care |
-//! | [`cursor`] | the opaque page token |
-//! | [`http`] | the edge: query strings, errors in a dialect, `ETag`, gzip, the request log |
-//! | [`queue`] | the queue's edge: message shapes, continuations, partial batch responses |
+//! | [`source`] | import files and byte streams: NDJSON, JSON arrays and CSV; plain, gzip or Zstandard |
+//! | [`json`] | strict JSON parsing |
+//! | [`cursor`] | the opaque, encrypted page cursor |
+//! | [`http`] | the HTTP adapter: query strings, errors in a dialect, `ETag`, gzip, the request log |
+//! | [`queue`] | the SQS adapter: message shapes, continuations, partial batch responses |
 //! | [`objects`] | S3: objects to import, reports |
 //! | [`store`] | DynamoDB: one narrow implementation per access pattern |
-//! | [`lambda`] | wiring: settings from the environment, the service a Lambda runs |
-//! | [`telemetry`], [`xray`] | logs and metrics; spans of calls to the database |
-//! | [`text`] | small vocabulary types over text |
+//! | [`lambda`] | wiring: settings from the environment, the service that a Lambda function runs |
+//! | [`telemetry`], [`xray`] | logs and metrics; trace subsegments for database calls |
+//! | [`text`] | string newtypes, enums with a fixed spelling, field errors |
 //!
-//! The domain rooms know neither AWS nor HTTP; [`http`] and [`store`] only translate. The binaries
-//! in `src/bin` wire and run. The operator's tool `catalog` lives in its own package, `cli/`.
+//! The domain modules know neither AWS nor HTTP; [`http`] and [`store`] only translate. The binaries
+//! in `src/bin` contain only wiring. The operator's tool `catalog` has its own package, `cli/`.
 
 pub mod access;
 pub mod account;

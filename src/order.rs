@@ -1,8 +1,8 @@
-//! The total order of writes: which of two writes to one record is the younger one.
+//! The total order of writes: which of two writes to one record is the newer one.
 //!
 //! Every write has a place in one order: time, then a hash of the source's name, then the source's
 //! sequencer, then the line. An order is stored with what it wrote, as bytes that compare as it does,
-//! so that a condition of the database can keep a younger write (`DynamoDB` compares binary values byte
+//! so that a condition of the database can keep a newer write (`DynamoDB` compares binary values byte
 //! by byte, as unsigned numbers). Something stored without an order is older than anything.
 
 use std::fmt;

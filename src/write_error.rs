@@ -3,7 +3,7 @@
 /// Why the database did not store a write; the message is for whoever sent the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
-    /// What is stored is younger than the write.
+    /// What is stored is newer than the write.
     #[error("updatedAt: older than what is stored")]
     Stale,
     /// The database is throttling or in trouble, and time was over: the same write may succeed later.

@@ -189,7 +189,7 @@ fn memory(process: u32) -> Option<u64> {
 }
 
 /// Writes every item of a table once more, for another account, 32 at once, each on the condition that
-/// nothing younger is stored; prints what that took.
+/// nothing newer is stored; prints what that took.
 async fn bare_loop(engine: &str, table: &str, range_key: &str) {
     let client = lean_client(&Connection::local(engine)).expect("client");
     let mut items = all(&client, table).await;

@@ -1,9 +1,9 @@
-//! From a key to who is asking.
+//! API key authentication, with an LRU cache.
 //!
-//! A key's record is kept in the instance for a short time (60 s in Lambda), so that a busy key costs
-//! one read a minute. It follows that a revoked key may work for that long in an instance that knows
-//! it. Unknown keys are remembered, too, more briefly and apart from the known ones, so that neither
-//! guessing costs a read each time nor a flood of guesses pushes out the keys in use.
+//! An execution environment caches a key's record for a short time (60 s in Lambda), so that a busy key
+//! costs one read per minute. Therefore a revoked key may keep working for that long where it is cached.
+//! Unknown keys are cached, too, for a shorter time and separately from the known ones: repeating a wrong
+//! key does not cost a read each time, and a flood of guesses does not evict the keys in use.
 
 use std::{
     net::IpAddr,
@@ -24,10 +24,10 @@ use crate::{
 
 const REMEMBERED_KEYS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
-/// How long an unknown key stays unknown at most.
+/// How long an unknown key is cached at most.
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 
-/// Looks keys up and checks them.
+/// Looks up keys and checks them.
 pub struct Authenticator<K> {
     keys: K,
     known_for: Duration,
@@ -36,7 +36,7 @@ pub struct Authenticator<K> {
 }
 
 impl<K: KeyLookup<Error = StoreError>> Authenticator<K> {
-    /// Over this directory of keys, remembering a known key for `known_for`.
+    /// Looks up keys in `keys`, and caches a known one for `known_for`.
     pub fn new(keys: K, known_for: Duration) -> Self {
         Self {
             keys,
@@ -46,19 +46,19 @@ impl<K: KeyLookup<Error = StoreError>> Authenticator<K> {
         }
     }
 
-    /// Opens the connection to the database by one cheap read (one unit), so that the first
-    /// request does not pay for the TLS handshake. Its outcome does not matter, and it is given up
-    /// well before Lambda's ten seconds of initialization are over.
+    /// Opens the connection to the database with one cheap read (one unit), so that the first
+    /// request does not wait for the TLS handshake. The result does not matter, and the timeout is
+    /// well within the ten seconds that Lambda allows for initialization.
     pub async fn warm_up(&self) {
         if let Some(nobody) = KeyHash::parse(&"0".repeat(64)) {
             let _ = tokio::time::timeout(Duration::from_secs(2), self.keys.key(&nobody)).await;
         }
     }
 
-    /// Who is asking, and the read units it took to know.
+    /// Authenticates and authorizes a request: returns the caller, and the read units consumed.
     ///
     /// # Errors
-    /// [`ApiError::NotAdmitted`], or what the database had.
+    /// [`ApiError::NotAdmitted`], or the database's error.
     pub async fn admit(
         &self,
         key: Option<ApiKey>,
@@ -110,7 +110,7 @@ impl<K: KeyLookup<Error = StoreError>> Authenticator<K> {
     }
 }
 
-/// A cache is whole whatever a panicking holder of its lock was doing.
+/// Ignores poisoning: a cache stays valid even if a thread panicked while holding the lock.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
     use crate::{account::AccountId, money::Currency};
 
-    /// A directory with one record for every hash, or none, that counts its reads.
+    /// A fake directory: it returns the same record, or none, for every hash, and counts its reads.
     #[derive(Clone, Default)]
     struct Directory {
         record: Arc<Mutex<Option<KeyRecord>>>,

@@ -11,13 +11,13 @@ use crate::access::{ApiKey, Permission};
 /// A published API's manners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// Product offerings (seeds 000 and 001).
+    /// Product offerings (Connect).
     Offerings,
-    /// Partner offerings (seed 002).
+    /// Partner offerings (SendGrid Account Provisioning).
     Partners,
-    /// Networks, countries and network products (seed 003).
+    /// Networks, countries and network products (Click Airtime).
     Networks,
-    /// Products (seed 004).
+    /// Products (agentlyleads).
     Products,
 }
 

@@ -1,4 +1,5 @@
-//! The way of every request: path and method, key, answer, reply, one log line.
+//! The HTTP adapter, the same for every endpoint: checks path, method and key, calls the endpoint, makes the
+//! response, and writes one log line.
 
 use std::{
     future::Future,
@@ -26,18 +27,18 @@ use crate::{
     xray,
 };
 
-/// What a function answers.
+/// An endpoint: what a function answers.
 pub trait Endpoint: Send + Sync + 'static {
     /// The dialect of its paths.
     const DIALECT: Dialect;
 
-    /// What a key needs to be answered.
+    /// The permission that a key needs.
     const PERMISSION: Permission;
 
-    /// The methods of the request's path; `None`: the path is unknown here.
+    /// The methods of the request's path; `None`: this endpoint does not have the path.
     fn methods(&self, request: &ApiRequest) -> Option<Methods>;
 
-    /// Answers a request of an admitted caller, and notes what it cost.
+    /// Answers an authenticated request, and records what it cost.
     fn answer(
         &self,
         request: &ApiRequest,
@@ -49,55 +50,55 @@ pub trait Endpoint: Send + Sync + 'static {
 /// The methods of a path.
 #[derive(Clone, Copy, Debug)]
 pub struct Methods {
-    /// Those the endpoint answers.
+    /// The methods that this endpoint answers.
     pub answered: &'static [Method],
-    /// Those the path takes, other functions' included, as `Allow` lists them.
+    /// All methods of the path, including those of other functions, as `Allow` lists them.
     pub allow: &'static str,
 }
 
 impl Methods {
-    /// Of a path that is only read.
+    /// The methods of a read-only path.
     pub const READ: Self = Self { answered: &[Method::GET, Method::HEAD], allow: "GET, HEAD" };
 }
 
-/// What the log line of a request tells beyond its status.
+/// The fields of a request's log line besides its status.
 #[derive(Debug, Default)]
 pub struct RequestRecord {
-    /// Whose data it was about.
+    /// The account whose data was requested.
     pub account: Option<String>,
-    /// Things in the answer.
+    /// How many items the answer has.
     pub items: usize,
-    /// What reading the catalog cost.
+    /// The cost of reading the catalog.
     pub cost: ReadCost,
-    /// What looking up a promotion cost.
+    /// The cost of looking up a promotion.
     pub promotion_cost: ReadCost,
-    /// What writing cost.
+    /// The cost of writing.
     pub write_cost: WriteCost,
-    /// Rows of a bulk request that were refused.
-    pub refused: usize,
-    /// Why a row failed by a mistake of ours, though the request did not.
+    /// Rows of a bulk request that were rejected.
+    pub rejected: usize,
+    /// The internal error of a row, if the request itself succeeded.
     pub row_failure: Option<String>,
-    /// What reading the key cost: nothing while it is remembered.
+    /// The read units of the key's own read: none while the key is cached.
     pub key_read_units: f64,
-    /// It continued a list.
-    pub continued: bool,
-    /// It left a list to be continued.
-    pub to_be_continued: bool,
+    /// Whether the request had a cursor.
+    pub has_cursor: bool,
+    /// Whether the answer has a next cursor.
+    pub has_next_page: bool,
 }
 
 impl RequestRecord {
-    /// Reads of the catalog, the key's own apart.
+    /// Reads of the catalog, without the key's own read.
     fn queries(&self) -> u32 {
         self.cost.queries + self.promotion_cost.queries
     }
 
-    /// Read units of the catalog, the key's own apart.
+    /// Read units of the catalog, without the key's own read.
     fn read_units(&self) -> f64 {
         self.cost.read_units + self.promotion_cost.read_units
     }
 }
 
-/// A function's endpoint behind everything endpoints have in common.
+/// An endpoint, wrapped in what all endpoints have in common.
 pub struct Edge<E, K> {
     endpoint: E,
     keys: Authenticator<K>,
@@ -107,25 +108,25 @@ pub struct Edge<E, K> {
 }
 
 impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
-    /// Puts an endpoint behind its edge. With `show_cost` replies tell what they consumed, in
-    /// headers that no client of a deployed stack should see.
+    /// Wraps an endpoint. With `show_cost`, headers report what a request consumed; clients of a
+    /// deployed stack should not see them.
     pub fn new(endpoint: E, keys: Authenticator<K>, show_cost: bool) -> Self {
         Self { endpoint, keys, show_cost, log_percent: 100, warm: AtomicBool::new(false) }
     }
 
-    /// The same, which logs only so many of 100 requests that succeed fast; all others as ever.
+    /// Logs only this percentage of the requests that succeed within a second; all others are always logged.
     #[must_use]
     pub fn with_log_percent(mut self, percent: u8) -> Self {
         self.log_percent = percent;
         self
     }
 
-    /// One cheap call, while the function initializes.
+    /// Makes one warm-up read during initialization.
     pub async fn warm_up(&self) {
         self.keys.warm_up().await;
     }
 
-    /// Answers a request; whatever happens, there is an answer.
+    /// Answers a request. Panics and timeouts become responses, too.
     pub async fn handle(&self, request: Request) -> Response<Body> {
         let started = Instant::now();
         let request = ApiRequest::new(request);
@@ -166,7 +167,7 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
         let status = response.status();
         let level = if failed || status.is_server_error() { Level::ERROR } else { Level::INFO };
         let millis = started.elapsed().as_secs_f64() * 1e3;
-        // What did not go well is always logged, and what went slowly.
+        // Failed and slow requests are always logged.
         let went_well = cause.is_none() && millis < 1e3;
         if !went_well || fastrand::u8(..100) < self.log_percent {
             log(&request, &record, (status, level), cold, millis, cause.as_deref());
@@ -201,7 +202,7 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
         self.endpoint.answer(request, &principal, record).await
     }
 
-    /// An error, and the dialect that it is told in.
+    /// The response to an error, and the dialect it is in.
     fn error_response(error: &ApiError, request: &ApiRequest) -> (Dialect, Response<Body>) {
         let dialect = match error {
             ApiError::NotFound(Absent::Path) => Dialect::nearest(&request.path),
@@ -233,8 +234,8 @@ fn respond(error: &ApiError, rendered: ErrorBody) -> Response<Body> {
     response
 }
 
-/// Tells caches that the answer depends on this header of the request, too: one key's answer is not
-/// another's.
+/// Tells caches that the answer also depends on this request header: different keys get different
+/// answers.
 fn vary_by(headers: &mut HeaderMap, request_header: &'static str) {
     let value = match headers.get(VARY).and_then(|value| value.to_str().ok()) {
         Some(others) => format!("{others}, {request_header}"),
@@ -257,7 +258,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("of unknown kind")
 }
 
-/// The one line of a request. It names parameters, never their values.
+/// Writes the log line of a request. It contains the names of parameters, never their values.
 fn log(
     request: &ApiRequest,
     record: &RequestRecord,
@@ -267,7 +268,7 @@ fn log(
     cause: Option<&str>,
 ) {
     let status = status.as_u16();
-    // To the microsecond: more digits would only be noise.
+    // Microseconds: more digits would only be noise.
     let millis = (millis * 1e3).round() / 1e3;
     macro_rules! line {
         ($level:ident) => {
@@ -286,10 +287,10 @@ fn log(
                 key_read_units = record.key_read_units,
                 writes = record.write_cost.requests,
                 write_units = record.write_cost.write_units,
-                refused = record.refused,
+                rejected = record.rejected,
                 cold_start = cold,
-                continued = record.continued,
-                to_be_continued = record.to_be_continued,
+                has_cursor = record.has_cursor,
+                has_next_page = record.has_next_page,
                 cause,
                 "request"
             )

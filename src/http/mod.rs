@@ -15,7 +15,7 @@
 //! | `networks`, `lookup` | the three endpoints of the networks dialect, its envelope and its errors |
 //! | `products` | the two endpoints of the products dialect, and its errors |
 //! | `openapi` | the OpenAPI description of all of it (feature `openapi`) |
-//! | `words` | sentences that several dialects say |
+//! | `messages` | sentences that several dialects say |
 //!
 //! # Rules of every endpoint
 //! A 5xx body is constant; its cause goes to the log. No key, promo code or body is ever logged. A
@@ -27,6 +27,7 @@ mod dialect;
 mod edge;
 mod error;
 mod lookup;
+mod messages;
 mod networks;
 mod offerings;
 #[cfg(feature = "openapi")]
@@ -37,7 +38,6 @@ mod problem;
 mod products;
 mod reply;
 mod request;
-mod words;
 
 pub use auth::Authenticator;
 pub use dialect::Dialect;

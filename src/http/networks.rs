@@ -1,4 +1,4 @@
-//! Networks, countries and the products of a network (seed 003), its envelope and its errors.
+//! Networks, countries and the products of a network (Click Airtime), its envelope and its errors.
 
 use std::{
     collections::BTreeMap,
@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 
 use super::{
     Absent, ApiError, ApiRequest, Dialect, Endpoint, Methods, Payload, RequestRecord,
+    messages::{INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found, rejected},
     params::Params,
-    words::{BUSY, OUR_FAULT, not_found, rejected},
 };
 use crate::{
     access::{Permission, Principal, Rejection},
@@ -407,8 +407,8 @@ pub(super) fn error_body(error: &ApiError, request_id: &str, permission: Permiss
         ApiError::TooLarge(bytes) => {
             ("CONTENT_TOO_LARGE", None, format!("The body must be at most {bytes} bytes."))
         }
-        ApiError::Unavailable(_) => ("SERVICE_UNAVAILABLE", None, BUSY.to_owned()),
-        ApiError::Internal(_) => ("INTERNAL_ERROR", None, OUR_FAULT.to_owned()),
+        ApiError::Unavailable(_) => ("SERVICE_UNAVAILABLE", None, SERVICE_UNAVAILABLE.to_owned()),
+        ApiError::Internal(_) => ("INTERNAL_ERROR", None, INTERNAL_ERROR.to_owned()),
     };
     let error = FailureBody { code, message, details: Details { field } };
     let body = Failure { success: false, error, meta: meta(request_id) };

@@ -1,4 +1,4 @@
-//! The two endpoints of the offerings dialect (seeds 000 and 001).
+//! The two endpoints of the offerings dialect (Connect).
 
 use std::sync::Arc;
 
@@ -115,7 +115,7 @@ where
             None => Position::START,
             Some(token) => open(&self.cursors, context, token, &plan)?,
         };
-        record.continued = cursor.is_some();
+        record.has_cursor = cursor.is_some();
 
         let budget = Budget { read_units: Budget::READ_UNITS, until: request.page_end() };
         let RequestRecord { cost, promotion_cost, .. } = record;
@@ -136,7 +136,7 @@ where
             .map(|position| self.cursors.seal(context, &Plan::encode(&position)))
             .transpose()
             .map_err(|error| ApiError::Internal(error.to_string()))?;
-        record.to_be_continued = next.is_some();
+        record.has_next_page = next.is_some();
         Ok(Payload::read(page(listing.rows, promotion.as_ref(), next.as_deref())?, CACHE))
     }
 }

@@ -394,7 +394,7 @@ fn promo_code(schemas: &mut Schemas) -> Value {
     )
 }
 
-/// A list of offerings (seed 001).
+/// A list of offerings (Connect).
 fn list_offerings(schemas: &mut Schemas) -> Value {
     let failures = offering_failures(schemas, offerings::LIST);
     let country: Value = json!(schemas.of::<Country>());
@@ -663,7 +663,7 @@ fn lookup_network_products(schemas: &mut Schemas) -> Value {
     let parameters = [
         query(
             networks::PHONE_NUMBER,
-            json!({ "type": "string", "example": "+233541112259" }),
+            json!({ "type": "string", "pattern": "^\\+[1-9][0-9]{6,14}$", "example": "+233541112259" }),
             "An international number. Its prefix tells the network it was first given to.",
         ),
         query(

@@ -1,10 +1,10 @@
-//! The endpoint of the partners dialect (seed 002), and its errors.
+//! The endpoint of the partners dialect (SendGrid Account Provisioning), and its errors.
 
 use serde::Serialize;
 
 use super::{
     ApiError, ApiRequest, Dialect, Endpoint, Methods, Payload, RequestRecord,
-    words::{BUSY, OUR_FAULT, not_found, rejected},
+    messages::{INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found, rejected},
 };
 use crate::{
     access::{Permission, Principal, Rejection},
@@ -106,8 +106,8 @@ pub(super) fn error_body(error: &ApiError, permission: Permission) -> String {
         ApiError::TooLarge(bytes) => {
             ("10-41300", "", format!("The body must be at most {bytes} bytes."))
         }
-        ApiError::Unavailable(_) => ("10-50300", "", BUSY.to_owned()),
-        ApiError::Internal(_) => ("10-50000", "", OUR_FAULT.to_owned()),
+        ApiError::Unavailable(_) => ("10-50300", "", SERVICE_UNAVAILABLE.to_owned()),
+        ApiError::Internal(_) => ("10-50000", "", INTERNAL_ERROR.to_owned()),
     };
     let body = Errors { errors: [Entry { message, field, error_id }] };
     // Texts: serializing them cannot fail.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     ApiError,
-    words::{BUSY, OUR_FAULT, not_found, rejected},
+    messages::{INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found, rejected},
 };
 use crate::{
     access::{Permission, Rejection},
@@ -80,7 +80,7 @@ fn detail(error: &ApiError) -> Cow<'static, str> {
         ApiError::NotFound(absent) => not_found(*absent).into(),
         ApiError::MethodNotAllowed(allowed) => format!("Use one of: {allowed}.").into(),
         ApiError::TooLarge(bytes) => format!("The body must be at most {bytes} bytes.").into(),
-        ApiError::Unavailable(_) => BUSY.into(),
-        ApiError::Internal(_) => OUR_FAULT.into(),
+        ApiError::Unavailable(_) => SERVICE_UNAVAILABLE.into(),
+        ApiError::Internal(_) => INTERNAL_ERROR.into(),
     }
 }

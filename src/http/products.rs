@@ -1,4 +1,4 @@
-//! The two endpoints of the products dialect (seed 004), and its errors.
+//! The two endpoints of the products dialect (agentlyleads), and its errors.
 
 use std::{
     fmt::Write as _,
@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 
 use super::{
     ApiError, ApiRequest, Dialect, Endpoint, Methods, Payload, RequestRecord, body,
+    messages::{INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found},
     params::{Params, whole_number},
-    words::{BUSY, OUR_FAULT, not_found},
 };
 use crate::{
     access::{Permission, Principal},
@@ -151,7 +151,7 @@ impl<S: ProductWrites + Send + 'static> Endpoint for UpsertProducts<S> {
             outcome.results.push(Line { index, status, id, error });
         }
         record.items = outcome.created + outcome.updated;
-        record.refused = outcome.errors;
+        record.rejected = outcome.errors;
         let status = if outcome.errors == 0 { StatusCode::OK } else { StatusCode::MULTI_STATUS };
         let body = serde_json::to_string(&outcome)
             .map_err(|error| ApiError::Internal(error.to_string()))?;
@@ -285,7 +285,7 @@ where
                 Some(ProductId::from_bytes(bytes))
             }
         };
-        record.continued = before.is_some();
+        record.has_cursor = before.is_some();
         // What is too long for a key is the key of nothing.
         let category = list.category.as_deref().map(Category::parse);
         let page = match (&list.sku, category) {
@@ -306,7 +306,7 @@ where
             .map(|last| self.cursors.seal(context, &last.bytes()))
             .transpose()
             .map_err(|error| ApiError::Internal(error.to_string()))?;
-        record.to_be_continued = next.is_some();
+        record.has_next_page = next.is_some();
         let mut body = format!("{{\"products\":[{}]", page.documents);
         let payload = |body| Payload::read(body, CACHE);
         Ok(match next {
@@ -438,8 +438,8 @@ pub(super) fn error_body(error: &ApiError) -> String {
         ApiError::NotFound(absent) => not_found(*absent).to_owned(),
         ApiError::MethodNotAllowed(allowed) => format!("Use one of: {allowed}."),
         ApiError::TooLarge(bytes) => format!("The body must be at most {bytes} bytes."),
-        ApiError::Unavailable(_) => BUSY.to_owned(),
-        ApiError::Internal(_) => OUR_FAULT.to_owned(),
+        ApiError::Unavailable(_) => SERVICE_UNAVAILABLE.to_owned(),
+        ApiError::Internal(_) => INTERNAL_ERROR.to_owned(),
     };
     // A text: serializing it cannot fail.
     serde_json::to_string(&Failure { error: message }).unwrap_or_default()

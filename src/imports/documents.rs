@@ -2,7 +2,7 @@
 //! exchange rates.
 //!
 //! What is stored under the keys of a group is read consistently, each record is decided in order, and
-//! the last version of each key is written once, on the condition that nothing younger is stored. A
+//! the last version of each key is written once, on the condition that nothing newer is stored. A
 //! consistent read is needed to call a record unchanged: a lagging one could show the version before the
 //! last, and drop a revert or a delete.
 
@@ -39,7 +39,7 @@ pub struct Version {
     pub created_at: Timestamp,
 }
 
-/// One item to write, unless a younger one is stored.
+/// One item to write, unless a newer one is stored.
 #[derive(Clone, Debug)]
 pub struct Write {
     /// The place of the write in the order.
@@ -67,7 +67,7 @@ pub trait DocumentStore: Sync {
         keys: &[Key],
     ) -> impl Future<Output = Result<(HashMap<Key, Stored>, f64), Self::Error>> + Send;
 
-    /// Writes each change unless something younger is stored; returns what was not stored and why, and
+    /// Writes each change unless something newer is stored; returns what was not stored and why, and
     /// the write units consumed.
     fn write(
         &self,

@@ -39,7 +39,7 @@ spelled_enum! {
     }
 }
 
-/// For each kind the time of its youngest snapshot: a record older than that is stale, whether anything is
+/// For each kind the time of its newest snapshot: a record older than that is stale, whether anything is
 /// stored or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Floors(BTreeMap<Kind, Order>);
@@ -214,7 +214,7 @@ impl<'a, T: ImportStore> Importer<'a, T> {
         Ok(outcomes)
     }
 
-    /// The floor under records of a kind. To a snapshot's own records only younger snapshots are one: to
+    /// The floor under records of a kind. To a snapshot's own records only newer snapshots are one: to
     /// be named by it says that a record is there at its time.
     fn floor(&self, kind: Kind, floors: &Floors) -> Option<Order> {
         let own = self.ordering.snapshot.filter(|(of, _)| *of == kind).map(|(_, order)| order);

@@ -1,9 +1,9 @@
-//! An import as a job: its identity, its state, and what must be stored of it.
+//! Import jobs: identity (idempotency), leases, checkpoints, and the store they need.
 //!
-//! A job's identity is its source's: an object's version, a message, an event. A worker claims it with a
-//! lease; after each group of lines it stores a checkpoint, and extends the lease. A worker that dies
-//! leaves its lease to run out, and the next one continues from the last checkpoint. The group that was
-//! under way is done again, which writes nothing twice.
+//! A job's identity is that of its source: a version of an object, a message, an event. A worker claims the
+//! job with a lease; after each group of lines it stores a checkpoint, which extends the lease. If a worker
+//! dies, its lease expires, and the next worker continues from the last checkpoint. The interrupted group is
+//! repeated, which writes nothing twice.
 
 use std::{future::Future, time::Duration};
 
@@ -25,7 +25,7 @@ use crate::{
 pub struct ImportId(String);
 
 impl ImportId {
-    /// The identity of a source, given by what distinguishes it from others.
+    /// The identity of the source that these parts identify uniquely.
     #[must_use]
     pub fn of(parts: &[&str]) -> Self {
         let mut hash = Sha256::new();
@@ -50,32 +50,32 @@ impl ImportId {
     }
 }
 
-/// How far a job is.
+/// The progress of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
-    /// The last line that is done.
+    /// The last completed line.
     pub line: u64,
-    /// What became of the lines so far.
+    /// The outcomes of the lines so far.
     pub counts: Counts,
     /// What they cost so far.
     pub cost: ImportCost,
-    /// Parts of the list of errors that are stored.
+    /// How many parts of the error list are stored.
     pub error_parts: u32,
 }
 
 spelled_enum! {
     /// The status of a job.
     pub enum Status {
-        /// A worker has it, or died with it.
+        /// A worker holds it, or held it when it died.
         Running = "running",
         /// It waits to be continued from its checkpoint.
         Waiting = "waiting",
-        /// It is done.
+        /// It is complete.
         Done = "done",
-        /// Its source cannot be read to its end: what comes before is imported.
+        /// Its source cannot be read to the end: what comes before the unreadable place is imported.
         Failed = "failed",
-        /// A younger version of its object overtook it: it counts as far as it got.
+        /// A newer version of its object or a newer snapshot of its kind replaced it: what it wrote remains.
         Superseded = "superseded",
     }
 }
@@ -101,16 +101,16 @@ pub struct Job {
     pub source: String,
     /// Its status.
     pub status: Status,
-    /// How far it is.
+    /// Its progress.
     #[serde(flatten)]
     pub progress: Progress,
-    /// Errors of rejected lines that are in no stored part yet, as NDJSON.
+    /// Errors of rejected lines that are not in a stored part yet, as NDJSON.
     #[serde(skip)]
     pub pending_errors: Vec<u8>,
-    /// Why it failed.
+    /// Why it failed or was superseded, or why its snapshot removed nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The time of its records that have none of their own. It is fixed when the job is first claimed.
+    /// The time of those of its records that have none of their own. The first claim fixes it.
     pub source_time: Timestamp,
     /// When it was first claimed.
     pub started_at: Timestamp,
@@ -118,50 +118,50 @@ pub struct Job {
     pub updated_at: Timestamp,
 }
 
-/// What a worker that wants a job gets.
+/// The result of claiming a job.
 #[derive(Clone, Debug)]
 pub enum Claim {
-    /// The job is this worker's, from its checkpoint on.
+    /// This worker holds the job, and continues from its checkpoint.
     Held(Box<Job>),
-    /// It has ended already.
+    /// The job has already ended.
     Ended(Box<Job>),
-    /// Another worker has it, and its lease holds that much longer.
+    /// Another worker holds it; that lease expires after this time.
     Busy(Duration),
 }
 
-/// How long a claim holds without being extended; every group and every attempt of one extends it.
+/// How long a claim is valid unless it is extended; every group, and every retry of one, extends it.
 pub const LEASE_TERM: Duration = Duration::from_mins(2);
 
 /// A worker's claim on a job.
 #[derive(Clone, Debug)]
 pub struct Lease {
-    /// Whose catalog it is.
+    /// The account whose catalog it is.
     pub account: AccountId,
-    /// Which job.
+    /// The job's identity.
     pub import: ImportId,
-    /// A random name of this worker's claim.
+    /// A random name for this claim.
     pub holder: String,
-    /// How long the claim holds without being extended.
+    /// How long the claim is valid unless it is extended.
     pub term: Duration,
 }
 
-/// What is imported.
+/// The source of an import.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// What distinguishes it from others, for the order of writes, reports and logs: `s3://bucket/key`,
+    /// Its name, which is part of its records' orders and appears in reports and logs: `s3://bucket/key`,
     /// `message <id>`, `event <id>`, `file <path>`.
     pub name: String,
-    /// What orders the versions of an object.
+    /// The version of the object, if it is one.
     pub version: Option<ObjectVersion>,
-    /// What distinguishes its content, where the same job may be told of another one: an object that was
-    /// replaced before it was read to its end is read from its beginning.
+    /// Identifies its content; `None`: the content cannot change. An object that was replaced before it was
+    /// read to its end is read again from its beginning.
     pub content: Option<String>,
-    /// The time of its records, unless its job has been claimed before.
+    /// The time of its records, unless an earlier claim of the job has fixed another one.
     pub time: Timestamp,
 }
 
 impl Source {
-    /// Where its records stand in the order of writes, given the time its job has.
+    /// The origin of its records in the order of writes, given the source time of its job.
     #[must_use]
     pub fn origin(&self, time: Timestamp) -> Origin {
         let origin = Origin::new(time, &self.name);
@@ -172,51 +172,51 @@ impl Source {
     }
 }
 
-/// What orders the versions of an object: the younger one fences off the older one.
+/// The position of a version among the versions of its object: a newer version supersedes an older one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectVersion {
-    /// The event's sequencer (S3), where the version was told by an event.
+    /// The sequencer of the S3 event that announced the version, if there is one.
     pub sequencer: Option<String>,
-    /// The last modification.
+    /// The time of the last modification.
     pub modified: Timestamp,
 }
 
-/// What a worker must know before it writes a group.
+/// What a worker reads before it writes a group.
 #[derive(Clone, Debug, Default)]
 pub struct Preflight {
-    /// The floors of snapshots, those under way included.
+    /// The floors of snapshots, including those in progress.
     pub floors: Vec<(Kind, Order)>,
-    /// A younger version of the object is known.
+    /// Whether a newer version of the object is known.
     pub is_superseded: bool,
 }
 
 /// A job that another worker is running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunningJob {
-    /// Which job.
+    /// The job's identity.
     pub import: ImportId,
-    /// How often its state was stored: a group that began before has ended once this has grown.
+    /// How often its state was stored: once this has grown, any group that began before has ended.
     pub checkpoints: u64,
-    /// How long it may still write: as long as its lease holds, and a group that began then.
+    /// How long it may still write: until its lease expires, plus the time of a group that began just then.
     pub may_write_for: Duration,
 }
 
-/// A page of stored records, where the next one begins, and the read units consumed.
+/// A page of stored records, the cursor of the next page, and the read units consumed.
 pub type ExistingPage<C> = (Vec<ExistingRecord>, Option<C>, f64);
 
-/// Access pattern: the states of jobs, of object versions and of snapshots, and what a snapshot may
-/// remove.
+/// Access pattern: the states of jobs, of object versions and of snapshots, and the stored records that a
+/// snapshot may remove.
 pub trait JobStore: Sync + Sized {
     /// What can go wrong.
     type Error: Send + std::fmt::Display;
 
-    /// Where a list of existing records continues.
+    /// The cursor of a list of existing records.
     type Cursor: Send;
 
     /// The time by the store's clock.
     fn now(&self) -> Timestamp;
 
-    /// The same store, trying until this time what the database does not answer.
+    /// The same store, which retries until this time what the database does not answer.
     #[must_use]
     fn until(&self, deadline: Option<Instant>) -> Self;
 
@@ -227,14 +227,14 @@ pub trait JobStore: Sync + Sized {
         source: &Source,
     ) -> impl Future<Output = Result<Claim, Self::Error>> + Send;
 
-    /// Stores a job's state, and extends the lease; `false`: the lease was lost, and nothing is stored.
+    /// Stores a job's state and extends the lease. `false`: the lease was lost, and nothing was stored.
     fn checkpoint(
         &self,
         lease: &Lease,
         job: &Job,
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
-    /// Notes the version of an object; `false`: a younger one is known.
+    /// Records the version of an object. `false`: a newer one is known.
     fn note_version(
         &self,
         account: &AccountId,
@@ -242,14 +242,14 @@ pub trait JobStore: Sync + Sized {
         version: &ObjectVersion,
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
-    /// Reads what must be known before a group is written, consistently.
+    /// Reads, consistently, what a worker must know before it writes a group.
     fn preflight(
         &self,
         account: &AccountId,
         source: &Source,
     ) -> impl Future<Output = Result<Preflight, Self::Error>> + Send;
 
-    /// Makes a snapshot's order the floor of its kind, until it is ended.
+    /// Makes a snapshot's order the floor of its kind, until the snapshot ends.
     fn begin_snapshot(
         &self,
         account: &AccountId,
@@ -257,7 +257,7 @@ pub trait JobStore: Sync + Sized {
         snapshot: (Kind, Order),
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Ends a snapshot: its floor stays when it is `done`, and is gone otherwise.
+    /// Ends a snapshot: its floor stays if it is `done`, and is removed otherwise.
     fn end_snapshot(
         &self,
         account: &AccountId,
@@ -272,8 +272,8 @@ pub trait JobStore: Sync + Sized {
         account: &AccountId,
     ) -> impl Future<Output = Result<Vec<RunningJob>, Self::Error>> + Send;
 
-    /// A page of what is stored of a kind, read consistently, with where the next one begins and the read
-    /// units consumed.
+    /// A page of the stored records of a kind, read consistently, with the cursor of the next page and the
+    /// read units consumed.
     fn existing(
         &self,
         account: &AccountId,

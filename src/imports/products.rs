@@ -1,7 +1,7 @@
 //! Records of products: what a row would make of the stored product is compared with it, and rows that
 //! change something are written as the rows of a bulk upsert are.
 //!
-//! The order of writes holds field by field: a late row sets the fields that no younger write has set.
+//! The order of writes holds field by field: a late row sets the fields that no newer write has set.
 
 use std::{
     collections::{HashMap, HashSet},

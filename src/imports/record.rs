@@ -129,7 +129,7 @@ pub enum ProductRecord {
     Upsert(Box<ProductRow>),
     /// Remove the fields older than the record, and with the name the product.
     Delete(Match),
-    /// Remove the product unless anything of it is younger than the record: a snapshot does not name it.
+    /// Remove the product unless anything of it is newer than the record: a snapshot does not name it.
     Purge(Match),
 }
 

@@ -1,8 +1,9 @@
-//! One run of a job: claimed, driven group by group, checkpointed, its snapshot ended, reported, ended.
+//! One run of a job: claim it, write its groups with a checkpoint after each, end its snapshot, store its
+//! report, end it.
 //!
-//! The queue's function, the operator's tool and the sample all import through [`run`]. Trouble ends in
-//! the run that meets it: what the database, the bucket or the report's store does not do is tried again
-//! until the run's time is over, and only then is the job left for another run.
+//! The queue's function, the operator's tool and the import of the sample data all use [`run`]. Temporary
+//! failures are handled within the run: what the database, the bucket or the store for reports does not do is
+//! retried until the run's deadline. Only then is the job left for another run.
 
 use std::{fmt, io, time::Duration};
 
@@ -22,18 +23,19 @@ use crate::{
     text::rfc3339_millis,
 };
 
-/// The longest that a group may be under way before it begins anew: a snapshot waits for the groups that
-/// began before it. A group that is done again finds what it has written.
+/// How long an attempt to write a group may take before it is abandoned and the group starts again. It is
+/// limited because a snapshot waits for the groups that began before it. A repeated group finds what it
+/// has already written.
 pub const GROUP_TIME: Duration = Duration::from_secs(30);
 
-/// The size at which errors of rejected lines become a part of their list, in bytes. What is smaller is
-/// kept with the checkpoint: a part per checkpoint would cost more than the lines.
+/// The size, in bytes, at which the errors of rejected lines are stored as a part of the error list. Until
+/// then they are kept in the checkpoint: one part per checkpoint would cost more than the lines.
 const ERROR_PART_BYTES: usize = 32 * 1024;
 
-/// How often a snapshot looks whether groups that began before it have ended.
+/// How often a snapshot checks whether the groups that began before it have ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long the first wait before a group is tried again may be, and the longest.
+/// The upper limits of the first and of the longest wait before a group is retried.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
@@ -46,29 +48,29 @@ pub struct Request {
     pub source: Source,
     /// Which time orders its records.
     pub order_by: OrderBy,
-    /// What names products without keys; `None`: the job itself.
+    /// What generates the ids of products without keys; `None`: they are derived from the job.
     pub ids: Option<GeneratedIds>,
-    /// Do all but write.
+    /// Do everything except write.
     pub dry_run: bool,
-    /// Whether the job's state is stored: a dry run leaves no trace.
+    /// Whether the job's state is stored; a dry run stores nothing.
     pub is_stored: bool,
-    /// When the run must have ended its groups; `None`: with the source.
+    /// When the run must stop writing groups; `None`: at the end of the source.
     pub deadline: Option<Instant>,
 }
 
 /// How long after its deadline a run may still store the job's state and its report.
 pub const CLOSING_TIME: Duration = Duration::from_secs(8);
 
-/// A snapshot, and whether this source is the last that tells what it names.
+/// A snapshot, which may have several sources, and whether this source is its last.
 #[derive(Debug)]
 pub struct SnapshotPart<'a> {
     /// The snapshot.
     pub snapshot: &'a mut Snapshot,
-    /// Whether what was not named is removed after this source.
+    /// Whether the records missing from the snapshot are removed after this source.
     pub is_last: bool,
 }
 
-/// Whoever follows a job: shows its progress, stores its report.
+/// Observes a job: shows its progress, stores its errors and its report.
 pub trait Observer: Sync {
     /// Lines were rejected.
     fn rejected(&self, _errors: &[LineError]) {}
@@ -76,10 +78,10 @@ pub trait Observer: Sync {
     /// A checkpoint was stored.
     fn progressed(&self, _progress: &Progress) {}
 
-    /// The database did not store all of a group; it is tried again after this time.
+    /// The database did not store all of a group; the group is retried after this wait.
     fn waits(&self, _time: Duration) {}
 
-    /// Stores a part of the list of errors, as NDJSON. The same part may come again.
+    /// Stores a part of the error list, as NDJSON. The call may be repeated for the same part.
     fn store_errors(
         &self,
         _part: u32,
@@ -88,13 +90,13 @@ pub trait Observer: Sync {
         async { Ok(()) }
     }
 
-    /// Stores the report of a job that ends.
+    /// Stores the report of a job that is ending.
     fn store_report(&self, _report: Report<'_>) -> impl Future<Output = Result<(), String>> + Send {
         async { Ok(()) }
     }
 }
 
-/// The report of a job that ends.
+/// The report of a job that is ending.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report<'a> {
@@ -110,9 +112,9 @@ pub struct Report<'a> {
     started_at: String,
     finished_at: String,
     duration_ms: i64,
-    /// The objects that list every rejected line: the observer names them.
+    /// The objects that list every rejected line; the observer fills in their keys.
     pub errors: Vec<String>,
-    /// How many there are.
+    /// How many such objects there are.
     #[serde(skip)]
     pub error_parts: u32,
 }
@@ -120,28 +122,28 @@ pub struct Report<'a> {
 /// How a run ended.
 #[derive(Debug)]
 pub enum End {
-    /// The job has ended: in this run, which began at this progress, or before.
+    /// The job has ended. With the progress at which this run began; `None`: it had ended before this run.
     Ended(Box<Job>, Option<Progress>),
-    /// Another worker has the job, and its lease holds that much longer.
+    /// Another worker holds the job; that lease expires after this time.
     Busy(Duration),
-    /// The run's time is over, or it was in trouble until then; another run continues the job.
+    /// The run could not complete the job; another run continues it.
     Unfinished {
         /// The job.
         job: Box<Job>,
-        /// The progress this run began at.
+        /// The progress at which this run began.
         before: Progress,
-        /// Why it could not go on.
+        /// Why it could not continue.
         cause: Interruption,
     },
 }
 
-/// Why a run could not go on.
+/// Why a run could not continue.
 #[derive(Debug, thiserror::Error)]
 pub enum Interruption {
-    /// Its time is over.
+    /// It reached its deadline, after this line.
     #[error("the time is over after line {0}")]
     DeadlineReached(u64),
-    /// The source broke off.
+    /// Reading the source failed midway.
     #[error("the source broke off: {0}")]
     SourceBroken(String),
     /// The database was not available.
@@ -152,15 +154,15 @@ pub enum Interruption {
     Report(String),
 }
 
-/// Why a run stops before its job is done.
+/// Why a run stops before its job is complete.
 enum Stop {
-    /// The source cannot be read to its end, now or later.
+    /// The source can never be read to its end.
     Unreadable(SourceError),
-    /// A younger version of the object, or a younger snapshot of the kind, takes its place.
+    /// A newer version of the object, or a newer snapshot of the kind, replaces it.
     Superseded,
-    /// Another worker took the job over.
+    /// Another worker took over the job.
     LeaseLost,
-    /// Another run continues.
+    /// Another run continues the job.
     Interrupted(Interruption),
 }
 
@@ -171,7 +173,7 @@ impl From<Interruption> for Stop {
 }
 
 impl From<SourceError> for Stop {
-    /// What a source that cannot be read further means for its job.
+    /// Decides whether a source that cannot be read further is unreadable for good, or only for now.
     fn from(error: SourceError) -> Self {
         match error.cause.kind() {
             io::ErrorKind::InvalidData
@@ -182,19 +184,19 @@ impl From<SourceError> for Stop {
     }
 }
 
-/// What is written in one go, again and again until all of it is stored.
+/// What is written together, and retried until all of it is stored.
 #[derive(Clone, Copy)]
 enum Batch<'a> {
     /// Lines of the source.
     Lines(&'a [Line]),
-    /// Removals of what a snapshot does not name.
+    /// Removals of records that are missing from a snapshot.
     Removals(&'a [Ordered<Record>]),
 }
 
-/// Imports a source: claims its job, drives it from its checkpoint to its end or to the deadline, and
-/// ends it with a report.
+/// Imports a source: claims its job, continues from the checkpoint to the end of the source or to the
+/// deadline, and ends the job with a report.
 ///
-/// To drop the future midway is safe, as a crash is.
+/// Cancellation-safe: dropping the future midway is as safe as a crash.
 ///
 /// # Errors
 /// When the job could not be claimed.
@@ -221,7 +223,7 @@ where
         Claim::Busy(left) => return Ok(End::Busy(left)),
         Claim::Ended(job) => {
             if let Some(part) = snapshot.as_mut().filter(|part| !part.is_last) {
-                // It still tells what is to stay.
+                // Its records still count as seen: the snapshot must not remove them.
                 part.snapshot.begin(&job.import_id, source.origin(job.source_time).order(0));
                 let mut groups = open();
                 while let Some(group @ Group::Lines(_)) = groups.next().await {
@@ -265,10 +267,10 @@ fn new_job(lease: &Lease, source: &Source) -> Job {
     }
 }
 
-/// A run under way.
+/// A run in progress.
 struct Run<'a, S, O> {
     store: &'a S,
-    /// The store for what must still be stored after the deadline.
+    /// The same store with a later deadline, for the job's last state and its report.
     closing: &'a S,
     request: &'a Request,
     observer: &'a O,
@@ -283,7 +285,7 @@ where
     S: ImportStore + DocumentStore<Error = <S as JobStore>::Error> + JobStore,
     O: Observer,
 {
-    /// Drives the job to the end of its source, and removes what its snapshot does not name.
+    /// Writes the job's groups to the end of its source, then removes what is missing from its snapshot.
     async fn drive(
         &mut self,
         open: impl FnOnce() -> GroupStream,
@@ -298,7 +300,7 @@ where
             let group = within(self.request.deadline, groups.next()).await;
             let group = group.ok_or_else(|| self.over())?;
             if let Some(part) = &mut part {
-                // From the first line on, in every run: what was done before is named, too.
+                // In every run from the first line on: completed lines count as seen, too.
                 part.snapshot.note_group(group.as_ref());
             }
             let mut lines = match group {
@@ -312,7 +314,7 @@ where
             };
             let done = self.job.progress.line;
             lines.retain(|(line, _)| *line > done);
-            // Reading takes time, too: the lease must hold for the group.
+            // Reading takes time, too, and the lease must be valid while the group is written.
             self.extend_lease().await?;
             let Some(last) = lines.last().map(|(line, _)| *line) else { continue };
             let errors = self.store_batch(Batch::Lines(&lines)).await?;
@@ -324,8 +326,8 @@ where
         }
     }
 
-    /// Announces the version and the snapshot. Returns the jobs whose groups may have begun before the
-    /// snapshot.
+    /// Records the version of the object and begins the snapshot. Returns the other running jobs: their
+    /// groups may have begun before the snapshot.
     async fn begin(&self, part: Option<&SnapshotPart<'_>>) -> Result<Vec<RunningJob>, Stop> {
         let Request { lease, source, dry_run, .. } = self.request;
         if *dry_run {
@@ -351,14 +353,14 @@ where
         Ok(running)
     }
 
-    /// Writes a batch until the database stored all of it; returns the errors of rejected lines.
+    /// Writes a batch, and retries until all of it is stored. Returns the errors of rejected lines.
     async fn store_batch(&mut self, batch: Batch<'_>) -> Result<Vec<LineError>, Stop> {
         let deadline = self.request.deadline;
         let (counts, mut wait) = (self.importer.counts(), FIRST_WAIT);
         loop {
             let attempt = tokio::time::timeout(GROUP_TIME, self.attempt(batch));
             let attempt = within(deadline, attempt).await.ok_or_else(|| self.over())?;
-            // Where its time is over it begins anew, and looks at the floors again.
+            // An attempt that timed out is repeated, and reads the floors again.
             if let Ok(errors) = attempt {
                 let errors = errors?;
                 if !errors.iter().any(LineError::is_temporary) {
@@ -377,7 +379,7 @@ where
         }
     }
 
-    /// Writes a batch once; lines under the floors of this moment.
+    /// Makes one attempt to write a batch. Lines are compared with the current floors.
     async fn attempt(&mut self, batch: Batch<'_>) -> Result<Vec<LineError>, Stop> {
         let errors = match batch {
             Batch::Removals(records) => self.importer.records(records.to_vec()).await,
@@ -398,7 +400,7 @@ where
         errors.map_err(database_failed)
     }
 
-    /// Stores that the lines up to this one are done, and their errors.
+    /// Stores a checkpoint: the lines up to this one are complete, with these errors.
     async fn advance(&mut self, line: u64, errors: &[LineError]) -> Result<(), Stop> {
         if !errors.is_empty() {
             self.observer.rejected(errors);
@@ -409,7 +411,7 @@ where
             if self.job.pending_errors.len() >= ERROR_PART_BYTES
                 && let Err(cause) = self.store_pending_errors(self.request.deadline).await
             {
-                // The lines are not done: another run lists their errors.
+                // The lines do not count as completed: another run lists their errors.
                 self.job.pending_errors.truncate(before);
                 return Err(cause.into());
             }
@@ -434,7 +436,7 @@ where
         Ok(())
     }
 
-    /// Extends the lease where a part of it is over.
+    /// Extends the lease once a quarter of it has passed.
     async fn extend_lease(&mut self) -> Result<(), Stop> {
         if self.extended_at.elapsed() < self.request.lease.term / 4 {
             return Ok(());
@@ -455,8 +457,8 @@ where
         Ok(())
     }
 
-    /// Removes what the snapshot does not name. Before that it waits until no group that began before
-    /// the snapshot can still write: those did not know its floor.
+    /// Removes the records that are missing from the snapshot. Before that it waits until no group that
+    /// began before the snapshot can still write: such groups did not know its floor.
     async fn finish_snapshot(
         &mut self,
         snapshot: &Snapshot,
@@ -482,7 +484,7 @@ where
         if self.job.error.is_some() {
             return Ok(());
         }
-        // No more than was counted: what is stored meanwhile is not part of the share.
+        // Remove no more than were counted: the share did not include what has been stored since.
         loop {
             let (page, next) = self.existing(snapshot, after).await?;
             let mut removals = Vec::new();
@@ -507,8 +509,8 @@ where
         Ok(())
     }
 
-    /// Removes nothing more once a younger version of the object, or a younger snapshot of the kind, is
-    /// known: what that names stays, also where a record's own time is earlier.
+    /// Stops the removals once a newer version of the object, or a newer snapshot of the kind, is known: the
+    /// records that it contains must stay, even those whose own time is earlier.
     async fn look_for_younger(&self, snapshot: &Snapshot, order: Order) -> Result<(), Stop> {
         let Request { lease, source, .. } = self.request;
         let preflight = self.store.preflight(&lease.account, source).await;
@@ -520,7 +522,7 @@ where
         Ok(())
     }
 
-    /// Waits until jobs that were running have checkpointed, or their leases have run out.
+    /// Waits until every job that was running has stored a checkpoint, or can no longer write.
     async fn wait_for(&mut self, mut earlier: Vec<RunningJob>) -> Result<(), Stop> {
         let begun = Instant::now();
         while !earlier.is_empty() {
@@ -563,7 +565,7 @@ where
         Ok((page, next))
     }
 
-    /// Ends the run, and with it the job unless another run continues it.
+    /// Ends the run. Ends the job, too, unless another run continues it.
     async fn end(
         mut self,
         driven: Result<(), Stop>,
@@ -573,14 +575,14 @@ where
         match self.end_job(driven, part).await {
             Ok(()) => End::Ended(Box::new(self.job), Some(before)),
             Err(Stop::Interrupted(cause)) => self.unfinished(before, cause).await,
-            // The other two have ended the job.
+            // Only a lost lease comes here: `end_job` ends the job in the other two cases.
             Err(Stop::LeaseLost | Stop::Superseded | Stop::Unreadable(_)) => {
                 End::Busy(Duration::ZERO)
             }
         }
     }
 
-    /// Ends the job: its snapshot first, then the report, since a job that has ended has one.
+    /// Ends the job: first its snapshot, then its report, then its status. So every ended job has a report.
     async fn end_job(
         &mut self,
         driven: Result<(), Stop>,
@@ -654,7 +656,7 @@ where
     async fn unfinished(mut self, before: Progress, cause: Interruption) -> End {
         self.job.status = Status::Waiting;
         if self.request.is_stored {
-            // Where this is not stored, the lease runs out by itself.
+            // If this fails, the lease expires by itself.
             let _ = self.closing.checkpoint(&self.request.lease, &self.job).await;
         }
         End::Unfinished { job: Box::new(self.job), before, cause }
@@ -669,7 +671,7 @@ where
     }
 }
 
-/// The output of a future, unless the time is over before.
+/// The output of a future; `None`: the deadline came first.
 async fn within<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output> {
     match deadline {
         Some(deadline) => tokio::time::timeout_at(deadline, future).await.ok(),
@@ -681,7 +683,8 @@ fn database_failed(error: impl fmt::Display) -> Stop {
     Interruption::Database(error.to_string()).into()
 }
 
-/// Stores something, again and again until that succeeds or the time is over.
+/// Stores something, and retries until it succeeds or the deadline passes. Without a deadline the number of
+/// attempts is limited.
 async fn persistently<F>(deadline: Option<Instant>, store: impl Fn() -> F) -> Result<(), String>
 where
     F: Future<Output = Result<(), String>>,
@@ -691,7 +694,7 @@ where
 
 /// Appends a rejected line to the list of errors: one JSON object per line.
 fn append_error(list: &mut Vec<u8>, error: &LineError) {
-    // Texts and numbers: serializing them cannot fail.
+    // Serializing strings and numbers cannot fail.
     let _ = serde_json::to_writer(&mut *list, error);
     list.push(b'\n');
 }

@@ -102,7 +102,7 @@ impl Snapshot {
         existing.order < self.begun.as_ref().map(|(_, order)| *order) && !self.names(existing)
     }
 
-    /// Whether older parts of a younger record must go: bundles of a network that was written since.
+    /// Whether older parts of a newer record must go: bundles of a network that was written since.
     pub(super) fn reaches_into(&self, existing: &ExistingRecord) -> bool {
         matches!(existing.what, Existing::Network(_)) && !self.names(existing)
     }
@@ -134,7 +134,7 @@ impl Snapshot {
 pub struct ExistingRecord {
     /// What it is.
     pub what: Existing,
-    /// The order of its youngest write.
+    /// The order of its newest write.
     pub order: Option<Order>,
 }
 

@@ -1,4 +1,4 @@
-//! Mobile networks and what is sold on them: airtime of any amount, fixed bundles (seed 003).
+//! Mobile networks and what is sold on them: airtime of any amount, fixed bundles (Click Airtime).
 //!
 //! | File | |
 //! |---|---|

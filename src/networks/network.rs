@@ -1,4 +1,4 @@
-//! The published objects of seed 003.
+//! The published objects of Click Airtime.
 
 use std::{fmt, num::NonZeroU32};
 

@@ -32,7 +32,7 @@ pub struct NetworkState {
     pub network: Option<Network>,
     /// The order of the network's own fields.
     pub order: Option<Order>,
-    /// The order of the youngest record that carried all bundles.
+    /// The order of the newest record that carried all bundles.
     pub set_order: Option<Order>,
     /// How many bundles there are.
     pub product_count: i64,
@@ -140,7 +140,7 @@ impl NetworkState {
         self.visible_bundles().count() == bundles.len() && bundles.iter().all(stored)
     }
 
-    /// Makes these all the bundles there are, but for those that are younger. The order of the set counts
+    /// Makes these all the bundles there are, but for those that are newer. The order of the set counts
     /// for each: a bundle that stays the same is not written, and one that is written has no other.
     fn replace_bundles(&mut self, bundles: Vec<Bundle>, order: Order) {
         self.set_order = Some(order);

@@ -2,7 +2,7 @@
 //!
 //! | File | |
 //! |---|---|
-//! | `offering` | the published object (seed 001) |
+//! | `offering` | the published object (Connect) |
 //! | `draft` | an import record becoming an offering: validation |
 //! | `query` | the filters of a list |
 //! | `plan` | the filters as exact index ranges |

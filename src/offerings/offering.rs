@@ -1,4 +1,4 @@
-//! The published Offering object, field for field as seed 001 shows it, plus the fields the
+//! The published Offering object, field for field as Connect shows it, plus the fields the
 //! contract adds to it.
 
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ spelled_enum! {
 }
 
 spelled_enum! {
-    /// How an offering is used and what it creates (seed 000).
+    /// How an offering is used and what it creates (Connect).
     pub enum ProductType {
         /// A subscription of its own.
         Subscription = "SUBSCRIPTION",
@@ -93,9 +93,9 @@ identifier! {
     pub struct CatalogId, max 100, forbidden ""
 }
 
-/// What kind of product an offering sells; an open list, grouped by [`ProductType`] (seed 000).
+/// What kind of product an offering sells; an open list, grouped by [`ProductType`] (Connect).
 ///
-/// Seed 000 spells categories with the prefix `PRODUCT_CATEGORY_`, seed 001 without: both are read,
+/// One page of Connect spells categories with the prefix `PRODUCT_CATEGORY_`, another without: both are read,
 /// responses go without.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

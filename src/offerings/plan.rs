@@ -1,9 +1,9 @@
-//! A query as a row of exact index ranges.
+//! The query plan: the indexed filters of a list as a sequence of exact key ranges.
 //!
-//! Every mix of customer type, product type, category and status is a set of **streams**: ranges of
-//! one index that hold nothing but what was asked for. A list is their concatenation, so a page
-//! never reads an item that the indexed filters would throw away, and a place in the list is a
-//! stream's number and a key within it.
+//! Every combination of customer type, product type, category and status is a set of **streams**:
+//! key ranges of one index that contain only matching items. A list is the concatenation of its
+//! streams. So a page never reads an item that the indexed filters would discard, and a position in
+//! the list is the number of a stream and a key within it.
 //!
 //! The streams of a query are disjoint (an offering has one customer type, one category, one type
 //! and one status), which is why following cursors returns each offering once.
@@ -13,21 +13,21 @@ use sha2::{Digest as _, Sha256};
 use super::{Category, CustomerType, OfferingId, ProductType, Status};
 use crate::offerings::CatalogFilter;
 
-/// One index range.
+/// One key range of an index.
 ///
-/// With a category it is of the index `byCategory`, without of `byCustomerType`. A product type
-/// comes only with a status, because the status is the range key before it.
+/// With a category it belongs to the index `byCategory`, without one to `byCustomerType`. A product
+/// type requires a status, because the status precedes it in the range key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stream<'a> {
-    /// Partition key attribute.
+    /// Second attribute of the partition key, after the account.
     pub customer_type: CustomerType,
-    /// Partition key attribute of `byCategory`.
+    /// Third attribute of the partition key of `byCategory`.
     pub category: Option<&'a Category>,
     /// The range: everything, one status, or one status and one type.
     pub range: Range,
 }
 
-/// How much of a partition a stream holds.
+/// The part of a partition that a stream covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Range {
     /// All of it.
@@ -39,7 +39,7 @@ pub enum Range {
 }
 
 impl Range {
-    /// Does an item of this status and type lie in the range?
+    /// Whether the range contains items with this status and type.
     #[must_use]
     pub fn holds(self, status: Status, product_type: ProductType) -> bool {
         match self {
@@ -52,37 +52,37 @@ impl Range {
     }
 }
 
-/// The range key of an item in either index: what a cursor must remember of it.
+/// The range key of an item in either index, which a cursor must contain.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowKey {
-    /// First range attribute.
+    /// First attribute of the range key.
     pub status: Status,
-    /// Second range attribute.
+    /// Second attribute of the range key.
     pub product_type: ProductType,
-    /// Third range attribute.
+    /// Third attribute of the range key.
     pub id: OfferingId,
 }
 
-/// A place between two offerings of a list.
+/// A position between two offerings of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The stream's number in the plan.
     pub stream: u32,
-    /// Right after this key; `None`: at the stream's start.
+    /// The position is right after this key; `None`: at the start of the stream.
     pub after: Option<RowKey>,
 }
 
 impl Position {
-    /// Before the first offering.
+    /// The position before the first offering.
     pub const START: Self = Self { stream: 0, after: None };
 }
 
-/// The bytes are no position of this plan.
+/// The bytes do not encode a position in this plan.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the bytes are no position of this plan")]
 pub struct InvalidPosition;
 
-/// The streams of a query, in a fixed order, made one at a time: a query may have thousands.
+/// The streams of a query, in a fixed order. They are computed one at a time: a query may have thousands.
 #[derive(Clone, Debug)]
 pub struct Plan {
     customer_types: Vec<CustomerType>,
@@ -91,7 +91,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans a query over the customer types a caller may see.
+    /// Plans a query over the customer types that the caller may see.
     #[must_use]
     pub fn new(
         customer_types: Vec<CustomerType>,
@@ -100,7 +100,7 @@ impl Plan {
         include_archived: bool,
     ) -> Self {
         let types: Vec<ProductType> = types.into_iter().collect();
-        // All types asked for is no type asked for: one range instead of one a type.
+        // Asking for all types is the same as asking for no type: one range instead of one per type.
         let every_type = types.is_empty() || types.len() == ProductType::ALL.len();
         let ranges = match (include_archived, every_type) {
             (true, true) => vec![Range::Everything],
@@ -127,13 +127,13 @@ impl Plan {
             .unwrap_or(u32::MAX)
     }
 
-    /// No streams: the caller may see nothing.
+    /// Whether there are no streams: the caller may see nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The stream of this number; `None` past the last.
+    /// The stream with this number; `None` past the last one.
     #[must_use]
     pub fn stream(&self, number: u32) -> Option<Stream<'_>> {
         let number = usize::try_from(number).ok()?;
@@ -149,7 +149,7 @@ impl Plan {
         })
     }
 
-    /// What a cursor of this list is bound to: the same for every spelling of the same filters.
+    /// What a cursor of this list is bound to. It is the same for every spelling of the same filters.
     #[must_use]
     pub fn fingerprint(&self, filter: &CatalogFilter, promo_code: Option<&str>) -> [u8; 32] {
         let mut digest = Sha256::new();
@@ -171,7 +171,7 @@ impl Plan {
         digest.finalize().into()
     }
 
-    /// A position as bytes, for a cursor.
+    /// Encodes a position as bytes, for a cursor.
     #[must_use]
     pub fn encode(position: &Position) -> Vec<u8> {
         let mut bytes = position.stream.to_be_bytes().to_vec();
@@ -182,10 +182,10 @@ impl Plan {
         bytes
     }
 
-    /// The position that [`Plan::encode`] wrote.
+    /// Decodes a position that [`Plan::encode`] encoded.
     ///
     /// # Errors
-    /// [`InvalidPosition`] when the bytes name no stream of this plan or no key.
+    /// [`InvalidPosition`] when the bytes do not contain a stream of this plan and a key within it.
     pub fn decode(&self, bytes: &[u8]) -> Result<Position, InvalidPosition> {
         let (number, rest) = bytes.split_first_chunk::<4>().ok_or(InvalidPosition)?;
         let stream = u32::from_be_bytes(*number);

@@ -1,4 +1,4 @@
-//! The partner offering (seed 002): a package or an addon that a reseller may give to its customers.
+//! The partner offering (SendGrid Account Provisioning): a package or an addon that a reseller may give to its customers.
 
 use std::{collections::BTreeMap, future::Future};
 

@@ -14,10 +14,10 @@ use crate::{
     order::Order,
 };
 
-/// The orders of a product's fields: which of two writes of a field is the younger one.
+/// The orders of a product's fields: which of two writes of a field is the newer one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldOrders {
-    /// The youngest write of any field.
+    /// The newest write of any field.
     pub last: Option<Order>,
     /// The order of every field without one of its own; after a delete, the order of the delete.
     pub floor: Option<Order>,
@@ -26,19 +26,19 @@ pub struct FieldOrders {
 }
 
 impl FieldOrders {
-    /// The order of the youngest write of a field.
+    /// The order of the newest write of a field.
     #[must_use]
     pub fn of(&self, field: &str) -> Option<Order> {
         self.own.get(field).copied().or(self.floor)
     }
 
-    /// Is a write of this order younger than all that is stored, or the youngest itself?
+    /// Is a write of this order newer than all that is stored, or the newest itself?
     #[must_use]
     pub fn admits(&self, order: Order) -> bool {
         self.last <= Some(order)
     }
 
-    /// The fields of a row that no younger write has set.
+    /// The fields of a row that no newer write has set.
     #[must_use]
     pub fn late(&self, row: &ProductRow, order: Order) -> ProductRow {
         let mut late = row.clone();
@@ -74,7 +74,7 @@ pub struct OrderedRow<'a> {
     pub row: &'a ProductRow,
     /// Its place in the order.
     pub order: Order,
-    /// Whether it counts whatever is stored: then it is written right after the youngest write where its
+    /// Whether it counts whatever is stored: then it is written right after the newest write where its
     /// own order is earlier. A client that is told that its row is stored must find it.
     pub always_counts: bool,
     /// The id of the product it creates, unless the row brings one that is free.
@@ -145,7 +145,7 @@ pub trait ProductLists: Sync {
 pub struct ProductRemoval {
     /// The place of the removal in the order.
     pub order: Order,
-    /// Whether a product stays as soon as anything of it is younger than the removal.
+    /// Whether a product stays as soon as anything of it is newer than the removal.
     pub only_untouched: bool,
 }
 
@@ -154,7 +154,7 @@ pub struct ProductRemoval {
 pub enum Removed {
     /// The product is gone.
     Product,
-    /// Fields of it are gone; its name is younger than the removal.
+    /// Fields of it are gone; its name is newer than the removal.
     Fields,
     /// There was no product. The removal is remembered.
     Nothing,

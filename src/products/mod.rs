@@ -1,4 +1,4 @@
-//! The product (seed 004): things, services, subscriptions and contracts with a price, kept in step by
+//! The product (agentlyleads): things, services, subscriptions and contracts with a price, kept in step by
 //! bulk upserts that merge.
 //!
 //! | File | |

@@ -1,12 +1,13 @@
-//! The queue's edge: messages in, imports done, partial batch responses out.
+//! The SQS adapter: receives messages, runs imports, returns partial batch responses.
 //!
-//! # The contract of failures
-//! Each message is parsed and done on its own. One that is done, that asks for nothing, or that was done
-//! before is acknowledged. One whose time is over after some progress is acknowledged, too: a new message
-//! continues it, so that receives count fruitless runs only. One that could not be done at all, and one of
-//! no known shape, is a batch item failure: it is visible again after seconds, and in the end goes to the
-//! dead-letter queue, where an operator sees it. Nothing is dropped. A source that cannot be read to its
-//! end, now or later, is done as far as it goes; its report says so.
+//! # How failures are handled
+//! Each message is parsed and processed on its own. It is acknowledged if its import is complete, if that was
+//! complete before, or if the message asks for nothing. It is acknowledged, too, if its run reached the
+//! deadline after some progress: a new message, the continuation, takes its place, so that only runs without
+//! progress use up receives. A message that made no progress, or has no known shape, is a batch item failure:
+//! it becomes visible again after seconds, and finally goes to the dead-letter queue, where an operator sees
+//! it. Nothing is dropped. A source that can never be read to its end is imported up to the unreadable place;
+//! its report says so.
 
 mod message;
 mod sqs;
@@ -41,13 +42,13 @@ use crate::{
     text::{hex, random_name},
 };
 
-/// Objects of at most this many bytes are read whole, without a thread.
+/// Objects of at most this size are read whole, without a separate thread.
 const SMALL_OBJECT_BYTES: u64 = 1024 * 1024;
 
-/// How often a message is received before it goes to the dead-letter queue, as `template.yaml` has it.
+/// How often a message is received before it goes to the dead-letter queue; the same as in `template.yaml`.
 pub const MAX_RECEIVES: u32 = 5;
 
-/// The longest that a message may be held back.
+/// The longest delay before a message becomes visible again.
 const LONGEST_DELAY: Duration = Duration::from_mins(15);
 
 /// The function `import-catalog`.
@@ -56,34 +57,34 @@ pub struct ImportCatalog {
     store: Store,
     objects: Objects,
     queue: Option<Arc<dyn MessageQueue>>,
-    /// The one bucket that is imported from, and that reports go to; without one objects are imported from
-    /// any, and the records of messages have no report.
+    /// The only bucket to import objects from, and the bucket for reports. `None`: objects are imported from
+    /// any bucket, and records in messages get no report.
     bucket: Option<String>,
     lease: Duration,
 }
 
-/// Why a message is to be delivered again.
+/// Why a message must be delivered again.
 #[derive(Debug, thiserror::Error)]
 enum RetryReason {
     /// It has no known shape.
     #[error("{0}")]
     Message(#[from] MessageError),
-    /// The database.
+    /// The database failed.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// The object.
+    /// The object could not be read.
     #[error("{0}")]
     Object(#[from] ObjectError),
-    /// The object is in a bucket of somebody else: what its key says of an account counts for nothing.
+    /// The object is in a foreign bucket: the account in its key cannot be trusted.
     #[error("the object is in the bucket {0}, and not in the one that is imported from")]
     ForeignBucket(String),
-    /// Another worker has its job, and its lease holds that much longer.
+    /// Another worker holds its job; that lease expires after this time.
     #[error("another worker is importing it")]
     Busy(Duration),
-    /// The run could not go on, and made no progress.
+    /// The run could not continue, and made no progress.
     #[error("{0}")]
     Interrupted(#[from] Interruption),
-    /// The run made progress, but the message that continues it was not sent.
+    /// The run made progress, but its continuation could not be sent.
     #[error("the message that continues it was not sent: {0}")]
     NotContinued(String),
     /// Metadata of the object is invalid.
@@ -95,8 +96,8 @@ enum RetryReason {
 }
 
 impl RetryReason {
-    /// How long the message is held back, given how often it was received: long enough for what is in the
-    /// way to pass, and seconds in most cases.
+    /// The delay before the message becomes visible again, given how often it was received: long enough for
+    /// the cause to pass, and in most cases seconds.
     fn delay(&self, receives: u32) -> Duration {
         let backoff = Duration::from_secs(5).saturating_mul(2_u32.saturating_pow(receives.min(12)));
         let backoff = backoff.min(LONGEST_DELAY);
@@ -108,13 +109,13 @@ impl RetryReason {
     }
 }
 
-/// A message and its identity, which its continuations carry on.
+/// A message and its identity, which its continuations keep.
 struct Delivery<'a> {
     message: &'a SqsMessage,
     account: Option<&'a str>,
-    /// The id of the message that began the work.
+    /// The id of the first message; a continuation carries it.
     id: String,
-    /// When that was sent.
+    /// When the first message was sent.
     sent: Timestamp,
     receives: u32,
 }
@@ -150,20 +151,20 @@ impl<'a> Delivery<'a> {
     }
 }
 
-/// How a message's work ended, if nothing stands in the way.
+/// The result of processing a message without an error.
 enum Done {
-    /// It is done, or was done before.
+    /// It is complete, or was complete before.
     Completed,
-    /// The time is over after some progress: another run continues.
+    /// The run stopped early after some progress: another run continues.
     Unfinished,
 }
 
-/// What is imported, and how.
+/// What to import, and how.
 struct Import {
     account: AccountId,
     id: ImportId,
     source: Source,
-    /// Where its report goes: bucket and key without its ending.
+    /// Where its report goes: the bucket, and the key without its suffix.
     report: Option<(String, String)>,
     order_by: OrderBy,
     ids: Option<GeneratedIds>,
@@ -171,28 +172,29 @@ struct Import {
 }
 
 impl ImportCatalog {
-    /// Over these tables and buckets.
+    /// Creates the function over these tables and buckets.
     #[must_use]
     pub fn new(store: Store, objects: Objects, bucket: Option<String>) -> Self {
         Self { store, objects, queue: None, bucket, lease: LEASE_TERM }
     }
 
-    /// With the queue that its messages come from: to send continuations, and to have messages back soon.
+    /// Sets the queue that its messages come from. It is used to send continuations, and to make failed
+    /// messages visible again soon.
     #[must_use]
     pub fn with_queue(mut self, queue: Arc<dyn MessageQueue>) -> Self {
         self.queue = Some(queue);
         self
     }
 
-    /// With claims that hold this long: a worker that died is followed by another that much later.
+    /// Sets how long claims are valid. When a worker dies, another can take over after this time.
     #[must_use]
     pub fn with_lease(mut self, term: Duration) -> Self {
         self.lease = term;
         self
     }
 
-    /// Does what the messages ask for, each on its own, until the deadline; returns which are to be
-    /// delivered again.
+    /// Processes the messages of an event, each on its own, until the deadline. The response lists those that
+    /// must be delivered again.
     pub async fn handle(&self, event: SqsEvent, deadline: Instant) -> SqsBatchResponse {
         let mut response = SqsBatchResponse::default();
         for message in &event.records {
@@ -206,7 +208,7 @@ impl ImportCatalog {
             let done = match done {
                 Ok(Done::Completed) => continue,
                 Ok(Done::Unfinished) => self.send_on(&delivery, Duration::ZERO).await,
-                // A healthy import must not send those that wait for it to the dead-letter queue.
+                // Waiting for an import in progress must not send a message to the dead-letter queue.
                 Err(RetryReason::Busy(left)) if delivery.receives + 1 >= MAX_RECEIVES => {
                     let delay = RetryReason::Busy(left).delay(delivery.receives);
                     self.send_on(&delivery, delay).await.map_err(|_| RetryReason::Busy(left))
@@ -231,7 +233,7 @@ impl ImportCatalog {
         response
     }
 
-    /// Sends a message that continues a delivery, which may then be acknowledged.
+    /// Sends the continuation of a delivery. After that the delivery may be acknowledged.
     async fn send_on(&self, delivery: &Delivery<'_>, delay: Duration) -> Result<(), RetryReason> {
         let Some(queue) = &self.queue else {
             return Err(RetryReason::NotContinued("there is no queue".to_owned()));
@@ -242,7 +244,7 @@ impl ImportCatalog {
 
     async fn retry_after(&self, message: &SqsMessage, delay: Duration) {
         let (Some(queue), Some(receipt)) = (&self.queue, &message.receipt_handle) else { return };
-        // Where this fails the message is back after the queue's own visibility timeout.
+        // If this fails, the message becomes visible again after the queue's own visibility timeout.
         if let Err(cause) = queue.retry_after(receipt.clone(), delay).await {
             tracing::warn!(cause, "the visibility timeout was not changed");
         }
@@ -273,7 +275,7 @@ impl ImportCatalog {
         Ok(Done::Completed)
     }
 
-    /// Imports an object: once per version, in the order of its versions.
+    /// Imports an object: once per version; a newer version supersedes an older one.
     async fn object(
         &self,
         address: &ObjectAddress,
@@ -286,8 +288,8 @@ impl ImportCatalog {
         }
         let object = self.objects.open(address, Patience::Until(deadline)).await?;
         let uri = format!("s3://{}/{}", address.bucket, address.key);
-        // A bucket without versions may come back to the same content, and an object may be replaced
-        // before it is read: then the event that told of it is its identity.
+        // In a bucket without versioning an object may get an earlier content again, or be replaced before it
+        // is read. There the event that announced the object is its identity.
         let id = match (&object.version, &address.sequencer, event) {
             (Some(version), ..) => ImportId::of(&[&uri, version]),
             (None, Some(sequencer), _) => ImportId::of(&[&uri, "", sequencer]),
@@ -323,7 +325,7 @@ impl ImportCatalog {
         }
     }
 
-    /// Imports the records of an event: once, however many messages carry it.
+    /// Imports the records of an event, once for however many messages carry it.
     async fn event_records(
         &self,
         account: AccountId,
@@ -352,8 +354,8 @@ impl ImportCatalog {
         self.import(import, deadline, open).await
     }
 
-    /// Imports the records of a message. A message that came back from the dead-letter queue is a new one:
-    /// it continues the job that its content began and that was given up.
+    /// Imports the records of a message. A message redriven from the dead-letter queue has a new id. It
+    /// continues the job that was given up and whose message had the same content.
     async fn message_records(
         &self,
         account: AccountId,
@@ -370,7 +372,7 @@ impl ImportCatalog {
         let given_up = known.given_up.filter(|given_up| given_up.import != own.0);
         let continued = self.continued(&store, &account, &content, given_up, message_id).await?;
         if continued.is_none() && delivery.receives >= MAX_RECEIVES {
-            // Before the run: a worker may die with the message.
+            // Before the run, because the worker may die while it has the message.
             store.give_up(&account, &content, &own.0, &own.1).await?;
         }
         let (id, name) = continued.unwrap_or(own);
@@ -387,8 +389,9 @@ impl ImportCatalog {
         self.import(import, deadline, open).await
     }
 
-    /// The job of an earlier message with this content, where it was given up and this message continues
-    /// it. One that has ended is continued by nobody else: the same content may be meant again.
+    /// The job of an earlier message with the same content, if it was given up and this message is to
+    /// continue it. Once that job has ended, no other message continues it: the same content may be sent
+    /// again on purpose.
     async fn continued(
         &self,
         store: &Store,
@@ -402,7 +405,7 @@ impl ImportCatalog {
             let job = store.job(account, &import).await?;
             let Some(job) = job.filter(|job| !job.status.is_end()) else { return Ok(None) };
             if job.status == Status::Running {
-                // Its last receive may be under way.
+                // Its last receive may still be in progress.
                 let held = store.clock().now().duration_since(job.updated_at).unsigned_abs();
                 let left = self.lease.saturating_sub(held);
                 if !left.is_zero() {
@@ -423,7 +426,7 @@ impl ImportCatalog {
         Some((self.bucket.clone()?, report_key(account, name, id)))
     }
 
-    /// Runs an import's job.
+    /// Runs the job of an import.
     async fn import(
         &self,
         import: Import,
@@ -447,7 +450,7 @@ impl ImportCatalog {
         let end = run(&self.store, &request, open, part, &observer).await?;
         let (ended, job, before) = match &end {
             End::Busy(left) => return Err(RetryReason::Busy(*left)),
-            // Done before: nothing happened.
+            // The job had ended before: nothing was done now.
             End::Ended(_, None) => return Ok(Done::Completed),
             End::Ended(job, Some(before)) => (true, job, before),
             End::Unfinished { job, before, .. } => (false, job, before),
@@ -471,24 +474,24 @@ impl ImportCatalog {
     }
 }
 
-/// Did a run bring a job further? A snapshot's removals come after its last line.
+/// Whether a run made progress. The removals of a snapshot come after the last line, so counts matter, too.
 fn has_progressed(progress: &Progress, before: &Progress) -> bool {
     progress.line > before.line || progress.counts.total() > before.counts.total()
 }
 
-/// What distinguishes an object's content from others under its key.
+/// Identifies the content of an object among all contents under its key.
 fn content_name(object: &OpenObject) -> String {
     let time_and_length = || format!("{} {:?}", object.modified, object.length);
     object.etag.clone().unwrap_or_else(time_and_length)
 }
 
-/// The snapshot that an object is, by its metadata `replace: product` and, if more than half of what is
-/// stored may be removed, `replace-share: 0.9`.
+/// The snapshot that an object declares with its metadata `replace: product`. With `replace-share: 0.9`, up to
+/// that share of the stored records may be removed; the default is half.
 fn snapshot(metadata: &HashMap<String, String>) -> Result<Option<Snapshot>, RetryReason> {
     let Some(kind) = metadata.get("replace") else { return Ok(None) };
     let kind: Kind = kind.parse().map_err(|_| RetryReason::Metadata("replace"))?;
     if kind == Kind::Bundle {
-        // Bundles go with their networks.
+        // Bundles are replaced together with their networks.
         return Err(RetryReason::Metadata("replace"));
     }
     let share = match metadata.get("replace-share") {
@@ -498,7 +501,7 @@ fn snapshot(metadata: &HashMap<String, String>) -> Result<Option<Snapshot>, Retr
     Ok(Some(Snapshot::new(kind, share)))
 }
 
-/// Which time orders the records of an object, by its metadata `order: source`.
+/// Which time orders the records of an object; its metadata `order: source` selects the source's time.
 fn order_by(metadata: &HashMap<String, String>) -> Result<OrderBy, RetryReason> {
     match metadata.get("order") {
         None => Ok(OrderBy::Record),
@@ -506,13 +509,13 @@ fn order_by(metadata: &HashMap<String, String>) -> Result<OrderBy, RetryReason> 
     }
 }
 
-/// S3's limit of a key, in bytes.
+/// S3's limit for the length of a key, in bytes.
 const MAX_KEY_BYTES: usize = 1024;
 
-/// What a report's key has after the object's name: the job's id, and the longest ending.
+/// The longest suffix that follows the job's id in the key of a report or an error list.
 const REPORT_ENDING: &str = ".errors.part-0000000000.ndjson";
 
-/// The key of an object's report, without its ending: the object's name, as much as fits, and the job's id.
+/// The key of an object's report, without its suffix: as much of the object's name as fits, and the job's id.
 fn report_key(account: &AccountId, name: &str, id: &ImportId) -> String {
     let folder = format!("reports/{account}/");
     let taken = folder.len() + 1 + id.as_str().len() + REPORT_ENDING.len();
@@ -529,7 +532,7 @@ fn part_key(key: &str, part: u32) -> String {
     format!("{key}.errors.part-{part:06}.ndjson")
 }
 
-/// One record per line, whatever line breaks stand between its tokens.
+/// Joins records to NDJSON; line breaks within a record become spaces.
 fn one_line_each(records: &[Vec<u8>]) -> Vec<u8> {
     let flat = records.iter().map(|record| {
         let breaks = |byte: &u8| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
@@ -538,10 +541,10 @@ fn one_line_each(records: &[Vec<u8>]) -> Vec<u8> {
     flat.collect::<Vec<_>>().join(&b'\n')
 }
 
-/// Stores reports and lists of errors as objects.
+/// Stores reports and error lists as objects.
 struct Reports<'a> {
     objects: &'a Objects,
-    /// Bucket and key without its ending; `None`: there is no bucket for them.
+    /// The bucket, and the key without its suffix. `None`: there is no bucket for reports.
     at: Option<&'a (String, String)>,
 }
 
@@ -570,7 +573,7 @@ impl Observer for Reports<'_> {
     }
 }
 
-/// The one log line of a run.
+/// Writes the log line of a run.
 fn summary(request: &Request, job: &Job, elapsed: Duration) {
     let Progress { line, counts, cost, .. } = job.progress;
     let Counts { created, updated, unchanged, stale, deleted, failed } = counts;

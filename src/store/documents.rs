@@ -81,7 +81,7 @@ impl DocumentStore for Store {
 
 const OPERATION: &str = "write document";
 
-/// Nothing younger is stored. Equal orders are the same write, done again.
+/// Nothing newer is stored. Equal orders are the same write, done again.
 const NOT_YOUNGER: &str = "attribute_not_exists(#at) OR #at <= :at";
 
 impl Store {
@@ -128,7 +128,7 @@ impl Store {
         Ok(item)
     }
 
-    /// Writes an item unless a younger one is stored.
+    /// Writes an item unless a newer one is stored.
     async fn write_document(
         &self,
         account: &AccountId,

@@ -278,7 +278,7 @@ struct WholeNetwork {
     own: Option<Order>,
     /// The order of its bundles as a set.
     set: Option<Order>,
-    /// The youngest order of its own and its bundles'.
+    /// The newest order of its own and its bundles'.
     youngest: Option<Order>,
     bundles: Vec<(String, Option<Order>)>,
 }

@@ -1,12 +1,12 @@
-//! The `Imports` table: jobs by their identity, the youngest version of each object, and the floors of
+//! The `Imports` table: jobs by their identity, the newest version of each object, and the floors of
 //! snapshots.
 //!
 //! | `importId` | |
 //! |---|---|
 //! | 32 hexadecimal digits | a job |
-//! | `latest#<hash of an object's name>` | the youngest version of the object that is known |
+//! | `latest#<hash of an object's name>` | the newest version of the object that is known |
 //! | `message#<hash of a content>` | the job that a content began, and when it was first seen |
-//! | `floors` | for each kind the order of its youngest snapshot, and of those under way |
+//! | `floors` | for each kind the order of its newest snapshot, and of those under way |
 
 use std::{
     collections::HashMap,
@@ -283,7 +283,7 @@ fn millis(term: Duration) -> i64 {
     i64::try_from(term.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The identity of the item that has the youngest version of an object.
+/// The identity of the item that has the newest version of an object.
 fn latest_id(name: &str) -> String {
     format!("latest#{}", ImportId::of(&[name]).as_str())
 }
@@ -508,7 +508,7 @@ fn floors(item: &Item) -> Vec<(Kind, Order)> {
     item.keys().filter_map(floor).collect()
 }
 
-/// Does an item know a younger version of its object than this one?
+/// Does an item know a newer version of its object than this one?
 fn is_younger(item: &Item, version: &ObjectVersion) -> bool {
     let modified = item.get("modified").and_then(|time| time.as_n().ok()?.parse::<i64>().ok());
     let sequencer = item.get("sequencer").and_then(|sequencer| sequencer.as_s().ok());

@@ -1,16 +1,16 @@
-//! An adaptive concurrency limiter (AIMD): as many requests at once as the database takes.
+//! An adaptive concurrency limiter (AIMD): as many requests in flight as the database accepts.
 //!
-//! A table on demand takes at once what it took before, and doubles that within half an hour; what comes
-//! on top is throttled (DynamoDB developer guide, "On-demand capacity mode"). Waiting longer between
-//! attempts does not help where eight others go on. So each throttle halves how many go at once, and
-//! each full round without one allows one more: additive increase, multiplicative decrease, as TCP
-//! does (RFC 5681).
+//! An on-demand table immediately accepts the load it has served before, and doubles that within half an
+//! hour; requests beyond that are throttled (DynamoDB developer guide, "On-demand capacity mode").
+//! Longer waits before a retry do not help while eight other requests keep coming. So a throttled request
+//! halves the limit, and at a limit of n, n successes in a row raise it by one: additive increase,
+//! multiplicative decrease, as in TCP (RFC 5681).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// How many requests go at once.
+/// Limits how many requests are in flight.
 #[derive(Debug)]
 pub(super) struct Limiter {
     most: usize,
@@ -20,32 +20,32 @@ pub(super) struct Limiter {
 
 #[derive(Debug)]
 struct State {
-    /// How many may be under way.
+    /// How many requests may be in flight.
     limit: usize,
-    /// How many are.
+    /// How many requests are in flight.
     under_way: usize,
-    /// Taken by the database since the limit last changed.
+    /// Requests that the database accepted since the limit last changed.
     taken: usize,
-    /// How often the limit was cut.
+    /// How often the limit was decreased.
     cuts: u64,
 }
 
-/// The permission to send one request; it is free again when this is dropped.
+/// The permission to send one request; dropping it releases it.
 #[derive(Debug)]
 pub(super) struct Permit<'a> {
     limiter: &'a Limiter,
-    /// How often the limit had been cut when this began.
+    /// How often the limit had been decreased when this permit was issued.
     cuts: u64,
 }
 
 impl Limiter {
-    /// Begins with this many at once, and never has more.
+    /// Starts with this limit, which is also the highest.
     pub(super) fn new(most: usize) -> Self {
         let state = State { limit: most, under_way: 0, taken: 0, cuts: 0 };
         Self { most, state: Mutex::new(state), freed: Notify::new() }
     }
 
-    /// Waits for a permit. Nobody holds one while waiting for anything but the answer.
+    /// Waits for a permit. It is to be held only while the request is in flight, not during a retry's wait.
     pub(super) async fn permit(&self) -> Permit<'_> {
         loop {
             let freed = self.freed.notified();
@@ -61,18 +61,18 @@ impl Limiter {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that holds it panics.
+        // No code that holds this lock can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Permit<'_> {
-    /// Gives the permit back with what came of it: did the database take all that was sent?
+    /// Releases the permit, and reports whether the database accepted the request or throttled it.
     pub(super) fn end(self, taken: bool) {
         if taken { self.taken() } else { self.throttled() }
     }
 
-    /// The database took what was sent.
+    /// The database accepted the request.
     fn taken(self) {
         let mut state = self.limiter.state();
         state.taken += 1;
@@ -83,8 +83,8 @@ impl Permit<'_> {
         }
     }
 
-    /// The database was asked for more than it gives. What began before the last cut says nothing
-    /// new.
+    /// The database throttled the request. A request that began before the last decrease does not cause
+    /// another one.
     fn throttled(self) {
         let mut state = self.limiter.state();
         if state.cuts == self.cuts {
@@ -152,7 +152,7 @@ mod tests {
                 match number % 3 {
                     0 => permit.throttled(),
                     1 => permit.taken(),
-                    // One that was given up, a future dropped midway.
+                    // An abandoned request: its future was dropped.
                     _ => drop(permit),
                 }
                 done.fetch_add(1, Ordering::SeqCst);

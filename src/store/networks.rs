@@ -80,7 +80,7 @@ struct NetworkItem {
     revision: Option<u64>,
 }
 
-/// The attribute of the order of the youngest record that carried all bundles.
+/// The attribute of the order of the newest record that carried all bundles.
 const SET_ORDER: &str = "setAt";
 
 /// An item of a network, for an export.

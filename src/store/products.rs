@@ -12,10 +12,10 @@
 //! meanwhile (`revision`).
 //!
 //! # The order of writes, field by field
-//! `last` is the order of the youngest write; `@price` and so on that of a field; `at` that of every field
-//! without one, and after a delete the order of the delete. A row that is younger than `last` is younger
+//! `last` is the order of the newest write; `@price` and so on that of a field; `at` that of every field
+//! without one, and after a delete the order of the delete. A row that is newer than `last` is newer
 //! than all that is stored: that is the one condition of the usual update. A late row is decided on the
-//! item that the failed condition returned, and sets what no younger write has set, on the `revision`
+//! item that the failed condition returned, and sets what no newer write has set, on the `revision`
 //! that was seen. An item without an `id` only remembers a delete.
 
 use std::{
@@ -80,10 +80,10 @@ fn number<T: ToString + ?Sized>(value: &T) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// The order of the youngest write of a product.
+/// The order of the newest write of a product.
 const LAST: &str = "last";
 
-/// The order of the youngest write of an item. One that only remembers a delete spares a second order.
+/// The order of the newest write of an item. One that only remembers a delete spares a second order.
 fn youngest(item: &Item) -> Option<Order> {
     order_of(item, LAST).max(order_of(item, ORDER))
 }
@@ -351,7 +351,7 @@ impl Expression {
         }
     }
 
-    /// The youngest write is this one.
+    /// The newest write is this one.
     fn youngest(&mut self, order: Order) {
         self.set_order(LAST);
         self.set("updatedAt", text(rfc3339_millis(order.time())));
@@ -393,7 +393,7 @@ impl Expression {
     }
 }
 
-/// A write of this order is the youngest one, or was done before.
+/// A write of this order is the newest one, or was done before.
 const YOUNGEST: &str = "(attribute_not_exists(#last) OR #last <= :order) AND (attribute_not_exists(#at) OR #at <= :order)";
 
 /// What a conditional update came to.
@@ -409,7 +409,7 @@ enum Obstacle {
     Row(RowError),
     /// Another writer was faster: worth another attempt.
     Faster,
-    /// What is stored is younger than a row that always counts: it is written right after that.
+    /// What is stored is newer than a row that always counts: it is written right after that.
     Younger(Order),
 }
 
@@ -446,7 +446,7 @@ impl Obstacle {
 /// How often a row is written anew because other writers changed the keys of its product.
 const CONFLICTS: u32 = 8;
 
-/// How often a row that always counts is written right after a younger write. Each time another writer has
+/// How often a row that always counts is written right after a newer write. Each time another writer has
 /// succeeded, so that all of them come to an end.
 const MOST_OVERTAKEN: u32 = 32;
 
@@ -610,7 +610,7 @@ impl Store {
         }
     }
 
-    /// Sets those fields of a late row that no younger write has set. Neither `last` nor `updatedAt` moves.
+    /// Sets those fields of a late row that no newer write has set. Neither `last` nor `updatedAt` moves.
     async fn update_late(
         &self,
         upsert: Upsert<'_>,
@@ -946,7 +946,7 @@ impl RowKeys {
     /// The product that a row is about.
     fn matched(&self, row: &ProductRow, order: Order, seen: &Seen) -> Result<Option<At>, Obstacle> {
         let by_sku = self.sku.as_deref().and_then(|key| product_at(seen, key));
-        // An external id that a younger write has set already is not asked for.
+        // An external id that a newer write has set already is not asked for.
         let wants_external_id = by_sku.as_ref().is_none_or(|at| {
             at.stored.orders.late(row, order).external_id.value().is_some()
                 || at.stored.orders.admits(order)
@@ -1388,7 +1388,7 @@ impl Store {
 
 const REMOVE: &str = "delete product";
 
-/// A product without the fields that are older than a delete, its keys aside: they are how younger writes
+/// A product without the fields that are older than a delete, its keys aside: they are how newer writes
 /// found it. `None`: no field is older.
 fn without_older_fields(stored: &StoredProduct, order: Order) -> Option<StoredProduct> {
     let StoredProduct { product, orders } = stored;

@@ -27,7 +27,7 @@ struct Expected {
     /// The status of an HTTP event.
     status: BTreeMap<String, u16>,
     /// How many messages of an import event are handed back.
-    handed_back: BTreeMap<String, usize>,
+    retried: BTreeMap<String, usize>,
 }
 
 fn expected() -> Expected {
@@ -155,8 +155,8 @@ async fn without_a_route_the_path_itself_is_looked_at() {
 }
 
 #[tokio::test]
-async fn every_import_event_is_done_or_handed_back_as_its_name_says() {
-    let expected = expected().handed_back;
+async fn every_import_event_is_done_or_retried_as_its_name_says() {
+    let expected = expected().retried;
     assert_eq!(names(true), expected.keys().cloned().collect::<Vec<_>>());
 
     let catalog = Catalog::start().await;
@@ -169,14 +169,14 @@ async fn every_import_event_is_done_or_handed_back_as_its_name_says() {
     let store = Store::new(catalog.stack.client().clone(), TableNames::with_prefix("test"));
     let function =
         Function::of_import(ImportCatalog::new(store, objects, Some("catalog".to_owned())));
-    for (name, handed_back) in &expected {
+    for (name, retried) in &expected {
         let mut context = Context::default();
         context.deadline =
             u64::try_from(jiff::Timestamp::now().as_millisecond()).expect("now") + 60_000;
         let reply = function.invoke(file(name), context).await.expect("reply");
         let reply: Value = serde_json::from_str(&reply).expect("JSON");
         let failures = reply["batchItemFailures"].as_array().expect("failures").len();
-        assert_eq!(failures, *handed_back, "{name}: {reply}");
+        assert_eq!(failures, *retried, "{name}: {reply}");
     }
     let key = catalog.key("ACME").await;
     let products = crate::upsert::all(&catalog, &key).await;

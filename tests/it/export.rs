@@ -126,7 +126,7 @@ async fn large_networks_numbers_keys_and_times_survive() {
     records.push(json!("the offering whose metadata has lines"));
 
     let exported = export(&catalog, "ACME").await;
-    // A bundle comes with its network, whose time is that of the youngest write of either.
+    // A bundle comes with its network, whose time is that of the newest write of either.
     assert_eq!(exported.len(), records.len() - 1);
     let few = exported.iter().find(|record| record.contains("\"name\":\"few\"")).expect("few");
     assert!(few.contains("\"updatedAt\":\"2026-02-03T04:05:06.789Z\""), "{few}");

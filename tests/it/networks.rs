@@ -407,7 +407,7 @@ async fn an_older_record_never_overwrites_a_newer_one_of_a_network() {
         (at(&other(1), 5), true, vec![1, 2]),
         (at(&deleted, 5), true, vec![1, 2]),
         (at(&bundle_record(5, 7), 20), false, vec![1, 2, 7]),
-        // A bundle younger than the whole stays.
+        // A bundle newer than the whole stays.
         (at(&whole(&[1]), 15), false, vec![1, 7]),
         (at(&whole(&[1, 2]), 12), true, vec![1, 7]),
         // The same again, later: what lies between is outdated.

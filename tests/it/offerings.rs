@@ -1,4 +1,4 @@
-//! The filters and objects of the offerings dialect (seeds 000 and 001).
+//! The filters and objects of the offerings dialect (Connect).
 
 use serde_json::{Value, json};
 use serverless_catalog::geography::Country;
@@ -91,7 +91,7 @@ async fn a_filter_of_more_terms_than_an_expression_may_hold_still_works() {
     assert_eq!(found, ["americas", "europe", "fr", "global", "south"]);
 }
 
-/// The published example (seed 001), imported and read back.
+/// The published example (Connect), imported and read back.
 fn seed_record() -> Value {
     json!({
         "kind": "offering",

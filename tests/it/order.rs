@@ -1,4 +1,4 @@
-//! One order for all writes: whatever the interleaving, the youngest write of a record stays.
+//! One order for all writes: whatever the interleaving, the newest write of a record stays.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -117,7 +117,7 @@ async fn a_version_that_is_overtaken_while_it_is_imported_stops_and_ends_superse
     }
 }
 
-/// In a bucket without versions the overtaken one finds the younger content under its key.
+/// In a bucket without versions the overtaken one finds the newer content under its key.
 #[tokio::test]
 async fn a_version_that_is_overtaken_while_it_waits_ends_superseded_with_a_report() {
     const KEY: &str = "imports/ACME/prices.ndjson";
@@ -574,7 +574,7 @@ async fn an_older_record_does_not_bring_back_what_was_deleted() {
             assert_eq!(counts.stale, 2, "{kind}: {counts:?}");
             assert!(!is_there(&imports, &record).await, "{kind}");
 
-            // A younger record does.
+            // A newer record does.
             let counts = import(&[hour(&record, 11), hour(&delete(&named), 9)]).await;
             assert_eq!((written(&counts), counts.stale), (1, 1), "{kind}: {counts:?}");
             assert!(is_there(&imports, &record).await, "{kind}");
@@ -704,7 +704,7 @@ async fn a_late_row_sets_just_the_fields_that_no_younger_write_has_set() {
     let records = [
         hour(&row(json!({"name": "first", "price": 1, "cost": 1, "category": "first"})), 1),
         hour(&row(json!({"name": "fifth", "price": 5})), 5),
-        // Late: the price is younger, the rest is not.
+        // Late: the price is newer, the rest is not.
         hour(&row(json!({"price": 3, "cost": 3, "stockQty": 3})), 3),
         hour(&row(json!({"price": 4, "cost": null, "externalId": "e"})), 4),
         hour(&row(json!({"cost": 2, "stockQty": 2, "category": null, "unit": "box"})), 2),

@@ -106,7 +106,7 @@ async fn deliver(import: &ImportCatalog, bodies: &[String], time: Duration) -> V
     response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
 }
 
-/// Objects tell when they were modified to the second: what is stored from now on is younger than all that
+/// Objects tell when they were modified to the second: what is stored from now on is newer than all that
 /// was stored before.
 pub(crate) async fn next_second() {
     tokio::time::sleep(Duration::from_millis(1_050)).await;
@@ -202,7 +202,7 @@ async fn every_way_to_fail_has_its_answer() {
     put("prose.txt", b"Dear Sir or Madam,\n".to_vec()).await;
     put("empty.ndjson", Vec::new()).await;
 
-    for (body, handed_back) in [
+    for (body, retried) in [
         (String::new(), true),
         ("no JSON".into(), true),
         ("{}".into(), true),
@@ -221,7 +221,7 @@ async fn every_way_to_fail_has_its_answer() {
         (created("imports/ACME/empty.ndjson", "01"), false),
     ] {
         let back = imports.deliver(std::slice::from_ref(&body)).await;
-        assert_eq!(!back.is_empty(), handed_back, "{body}");
+        assert_eq!(!back.is_empty(), retried, "{body}");
     }
     for (name, status, created, failed) in [
         ("long.ndjson", "done", 1, 1),

@@ -274,7 +274,7 @@ async fn a_continuation_carries_the_time_of_the_message_that_began() {
         .collect();
     let back = deliver(&slow, &[Message::of_records("m", &records)], Duration::from_secs(3)).await;
     assert!(back.is_empty());
-    // The last line is not done yet, and what comes between is younger than it.
+    // The last line is not done yet, and what comes between is newer than it.
     imports.catalog.upsert(&key, &[json!({"sku": "s999", "name": "n", "price": 12})]).await;
     let continuation = queue.sent().remove(0);
     assert!(continuation.continues.ends_with(" m"));
@@ -446,7 +446,7 @@ async fn a_message_moved_back_from_the_dead_letter_queue_continues_what_it_began
             let back = deliver(&slow, &[message], Duration::from_millis(400)).await;
             assert_eq!(back, ["first"]);
         }
-        // What is written now is younger than the message, whenever it comes back.
+        // What is written now is newer than the message, whenever it comes back.
         imports.catalog.upsert(&key, &[json!({"sku": "s", "name": "n", "price": 12})]).await;
         gate.open();
         let moved = Message::new("moved back", &body).sent_later(60);

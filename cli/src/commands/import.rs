@@ -73,7 +73,7 @@ pub struct Import {
     #[arg(long, value_name = "0..1", default_value_t = DEFAULT_SHARE, requires = "replace", value_parser = share)]
     replace_share: f64,
     /// Which time orders the records: record for their own updatedAt where they have one, source for the
-    /// import's time for all of them, which overrides younger data
+    /// import's time for all of them, which overrides newer data
     #[arg(long, value_name = "record|source", default_value_t = OrderBy::Record)]
     order: OrderBy,
     /// Print JSON: a line a refused record, and one with the counts at the end

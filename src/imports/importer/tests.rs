@@ -386,7 +386,7 @@ type Step = (&'static str, Option<&'static str>, Option<u8>);
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Whatever comes first, and whatever the grouping, the youngest write of each record stays.
+    /// Whatever comes first, and whatever the grouping, the newest write of each record stays.
     #[test]
     fn sources_in_any_order_end_as_in_their_own(
         sources in vec(

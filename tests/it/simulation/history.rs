@@ -1,4 +1,4 @@
-//! What sources say, and the plain model of what must be stored in the end: of each thing the youngest
+//! What sources say, and the plain model of what must be stored in the end: of each thing the newest
 //! write.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -243,7 +243,7 @@ impl Author {
 struct Write {
     order: Order,
     value: Option<String>,
-    /// Whether it may be stored or not: a version of an object that a younger one overtook.
+    /// Whether it may be stored or not: a version of an object that a newer one overtook.
     optional: bool,
 }
 
@@ -251,7 +251,7 @@ struct Write {
 #[derive(Default)]
 pub(crate) struct Model {
     writes: BTreeMap<String, Vec<Write>>,
-    /// The order of the youngest snapshot of offerings, which archives what it does not name.
+    /// The order of the newest snapshot of offerings, which archives what it does not name.
     archived: Vec<(Order, BTreeSet<String>)>,
     /// The orders of snapshots of products: what was written since stays whole.
     purged: Vec<(Order, BTreeSet<String>)>,

@@ -1,4 +1,4 @@
-//! The youngest write stays, and an import ends by itself: from one seed a random schedule of object
+//! The newest write stays, and an import ends by itself: from one seed a random schedule of object
 //! versions, messages, events, upserts, deletes and snapshots, with workers that overlap, are killed at
 //! any await, lose answers, meet throttles, outages, cut bodies, duplicate and reordered deliveries and
 //! time that runs out. In the end the tables equal a plain model, the lists agree with the export, and

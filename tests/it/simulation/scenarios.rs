@@ -244,7 +244,7 @@ fn an_older_record_of_no_kind_brings_back_what_was_deleted() {
             scene.send(&older).await;
             assert_eq!(scene.export().await, Vec::<Value>::new());
         }
-        // What is younger makes it again.
+        // What is newer makes it again.
         later().await;
         scene.send(&records).await;
         assert_eq!(scene.export().await.len(), records.len());

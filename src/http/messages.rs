@@ -1,15 +1,15 @@
-//! Sentences that several dialects say.
+//! Response messages that several dialects share.
 
 use super::Absent;
 use crate::access::{Permission, Rejection};
 
-/// Of a 503.
-pub(super) const BUSY: &str = "The catalog is busy; try again in a moment.";
+/// The message of a 503.
+pub(super) const SERVICE_UNAVAILABLE: &str = "The catalog is busy; try again in a moment.";
 
-/// Of a 500.
-pub(super) const OUR_FAULT: &str = "Something went wrong on our side.";
+/// The message of a 500.
+pub(super) const INTERNAL_ERROR: &str = "Something went wrong on our side.";
 
-/// Why a key was not admitted to something that needs `permission`.
+/// The message of a 401 or 403: why the key was rejected by an endpoint that requires `permission`.
 #[must_use]
 pub(super) fn rejected(rejection: Rejection, permission: Permission) -> String {
     match rejection {
@@ -22,7 +22,7 @@ pub(super) fn rejected(rejection: Rejection, permission: Permission) -> String {
     }
 }
 
-/// What is not there.
+/// The message for what was not found.
 #[must_use]
 pub(super) fn not_found(absent: Absent) -> &'static str {
     match absent {
