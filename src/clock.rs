@@ -1,4 +1,4 @@
-//! What time it is.
+//! A clock: the system's, or a simulated one for tests.
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -8,17 +8,17 @@ use tokio::time::Instant;
 pub enum Clock {
     /// The system's clock.
     System,
-    /// A time that passes as tokio's clock does, which tests may pause and advance.
+    /// A time that passes with tokio's clock, which tests may pause and advance.
     Simulated {
-        /// The time at the beginning.
+        /// The time at which it starts.
         start: Timestamp,
-        /// The beginning.
+        /// The instant at which it was started.
         since: Instant,
     },
 }
 
 impl Clock {
-    /// A simulated clock that begins now at this time.
+    /// Starts a simulated clock at this time.
     #[must_use]
     pub fn simulated(start: Timestamp) -> Self {
         Self::Simulated { start, since: Instant::now() }
@@ -33,7 +33,7 @@ impl Clock {
                 start.checked_add(since.elapsed()).unwrap_or(Timestamp::MAX)
             }
         };
-        // What is stored is as precise as its order.
+        // Stored times are as precise as orders, which have milliseconds.
         Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
     }
 }

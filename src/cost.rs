@@ -1,6 +1,6 @@
-//! What reading and writing cost.
+//! The capacity that reads and writes consumed.
 
-/// What the reads of one request cost.
+/// The cost of the reads of one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ReadCost {
     /// Requests to the database.
@@ -17,16 +17,16 @@ impl ReadCost {
     }
 }
 
-/// A value and the read units it cost.
+/// A value, and the read units that reading it consumed.
 #[derive(Clone, Debug)]
 pub struct Read<T> {
-    /// What was read.
+    /// The value.
     pub value: T,
-    /// What it cost.
+    /// The read units consumed.
     pub read_units: f64,
 }
 
-/// What the writes of one request cost.
+/// The cost of the writes of one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WriteCost {
     /// Write requests to the database.
@@ -43,17 +43,17 @@ impl WriteCost {
     }
 }
 
-/// What reads and writes cost together.
+/// The cost of reads and writes together.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Costs {
-    /// Of reads.
+    /// The cost of reads.
     pub reads: ReadCost,
-    /// Of writes.
+    /// The cost of writes.
     pub writes: WriteCost,
 }
 
 impl Costs {
-    /// Adds what something else cost.
+    /// Adds another cost.
     pub fn extend(&mut self, other: Self) {
         self.reads.queries += other.reads.queries;
         self.reads.read_units += other.reads.read_units;

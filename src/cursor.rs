@@ -1,17 +1,17 @@
-//! The opaque page token.
+//! Encrypted, opaque page cursors.
 //!
 //! # Design
-//! A token is `base64url(version ‖ AES-SIV(key, context, position))`. AES-SIV (RFC 5297) encrypts
-//! deterministically and authenticates: it needs no nonce, equal pages have equal tokens (so a page's
-//! `ETag` is stable), and all a reader learns of two tokens is whether they are the same.
+//! A cursor is `base64url(version ‖ AES-SIV(key, context, position))`. AES-SIV (RFC 5297) is authenticated
+//! and deterministic: it needs no nonce, equal pages have equal cursors (so a page's `ETag` is stable), and
+//! all that two cursors reveal is whether they are equal.
 //!
-//! The **context** is authenticated and not in the token: the account, the endpoint and a
-//! fingerprint of the filters. A token from another account's key, another endpoint or other filters
-//! fails to decrypt just as a tampered one does, and nobody can tell which it was. The limit is not
-//! part of it: it may change between pages.
+//! The **context** is authenticated but not contained in the cursor: the account, the endpoint and a
+//! fingerprint of the filters. A cursor from another account's key, from another endpoint or with other
+//! filters fails to decrypt, just as one that was tampered with does, and the cause cannot be told. The limit
+//! is not part of the context: it may change between pages.
 //!
-//! The **key** is derived from a secret that outlives deployments. During a rotation the previous
-//! secret still opens tokens; new tokens are sealed with the current one.
+//! The **key** is derived from a secret that outlives deployments. During a rotation, the previous secret
+//! still decrypts cursors; new cursors are encrypted with the current one.
 
 use std::fmt;
 
@@ -21,19 +21,19 @@ use sha2::{Digest as _, Sha512};
 
 use crate::account::AccountId;
 
-/// The longest token, in characters, that is made or read.
+/// The maximum length, in characters, of a cursor that is issued or accepted.
 pub const MAX_CHARACTERS: usize = 512;
 
 const VERSION: u8 = 1;
 
-/// What a token is bound to.
+/// What a cursor is bound to.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
-    /// Whose list it is.
+    /// The account whose list it belongs to.
     pub account: &'a AccountId,
-    /// Which endpoint it is of.
+    /// The endpoint.
     pub endpoint: &'static str,
-    /// The filters, whatever their spelling.
+    /// The fingerprint of the filters, the same for every spelling of them.
     pub fingerprint: &'a [u8],
 }
 
@@ -43,24 +43,24 @@ impl Context<'_> {
     }
 }
 
-/// Seals and opens tokens.
+/// Encrypts and decrypts cursors.
 pub struct Cursors {
     current: Key,
     previous: Option<Key>,
 }
 
-/// A secret too short to keep anything secret.
+/// A secret that is too short to be secure.
 #[derive(Debug, thiserror::Error)]
 #[error("the cursor secret must be at least 32 characters long")]
 pub struct WeakSecret;
 
-/// The token is no cursor of this list: tampered with, cut, of other filters, of another account or
-/// of an unknown version. Which of them is not told.
+/// The text is not a cursor of this list: it was tampered with or truncated, has other filters, belongs to
+/// another account, or has an unknown version. The error does not say which.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not a cursor of this list; start again without one")]
 pub struct InvalidCursor;
 
-/// The position does not fit a token.
+/// The position is too long for a cursor.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the position does not fit a cursor")]
 pub struct PositionTooLong;
@@ -84,10 +84,10 @@ impl Key {
 }
 
 impl Cursors {
-    /// With the current secret and, during a rotation, the previous one.
+    /// Derives the keys from the current secret and, during a rotation, the previous one.
     ///
     /// # Errors
-    /// [`WeakSecret`] when one of them is shorter than 32 characters.
+    /// [`WeakSecret`] if one of them is shorter than 32 characters.
     pub fn new(current: &str, previous: Option<&str>) -> Result<Self, WeakSecret> {
         Ok(Self {
             current: Key::derive(current)?,
@@ -95,10 +95,10 @@ impl Cursors {
         })
     }
 
-    /// Makes the token of a position.
+    /// Encrypts a position.
     ///
     /// # Errors
-    /// [`PositionTooLong`] when the token would pass [`MAX_CHARACTERS`].
+    /// [`PositionTooLong`] if the cursor would exceed [`MAX_CHARACTERS`].
     pub fn seal(&self, context: Context<'_>, position: &[u8]) -> Result<String, PositionTooLong> {
         let sealed = self
             .current
@@ -112,10 +112,10 @@ impl Cursors {
         if token.len() > MAX_CHARACTERS { Err(PositionTooLong) } else { Ok(token) }
     }
 
-    /// The position a token was made of.
+    /// Decrypts the position in a cursor.
     ///
     /// # Errors
-    /// [`InvalidCursor`], for whatever reason.
+    /// [`InvalidCursor`], whatever the reason.
     pub fn open(&self, context: Context<'_>, token: &str) -> Result<Vec<u8>, InvalidCursor> {
         if token.len() > MAX_CHARACTERS {
             return Err(InvalidCursor);

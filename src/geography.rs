@@ -1,10 +1,11 @@
 //! Countries, regions, and which region contains which country.
 //!
-//! Countries are ISO 3166-1 alpha-2 codes, plus `XK` (Kosovo, user-assigned; mobile networks there
-//! carry it). The regions are the eight of the published API (Connect). Which of them a country
-//! lies in follows the United Nations' M49 geoscheme: the Caribbean and Central America are North
-//! America, Western Asia is the Middle East, the rest of Asia and Oceania are Asia-Pacific. Two
-//! deviations, both after what travel products mean by the words: Cyprus counts as Europe, Iran as
+//! Countries are ISO 3166-1 alpha-2 codes, plus `XK` (Kosovo, a user-assigned code, because mobile networks
+//! there carry it). The regions are the eight of the published API (Connect). Which region contains a country
+//! follows the United Nations' M49 geoscheme: the Caribbean and Central America belong to North America,
+//! Western Asia is the Middle East, and the rest of Asia with Oceania is Asia-Pacific. There are two
+//! deviations, both because travel products use the words so: Cyprus belongs to Europe, and Iran to the
+//! Middle East.
 //! the Middle East.
 
 use std::fmt;
@@ -36,7 +37,7 @@ spelled_enum! {
 }
 
 impl Region {
-    /// The region itself and every region that contains it.
+    /// The region itself and all regions that contain it.
     #[must_use]
     pub const fn with_containing(self) -> &'static [Self] {
         match self {
@@ -52,7 +53,7 @@ impl Region {
     }
 }
 
-/// A country, by its two letters.
+/// A country, identified by its two-letter code.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Country([u8; 2]);
@@ -60,10 +61,10 @@ pub struct Country([u8; 2]);
 crate::schema::schema!(Country, { "type": "string", "pattern": "^[A-Z]{2}$" });
 
 impl Country {
-    /// Reads an ISO 3166-1 alpha-2 code in upper case.
+    /// Parses an ISO 3166-1 alpha-2 code in upper case.
     ///
     /// # Errors
-    /// The sentence to show the sender.
+    /// The message for the sender.
     pub fn parse(code: &str) -> Result<Self, String> {
         match code.as_bytes() {
             &[a, b] if region_of([a, b]).is_some() => Ok(Self([a, b])),
@@ -74,19 +75,19 @@ impl Country {
         }
     }
 
-    /// Every country, region by region.
+    /// All countries, region by region.
     pub fn all() -> impl Iterator<Item = Self> {
         let codes = COUNTRIES.iter().flat_map(|(_, codes)| codes.split_ascii_whitespace());
         codes.filter_map(|code| Self::parse(code).ok())
     }
 
-    /// The two letters.
+    /// The two-letter code.
     #[must_use]
     pub fn code(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// Every region that contains the country, the widest last.
+    /// All regions that contain the country, the widest last.
     #[must_use]
     pub fn regions(self) -> &'static [Region] {
         region_of(self.0).unwrap_or(Region::Global).with_containing()
@@ -119,15 +120,15 @@ impl From<Country> for String {
     }
 }
 
-/// The smallest region around a country; `None`: no such country.
+/// The smallest region that contains a country; `None` if there is no such country.
 fn region_of(code: [u8; 2]) -> Option<Region> {
     COUNTRIES.iter().find_map(|(region, codes)| {
         codes.split_ascii_whitespace().any(|c| c.as_bytes() == code).then_some(*region)
     })
 }
 
-/// Every country by the smallest region around it (UN M49, with the deviations the module names);
-/// Antarctica is in none but GLOBAL.
+/// All countries by the smallest region that contains them (UN M49, with the deviations that the module
+/// lists). Only GLOBAL contains Antarctica.
 const COUNTRIES: &[(Region, &str)] = &[
     (
         Region::Europe,

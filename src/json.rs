@@ -1,6 +1,5 @@
-//! JSON: what replies may hold, and reading with more care than a parser takes by itself: a key given
-//! twice is a mistake to tell, not a value to lose (RFC 8259 section 4 calls what else happens
-//! unpredictable).
+//! Strict JSON parsing: a duplicate key is reported as an error, because RFC 8259 section 4 calls the
+//! behaviour of other parsers unpredictable. Also the limits of JSON in a reply.
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
@@ -10,16 +9,16 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// The members of a JSON object in their order, values unparsed: numbers keep their digits.
+/// The members of a JSON object in their order. Values are not parsed, so numbers keep their digits.
 #[derive(Debug)]
 pub struct Members<'a>(pub Vec<(String, &'a RawValue)>);
 
 impl<'a> Members<'a> {
-    /// Reads the members that have one of the names wanted; the others are only read over, so that a
-    /// large object nobody asked for costs no memory.
+    /// Reads the members whose names are wanted. The others are skipped, so that a large member that nobody
+    /// wants costs no memory.
     ///
     /// # Errors
-    /// When the text is no JSON object.
+    /// When the text is not a JSON object.
     pub fn of(json: &'a str, wanted: impl Fn(&str) -> bool) -> Result<Self, serde_json::Error> {
         struct Object<F>(F);
         impl<'de, F: Fn(&str) -> bool> Visitor<'de> for Object<F> {
@@ -35,7 +34,7 @@ impl<'a> Members<'a> {
                     if (self.0)(&name) {
                         members.push((name, map.next_value::<&'de RawValue>()?));
                     } else {
-                        // As raw text: depth is then no matter.
+                        // As raw text, so that nesting depth does not matter.
                         map.next_value::<&'de RawValue>()?;
                     }
                 }
@@ -48,10 +47,10 @@ impl<'a> Members<'a> {
     }
 }
 
-/// The first elements of a JSON array, at most so many; the others are only read over.
+/// The first elements of a JSON array, at most `most` of them; the others are skipped.
 ///
 /// # Errors
-/// When the value is no array.
+/// When the value is not an array.
 pub fn first_elements(array: &RawValue, most: usize) -> Result<Vec<&RawValue>, serde_json::Error> {
     struct First(usize);
     impl<'de> Visitor<'de> for First {
@@ -75,7 +74,7 @@ pub fn first_elements(array: &RawValue, most: usize) -> Result<Vec<&RawValue>, s
 }
 
 impl Members<'_> {
-    /// The first name that comes twice.
+    /// The first name that occurs twice.
     #[must_use]
     pub fn duplicate(&self) -> Option<&str> {
         let mut names: Vec<&str> = self.0.iter().map(|(name, _)| name.as_str()).collect();
@@ -84,24 +83,24 @@ impl Members<'_> {
     }
 }
 
-/// The most bytes of a page, counted as its JSON text travels inside a Lambda reply (6 MB at most),
-/// where every quote is escaped once more.
+/// The maximum size of a page in bytes. It is counted as the JSON text is sent inside a Lambda reply (6 MB at
+/// most), where every quote is escaped once more.
 pub const PAGE_BYTES: usize = 5_500_000;
 
-/// How long a JSON text is as a string inside JSON.
+/// The length of a JSON text when it is a string within JSON.
 #[must_use]
 pub fn bytes_in_reply(json: &str) -> usize {
-    // Line ends and tabs stand raw between the tokens of JSON; no other control character does.
+    // Line ends and tabs may stand unescaped between the tokens of JSON; other control characters may not.
     json.len() + json.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | ..b' ')).count()
 }
 
-/// What a JSON value is, in JavaScript's words.
+/// The type of a JSON value, as JavaScript calls it.
 #[must_use]
 pub fn type_name(value: &RawValue) -> &'static str {
     json_type(value.get().as_bytes().first().copied())
 }
 
-/// What a JSON value that begins with this byte is, in JavaScript's words.
+/// The type of a JSON value that begins with this byte, as JavaScript calls it.
 #[must_use]
 pub fn json_type(first: Option<u8>) -> &'static str {
     match first {
@@ -114,10 +113,10 @@ pub fn json_type(first: Option<u8>) -> &'static str {
     }
 }
 
-/// Reads a map whose keys come once each.
+/// Reads a map and rejects duplicate keys.
 ///
 /// # Errors
-/// As the keys and values do, and when a key comes twice.
+/// When a key or value is invalid, or a key occurs twice.
 pub fn unique_map<'de, D, K, V>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
 where
     D: Deserializer<'de>,

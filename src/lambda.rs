@@ -1,4 +1,4 @@
-//! Wiring: a function's settings out of its environment, and the service Lambda runs.
+//! Wiring of a Lambda function: reads its settings from the environment, builds the service that Lambda runs.
 
 use std::{
     path::PathBuf,
@@ -28,29 +28,29 @@ use crate::{
     telemetry, xray,
 };
 
-/// How long an instance trusts what it knows of a key or a rate: the contract's maximum.
+/// How long an execution environment caches keys and exchange rates: the maximum that the contract allows.
 const CACHE: Duration = Duration::from_mins(1);
 
-/// What a function needs to know.
+/// The settings of a function.
 #[derive(Debug)]
 pub struct Settings {
     /// The catalog's tables.
     pub store: Store,
-    /// How long a key's record or an exchange rate is remembered.
+    /// How long a key's record or an exchange rate is cached.
     pub cache: Duration,
-    /// Whether replies tell what they consumed.
+    /// Whether replies report what they consumed.
     pub show_cost: bool,
-    /// Of 100 requests that succeed within a second, how many have a log line.
+    /// The percentage of requests that are logged, of those that succeed within a second.
     pub log_percent: u8,
 }
 
-/// A setting that is missing or wrong.
+/// A setting is missing or invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// Not there.
+    /// It is missing.
     #[error("the environment variable {0} is missing")]
     Missing(&'static str),
-    /// There, and of no use.
+    /// Its value is invalid.
     #[error("the environment variable {0} is wrong: {1}")]
     Wrong(&'static str, String),
     /// The client for the database cannot be built.
@@ -85,7 +85,7 @@ impl Settings {
     }
 }
 
-/// The cursor secrets of a function that makes cursors: `CURSOR_SECRET` and, during a rotation,
+/// The cursor secrets of a function that issues cursors: `CURSOR_SECRET` and, during a rotation,
 /// `CURSOR_SECRET_PREVIOUS`.
 ///
 /// # Errors
@@ -99,8 +99,8 @@ pub fn cursors_from_environment() -> Result<Arc<Cursors>, SettingsError> {
     Ok(Arc::new(cursors))
 }
 
-/// How a service is reached, as the environment says in the names that the AWS SDKs know. The variable names
-/// the endpoint of one service.
+/// How to reach a service: region and certificates from the environment variables of the AWS SDKs, the
+/// endpoint of the one service from the variable named here.
 fn connection(endpoint: &'static str) -> Connection {
     Connection {
         region: optional("AWS_REGION"),
@@ -117,10 +117,10 @@ fn required(name: &'static str) -> Result<String, SettingsError> {
     optional(name).ok_or(SettingsError::Missing(name))
 }
 
-/// Runs a function: initializes, opens the connection to the database, then answers events.
+/// Runs a function: initializes, opens the connection to the database, then handles events.
 ///
 /// # Errors
-/// When a setting is missing or the runtime API is out of reach.
+/// When a setting is missing or the runtime API cannot be reached.
 pub async fn run<E: Endpoint>(
     wire: impl FnOnce(&Settings) -> Result<E, SettingsError>,
 ) -> Result<(), Error> {
@@ -131,13 +131,13 @@ pub async fn run<E: Endpoint>(
     lambda_runtime::run(service(edge)).await
 }
 
-/// How long before its deadline an import stops to begin new work.
+/// How long before its deadline an import stops beginning new work.
 const IMPORT_RESERVE: Duration = Duration::from_secs(15);
 
 /// Runs the function `import-catalog`.
 ///
 /// # Errors
-/// When a setting is missing or the runtime API is out of reach.
+/// When a setting is missing or the runtime API cannot be reached.
 pub async fn run_import() -> Result<(), Error> {
     telemetry::init();
     let settings = Settings::from_environment()?;
@@ -159,18 +159,18 @@ pub async fn run_import() -> Result<(), Error> {
     .await
 }
 
-/// The longest a function may run.
+/// Lambda's longest timeout.
 pub const LONGEST_RUN: Duration = Duration::from_mins(15);
 
-/// When an import must stop, given the end of the function's time. Lambda starts no invocation past its
-/// deadline, so one in the past is none: local runtimes send a constant.
+/// When an import must stop, given the deadline of the invocation. Lambda starts no invocation after its
+/// deadline. So a deadline in the past means that there is none: local runtimes send a constant.
 #[must_use]
 pub fn import_end(deadline: SystemTime) -> tokio::time::Instant {
     let left = deadline.duration_since(SystemTime::now()).unwrap_or(LONGEST_RUN).min(LONGEST_RUN);
     tokio::time::Instant::now() + left.saturating_sub(IMPORT_RESERVE)
 }
 
-/// An endpoint behind its edge.
+/// Wraps an endpoint in the HTTP adapter.
 #[must_use]
 pub fn edge<E: Endpoint>(settings: &Settings, endpoint: E) -> Arc<Edge<E, Store>> {
     let keys = Authenticator::new(settings.store.clone(), settings.cache);
@@ -178,8 +178,8 @@ pub fn edge<E: Endpoint>(settings: &Settings, endpoint: E) -> Arc<Edge<E, Store>
     Arc::new(edge.with_log_percent(settings.log_percent))
 }
 
-/// The service of a function: an API Gateway event in, API Gateway's reply format out. Lambda and
-/// `catalog serve` run this very service.
+/// The service of a function: API Gateway event in, API Gateway response out. Lambda and `catalog serve` run
+/// this same service.
 pub fn service<E: Endpoint>(
     edge: Arc<Edge<E, Store>>,
 ) -> impl Service<LambdaEvent<LambdaRequest>, Response: Serialize + Send, Error = Error, Future: Send>
@@ -197,7 +197,7 @@ pub fn service<E: Endpoint>(
     })
 }
 
-/// What a URI's path may hold as it is.
+/// The characters to percent-encode in a path.
 const PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -212,7 +212,7 @@ const PATH: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// What a query may hold as it is.
+/// The characters to percent-encode in a query.
 const QUERY: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -226,13 +226,14 @@ const QUERY: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Makes an event safe to convert: the adapter panics on a path, query or host that no URI may have
-/// and on a body that is not the base64 it claims to be, and API Gateway passes some of them on (a path arrives percent-decoded, for one).
+/// Makes an event safe to convert to a request. The Lambda adapter panics on a path, query or host that no
+/// URI may have, and on a body that claims to be base64 and is not. API Gateway passes on some of these:
+/// paths, for one, arrive percent-decoded.
 fn make_convertible(event: &mut LambdaRequest) {
     let LambdaRequest::ApiGatewayV2(request) = event else { return };
     let body = request.body.as_deref().unwrap_or_default();
     if request.is_base64_encoded && STANDARD.decode(body).is_err() {
-        // Then it is what it is: no JSON, which the endpoint tells.
+        // The body stays as it is. It is not JSON, and the endpoint reports that.
         request.is_base64_encoded = false;
     }
     if let Some(path) = &mut request.raw_path {
@@ -242,7 +243,7 @@ fn make_convertible(event: &mut LambdaRequest) {
     if let Some(query) = &mut request.raw_query_string {
         *query = utf8_percent_encode(query, QUERY).to_string();
     }
-    // Only a URI nobody looks at is made of these, and not every host or scheme makes one.
+    // They are used only to build a URI that nothing reads, and some hosts and schemes would make it invalid.
     request.headers.insert(HOST, HeaderValue::from_static("localhost"));
     request.headers.remove(HeaderName::from_static("x-forwarded-proto"));
     request.request_context.domain_name = None;

@@ -1,7 +1,7 @@
 //! Money: exact decimals and ISO 4217 currencies.
 //!
-//! An amount is read from the very characters of a JSON number and written back as one; no binary
-//! float touches it on the way.
+//! Amounts are decimal end to end: an amount is parsed from the text of a JSON number and written back as
+//! one, and is never a binary float.
 
 use std::fmt;
 
@@ -9,11 +9,11 @@ use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
 use serde_json::value::RawValue;
 
-/// An exact decimal amount: up to 28 significant digits, at most 28 of them after the point.
+/// An exact decimal amount: up to 28 significant digits, at most 28 of them after the decimal point.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Amount(Decimal);
 
-/// Why a number is no [`Amount`].
+/// Why a number is not a valid [`Amount`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AmountError {
     /// Not a number in JSON's sense (RFC 8259 section 6).
@@ -25,13 +25,13 @@ pub enum AmountError {
 }
 
 impl Amount {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self(Decimal::ZERO);
 
-    /// Reads a JSON number, exponent form included, without rounding.
+    /// Parses a JSON number, with or without an exponent, without rounding.
     ///
     /// # Errors
-    /// [`AmountError`] when the text is no JSON number, or needs more than 28 digits.
+    /// [`AmountError`] if the text is not a JSON number or needs more than 28 digits.
     pub fn parse(text: &str) -> Result<Self, AmountError> {
         let (negative, unsigned) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
@@ -61,7 +61,7 @@ impl Amount {
         let trimmed = significant.trim_end_matches('0');
         let dropped_zeros = significant.len() - trimmed.len();
         let too_precise = |_| AmountError::TooPrecise;
-        // The value is `trimmed` times ten to the minus `scale`.
+        // The value is `trimmed` times ten to the power of minus `scale`.
         let scale = i64::try_from(fraction.len()).map_err(too_precise)?
             - i64::try_from(dropped_zeros).map_err(too_precise)?
             - exponent;
@@ -81,33 +81,33 @@ impl Amount {
             .map_err(|_| AmountError::TooPrecise)
     }
 
-    /// Below zero?
+    /// Whether the amount is below zero.
     #[must_use]
     pub fn is_negative(self) -> bool {
         self < Self::ZERO
     }
 
-    /// This many percent of the amount, unrounded; `None` when it does not fit 28 digits.
+    /// This percentage of the amount, not rounded; `None` if it does not fit into 28 digits.
     #[must_use]
     pub fn percent(self, percent: Self) -> Option<Self> {
         self.0.checked_mul(percent.0)?.checked_div(Decimal::ONE_HUNDRED).map(Self)
     }
 
-    /// The difference, but never below zero.
+    /// The difference, or zero if it would be negative.
     #[must_use]
     pub fn minus_floored(self, other: Self) -> Self {
         Self(self.0.checked_sub(other.0).unwrap_or_default().max(Decimal::ZERO))
     }
 
-    /// The amount as a whole number, if it is one and not below zero.
+    /// The amount as an integer; `None` if it has a fraction or is negative.
     #[must_use]
     pub fn whole(self) -> Option<u128> {
         let normal = self.0.normalize();
         (normal.scale() == 0).then(|| u128::try_from(normal.mantissa()).ok())?
     }
 
-    /// Rounds half to even to the currency's minor unit (JPY 0 digits, USD 2, KWD 3). A currency
-    /// without a minor unit (gold, for one) keeps every digit.
+    /// Rounds half to even, to the currency's minor unit (JPY 0 digits, USD 2, KWD 3). An amount in a
+    /// currency without a minor unit (such as gold) keeps all its digits.
     #[must_use]
     pub fn round_to(self, currency: Currency) -> Self {
         match currency.minor_digits() {
@@ -119,7 +119,7 @@ impl Amount {
     }
 }
 
-/// An exponent's value; beyond a thousand it is out of any range this project knows.
+/// Parses an exponent. One beyond a thousand is out of range for any amount.
 fn parse_exponent(text: &str) -> Result<i64, AmountError> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     if unsigned.is_empty() || !unsigned.bytes().all(|b| b.is_ascii_digit()) {
@@ -130,7 +130,7 @@ fn parse_exponent(text: &str) -> Result<i64, AmountError> {
 }
 
 impl fmt::Display for Amount {
-    /// Plain digits, no exponent, no trailing zeros.
+    /// Plain digits, without exponent and trailing zeros.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0.normalize(), f)
     }
@@ -158,7 +158,7 @@ pub struct Currency(iso_currency::Currency);
 
 crate::schema::schema!(Currency, { "type": "string", "pattern": "^[A-Z]{3}$" });
 
-/// The text is no ISO 4217 code.
+/// The text is not an ISO 4217 code.
 #[derive(Debug, thiserror::Error)]
 #[error("must be an ISO 4217 currency code such as USD")]
 pub struct UnknownCurrency;
@@ -167,7 +167,7 @@ impl Currency {
     /// The US dollar: the default wallet currency.
     pub const USD: Self = Self(iso_currency::Currency::USD);
 
-    /// Reads a code in upper case.
+    /// Parses a code in upper case.
     ///
     /// # Errors
     /// [`UnknownCurrency`].
@@ -181,7 +181,7 @@ impl Currency {
         self.0.code()
     }
 
-    /// Digits after the point of its minor unit, where it has one.
+    /// The number of decimal digits of its minor unit; `None` if it has no minor unit.
     #[must_use]
     pub fn minor_digits(self) -> Option<u32> {
         self.0.exponent().map(u32::from)

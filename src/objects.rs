@@ -23,13 +23,13 @@ pub enum ObjectError {
     /// It does not exist.
     #[error("the object does not exist")]
     Missing,
-    /// This function must not read it.
+    /// The function has no permission to read it.
     #[error("access to the object is denied")]
     Denied,
-    /// Another object is stored under its key by now.
+    /// Another object has been stored under its key.
     #[error("the object was replaced while it was read")]
     Replaced,
-    /// S3 does not answer as it should.
+    /// S3 failed, or could not be reached.
     #[error("S3: {0}")]
     Unavailable(String),
 }
@@ -52,14 +52,14 @@ impl ObjectError {
     }
 }
 
-/// The buckets this project reads and writes.
+/// A client for the buckets that this project reads and writes.
 #[derive(Clone, Debug)]
 pub struct Objects {
     client: Client,
 }
 
 impl Objects {
-    /// Through this client.
+    /// Creates it over this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client }
@@ -110,7 +110,7 @@ impl Objects {
         })
     }
 
-    /// Stores an object, by one attempt.
+    /// Stores an object, in a single attempt.
     ///
     /// # Errors
     /// [`ObjectError`].
@@ -133,7 +133,7 @@ impl Objects {
             .map_err(|error| ObjectError::from_sdk(&error))
     }
 
-    /// A small object whole; `None` when it does not exist.
+    /// Reads a small object into memory; `None` if it does not exist.
     ///
     /// # Errors
     /// [`ObjectError`].
@@ -152,31 +152,31 @@ impl Objects {
     }
 }
 
-/// An object, opened.
+/// An object that has been opened for reading.
 #[derive(Debug)]
 pub struct OpenObject {
-    /// S3's `ETag`: what distinguishes this content from others under the key.
+    /// S3's `ETag`: tells this content from other contents under the same key.
     pub etag: Option<String>,
-    /// Its version, where the bucket has versions.
+    /// Its version, if the bucket has versioning.
     pub version: Option<String>,
     /// When it was last modified, to the second.
     pub modified: Timestamp,
-    /// How many bytes it has.
+    /// Its length in bytes.
     pub length: Option<u64>,
-    /// What its uploader noted, by lower-case names.
+    /// Its user-defined metadata, with lower-case names.
     pub metadata: HashMap<String, String>,
     /// Its content.
     pub body: Body,
 }
 
-/// The content of an object. Where it breaks off, it is opened again from there on.
+/// The content of an object. If reading fails midway, the object is opened again from there.
 #[derive(Debug)]
 pub struct Body {
     objects: Objects,
     address: ObjectAddress,
     etag: Option<String>,
     length: Option<u64>,
-    /// How many bytes were read.
+    /// The number of bytes that were read.
     offset: u64,
     stream: ByteStream,
     patience: Patience,
@@ -212,7 +212,7 @@ impl Body {
         }
     }
 
-    /// Opens the same content again from where it was read to.
+    /// Opens the same content again at the current offset.
     async fn reopen(&mut self) -> Result<(), ObjectError> {
         let ObjectAddress { bucket, key, version, .. } = &self.address;
         let mut request = self.objects.client.get_object().bucket(bucket).key(key);
@@ -224,7 +224,7 @@ impl Body {
             request = request.range(format!("bytes={}-", self.offset));
         }
         let reply = request.send().await.map_err(|error| ObjectError::from_sdk(&error))?;
-        // Not every server looks at the condition.
+        // Some servers ignore the condition.
         if reply.e_tag != self.etag {
             return Err(ObjectError::Replaced);
         }
@@ -232,7 +232,7 @@ impl Body {
         Ok(())
     }
 
-    /// All of it.
+    /// Reads all of the content.
     ///
     /// # Errors
     /// [`ObjectError`].
@@ -244,8 +244,8 @@ impl Body {
         Ok(content)
     }
 
-    /// As a blocking reader. This must be called from within the runtime that drives it; the reader must be
-    /// read from another thread.
+    /// Makes a blocking reader of it. This must be called from within the runtime that drives it; the reader
+    /// must be used on another thread.
     #[must_use]
     pub fn into_reader(mut self) -> impl Read + Send + 'static {
         let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
@@ -253,12 +253,13 @@ impl Body {
             loop {
                 let chunk = match self.next().await {
                     Ok(Some(chunk)) => Ok(chunk),
-                    // The end is told: a channel that only closes was not read to it.
+                    // The end is sent explicitly: if the channel only closes, the content was not read to its
+                    // end.
                     Ok(None) => Ok(Bytes::new()),
                     Err(error) => Err(io::Error::other(error)),
                 };
                 let is_last = chunk.as_ref().map_or(true, Bytes::is_empty);
-                // Nobody reads any more.
+                // The reader was dropped.
                 if sender.send(chunk).await.is_err() || is_last {
                     return;
                 }
@@ -268,7 +269,7 @@ impl Body {
     }
 }
 
-/// Chunks of a body read ahead.
+/// The number of chunks that are read ahead.
 const CHUNKS_AHEAD: usize = 4;
 
 struct Chunks {

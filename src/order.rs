@@ -1,9 +1,9 @@
-//! The total order of writes: which of two writes to one record is the newer one.
+//! The total order of writes: decides which of two writes to one record is newer.
 //!
-//! Every write has a place in one order: time, then a hash of the source's name, then the source's
-//! sequencer, then the line. An order is stored with what it wrote, as bytes that compare as it does,
-//! so that a condition of the database can keep a newer write (`DynamoDB` compares binary values byte
-//! by byte, as unsigned numbers). Something stored without an order is older than anything.
+//! An order consists of a time, a hash of the source's name, the source's sequencer and the line. It is
+//! stored with what was written, as bytes that sort the same way, so that a condition expression can keep the
+//! newer write (DynamoDB compares binary values byte by byte, as unsigned numbers). Anything stored without
+//! an order is older than everything that has one.
 
 use std::fmt;
 
@@ -16,16 +16,16 @@ const SOURCE: usize = 8;
 const SEQUENCER: usize = 9;
 const LINE: usize = 4;
 
-/// The place of one write in the order of all writes.
+/// The position of one write in the total order of all writes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Order([u8; Order::BYTES]);
 
 impl Order {
-    /// How many bytes an order takes: 6 of milliseconds since 1970, 8 of the hash of the source's name, 9
-    /// of the sequencer, 4 of the line.
+    /// The length of an order in bytes: 6 for milliseconds since 1970, 8 for the hash of the source's name, 9
+    /// for the sequencer, 4 for the line.
     pub const BYTES: usize = TIME + SOURCE + SEQUENCER + LINE;
 
-    /// The order of these bytes.
+    /// Reads a stored order; `None` if the length is wrong.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
@@ -42,11 +42,12 @@ impl Order {
     pub fn time(self) -> Timestamp {
         let millis =
             self.0[..TIME].iter().fold(0_i64, |millis, byte| millis << 8 | i64::from(*byte));
-        // Six bytes reach beyond the year 9999, where timestamps end.
+        // Six bytes can hold times after the year 9999, which is the last year of a timestamp.
         Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
     }
 
-    /// This write one millisecond after another one: where a row that was acknowledged must count.
+    /// This write, moved to one millisecond after another one. Used when an acknowledged row must take
+    /// effect.
     #[must_use]
     pub fn right_after(self, other: Self) -> Self {
         let mut bytes = self.0;
@@ -63,7 +64,7 @@ impl fmt::Debug for Order {
     }
 }
 
-/// Where the writes of one source stand in the order.
+/// The part of an order that all writes of one source share. With a line it gives an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     time: Timestamp,
@@ -72,14 +73,14 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The writes of a source of this name, at this time.
+    /// The origin of a source with this name and time.
     #[must_use]
     pub fn new(time: Timestamp, name: &str) -> Self {
         Self { time, source: sha256_prefix(name), sequencer: [0; SEQUENCER] }
     }
 
-    /// The same with a sequencer of S3: hexadecimal, "right pad the shorter string with zeros" (S3 user
-    /// guide, "Event message structure").
+    /// Adds a sequencer of S3: hexadecimal, "right pad the shorter string with zeros" (S3 user guide, "Event
+    /// message structure").
     #[must_use]
     pub fn with_sequencer(mut self, sequencer: &str) -> Self {
         self.sequencer = [0; SEQUENCER];
@@ -91,8 +92,7 @@ impl Origin {
         self
     }
 
-    /// The same with a time in the place of the sequencer: for sources that have none and may come
-    /// again under the same name.
+    /// Uses a time as the sequencer: for sources that have none, and may come again under the same name.
     #[must_use]
     pub fn sequenced_by_time(mut self) -> Self {
         self.sequencer = [0; SEQUENCER];
@@ -106,13 +106,13 @@ impl Origin {
         self.time
     }
 
-    /// The order of a line, at the source's own time.
+    /// The order of a line that has the source's own time.
     #[must_use]
     pub fn order(&self, line: u64) -> Order {
         self.dated(self.time, line)
     }
 
-    /// The order of a line that has a time of its own.
+    /// The order of a line that has its own time.
     #[must_use]
     pub fn dated(&self, time: Timestamp, line: u64) -> Order {
         let mut bytes = [0; Order::BYTES];
@@ -125,7 +125,7 @@ impl Origin {
     }
 }
 
-/// Milliseconds since 1970 as six bytes; what is before 1970 counts as 1970.
+/// Milliseconds since 1970 as six bytes; earlier times count as 1970.
 fn time_bytes(time: Timestamp) -> [u8; TIME] {
     let millis = u64::try_from(time.as_millisecond()).unwrap_or_default();
     let mut bytes = [0; TIME];

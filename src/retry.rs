@@ -1,37 +1,37 @@
-//! How long to wait before something is tried again, and for how long to try: one policy for all of the
-//! project.
+//! The one retry policy of the project: exponential backoff with full jitter, bounded by a number of attempts
+//! or by a deadline.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The ceiling of the first wait; it doubles with each attempt.
+/// The base of the exponential backoff; the ceiling doubles with each attempt, the first included.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
-/// The ceiling of all waits.
+/// The highest ceiling.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// For how long a request that the database did not answer is tried again.
+/// How long a request that failed temporarily is retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
-    /// So many attempts at most: somebody waits for the answer.
+    /// At most this many attempts: for requests whose answer a client waits for.
     Attempts(u32),
-    /// As many attempts as begin before this time: an import rides out an outage.
+    /// Every attempt that begins before this time: an import retries through an outage.
     Until(Instant),
 }
 
 impl Patience {
-    /// For whoever answers a client: eight attempts, with under six seconds of waiting on average. The
-    /// deadline of the request bounds them, too.
+    /// For answering a client: eight attempts, with less than six seconds of waiting on average. The deadline
+    /// of the request is a limit, too.
     pub const REQUEST: Self = Self::Attempts(8);
 
-    /// For an operator at a terminal, who may end it: about a minute.
+    /// For an operator at a terminal, who can interrupt it: about a minute.
     pub const OPERATOR: Self = Self::Attempts(30);
 
-    /// Does something until it succeeds, fails for good, or the patience is over.
+    /// Repeats an operation until it succeeds, fails permanently, or the patience is exhausted.
     ///
     /// # Errors
-    /// That of the last attempt.
+    /// The error of the last attempt.
     pub async fn retry<T, E, F>(
         self,
         attempt: impl Fn() -> F,
@@ -51,7 +51,7 @@ impl Patience {
         }
     }
 
-    /// Waits before another attempt, given how many were made; `false`: there is none.
+    /// Waits before the next attempt, given how many were made; `false` if there must not be another one.
     pub async fn wait(self, attempts: u32) -> bool {
         let wait = backoff(attempts);
         match self {
@@ -64,14 +64,14 @@ impl Patience {
     }
 }
 
-/// Between nothing and 50 ms times two to the number of attempts, 5 s at most: full jitter, after the AWS
-/// Architecture Blog, "Exponential Backoff And Jitter".
+/// A random wait of at most 50 ms times two to the power of `attempts`, and at most 5 s: full jitter, as in
+/// the AWS Architecture Blog, "Exponential Backoff And Jitter".
 fn backoff(attempts: u32) -> Duration {
     let ceiling = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(attempts)).min(LONGEST_WAIT);
     jittered(ceiling)
 }
 
-/// A random time up to a ceiling.
+/// A random duration between zero and a ceiling.
 #[must_use]
 pub fn jittered(ceiling: Duration) -> Duration {
     ceiling.mul_f64(fastrand::f64())

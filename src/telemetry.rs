@@ -1,7 +1,7 @@
-//! Logs and metrics: JSON lines on standard output, which Lambda hands to CloudWatch.
+//! Logs and metrics: JSON lines on standard output, which Lambda sends to CloudWatch.
 //!
-//! Metrics are lines in CloudWatch's embedded metric format: no call, no agent, no time of the request.
-//! They are written only where `METRICS_NAMESPACE` names a namespace for them.
+//! Metrics are log lines, too, in CloudWatch's embedded metric format: they need no call and no agent, and
+//! take no time of a request. They are written only if `METRICS_NAMESPACE` is set.
 
 use std::{io::Write, sync::OnceLock, time::Duration};
 
@@ -14,9 +14,9 @@ use tracing_subscriber::{
 
 use crate::imports::{Counts, ImportCost};
 
-/// Starts JSON logging, and metrics where they have a namespace. The level comes from `LOG_LEVEL`,
-/// else from Lambda's own `AWS_LAMBDA_LOG_LEVEL`, else it is `info`. Only this project logs below
-/// `warn`: the SDK's own lines could quote requests.
+/// Starts JSON logging, and metrics if they have a namespace. The level is `LOG_LEVEL`, or else Lambda's own
+/// `AWS_LAMBDA_LOG_LEVEL`, or else `info`. Only this project logs below `warn`: the SDK's log lines could
+/// quote requests.
 pub fn init() {
     let wanted = ["LOG_LEVEL", "AWS_LAMBDA_LOG_LEVEL"]
         .iter()
@@ -31,7 +31,7 @@ pub fn init() {
         .with_current_span(false)
         .with_span_list(false)
         .with_filter(targets);
-    // A second call (a test, say) keeps the first subscriber.
+    // A second call (from a test, say) keeps the first subscriber.
     let _ = Registry::default().with(lines).try_init();
     if let Ok(namespace) = std::env::var("METRICS_NAMESPACE")
         && !namespace.is_empty()
@@ -42,7 +42,7 @@ pub fn init() {
 
 static METRICS: OnceLock<&'static Collector> = OnceLock::new();
 
-/// Collects metrics for a namespace from now on.
+/// Starts collecting metrics for a namespace.
 fn publish(namespace: String) {
     let collector = metrics_cloudwatch_embedded::Builder::new().cloudwatch_namespace(namespace);
     // A second call keeps the first collector.
@@ -64,27 +64,27 @@ fn publish(namespace: String) {
     }
 }
 
-/// What is measured of a request.
+/// The metrics of one request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestMeasures<'a> {
-    /// The route as API Gateway has it: `ANY /product-offerings`.
+    /// The route as API Gateway writes it: `ANY /product-offerings`.
     pub route: &'a str,
     /// Whether the reply is a 5xx.
     pub server_error: bool,
-    /// From the event to the reply.
+    /// The time from event to reply.
     pub millis: f64,
-    /// Things in the reply.
+    /// The number of items in the reply.
     pub items: usize,
     /// Read units consumed.
     pub read_units: f64,
     /// Write units consumed.
     pub write_units: f64,
-    /// The first request of this instance.
+    /// Whether this is the first request of the execution environment.
     pub cold_start: bool,
 }
 
 impl RequestMeasures<'_> {
-    /// Publishes them.
+    /// Publishes these metrics.
     pub fn publish(self) {
         print_noted(|| self.note());
     }
@@ -104,23 +104,23 @@ impl RequestMeasures<'_> {
     }
 }
 
-/// What is measured of a run of an import.
+/// The metrics of one run of an import.
 #[derive(Clone, Copy, Debug)]
 pub struct ImportMeasures {
-    /// The job has ended with this run.
+    /// Whether the job ended with this run.
     pub ended: bool,
-    /// Its source cannot be read to its end.
+    /// Whether its source can never be read to its end.
     pub failed: bool,
-    /// What became of lines in this run.
+    /// The outcomes of this run's lines.
     pub counts: Counts,
-    /// What that consumed.
+    /// The capacity that this run consumed.
     pub cost: ImportCost,
-    /// How long it took.
+    /// The duration of the run.
     pub elapsed: Duration,
 }
 
 impl ImportMeasures {
-    /// Publishes them.
+    /// Publishes these metrics.
     pub fn publish(self) {
         print_noted(|| self.note());
     }
@@ -147,17 +147,17 @@ impl ImportMeasures {
     }
 }
 
-/// Publishes that a message is to be delivered again.
+/// Publishes that a message must be delivered again.
 pub fn message_retried() {
     print_noted(|| counter!("MessagesRetried", "Function" => "import-catalog").increment(1));
 }
 
-/// Notes metrics, where they are collected, and prints them at once: no other line comes in between.
+/// Records metrics, if they are collected, and prints them at once, so that no other line comes in between.
 fn print_noted(note: impl FnOnce()) {
     let Some(collector) = METRICS.get() else { return };
     note();
     let mut lines = Vec::new();
-    // Memory takes all that is written to it, and metrics that cannot be printed fail no request.
+    // A write to memory cannot fail, and no request fails because its metrics were not printed.
     let _ = collector.flush(&mut lines);
     let _ = std::io::stdout().lock().write_all(&lines);
 }
@@ -168,7 +168,7 @@ mod tests {
 
     use super::*;
 
-    /// One test, as there is one collector a process.
+    /// All in one test, because a process has only one collector.
     #[test]
     fn metrics_are_lines_that_cloudwatch_understands() {
         publish("Test".to_owned());

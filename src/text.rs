@@ -1,4 +1,4 @@
-//! Small vocabulary types over text, and the shape of a complaint about one field.
+//! String newtypes (enums with fixed spellings, identifiers), and the error of one field.
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -14,7 +14,7 @@ pub struct FieldError {
 }
 
 impl std::fmt::Display for FieldError {
-    /// `field: message`, or the message alone.
+    /// `field: message`, or only the message if there is no field.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let separator = if self.field.is_empty() { "" } else { ": " };
         write!(f, "{}{separator}{}", self.field, self.message)
@@ -22,14 +22,14 @@ impl std::fmt::Display for FieldError {
 }
 
 impl FieldError {
-    /// A complaint about `field`.
+    /// An error of `field`.
     #[must_use]
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
     }
 }
 
-/// Defines an enum whose values have one fixed spelling, in JSON, in DynamoDB and in parameters.
+/// Defines an enum whose values have one fixed spelling each, in JSON, in DynamoDB and in parameters.
 macro_rules! spelled_enum {
     ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$meta])*
@@ -37,7 +37,7 @@ macro_rules! spelled_enum {
         $vis enum $name { $($(#[$vmeta])* #[serde(rename = $text)] $variant),+ }
 
         impl $name {
-            /// Every value, in declaration order.
+            /// All values, in declaration order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// The published spelling.
@@ -46,7 +46,7 @@ macro_rules! spelled_enum {
                 match self { $(Self::$variant => $text),+ }
             }
 
-            /// Reads the published spelling; letter case counts.
+            /// Parses the published spelling, case-sensitively.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|value| value.as_str() == text)
@@ -78,8 +78,8 @@ macro_rules! spelled_enum {
 }
 pub(crate) use spelled_enum;
 
-/// Defines a short identifier: text of 1 to `$max` bytes without control characters, spaces at its
-/// ends, or the characters of `$forbidden`.
+/// Defines an identifier: text of 1 to `$max` bytes without control characters, without leading or trailing
+/// spaces, and without the characters of `$forbidden`.
 macro_rules! identifier {
     ($(#[$meta:meta])* $vis:vis struct $name:ident, max $max:literal, forbidden $forbidden:literal) => {
         $(#[$meta])*
@@ -88,13 +88,13 @@ macro_rules! identifier {
         $vis struct $name(String);
 
         impl $name {
-            /// The longest one allowed, in bytes of UTF-8.
+            /// The maximum length, in bytes of UTF-8.
             pub const MAX_BYTES: usize = $max;
 
-            /// Reads one.
+            /// Parses and validates an identifier.
             ///
             /// # Errors
-            /// The sentence to show the sender when the text breaks a rule.
+            /// The message for the sender if the text breaks a rule.
             pub fn parse(text: &str) -> Result<Self, String> {
                 if text.is_empty() {
                     return Err("must not be empty".to_owned());
@@ -112,7 +112,7 @@ macro_rules! identifier {
                 Ok(Self(text.to_owned()))
             }
 
-            /// The text itself.
+            /// The identifier as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -168,7 +168,7 @@ pub(crate) struct Time;
 
 crate::schema::schema!(Time, { "type": "string", "format": "date-time" });
 
-/// The contract's form of a time: RFC 3339 in UTC with milliseconds.
+/// Formats a time as the contract requires: RFC 3339 in UTC with milliseconds.
 #[must_use]
 pub fn rfc3339_millis(time: jiff::Timestamp) -> String {
     format!("{time:.3}")
@@ -182,7 +182,7 @@ pub fn hex(bytes: &[u8]) -> String {
     digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
-/// The first bytes of the SHA-256 of some data, 32 at most.
+/// The first bytes of the SHA-256 hash of some data; at most 32.
 #[must_use]
 pub(crate) fn sha256_prefix<const BYTES: usize>(data: impl AsRef<[u8]>) -> [u8; BYTES] {
     let mut prefix = [0; BYTES];
@@ -192,12 +192,12 @@ pub(crate) fn sha256_prefix<const BYTES: usize>(data: impl AsRef<[u8]>) -> [u8; 
     prefix
 }
 
-/// A name that no other worker has: 128 random bits, in hexadecimal.
+/// A unique name: 128 random bits, in hexadecimal.
 #[must_use]
 pub fn random_name() -> String {
     let mut random = [0_u8; 16];
-    // Without randomness the claims of two workers at once could not be told apart; their writes are
-    // the same ones.
+    // Without randomness, the claims of two concurrent workers could not be told apart; but both would write
+    // the same.
     let _ = getrandom::fill(&mut random);
     hex(&random)
 }

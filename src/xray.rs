@@ -1,8 +1,9 @@
-//! Spans of calls to the database in X-Ray, where a trace is sampled.
+//! X-Ray subsegments: the calls to the database, if the trace is sampled.
 //!
-//! Lambda itself records a function as one bar. A span is a subsegment below it: a datagram to the daemon
-//! that Lambda runs beside a function with active tracing, sent without waiting for anything. Format: "AWS
-//! X-Ray segment documents" and "Sending trace data to X-Ray" in the X-Ray developer guide.
+//! Lambda itself shows a function as one segment. Each call to the database becomes a subsegment of it: a UDP
+//! datagram to the daemon that Lambda runs for functions with active tracing, sent without waiting. The
+//! format is described in the X-Ray developer guide, "AWS X-Ray segment documents" and "Sending trace data to
+//! X-Ray".
 
 use std::{
     future::Future,
@@ -15,14 +16,14 @@ use serde_json::json;
 
 use crate::{store::StoreError, text::hex};
 
-/// Each datagram begins so.
+/// The header of each datagram.
 const HEADER: &str = "{\"format\": \"json\", \"version\": 1}\n";
 
 tokio::task_local! {
     static TRACE: Trace;
 }
 
-/// A sampled trace, and where its spans go.
+/// A sampled trace, and the daemon that its subsegments are sent to.
 #[derive(Clone, Debug)]
 struct Trace {
     root: String,
@@ -31,7 +32,7 @@ struct Trace {
 }
 
 impl Trace {
-    /// The trace of a header, such as `Root=1-…;Parent=…;Sampled=1`; `None`: it is not sampled.
+    /// Parses a trace header, such as `Root=1-…;Parent=…;Sampled=1`; `None` if it is not sampled.
     fn of(header: &str, daemon: &Arc<UdpSocket>) -> Option<Self> {
         let part = |name: &str| {
             let mut parts = header.split(';').filter_map(|part| part.trim().split_once('='));
@@ -62,12 +63,12 @@ impl Trace {
             span[kind] = true.into();
             span["throttle"] = throttled.into();
         }
-        // A span that is lost costs a line in a picture, and no request.
+        // A lost datagram costs a line in a trace; it must not fail a request.
         let _ = self.daemon.send(format!("{HEADER}{span}").as_bytes());
     }
 }
 
-/// Does work whose calls to the database are spans of the invocation's trace, where that is sampled.
+/// Runs a future. Its calls to the database become subsegments of the trace in this header, if it is sampled.
 pub async fn traced<F: Future>(header: Option<&str>, work: F) -> F::Output {
     static DAEMON: OnceLock<Option<Arc<UdpSocket>>> = OnceLock::new();
     let address = || std::env::var("AWS_XRAY_DAEMON_ADDRESS").ok();
@@ -78,7 +79,7 @@ pub async fn traced<F: Future>(header: Option<&str>, work: F) -> F::Output {
     }
 }
 
-/// A socket to the daemon that never blocks.
+/// A non-blocking socket to the daemon.
 fn daemon(address: &str) -> Option<Arc<UdpSocket>> {
     let address: SocketAddr = address.parse().ok()?;
     let any: SocketAddr =
@@ -89,7 +90,7 @@ fn daemon(address: &str) -> Option<Arc<UdpSocket>> {
     Some(Arc::new(socket))
 }
 
-/// A call that is a span of the trace around it, if there is one.
+/// A call in progress, which becomes a subsegment of the current trace, if there is one.
 pub(crate) struct Span(Option<(Trace, SystemTime)>);
 
 impl Span {
@@ -134,7 +135,7 @@ mod tests {
 
         assert!(Trace::of(&header(0), &socket).is_none());
         assert!(Trace::of("Root=1-a-b", &socket).is_none());
-        // Outside a trace there is nothing to send.
+        // There is no trace, so nothing is sent.
         Span::begin().end("list products", None);
         listener.set_nonblocking(true).expect("a flag");
         assert!(listener.recv(&mut datagram).is_err());

@@ -1,4 +1,4 @@
-//! Where keys are kept.
+//! The access patterns of API keys, as traits.
 
 use std::future::Future;
 
@@ -7,38 +7,38 @@ use jiff::Timestamp;
 use super::{KeyHash, KeyRecord};
 use crate::{account::AccountId, cost::Read};
 
-/// The access pattern of authentication.
+/// Access pattern of authentication: one key by its hash.
 pub trait KeyLookup: Send + Sync + 'static {
-    /// What can go wrong below.
+    /// An error of the database.
     type Error: Send;
 
-    /// What is known of the key with this hash.
+    /// The record of the key with this hash, if there is one.
     fn key(
         &self,
         hash: &KeyHash,
     ) -> impl Future<Output = Result<Read<Option<KeyRecord>>, Self::Error>> + Send;
 }
 
-/// The access patterns of the operator.
+/// Access patterns of the operator: creating, listing and revoking keys.
 pub trait KeyAdmin: Sync {
-    /// What can go wrong below.
+    /// An error of the database.
     type Error: Send;
 
-    /// Stores a new key; `false` when there is one of this hash already, which stays as it is.
+    /// Stores a new key; `false` if there is a key with this hash already, which is not changed.
     fn create_key(
         &self,
         hash: &KeyHash,
         record: &KeyRecord,
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
-    /// All keys of an account, oldest first.
+    /// All keys of an account, the oldest first.
     fn keys_of(
         &self,
         account: &AccountId,
     ) -> impl Future<Output = Result<Vec<(KeyHash, KeyRecord)>, Self::Error>> + Send;
 
-    /// Revokes a key from `now` on; `false` when there is none of this hash in the account. A key
-    /// revoked before keeps its time.
+    /// Revokes a key from `now` on; `false` if the account has no key with this hash. A key that was revoked
+    /// before keeps the time of its revocation.
     fn revoke_key(
         &self,
         account: &AccountId,

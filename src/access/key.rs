@@ -1,4 +1,4 @@
-//! The key itself.
+//! The API key itself, and its hash.
 
 use std::fmt;
 
@@ -11,15 +11,15 @@ const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 
 /// A key as its holder sends it: `<prefix>_live_<32 alphanumerics>`.
 ///
-/// It prints as its prefix alone, so that no log or error can show it.
+/// Its debug output shows only the prefix, so that no log or error can reveal it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(String);
 
-/// The first part of new keys; it tells a key's issuer at a glance (`ce_live_…`).
+/// The first part of new keys, by which a key's issuer can be recognized (`ce_live_…`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyPrefix(String);
 
-/// The text is no key prefix.
+/// The text is not a valid key prefix.
 #[derive(Debug, thiserror::Error)]
 #[error("a key prefix is 1 to 16 lower-case letters and digits, a letter first")]
 pub struct InvalidPrefix;
@@ -48,8 +48,8 @@ impl std::str::FromStr for KeyPrefix {
 }
 
 impl ApiKey {
-    /// Reads a key; `None` when it is not well-formed. Any prefix will do, so that keys made under
-    /// an earlier prefix stay good.
+    /// Parses a key; `None` if it is malformed. Any prefix is accepted, so that keys created with an earlier
+    /// prefix stay valid.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (prefix, secret) = text.split_once("_live_")?;
@@ -59,7 +59,7 @@ impl ApiKey {
         well_formed.then(|| Self(text.to_owned()))
     }
 
-    /// Makes a new key out of the operating system's random generator: 190 bits.
+    /// Generates a new key with the operating system's random generator: 190 bits.
     ///
     /// # Errors
     /// When the generator fails.
@@ -69,7 +69,7 @@ impl ApiKey {
         let mut random = [0_u8; 64];
         while text.len() < full_length {
             getrandom::fill(&mut random)?;
-            // Bytes past the last whole multiple of the alphabet are thrown away: every character
+            // Bytes beyond the last multiple of the alphabet's length are discarded, so that every character
             // is equally likely.
             let fair =
                 random.iter().filter(|byte| **byte < 248).map(|byte| usize::from(*byte) % 62);
@@ -80,13 +80,13 @@ impl ApiKey {
         Ok(Self(text))
     }
 
-    /// What is stored of it.
+    /// Its hash, which is all that is stored.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
         KeyHash(hex(&Sha256::digest(self.0.as_bytes())))
     }
 
-    /// The whole key, for the one time it is shown.
+    /// The complete key, for the only time it is shown.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -100,12 +100,12 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// The SHA-256 of a key in lower-case hexadecimal: the partition key of the `ApiKeys` table.
+/// The SHA-256 of a key in lower-case hexadecimal: the partition key of the table `ApiKeys`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyHash(String);
 
 impl KeyHash {
-    /// Reads 64 hexadecimal digits.
+    /// Parses 64 hexadecimal digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
@@ -118,7 +118,8 @@ impl KeyHash {
         &self.0
     }
 
-    /// The short name an operator uses for the key: enough to tell keys apart, useless to a thief.
+    /// The short id by which an operator refers to the key: enough to tell keys apart, useless to an
+    /// attacker.
     #[must_use]
     pub fn key_id(&self) -> &str {
         self.0.get(..16).unwrap_or(&self.0)

@@ -1,6 +1,6 @@
-//! API keys: what one looks like, what it permits, and why one is refused.
+//! API keys: their form, their permissions, and why one is rejected.
 //!
-//! Only the SHA-256 of a key is ever stored; the key itself is shown once, when it is made.
+//! Only the SHA-256 of a key is ever stored; the key itself is shown once, when it is created.
 
 mod directory;
 mod key;

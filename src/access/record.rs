@@ -1,4 +1,4 @@
-//! What is known of a key, and the checks a request must pass.
+//! The record of a key, and the checks that a request must pass.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -28,65 +28,65 @@ spelled_enum! {
     }
 }
 
-/// Everything stored about one key.
+/// Everything stored about a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRecord {
-    /// Whose data the key opens.
+    /// The account whose data it gives access to.
     pub account: AccountId,
-    /// What its holder calls it.
+    /// The name that its holder gave it.
     pub label: Option<String>,
-    /// What it may do.
+    /// Its permissions.
     pub permissions: BTreeSet<Permission>,
     /// The customer types it may see; `None`: all.
     pub customer_types: Option<BTreeSet<CustomerType>>,
-    /// The product catalogs it may see; `None`: all, and offerings of no catalog.
+    /// The product catalogs it may see; `None`: all, and offerings without a catalog.
     pub product_catalogs: Option<BTreeSet<CatalogId>>,
-    /// The currency exchange rates are quoted from.
+    /// The currency that exchange rates convert from.
     pub wallet_currency: Currency,
-    /// The networks it may be used from; empty: any.
+    /// The IP networks it may be used from; empty: any.
     pub allowed_cidrs: Vec<IpNet>,
-    /// From this moment on it is refused.
+    /// When it expires.
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
 }
 
-/// Why a request was not admitted. The order of the variants is the order of the checks.
+/// Why a key was rejected. The order of the variants is the order of the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// No key, more than one, or none of a key's form.
+    /// No key, more than one, or a malformed one.
     Malformed,
-    /// No such key.
+    /// There is no such key.
     Unknown,
     /// The key was revoked.
     Revoked,
-    /// The key's time is over.
+    /// The key has expired.
     Expired,
-    /// The caller's address is outside the key's networks.
+    /// The caller's address is not in the key's networks.
     IpNotAllowed,
-    /// The key lacks the endpoint's permission.
+    /// The key does not have the endpoint's permission.
     PermissionLacking,
 }
 
-/// Who is asking, once admitted, and what they may see.
+/// An authenticated caller, and what it may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// Whose data it is about.
+    /// The account whose data is requested.
     pub account: AccountId,
-    /// The customer types they may see; `None`: all.
+    /// The customer types it may see; `None`: all.
     pub customer_types: Option<BTreeSet<CustomerType>>,
-    /// The product catalogs they may see; `None`: all.
+    /// The product catalogs it may see; `None`: all.
     pub product_catalogs: Option<BTreeSet<CatalogId>>,
-    /// The currency exchange rates are quoted from.
+    /// The currency that exchange rates convert from.
     pub wallet_currency: Currency,
 }
 
 impl KeyRecord {
-    /// Checks, in the contract's order, whether a request with this key may go on.
+    /// Checks, in the contract's order, whether a request with this key is permitted.
     ///
-    /// A key bound to networks is refused when the caller's address is unknown.
+    /// A key that is restricted to networks is rejected if the caller's address is unknown.
     ///
     /// # Errors
     /// The first check that fails.

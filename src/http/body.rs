@@ -7,14 +7,13 @@ use lambda_http::{
 
 use super::{ApiError, ApiRequest};
 
-/// The largest body taken, in bytes. A Lambda event may have 6 MB, in which the body is written as a
-/// JSON text.
+/// The maximum size of a body in bytes. A Lambda event may have 6 MB, and contains the body as a JSON string.
 pub(super) const MAX_BODY_BYTES: usize = 5_000_000;
 
-/// The JSON text of a request's body.
+/// The body of a request, as JSON text that is not parsed yet.
 ///
 /// # Errors
-/// [`ApiError::TooLarge`]; [`ApiError::Invalid`] when it is no JSON by its headers, or no UTF-8.
+/// [`ApiError::TooLarge`]; [`ApiError::Invalid`] if it is not JSON according to its headers, or not UTF-8.
 pub(super) fn json(request: &ApiRequest) -> Result<&str, ApiError> {
     let header = |name| request.headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let bytes: &[u8] = &request.body;

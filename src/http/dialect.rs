@@ -1,14 +1,14 @@
-//! Which dialect a path speaks.
+//! The dialect of a path.
 //!
-//! Each published API keeps its own header for the key and its own shape of errors. A dialect here
-//! is a value, so that the edge can answer any path, even an unknown one, in the nearest of them.
+//! Each published API keeps its own header for the API key and its own error bodies. A dialect is a value
+//! here, so that the HTTP adapter can answer any path, even an unknown one, in the nearest dialect.
 
 use lambda_http::http::HeaderMap;
 
 use super::{ApiError, ApiRequest, networks, partners, problem, products};
 use crate::access::{ApiKey, Permission};
 
-/// A published API's manners.
+/// The conventions of one published API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// Product offerings (Connect).
@@ -21,19 +21,19 @@ pub enum Dialect {
     Products,
 }
 
-/// An error in its dialect.
+/// An error in the format of its dialect.
 pub(super) struct ErrorBody {
-    /// Of the body.
+    /// The media type of the body.
     pub(super) content_type: &'static str,
-    /// JSON.
+    /// The body, as JSON.
     pub(super) body: String,
-    /// The challenge of a 401 (RFC 9110 section 11.6.1).
+    /// The challenge of a 401 response (RFC 9110 section 11.6.1).
     pub(super) challenge: &'static str,
 }
 
 impl Dialect {
-    /// The dialect nearest to a path that no endpoint knows: told by its version segment, wherever a
-    /// stage or a base path has moved that.
+    /// The dialect nearest to a path that no endpoint has. It is recognized by its version segment, wherever
+    /// a stage or a base path has moved that.
     #[must_use]
     pub(super) fn nearest(path: &str) -> Self {
         let by_segment = |segment| match segment {
@@ -55,7 +55,7 @@ impl Dialect {
         }
     }
 
-    /// The key a request carries; `None` when it is missing, given twice or malformed.
+    /// The key of a request; `None` if it is missing, malformed or given twice.
     #[must_use]
     pub(super) fn key(self, headers: &HeaderMap) -> Option<ApiKey> {
         let mut values = headers.get_all(self.key_header()).iter();
@@ -63,7 +63,7 @@ impl Dialect {
         match self {
             Self::Offerings => ApiKey::parse(only),
             Self::Partners | Self::Networks | Self::Products => {
-                // The scheme's letter case does not count (RFC 9110 section 11.1).
+                // The scheme is case-insensitive (RFC 9110 section 11.1).
                 let (scheme, token) = only.split_once(' ')?;
                 if !scheme.eq_ignore_ascii_case("bearer") {
                     return None;
@@ -73,7 +73,7 @@ impl Dialect {
         }
     }
 
-    /// The error of a request that needed `permission`, as this dialect writes it.
+    /// Formats the error of a request that required `permission`.
     #[must_use]
     pub(super) fn error(
         self,

@@ -1,46 +1,46 @@
-//! What may go wrong with a request, before any dialect gives it a shape.
+//! The errors of a request, independent of any dialect.
 
 use crate::{access::Rejection, store::StoreError, text::FieldError};
 
-/// A request that gets no answer. The texts of the first variants are for its sender, the causes of
-/// the last two for the log alone.
+/// Why a request failed. The texts of the first variants are for its sender; the causes in the last two are
+/// only for the log.
 #[derive(Debug)]
 pub enum ApiError {
-    /// 400: parameters or body are wrong.
+    /// 400: parameters or the body are invalid.
     Invalid(Vec<FieldError>),
-    /// 400: a parameter that must be there is not.
+    /// 400: a required parameter is missing.
     Required(&'static str),
-    /// 401 or 403: the key was not admitted.
+    /// 401 or 403: the key was rejected.
     NotAdmitted(Rejection),
-    /// 403: a value the key may not see.
+    /// 403: a value that the key may not see.
     NotVisible(FieldError),
-    /// 404: nothing there.
+    /// 404: not found.
     NotFound(Absent),
-    /// 405: the methods that would do, as `Allow` lists them.
+    /// 405: with the methods that the path has, as `Allow` lists them.
     MethodNotAllowed(&'static str),
     /// 413: the body has more than this many bytes.
     TooLarge(usize),
-    /// 503: the database is not answering, or time is over. Worth coming back.
+    /// 503: the database does not answer, or the deadline is near. The request may be repeated.
     Unavailable(String),
-    /// 500: a mistake of ours.
+    /// 500: an internal error.
     Internal(String),
 }
 
-/// What is not there.
+/// What was not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absent {
-    /// The path leads nowhere.
+    /// No endpoint has the path.
     Path,
     /// The account has no such offering, or the key may not see it.
     Offering,
     /// The account has no such network.
     Network,
-    /// No network of the account has the prefix of a phone number: a 400, as published.
+    /// No network of the account matches the prefix of a phone number. This is a 400, as published.
     NetworkOfNumber,
 }
 
 impl ApiError {
-    /// One wrong field.
+    /// An error of one field.
     #[must_use]
     pub fn invalid(field: &str, message: impl Into<String>) -> Self {
         Self::Invalid(vec![FieldError::new(field, message)])
@@ -62,7 +62,7 @@ impl ApiError {
         }
     }
 
-    /// What to log of it: never more than the sender is told, but for the causes of a 5xx.
+    /// What to log: never more than the sender is told, except for the cause of a 5xx.
     #[must_use]
     pub fn cause(&self) -> String {
         match self {

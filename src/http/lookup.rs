@@ -1,4 +1,4 @@
-//! `GET /v2/catalog/lookup`: what is sold on the network of a phone number.
+//! `GET /v2/catalog/lookup`: the products of the network that a phone number belongs to.
 
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ pub struct LookupNetworkProducts<S> {
 }
 
 impl<S> LookupNetworkProducts<S> {
-    /// Over these tables, trusting an exchange rate for at most a minute and at most `cache`.
+    /// Creates the endpoint over these tables. It caches exchange rates for at most a minute, and at most for
+    /// `cache`.
     pub fn new(store: S, cache: Duration) -> Self {
         Self { networks: SoldOnNetworks::new(store, cache) }
     }
@@ -70,8 +71,8 @@ where
 }
 
 impl<S: NetworkLists<Error = StoreError>> LookupNetworkProducts<S> {
-    /// The account's network of a number's prefix: the one whose name is the carrier's, else the first that has the
-    /// carrier's name among other words.
+    /// The account's network for the prefix of a number: the one with the carrier's name, or else the first
+    /// whose name contains the carrier's among other words.
     async fn network_of(
         &self,
         account: &AccountId,
@@ -94,7 +95,7 @@ impl<S: NetworkLists<Error = StoreError>> LookupNetworkProducts<S> {
     }
 }
 
-/// A parameter without a value is not given.
+/// Treats a parameter without a value as missing.
 fn given<T>(
     parse: impl FnOnce(&str) -> Result<T, String>,
 ) -> impl FnOnce(&str) -> Result<Option<T>, String> {

@@ -36,10 +36,10 @@ pub(super) const NETWORKS: &str = "/v2/catalog/networks";
 pub(super) const COUNTRIES: &str = "/v2/catalog/countries";
 pub(super) const PRODUCTS: &str = "/v2/catalog/products";
 
-/// The parameter of a lookup.
+/// The parameter of a lookup by phone number.
 pub(super) const PHONE_NUMBER: &str = "phone_number";
 
-/// Prices and rates change: a client may keep an answer, and must ask whether it is still good.
+/// Prices and rates change: a client may keep an answer, but must revalidate it.
 const CACHE: &str = "private, no-cache";
 
 /// `GET /v2/catalog/networks` and `GET /v2/catalog/countries`.
@@ -48,7 +48,7 @@ pub struct ListNetworks<S> {
 }
 
 impl<S> ListNetworks<S> {
-    /// Over these tables.
+    /// Creates the endpoint over these tables.
     pub fn new(store: S) -> Self {
         Self { store }
     }
@@ -105,7 +105,7 @@ where
                 Ok(country) => {
                     self.store.networks(account, Some(country), &mut record.cost).await?
                 }
-                // Two letters of no country: it has no networks.
+                // No country has this code, so it has no networks.
                 Err(_) => Vec::new(),
             },
         };
@@ -114,7 +114,7 @@ where
     }
 }
 
-/// Countries by code, with the name and currency of their first network.
+/// Countries by code, each with the name and currency of its first network.
 fn countries(networks: Vec<ListedNetwork>) -> Vec<CountryLine> {
     let mut countries: BTreeMap<Country, CountryLine> = BTreeMap::new();
     for network in networks {
@@ -131,7 +131,7 @@ fn countries(networks: Vec<ListedNetwork>) -> Vec<CountryLine> {
     countries.into_values().collect()
 }
 
-/// Two letters, in either case.
+/// Parses two letters in upper or lower case.
 fn country_code(text: &str) -> Result<String, String> {
     if text.len() == 2 && text.bytes().all(|b| b.is_ascii_alphabetic()) {
         Ok(text.to_ascii_uppercase())
@@ -140,12 +140,12 @@ fn country_code(text: &str) -> Result<String, String> {
     }
 }
 
-/// How long a rate is trusted, a missing one included.
+/// How long an exchange rate, or that there is none, is cached.
 const RATE_CACHE: Duration = Duration::from_mins(1);
 
 const REMEMBERED_RATES: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
-/// Rates and when they were read.
+/// Exchange rates, and when they were read.
 type Rates = LruCache<(AccountId, CurrencyPair), (Instant, Option<ExchangeRate>)>;
 
 /// `GET /v2/catalog/products`.
@@ -154,13 +154,14 @@ pub struct ListNetworkProducts<S> {
 }
 
 impl<S> ListNetworkProducts<S> {
-    /// Over these tables, trusting an exchange rate for at most a minute and at most `cache`.
+    /// Creates the endpoint over these tables. It caches exchange rates for at most a minute, and at most for
+    /// `cache`.
     pub fn new(store: S, cache: Duration) -> Self {
         Self { networks: SoldOnNetworks::new(store, cache) }
     }
 }
 
-/// What is sold on a network, as `products` and `lookup` show it.
+/// The products of a network, for the endpoints `products` and `lookup`.
 pub(super) struct SoldOnNetworks<S> {
     pub(super) store: S,
     rate_cache: Duration,
@@ -233,7 +234,7 @@ where
     }
 }
 
-/// A number beyond those of networks is the number of none.
+/// Converts a number to a network's id. A number that is too large is the id of no network.
 pub(super) fn network_id(number: Option<u32>) -> Result<NetworkId, ApiError> {
     number.and_then(NetworkId::new).ok_or(ApiError::NotFound(Absent::Network))
 }
@@ -242,7 +243,7 @@ impl<S> SoldOnNetworks<S>
 where
     S: NetworkProducts<Error = StoreError> + RateLookup<Error = StoreError>,
 {
-    /// One network with its bundles, and the number that it was found by.
+    /// The answer for one network with its bundles, and the phone number by which it was found.
     pub(super) async fn payload(
         &self,
         request: &ApiRequest,
@@ -298,13 +299,13 @@ impl<S: RateLookup<Error = StoreError>> SoldOnNetworks<S> {
         Ok(found.value)
     }
 
-    /// A cache is whole whatever a panicking holder of its lock was doing.
+    /// The cache is consistent even if a thread panicked while it held the lock.
     fn rates(&self) -> MutexGuard<'_, Rates> {
         self.rates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A positive whole number in plain digits; `None` is one beyond 32 bits.
+/// Parses a positive integer in plain digits; `None` if it needs more than 32 bits.
 pub(super) fn positive(text: &str) -> Result<Option<u32>, String> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     if digits && text.bytes().any(|b| b != b'0') {
@@ -325,7 +326,7 @@ fn meta(request_id: &str) -> Meta<'_> {
     Meta { request_id, timestamp: rfc3339_millis(Timestamp::now()) }
 }
 
-/// `{"success":true,"data":…,"meta":{…}}`; only `data` counts for the `ETag`.
+/// Wraps data in `{"success":true,"data":…,"meta":{…}}`; only `data` counts for the `ETag`.
 fn envelope<T: Serialize>(data: &T, request_id: &str) -> Result<Payload, ApiError> {
     const HEAD: &str = "{\"success\":true,\"data\":";
     let failed = |error: serde_json::Error| ApiError::Internal(error.to_string());
@@ -412,6 +413,6 @@ pub(super) fn error_body(error: &ApiError, request_id: &str, permission: Permiss
     };
     let error = FailureBody { code, message, details: Details { field } };
     let body = Failure { success: false, error, meta: meta(request_id) };
-    // Texts: serializing them cannot fail.
+    // It has only texts: serializing them cannot fail.
     serde_json::to_string(&body).unwrap_or_default()
 }

@@ -26,11 +26,10 @@ use crate::{
 pub(super) const LIST: &str = "/product-offerings";
 pub(super) const ONE: &str = "/product-offerings/{productOfferingId}";
 
-/// The name a cursor is bound to.
+/// The endpoint that cursors are bound to.
 const ENDPOINT: &str = "product-offerings";
 
-/// Offerings change rarely and are asked for often: a client may keep an answer, and must ask
-/// whether it is still good.
+/// Offerings change rarely and are requested often: a client may keep an answer, but must revalidate it.
 const CACHE: &str = "private, no-cache";
 
 /// `GET /product-offerings`.
@@ -44,7 +43,7 @@ pub struct GetOffering<S> {
     store: S,
 }
 
-/// The query string of a list.
+/// The query string of a list request.
 struct ListRequest {
     query: OfferingQuery,
     promo_code: Option<PromoCode>,
@@ -81,7 +80,7 @@ impl ListRequest {
 }
 
 impl<S> ListOfferings<S> {
-    /// Over these tables, with cursors sealed by these secrets.
+    /// Creates the endpoint over these tables, with cursors encrypted with these secrets.
     pub fn new(store: S, cursors: Arc<Cursors>) -> Self {
         Self { store, cursors }
     }
@@ -119,7 +118,7 @@ where
 
         let budget = Budget { read_units: Budget::READ_UNITS, until: request.page_end() };
         let RequestRecord { cost, promotion_cost, .. } = record;
-        // The promotion is looked up beside the page: it costs no round trip of its own.
+        // The promotion is looked up concurrently with the page, so it adds no latency of its own.
         let (promotion, listing) = tokio::try_join!(
             promotion(&self.store, &principal.account, promo_code, promotion_cost),
             async {
@@ -142,7 +141,7 @@ where
 }
 
 impl<S> GetOffering<S> {
-    /// Over these tables.
+    /// Creates the endpoint over these tables.
     pub fn new(store: S) -> Self {
         Self { store }
     }
@@ -170,7 +169,7 @@ where
         let promo_code = params.single("promoCode", PromoCode::parse);
         params.finish()?;
         let id = request.parameters(ONE).and_then(|mut values| values.pop()).unwrap_or_default();
-        // What cannot be an id is the id of nothing.
+        // No offering has an invalid id.
         let id = OfferingId::parse(&id).map_err(|_| NOT_FOUND)?;
 
         let RequestRecord { cost, promotion_cost, .. } = record;
@@ -196,7 +195,7 @@ fn not_visible(what: NotVisible) -> ApiError {
     ApiError::NotVisible(FieldError::new(field, message))
 }
 
-/// The place a cursor stands for; whatever is wrong with it, the message is the same.
+/// The position in a cursor. The message is the same, whatever is wrong with the cursor.
 fn open(
     cursors: &Cursors,
     context: Context<'_>,
@@ -209,7 +208,7 @@ fn open(
     position.map_err(|error| ApiError::invalid("cursor", error.to_string()))
 }
 
-/// The promotion of a code that counts now.
+/// The promotion of a code, if it is valid now.
 async fn promotion<S: PromotionLookup<Error = StoreError>>(
     store: &S,
     account: &AccountId,
@@ -236,7 +235,7 @@ async fn promotion<S: PromotionLookup<Error = StoreError>>(
     }
 }
 
-/// `{"items":[…],"pagination":{…}}` out of documents that are JSON already.
+/// Joins documents, which are JSON already, to `{"items":[…],"pagination":{…}}`.
 fn page(
     rows: Vec<OfferingRow>,
     promotion: Option<&Promotion>,
@@ -253,7 +252,7 @@ fn page(
     }
     body.push_str("],\"pagination\":{");
     if let Some(cursor) = next_cursor {
-        // A cursor is of URL-safe characters: nothing to escape.
+        // Cursors consist of URL-safe characters, so nothing needs to be escaped.
         body.push_str("\"nextCursor\":\"");
         body.push_str(cursor);
         body.push('"');

@@ -1,22 +1,22 @@
-//! Query strings: every spelling of an array, and a complaint for every wrong value.
+//! Query strings: parses all spellings of an array, and collects an error for each invalid parameter.
 
 use percent_encoding::percent_decode;
 
 use super::ApiError;
 use crate::text::FieldError;
 
-/// The most values of one array: each may cost a range of an index.
+/// The maximum number of values in one array: each may cost a key range of an index.
 pub(super) const MAX_VALUES: usize = 100;
 
-/// The parameters of a query string, and what was wrong with them so far.
+/// The parameters of a query string, and the errors found so far.
 pub(super) struct Params {
     pairs: Vec<(String, Option<String>)>,
     errors: Vec<FieldError>,
 }
 
 impl Params {
-    /// Reads a raw query string (`application/x-www-form-urlencoded`, WHATWG URL section 5.1). A
-    /// value that is no UTF-8 is kept as unreadable and complained about where it is asked for.
+    /// Parses a raw query string (`application/x-www-form-urlencoded`, WHATWG URL section 5.1). A value that
+    /// is not UTF-8 is kept as unreadable; it is reported when that parameter is read.
     #[must_use]
     pub(super) fn parse(raw: &str) -> Self {
         let decode = |part: &str| {
@@ -34,12 +34,12 @@ impl Params {
         Self { pairs, errors: Vec::new() }
     }
 
-    /// Complains about a field.
+    /// Adds an error of a field.
     pub(super) fn complain(&mut self, field: &str, message: impl Into<String>) {
         self.errors.push(FieldError::new(field, message));
     }
 
-    /// The value of a parameter that comes at most once.
+    /// The value of a parameter that may occur at most once.
     pub(super) fn single<T>(
         &mut self,
         name: &str,
@@ -56,8 +56,8 @@ impl Params {
         parsed.map_err(|message| self.complain(name, message)).ok()
     }
 
-    /// The values of an array: repeated (`types=A&types=B`), bracketed (`types[]=A`, `types[0]=A`)
-    /// or separated by commas (`types=A,B`), in any mix. One complaint tells of all wrong values, or
+    /// The values of an array: repeated (`types=A&types=B`), bracketed (`types[]=A`, `types[0]=A`) or
+    /// separated by commas (`types=A,B`), in any combination. One error lists all invalid values, or says
     /// that there are more than [`MAX_VALUES`].
     pub(super) fn list<T, C: FromIterator<T>>(
         &mut self,
@@ -92,16 +92,16 @@ impl Params {
         values.into_iter().collect()
     }
 
-    /// Ends the reading.
+    /// Ends the parsing.
     ///
     /// # Errors
-    /// [`ApiError::Invalid`] with every complaint.
+    /// [`ApiError::Invalid`] with all errors found.
     pub(super) fn finish(self) -> Result<(), ApiError> {
         if self.errors.is_empty() { Ok(()) } else { Err(ApiError::Invalid(self.errors)) }
     }
 }
 
-/// `types`, `types[]` and `types[3]` are the array `types`.
+/// `types`, `types[]` and `types[3]` all name the array `types`.
 fn array_name(given: &str) -> &str {
     match given.strip_suffix(']').and_then(|open| open.rsplit_once('[')) {
         Some((name, index)) if index.bytes().all(|b| b.is_ascii_digit()) => name,
@@ -109,7 +109,7 @@ fn array_name(given: &str) -> &str {
     }
 }
 
-/// `true` or `false`.
+/// Parses `true` or `false`.
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "true" => Ok(true),
@@ -118,7 +118,7 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-/// A whole number within bounds, in plain digits.
+/// Parses an integer within bounds, in plain digits.
 pub(super) fn whole_number(text: &str, min: u32, max: u32) -> Result<u32, String> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     text.parse()
@@ -175,7 +175,7 @@ mod tests {
             };
             assert_eq!(errors, [FieldError::new("a", "must have at most 100 values")]);
         }
-        // That there are too many is all that is told: of wrong values, too.
+        // Only the excess is reported, even if values are invalid, too.
         let Err(ApiError::Invalid(errors)) = texts(&format!("a={}", ",".repeat(9_000))) else {
             panic!("no complaint")
         };

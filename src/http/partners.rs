@@ -15,7 +15,7 @@ use crate::{
 
 pub(super) const LIST: &str = "/v3/partners/offerings";
 
-/// The published page tells clients to cache the list.
+/// The published documentation tells clients to cache the list.
 const CACHE: &str = "private, max-age=300";
 
 /// `GET /v3/partners/offerings`.
@@ -24,7 +24,7 @@ pub struct ListPartnerOfferings<S> {
 }
 
 impl<S> ListPartnerOfferings<S> {
-    /// Over these tables.
+    /// Creates the endpoint over these tables.
     pub fn new(store: S) -> Self {
         Self { store }
     }
@@ -53,8 +53,8 @@ where
     }
 }
 
-/// `{"catalog":[…]}` out of documents that are JSON already, where it fits a reply: this API has no
-/// pages, and a shortened list would be taken for the whole.
+/// Joins documents, which are JSON already, to `{"catalog":[…]}`, if they fit into a reply. This API has no
+/// pages, and a client would take a shortened list for the complete one.
 fn body(catalog: &[String]) -> Result<String, ApiError> {
     let body = format!("{{\"catalog\":[{}]}}", catalog.join(","));
     if bytes_in_reply(&body) > PAGE_BYTES {
@@ -110,7 +110,7 @@ pub(super) fn error_body(error: &ApiError, permission: Permission) -> String {
         ApiError::Internal(_) => ("10-50000", "", INTERNAL_ERROR.to_owned()),
     };
     let body = Errors { errors: [Entry { message, field, error_id }] };
-    // Texts: serializing them cannot fail.
+    // It has only texts: serializing them cannot fail.
     serde_json::to_string(&body).unwrap_or_default()
 }
 
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_list_that_does_not_fit_a_reply_is_a_500_whose_cause_says_what_to_do() {
-        // Quotes count twice: they are escaped inside the reply.
+        // Quotes count twice, because they are escaped inside the reply.
         let catalog = |count: usize| vec!["\"".repeat(1_000_000); count];
         assert_eq!(body(&catalog(2)).expect("it fits").len(), 2_000_015);
         let error = body(&catalog(3)).expect_err("too much");

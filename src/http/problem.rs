@@ -28,8 +28,8 @@ pub(super) struct Problem<'a> {
 
 /// The problem document of an error at a path.
 ///
-/// `type` is always `about:blank`: the status and the named fields say all there is, and then the
-/// title is the status's own (RFC 9457 section 4.2.1).
+/// `type` is always `about:blank`, because the status and the named fields say everything. The title is then
+/// that of the status (RFC 9457 section 4.2.1).
 pub(super) fn body(error: &ApiError, path: &str) -> String {
     let required;
     let problem = Problem {
@@ -48,7 +48,7 @@ pub(super) fn body(error: &ApiError, path: &str) -> String {
             _ => &[],
         },
     };
-    // Texts and a number: serializing them cannot fail.
+    // It has only texts and a number: serializing them cannot fail.
     serde_json::to_string(&problem).unwrap_or_default()
 }
 

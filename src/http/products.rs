@@ -34,19 +34,19 @@ use crate::{
 
 pub(super) const PATH: &str = "/api/v1/products";
 
-/// What the path takes, by way of both functions.
+/// All methods of the path, of both functions together.
 pub(super) const ALLOW: &str = "GET, HEAD, POST";
 
-/// The name a cursor is bound to.
+/// The endpoint that cursors are bound to.
 const ENDPOINT: &str = "products";
 
-/// The most rows of a request.
+/// The maximum number of rows in a request.
 pub(super) const MAX_ROWS: usize = 1_000;
 
-/// Time kept back from the deadline to tell what became of each row.
+/// The time reserved before the deadline for reporting the result of each row.
 const RESERVE: Duration = Duration::from_secs(1);
 
-/// A client may keep an answer, and must ask whether it is still good.
+/// A client may keep an answer, but must revalidate it.
 const CACHE: &str = "private, no-cache";
 
 /// `POST /api/v1/products`.
@@ -55,7 +55,7 @@ pub struct UpsertProducts<S> {
 }
 
 impl<S> UpsertProducts<S> {
-    /// Over these tables.
+    /// Creates the endpoint over these tables.
     pub fn new(store: S) -> Self {
         Self { store }
     }
@@ -113,7 +113,7 @@ impl<S: ProductWrites + Send + 'static> Endpoint for UpsertProducts<S> {
         }
         let until = request.deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
         let mut costs = Costs::default();
-        // The name of a request is its own: two requests at once are two sources.
+        // Each request has its own random name: two concurrent requests are two sources.
         let origin = Origin::new(Timestamp::now(), &random_name());
         let written: Vec<RowResult> = upsert(
             &self.store,
@@ -169,7 +169,7 @@ fn rows(body: &str) -> Result<Vec<&RawValue>, ApiError> {
     let malformed = |error| wrong(format!("Malformed JSON: {error}"));
     let kind = json_type(body.trim_start().as_bytes().first().copied());
     if kind != "object" {
-        // What is no JSON at all is told as that.
+        // A body that is not JSON at all is reported as such.
         serde_json::from_str::<IgnoredAny>(body).map_err(malformed)?;
         return Err(wrong(format!("Expected object, received {kind}")));
     }
@@ -198,13 +198,13 @@ pub struct ListProducts<S> {
 }
 
 impl<S> ListProducts<S> {
-    /// Over these tables, with cursors sealed by these secrets.
+    /// Creates the endpoint over these tables, with cursors encrypted with these secrets.
     pub fn new(store: S, cursors: Arc<Cursors>) -> Self {
         Self { store, cursors }
     }
 }
 
-/// The query string of a list.
+/// The query string of a list request.
 struct ListRequest {
     sku: Option<String>,
     category: Option<String>,
@@ -215,7 +215,7 @@ struct ListRequest {
 impl ListRequest {
     fn parse(raw: &str) -> Result<Self, ApiError> {
         let mut params = Params::parse(raw);
-        // The published page writes them without a value: then they are no filter.
+        // The published documentation shows these parameters without a value: then they do not filter.
         let text = |text: &str| Ok(text.to_owned());
         let filter = |value: Option<String>| value.filter(|value| !value.is_empty());
         let request = Self {
@@ -227,7 +227,7 @@ impl ListRequest {
         params.finish().map(|()| request)
     }
 
-    /// What a cursor is bound to.
+    /// The filters that a cursor is bound to.
     fn fingerprint(&self) -> Vec<u8> {
         let part = |text: &Option<String>| match text {
             None => "-".to_owned(),
@@ -236,7 +236,7 @@ impl ListRequest {
         format!("{} {}", part(&self.sku), part(&self.category)).into_bytes()
     }
 
-    /// The reference to the page of a cursor, from the path of this one.
+    /// The URL of the next page, relative to this one's path.
     fn next(&self, path: &str, cursor: &str) -> String {
         let mut reference = format!("{path}?");
         let filters = [("sku", &self.sku), ("category", &self.category)];
@@ -286,7 +286,7 @@ where
             }
         };
         record.has_cursor = before.is_some();
-        // What is too long for a key is the key of nothing.
+        // No product has a key that is too long.
         let category = list.category.as_deref().map(Category::parse);
         let page = match (&list.sku, category) {
             (_, Some(None)) => ProductPage::default(),
@@ -312,7 +312,7 @@ where
         Ok(match next {
             None => payload(body + "}"),
             Some(cursor) => {
-                // A cursor is of URL-safe characters: nothing to escape.
+                // Cursors consist of URL-safe characters, so nothing needs to be escaped.
                 let _ = write!(body, ",\"nextCursor\":\"{cursor}\"}}");
                 payload(body).with_next(&list.next(&request.path, &cursor))
             }
@@ -320,7 +320,7 @@ where
     }
 }
 
-/// Products as JSON, separated by commas, and the last of them when there may be more.
+/// Products as JSON, separated by commas, and the last of them if there may be more.
 #[derive(Default)]
 struct ProductPage {
     documents: String,
@@ -346,7 +346,7 @@ impl<S> ListProducts<S>
 where
     S: ProductLists<Error = StoreError> + ProductLookup<Error = StoreError>,
 {
-    /// The product of a sku, if it is in the category asked for.
+    /// The product with a sku, if it is in the requested category.
     async fn one(
         &self,
         account: &AccountId,
@@ -365,7 +365,7 @@ where
         Ok(page)
     }
 
-    /// Products from a place on, as many as were asked for, fit a reply and are read in time.
+    /// Products from a position on: as many as were requested, fit into a reply and are read in time.
     async fn page(
         &self,
         account: &AccountId,
@@ -379,7 +379,7 @@ where
         let mut bytes = 0;
         let most = limit.map_or(usize::MAX, |limit| limit as usize);
         loop {
-            // One more than wanted tells whether there is a next page.
+            // One product more than requested shows whether there is a next page.
             let left = limit.map(|limit| {
                 limit
                     .saturating_sub(u32::try_from(page.count).unwrap_or(u32::MAX))
@@ -388,7 +388,7 @@ where
             let read = self.store.newest(account, category, before, left).await?;
             cost.add(read.read_units);
             for product in &read.products {
-                // While a product changes its keys, its index may show it under both.
+                // While a product changes its keys, the index may show it under both.
                 if Some(product.id) == before {
                     continue;
                 }
@@ -441,6 +441,6 @@ pub(super) fn error_body(error: &ApiError) -> String {
         ApiError::Unavailable(_) => SERVICE_UNAVAILABLE.to_owned(),
         ApiError::Internal(_) => INTERNAL_ERROR.to_owned(),
     };
-    // A text: serializing it cannot fail.
+    // It has only a text: serializing it cannot fail.
     serde_json::to_string(&Failure { error: message }).unwrap_or_default()
 }

@@ -1,9 +1,9 @@
-//! An answer on its way out: `ETag` and conditional requests, gzip, `HEAD`.
+//! Responses: `ETag` and conditional requests, gzip, `HEAD`.
 //!
-//! An `ETag` is strong: it hashes the data a representation shows, and a gzip-coded representation
-//! has its own (RFC 9110 section 8.8.3.3). Where an envelope around the data differs from answer to
-//! answer, it is weak (section 8.8.1). `If-None-Match` compares weakly, so any spelling of an unchanged
-//! answer is a 304 (section 13.1.2).
+//! An `ETag` is strong if it can be: it is a hash of the data that the response shows, and the
+//! gzip-compressed response has its own (RFC 9110 section 8.8.3.3). If the envelope around the data differs
+//! from response to response, it is weak (section 8.8.1). `If-None-Match` compares weakly, so either form of
+//! an unchanged `ETag` makes the reply a 304 (section 13.1.2).
 
 use std::{io::Write as _, ops::Range};
 
@@ -22,57 +22,57 @@ use lambda_http::{
 
 use crate::text::sha256_prefix;
 
-/// Bodies over this many bytes are worth compressing.
+/// Bodies larger than this many bytes are compressed.
 const COMPRESS_ABOVE: usize = 1_024;
 
-/// A successful answer, in the words of its dialect.
+/// A successful answer in its dialect.
 #[derive(Debug)]
 pub struct Payload {
     status: StatusCode,
-    /// JSON.
+    /// The body, as JSON.
     body: String,
     caching: Caching,
-    /// Where the list goes on, as `Link` has it.
+    /// The reference to the next page, for the header `Link`.
     link: Option<String>,
 }
 
 #[derive(Debug)]
 enum Caching {
-    /// What a read shows: the part of the body that is its data, and how long a client may keep it.
+    /// A read: which part of the body is its data, and how long a client may keep it.
     Read { data: Range<usize>, cache_control: &'static str },
-    /// The outcome of a write is nobody's to keep.
+    /// A write, whose answer must not be cached.
     Write,
 }
 
 impl Payload {
-    /// What a read shows, all of it data; `cache_control` tells how long a client may keep it.
+    /// The answer to a read, all of it data; `cache_control` says how long a client may keep it.
     #[must_use]
     pub fn read(body: String, cache_control: &'static str) -> Self {
         let caching = Caching::Read { data: 0..body.len(), cache_control };
         Self { status: StatusCode::OK, body, caching, link: None }
     }
 
-    /// What a read shows when only this part of the body is data.
+    /// The answer to a read, of which only this part is data.
     #[must_use]
     pub fn read_part(body: String, data: Range<usize>, cache_control: &'static str) -> Self {
         let caching = Caching::Read { data, cache_control };
         Self { status: StatusCode::OK, body, caching, link: None }
     }
 
-    /// What became of a write.
+    /// The answer to a write.
     #[must_use]
     pub fn written(status: StatusCode, body: String) -> Self {
         Self { status, body, caching: Caching::Write, link: None }
     }
 
-    /// With a `Link` to the next page (RFC 8288).
+    /// Adds a `Link` to the next page (RFC 8288).
     #[must_use]
     pub fn with_next(mut self, reference: &str) -> Self {
         self.link = Some(format!("<{reference}>; rel=\"next\""));
         self
     }
 
-    /// The response to a request with these headers.
+    /// Makes the response to a request with these headers.
     #[must_use]
     pub fn into_response(self, request: &HeaderMap) -> Response<Body> {
         let gzip = self.body.len() > COMPRESS_ABOVE && accepts_gzip(request);
@@ -115,14 +115,14 @@ impl Payload {
     }
 }
 
-/// Fast rather than small: CPU is what a small function lacks, and JSON shrinks well anyway.
+/// Compresses fast rather than well: a small function has little CPU, and JSON compresses well anyway.
 fn compress(body: &[u8]) -> Option<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
     encoder.write_all(body).ok()?;
     encoder.finish().ok()
 }
 
-/// Does one of the tags named equal this one, in either coding?
+/// Whether one of the tags in `If-None-Match` equals this one, in either content coding.
 fn matches_etag(request: &HeaderMap, tag: &str) -> bool {
     let named = |value: &HeaderValue| {
         value.to_str().is_ok_and(|list| {
@@ -135,8 +135,8 @@ fn matches_etag(request: &HeaderMap, tag: &str) -> bool {
     request.get_all(IF_NONE_MATCH).iter().any(named)
 }
 
-/// Does the client accept gzip (RFC 9110 section 12.5.3)? `gzip` counts before `*`; a weight of
-/// zero refuses.
+/// Whether the client accepts gzip (RFC 9110 section 12.5.3). `gzip` takes precedence over `*`; a weight of
+/// zero means that it is not accepted.
 fn accepts_gzip(request: &HeaderMap) -> bool {
     let (mut gzip, mut any) = (None, None);
     for value in request.get_all(ACCEPT_ENCODING) {

@@ -14,49 +14,49 @@ use lambda_http::{
 };
 use percent_encoding::percent_decode_str;
 
-/// Where there is no deadline to read, a request has as long as an HTTP API waits at most.
+/// How long an HTTP API waits at most. A request has this much time if there is no deadline to read.
 const LONGEST: Duration = Duration::from_secs(29);
 
-/// Time kept back from the deadline to write the reply.
+/// The time reserved before the deadline for sending the reply.
 const RESERVE: Duration = Duration::from_millis(500);
 
-/// The contract's bound of a page's time.
+/// The contract's limit for the time of a page.
 const PAGE_TIME: Duration = Duration::from_secs(20);
 
-/// What the last read of a page may take: an attempt that times out, and a second one.
+/// How long the last read of a page may take: one attempt that times out, and a second one.
 const LAST_READ: Duration = Duration::from_secs(5);
 
-/// A request without its transport.
+/// A request, independent of its transport.
 #[derive(Debug)]
 pub struct ApiRequest {
-    /// Its name in logs, replies and support tickets.
+    /// The id that logs, replies and support tickets use.
     pub id: String,
-    /// The invocation, as the platform's own log lines have it.
+    /// The id of the invocation, as in the platform's own log lines.
     pub invocation: String,
-    /// The route of the HTTP API that it took, for the log: `GET /product-offerings`.
+    /// The route of the HTTP API that matched, for the log: `GET /product-offerings`.
     pub route: String,
     /// `GET`, `HEAD`, …
     pub method: Method,
-    /// The path, still percent-encoded, without query.
+    /// The path, still percent-encoded, without the query.
     pub path: String,
-    /// What API Gateway took out of the path.
+    /// The path parameters that API Gateway extracted.
     path_parameters: QueryMap,
     /// The raw query string.
     pub query: String,
     /// All headers.
     pub headers: HeaderMap,
-    /// The body, decoded if API Gateway had it in base64.
+    /// The body, decoded if API Gateway sent it as base64.
     pub body: Body,
-    /// Where it comes from, as API Gateway saw it.
+    /// The caller's address, as API Gateway saw it.
     pub source_ip: Option<IpAddr>,
-    /// The X-Ray trace it belongs to.
+    /// The header of its X-Ray trace.
     pub trace_id: Option<String>,
-    /// When an answer must be on its way.
+    /// When the answer must be on its way.
     pub deadline: Instant,
 }
 
 impl ApiRequest {
-    /// Reads a request that the Lambda adapter made of an event.
+    /// Converts a request that the Lambda adapter made from an event.
     #[must_use]
     pub fn new(request: Request) -> Self {
         let lambda = request.lambda_context_ref();
@@ -67,9 +67,9 @@ impl ApiRequest {
             source_ip = context.http.source_ip.as_deref().and_then(|ip| ip.parse().ok());
         }
         let invocation = lambda.map(|context| context.request_id.clone()).unwrap_or_default();
-        // API Gateway's id, which its access log has; without a gateway that of the invocation.
+        // API Gateway's id, which is also in its access log; without a gateway, the id of the invocation.
         let id = id.filter(|id| !id.is_empty()).unwrap_or(&invocation);
-        // Without the signs that end it: the rest is found in the access log as it is.
+        // Without the trailing `=` signs: the rest can be found in the access log unchanged.
         let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         let id = format!("req_{}", id.chars().filter(is_plain).collect::<String>());
         let trace_id = lambda.and_then(|context| context.xray_trace_id.clone());
@@ -93,7 +93,8 @@ impl ApiRequest {
         }
     }
 
-    /// When a page must begin no further read: in time for an answer, and at most 20 s from now.
+    /// The time after which a page must begin no further read: early enough for an answer, and at most 20 s
+    /// from now.
     #[must_use]
     pub fn page_end(&self) -> Instant {
         let now = Instant::now();
@@ -101,10 +102,10 @@ impl ApiRequest {
         now + left.min(PAGE_TIME)
     }
 
-    /// The values of a pattern's variables (`/a/{b}` has one), if the request took that route.
+    /// The values of the variables in a pattern (`/a/{b}` has one), if the request took that route.
     ///
-    /// API Gateway has matched the route already, stage and base path and all. Only where it has none
-    /// (a function's own URL, or the route `$default`) is the path itself looked at.
+    /// API Gateway has matched the route already, including stage and base path. The path itself is matched
+    /// only if there is no route (a function URL, or the route `$default`).
     #[must_use]
     pub fn parameters(&self, pattern: &str) -> Option<Vec<String>> {
         let variable = |part: &str| Some(part.strip_prefix('{')?.strip_suffix('}')?.to_owned());
@@ -129,8 +130,9 @@ impl ApiRequest {
     }
 }
 
-/// The moment by which an answer must be ready, from Lambda's deadline in Unix milliseconds. Lambda
-/// starts no invocation past its deadline, so one in the past is none: local runtimes send a constant.
+/// The instant by which an answer must be ready, from Lambda's deadline in Unix milliseconds. Lambda starts
+/// no invocation after its deadline. So a deadline in the past means that there is none: local runtimes send
+/// a constant.
 fn deadline(unix_millis: u64) -> Instant {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let left = match Duration::from_millis(unix_millis).saturating_sub(now) {

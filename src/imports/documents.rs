@@ -1,10 +1,9 @@
-//! Records that are stored as documents, each a whole item: offerings, promotions, partner offerings and
-//! exchange rates.
+//! Imports documents, each stored as one item: offerings, promotions, partner offerings and exchange rates.
 //!
-//! What is stored under the keys of a group is read consistently, each record is decided in order, and
-//! the last version of each key is written once, on the condition that nothing newer is stored. A
-//! consistent read is needed to call a record unchanged: a lagging one could show the version before the
-//! last, and drop a revert or a delete.
+//! The items under the keys of a group are read consistently, the outcome of each record is decided in order,
+//! and the last version of each key is written once, on the condition that nothing newer is stored. The read
+//! must be consistent, because it decides that a record is unchanged: an eventually consistent read could
+//! return the version before the last one, and so lose a revert or a delete.
 
 use std::collections::{HashMap, HashSet};
 use std::{future::Future, num::NonZeroUsize};
@@ -18,13 +17,13 @@ use super::{
 };
 use crate::{account::AccountId, order::Order, text::sha256_prefix, write_error::WriteError};
 
-/// A hash of what a record said: the first 128 bits of a SHA-256.
+/// A hash of a record's content: the first 128 bits of a SHA-256.
 pub type ContentHash = [u8; 16];
 
-/// What is stored under a key. Without a version it was deleted, and only its order is remembered.
+/// What is stored under a key. Without a version it is a tombstone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// The order of the write; `None`: it was written before writes had one.
+    /// The order of the write; `None` if it was written before writes had one.
     pub order: Option<Order>,
     /// The version.
     pub version: Option<Version>,
@@ -39,36 +38,36 @@ pub struct Version {
     pub created_at: Timestamp,
 }
 
-/// One item to write, unless a newer one is stored.
+/// One conditional write of an item.
 #[derive(Clone, Debug)]
 pub struct Write {
-    /// The place of the write in the order.
+    /// The order of the write.
     pub order: Order,
-    /// What to store; `None`: remove what is stored, and remember the order.
+    /// What to store; `None`: replace what is stored by a tombstone.
     pub version: Option<(Content, Version)>,
 }
 
-/// The writes of one group, one per key at most.
+/// The writes of one group, at most one per key.
 pub type ChangeSet = Vec<(Key, Write)>;
 
 /// The writes that were not stored, and why.
 pub type NotStored = Vec<(Key, WriteError)>;
 
-/// The access pattern of imports: documents.
+/// Access pattern of imports: documents.
 pub trait DocumentStore: Sync {
-    /// What can go wrong; it ends the import.
+    /// An error that ends the import.
     type Error: Send;
 
-    /// What is stored under these keys (each named once), and the read units consumed. The read is
-    /// consistent. A key without an item is left out.
+    /// The stored versions under these keys, which must be distinct, and the read units consumed. The read is
+    /// consistent. Keys without an item are omitted.
     fn stored(
         &self,
         account: &AccountId,
         keys: &[Key],
     ) -> impl Future<Output = Result<(HashMap<Key, Stored>, f64), Self::Error>> + Send;
 
-    /// Writes each change unless something newer is stored; returns what was not stored and why, and
-    /// the write units consumed.
+    /// Writes each change unless something newer is stored. Returns the writes that were not stored, with the
+    /// reasons, and the write units consumed.
     fn write(
         &self,
         account: &AccountId,
@@ -76,15 +75,15 @@ pub trait DocumentStore: Sync {
     ) -> impl Future<Output = Result<(NotStored, f64), Self::Error>> + Send;
 }
 
-/// The records of one import that are stored as documents.
+/// The importer of documents.
 pub(super) struct DocumentRecords<'a, T> {
     target: &'a T,
     account: &'a AccountId,
-    /// What a dry run would have stored by now; `None`: this is no dry run.
+    /// What a dry run would have stored so far; `None` if this is not a dry run.
     dry_run: Option<LruCache<Key, Stored>>,
 }
 
-/// Keys that a dry run remembers.
+/// How many keys a dry run keeps.
 const REMEMBERED_KEYS: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 
 impl<'a, T: DocumentStore> DocumentRecords<'a, T> {
@@ -131,7 +130,7 @@ impl<'a, T: DocumentStore> DocumentRecords<'a, T> {
                 writes.insert(key, write);
             }
         }
-        // In the order of the lines, so that an import that is cut off has stored a beginning.
+        // In the order of the lines, so that an interrupted import has stored the first lines.
         let changes: ChangeSet =
             keys.into_iter().filter_map(|key| writes.remove_entry(&key)).collect();
         let mut not_stored = HashMap::new();
@@ -150,7 +149,7 @@ impl<'a, T: DocumentStore> DocumentRecords<'a, T> {
     }
 }
 
-/// What one record makes of what is stored, and the write that does it.
+/// Decides the outcome of one record, and the write it needs.
 fn decide(
     DocumentRecord { key, operation }: DocumentRecord,
     order: Order,
@@ -182,12 +181,11 @@ fn decide(
         }
         Operation::Delete if is_stale => return (Outcome::Stale, None),
         Operation::Delete if version.is_some() => (Outcome::Deleted, None),
-        // This very delete is remembered already.
+        // This same delete is stored already.
         Operation::Delete if known.is_some_and(|known| known.order == Some(order)) => {
             return (Outcome::Unchanged, None);
         }
-        // The order of a delete is remembered even where nothing was stored: an older record may still
-        // be on its way.
+        // A tombstone is written even if nothing was stored, because an older record may still arrive.
         Operation::Delete => (Outcome::Unchanged, None),
     };
     let remembered = version.as_ref().map(|(_, version)| *version);

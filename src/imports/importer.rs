@@ -1,8 +1,8 @@
-//! The incremental import: records against what is stored, and only differences are written.
+//! The incremental importer: compares records with what is stored, and writes only differences.
 //!
-//! Lines come in groups. For a group what is stored under its keys is read, each record is decided in
-//! order, and what changed is written. An unchanged record costs no write; a record older than what is
-//! stored is stale and changes nothing. How a record is compared depends on what it is of: see
+//! Lines arrive in groups. For each group, what is stored under its keys is read, the outcome of each record
+//! is decided in order, and differences are written. An unchanged record costs no write. A record older than
+//! what is stored is stale and changes nothing. Each kind of record is compared in its own way: see
 //! `documents`, `networks` and `products`.
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ use crate::{
     text::{FieldError, spelled_enum},
 };
 
-/// How far the time of a record may be ahead of its source's: clocks differ.
+/// How far a record's time may be later than its source's, because clocks differ.
 const MOST_AHEAD: SignedDuration = SignedDuration::from_mins(10);
 
 spelled_enum! {
@@ -39,8 +39,8 @@ spelled_enum! {
     }
 }
 
-/// For each kind the time of its newest snapshot: a record older than that is stale, whether anything is
-/// stored or not.
+/// The floor of each kind, set by its newest snapshot: a record older than that is stale, whether or not
+/// anything is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Floors(BTreeMap<Kind, Order>);
 
@@ -56,7 +56,7 @@ impl Floors {
     }
 }
 
-/// All that an import reads and writes, whatever its records are of. It fails in one way.
+/// Everything that an import reads and writes. All its access patterns have the same error type.
 pub trait ImportStore:
     DocumentStore
     + NetworkPartitions<Error = <Self as DocumentStore>::Error>
@@ -73,16 +73,16 @@ impl<T> ImportStore for T where
 {
 }
 
-/// How the records of an import are ordered and named.
+/// How the records of an import are ordered, and get their ids.
 #[derive(Clone, Debug)]
 pub struct Ordering {
-    /// Where its records stand in the order of writes.
+    /// The part of an order that all its records share.
     pub origin: Origin,
-    /// Which time counts.
+    /// Which time orders its records.
     pub order_by: OrderBy,
-    /// The kind that it is the full snapshot of, and the order of the snapshot.
+    /// The kind whose snapshot it is, and the order of the snapshot.
     pub snapshot: Option<(Kind, Order)>,
-    /// What names products without keys.
+    /// The ids of products without keys.
     pub ids: GeneratedIds,
 }
 
@@ -97,7 +97,7 @@ pub struct Importer<'a, T> {
 }
 
 impl<'a, T: ImportStore> Importer<'a, T> {
-    /// Begins an import. A dry run does all but write, and counts what would have been written.
+    /// Creates an importer. A dry run does everything except write, and counts what would have been written.
     pub fn new(target: &'a T, account: &'a AccountId, ordering: Ordering, dry_run: bool) -> Self {
         Self {
             documents: DocumentRecords::new(target, account, dry_run),
@@ -109,13 +109,13 @@ impl<'a, T: ImportStore> Importer<'a, T> {
         }
     }
 
-    /// How many lines came to each outcome so far.
+    /// The number of lines with each outcome so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// The capacity it consumed so far.
+    /// The capacity consumed so far.
     #[must_use]
     pub fn cost(&self) -> ImportCost {
         self.cost
@@ -129,8 +129,8 @@ impl<'a, T: ImportStore> Importer<'a, T> {
     /// Imports a group of lines in order, and returns the errors of those that were rejected.
     ///
     /// # Errors
-    /// When the database cannot be read or written. The group may then be stored in part; to import it
-    /// again is safe.
+    /// When the database cannot be read or written. The group may then be stored in part; importing it again
+    /// is safe.
     pub async fn group(
         &mut self,
         lines: &[Line],
@@ -148,7 +148,7 @@ impl<'a, T: ImportStore> Importer<'a, T> {
                 Err(RejectedLine { errors, record }) => {
                     self.counts.failed += 1;
                     rejected.extend(errors.iter().cloned());
-                    // What else is wrong with it.
+                    // The errors in its other fields.
                     let known = |field: &str| errors.iter().any(|error| error.error.field == field);
                     if let Some(Err(mut more)) =
                         record.as_ref().map(|record| self.parse(*line, record))
@@ -165,7 +165,7 @@ impl<'a, T: ImportStore> Importer<'a, T> {
         Ok(rejected)
     }
 
-    /// Imports records that come from no line, and returns the errors of those that were rejected.
+    /// Imports records that do not come from a line, and returns the errors of those that were rejected.
     ///
     /// # Errors
     /// As [`Importer::group`].
@@ -214,8 +214,8 @@ impl<'a, T: ImportStore> Importer<'a, T> {
         Ok(outcomes)
     }
 
-    /// The floor under records of a kind. To a snapshot's own records only newer snapshots are one: to
-    /// be named by it says that a record is there at its time.
+    /// The floor for records of a kind. For a snapshot's own records, only newer snapshots set a floor: the
+    /// snapshot itself says that these records exist at its time.
     fn floor(&self, kind: Kind, floors: &Floors) -> Option<Order> {
         let own = self.ordering.snapshot.filter(|(of, _)| *of == kind).map(|(_, order)| order);
         floors.of(kind).filter(|floor| own.is_none_or(|own| *floor > own))
@@ -240,7 +240,7 @@ fn is_ahead(time: Timestamp, of: Timestamp) -> bool {
     time.duration_since(of) > MOST_AHEAD
 }
 
-/// The kind whose snapshot a record belongs to: bundles go with their networks.
+/// The kind of the snapshot that a record belongs to: bundles belong to that of networks.
 fn kind_of(record: &Record) -> Kind {
     match record {
         Record::Document(record) => record.key.kind(),

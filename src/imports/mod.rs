@@ -1,19 +1,19 @@
-//! Bringing catalogs in: import records, the incremental import, and its jobs.
+//! Imports: records, the incremental importer, and its jobs.
 //!
 //! | File | |
 //! |---|---|
-//! | `outcome` | what becomes of lines: outcomes, errors, counts, cost |
-//! | `record` | one line parsed into a checked record |
-//! | `importer` | records against what is stored: only differences are written, in one order |
+//! | `outcome` | the result of a line: outcomes, line errors, counts, cost |
+//! | `record` | parses and validates one line |
+//! | `importer` | compares records with what is stored, and writes only differences |
 //! | `documents` | records that are stored as documents |
 //! | `networks` | records of networks and bundles |
 //! | `products` | records of products |
-//! | `snapshot` | a source that is the whole of a kind: what it does not name is removed |
+//! | `snapshot` | full snapshots: removes the records that are missing from the source |
 //! | `job` | an import as a job: its identity, its state |
-//! | `run` | one run of a job: claimed, driven, checkpointed, reported, ended |
+//! | `run` | one run of a job: claim, groups, checkpoints, report, end |
 //!
-//! Every record stands alone. An invalid one is reported with its line, field and message and stops
-//! nothing; the counts add up to the lines read.
+//! Each record is independent of all others. An invalid one is reported with its line, field and message, and
+//! does not stop the import. The counts add up to the number of lines read.
 
 mod documents;
 mod importer;
@@ -27,7 +27,7 @@ pub mod snapshot;
 
 pub use documents::{ChangeSet, ContentHash, DocumentStore, NotStored, Stored, Version, Write};
 pub use importer::{Floors, ImportStore, Importer, OrderBy, Ordering};
-pub use outcome::{Counts, ImportCost, LineError, Outcome, RefusalCode};
+pub use outcome::{Counts, ImportCost, LineError, LineErrorCode, Outcome};
 pub use products::GeneratedIds;
 pub use record::{
     Content, DocumentRecord, Key, Kind, MAX_LINE_BYTES, NetworkRecord, Operation, Ordered,

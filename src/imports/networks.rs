@@ -1,7 +1,7 @@
-//! Records of networks and bundles: the stored network itself is compared, bundle by bundle.
+//! Imports records of networks and bundles: compares the stored network, bundle by bundle.
 //!
-//! Every write holds only on the revision of the network that was read. Where another writer changed the
-//! network meanwhile, it is read again and the records are applied again: optimistic concurrency.
+//! Optimistic concurrency: each write has the condition that the network's revision is the one that was read.
+//! If another writer changed the network in between, it is read again, and the records are applied again.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -22,24 +22,24 @@ use crate::{
     write_error::WriteError,
 };
 
-/// The records of one import that are about networks.
+/// The importer of networks and bundles.
 pub(super) struct NetworkRecords<'a, T> {
     target: &'a T,
     account: &'a AccountId,
-    /// What a dry run would have stored by now; `None`: this is no dry run.
+    /// What a dry run would have stored so far; `None` if this is not a dry run.
     dry_run: Option<LruCache<NetworkId, NetworkState>>,
 }
 
-/// Networks that a dry run remembers.
+/// How many networks a dry run keeps.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 
-/// Networks held in memory at once, each with all its bundles.
+/// How many networks are in memory at the same time, each with all its bundles.
 const NETWORKS_AT_ONCE: usize = 50;
 
-/// How often a network that others keep changing is read again and changed.
+/// How often a change is attempted if other writers keep changing the network.
 const ATTEMPTS: u32 = 10;
 
-/// The longest wait before the second attempt; it doubles with each.
+/// The longest wait before the second attempt; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 
 /// The records of one network, in the order of their lines.
@@ -84,8 +84,8 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
         Ok(outcomes)
     }
 
-    /// Brings networks to what their records want; returns what each line comes to, and which networks
-    /// were not brought there, and why.
+    /// Applies records to their networks. Returns the expected outcome of each line, and the networks that
+    /// were not stored, with the reasons.
     async fn change(
         &mut self,
         networks: &[OfNetwork],
@@ -93,7 +93,7 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
     ) -> Result<(Vec<Expected<NetworkId>>, HashMap<NetworkId, WriteError>), T::Error> {
         let wanted: Vec<(NetworkId, NetworkKeys)> = networks
             .iter()
-            // A dry run remembers whole networks.
+            // A dry run keeps complete networks.
             .map(|(id, records)| {
                 (*id, if self.dry_run.is_some() { NetworkKeys::All } else { keys(records) })
             })
@@ -108,7 +108,7 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
             for Ordered { line, order, record } in records {
                 let orders = (after.order, after.set_order);
                 let outcome = after.apply(record.change.clone(), *order);
-                // Orders move even where nothing that is shown changes.
+                // Orders may change even if nothing visible does.
                 let writes = !matches!(outcome, Outcome::Unchanged | Outcome::Stale)
                     || record.change.is_delete()
                     || orders != (after.order, after.set_order);
@@ -132,7 +132,7 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
     }
 }
 
-/// What must be known of a network for these records.
+/// What must be read of a network for these records.
 fn keys(records: &[Ordered<NetworkRecord>]) -> NetworkKeys {
     if records.iter().any(|record| record.record.change.needs_all_bundles()) {
         return NetworkKeys::All;

@@ -109,7 +109,7 @@ impl Add for ImportCost {
 
 spelled_enum! {
     /// What kind of line error it is, for machines.
-    pub enum RefusalCode {
+    pub enum LineErrorCode {
         /// The line is no record.
         Malformed = "MALFORMED",
         /// A required field is missing.
@@ -127,7 +127,7 @@ spelled_enum! {
     }
 }
 
-impl RefusalCode {
+impl LineErrorCode {
     /// The code of an error in the record itself.
     fn of(error: &FieldError) -> Self {
         match error.message.as_str() {
@@ -148,14 +148,14 @@ pub struct LineError {
     #[serde(flatten)]
     pub error: FieldError,
     /// The kind of error.
-    pub code: RefusalCode,
+    pub code: LineErrorCode,
 }
 
 impl LineError {
     /// May the same record succeed later?
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        self.code == RefusalCode::Unavailable
+        self.code == LineErrorCode::Unavailable
     }
 }
 
@@ -172,13 +172,13 @@ impl Rejection {
     pub(super) fn line_errors(self, line: u64) -> Vec<LineError> {
         match self {
             Self::Record(errors) => {
-                let line_error = |error| LineError { line, code: RefusalCode::of(&error), error };
+                let line_error = |error| LineError { line, code: LineErrorCode::of(&error), error };
                 errors.into_iter().map(line_error).collect()
             }
             Self::Write(why) => {
                 let code = match why {
-                    WriteError::Unavailable | WriteError::Conflict => RefusalCode::Unavailable,
-                    WriteError::Rejected | WriteError::Stale => RefusalCode::Refused,
+                    WriteError::Unavailable | WriteError::Conflict => LineErrorCode::Unavailable,
+                    WriteError::Rejected | WriteError::Stale => LineErrorCode::Refused,
                 };
                 vec![LineError { line, error: FieldError::new("", why.to_string()), code }]
             }
@@ -186,7 +186,7 @@ impl Rejection {
     }
 }
 
-/// What a record came to.
+/// The outcome of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Stored, and new.
@@ -204,7 +204,7 @@ pub enum Outcome {
 /// The outcome of one line.
 pub(super) type LineOutcome = (u64, Result<Outcome, Rejection>);
 
-/// What a line comes to if its write is stored.
+/// The outcome of a line if its write is stored.
 pub(super) struct Expected<K> {
     pub(super) line: u64,
     /// The record it is about.

@@ -1,7 +1,7 @@
-//! Records of products: what a row would make of the stored product is compared with it, and rows that
-//! change something are written as the rows of a bulk upsert are.
+//! Imports records of products: compares what a row would make of the stored product with that product, and
+//! writes rows that change something like the rows of a bulk upsert.
 //!
-//! The order of writes holds field by field: a late row sets the fields that no newer write has set.
+//! Writes are ordered field by field: a late row sets the fields that no newer write has set.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -29,36 +29,37 @@ use crate::{
     write_error::WriteError,
 };
 
-/// What names products that have no key: the same record is the same product, however often it comes.
+/// Generates the ids of products without keys: the same record gets the same id, however often it is
+/// imported.
 #[derive(Clone, Debug)]
 pub struct GeneratedIds {
-    /// What identifies the records: an event's own id, the content of a message, a version of an object.
+    /// Identifies the records: an event's own id, the content of a message, or a version of an object.
     pub seed: String,
     /// When that was first seen.
     pub time: Timestamp,
 }
 
 impl GeneratedIds {
-    /// The id of a line's product.
+    /// The id of the product on a line.
     fn id(&self, line: u64) -> ProductId {
         ProductId::of_record(self.time, &self.seed, line)
     }
 }
 
-/// The records of one import that are about products.
+/// The importer of products.
 pub(super) struct ProductRecords<'a, T> {
     target: &'a T,
     account: &'a AccountId,
     ids: GeneratedIds,
-    /// What a dry run would have stored by now, by every key (`None`: removed); `None`: this is no dry
+    /// What a dry run would have stored so far, by every key (`None`: removed); `None` if this is not a dry
     /// run.
     dry_run: Option<LruCache<Match, Option<StoredProduct>>>,
 }
 
-/// Keys that a dry run remembers.
+/// How many keys a dry run keeps.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(40_000).unwrap();
 
-/// How long the rows of a group may take: the group itself is bounded well before.
+/// How long the rows of a group may take. The group itself has a much shorter limit.
 const GROUP_TIME: Duration = Duration::from_mins(10);
 
 impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
@@ -82,8 +83,8 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
         cost: &mut ImportCost,
     ) -> Result<Vec<LineOutcome>, T::Error> {
         let mut outcomes = Vec::with_capacity(records.len());
-        // Records of one product come one after the other: each is compared with what the one before it
-        // left.
+        // Records of one product are imported in sequence: each is compared with the result of the one before
+        // it.
         while !records.is_empty() {
             records = self.import_distinct(records, &mut outcomes, cost).await?;
         }
@@ -98,7 +99,7 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
         cost: &mut ImportCost,
     ) -> Result<Vec<Ordered<ProductRecord>>, T::Error> {
         let stored = self.stored(&mut records, cost).await?;
-        // Only now: nothing is stored under these ids but what this very source has stored.
+        // Only now, because under a generated id there can only be what this same source has stored.
         for Ordered { line, record, .. } in &mut records {
             if let ProductRecord::Upsert(row) = record
                 && row.matches().is_none()
@@ -136,8 +137,8 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
         Ok(later)
     }
 
-    /// What is stored under the records' keys. A record that names its product by id alone is made to name
-    /// it by the key it is stored under; and the id of one product is not given to another.
+    /// What is stored under the records' keys. A record that has only an id is changed to use the key under
+    /// which its product is stored. A record never gives one product's id to another product.
     async fn stored(
         &mut self,
         records: &mut [Ordered<ProductRecord>],
@@ -236,7 +237,7 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
         }
     }
 
-    /// What a record would come to, and be remembered as.
+    /// What the outcome of a record would be, and what a dry run keeps of it.
     fn trial(
         &mut self,
         record: &ProductRecord,
@@ -273,7 +274,7 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
         Ok(outcome)
     }
 
-    /// Remembers what a dry run would have stored under all keys of a product.
+    /// Keeps, for a dry run, what would have been stored under all keys of a product.
     fn remember(&mut self, product: &Product, stored: Option<&StoredProduct>) {
         if let Some(tried) = &mut self.dry_run {
             for key in keys_of(product) {
@@ -283,7 +284,7 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
     }
 }
 
-/// Every key that leads to a product.
+/// All keys that lead to a product.
 fn keys_of(product: &Product) -> Vec<Match> {
     let sku = product.sku.clone().map(Match::Sku);
     let external_id = product.external_id.clone().map(Match::ExternalId);
@@ -305,7 +306,7 @@ fn rejection(error: &RowError) -> Rejection {
             Rejection::Write(WriteError::Rejected)
         }
         error => {
-            // "field: message"
+            // The message has the form "field: message".
             let text = error.to_string();
             let (field, message) = text.split_once(": ").unwrap_or(("", &text));
             Rejection::Record(vec![FieldError::new(field, message)])
@@ -313,7 +314,7 @@ fn rejection(error: &RowError) -> Rejection {
     }
 }
 
-/// What a record comes to without a write, given the product it finds.
+/// The outcome of a record that needs no write, given the product it finds.
 fn unwritten(
     record: &ProductRecord,
     order: Order,

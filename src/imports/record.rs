@@ -1,4 +1,4 @@
-//! One line of an import becoming a checked record.
+//! Parses and validates one line of an import.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -18,8 +18,8 @@ use crate::{
     text::{FieldError, spelled_enum},
 };
 
-/// The longest line read, in bytes: well above the 400 KB a DynamoDB item may have, and enough for a
-/// network with some 20,000 bundles.
+/// The maximum length of a line, in bytes: well above the 400 KB that a DynamoDB item may have, and enough
+/// for a network with about 20,000 bundles.
 pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 
 spelled_enum! {
@@ -42,7 +42,7 @@ spelled_enum! {
     }
 }
 
-/// What a record wants done.
+/// The operation that a record asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Wanted {
@@ -50,7 +50,7 @@ enum Wanted {
     Delete,
 }
 
-/// The identity of what is stored as it was sent, within the account it is imported to.
+/// The identity of a document within its account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     /// An offering.
@@ -64,7 +64,7 @@ pub enum Key {
 }
 
 impl Key {
-    /// The kind of record it is the key of.
+    /// The kind of record that it identifies.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
@@ -91,23 +91,23 @@ impl Key {
     }
 }
 
-/// A checked record.
+/// A validated record.
 #[derive(Clone, Debug)]
 pub enum Record {
-    /// Of something that is stored as a document.
+    /// A record of a document.
     Document(DocumentRecord),
-    /// Of a network or a bundle.
+    /// A record of a network or a bundle.
     Network(NetworkRecord),
-    /// Of a product.
+    /// A record of a product.
     Product(ProductRecord),
 }
 
-/// A record with its place in the order of writes.
+/// A record and its order.
 #[derive(Clone, Debug)]
 pub struct Ordered<R> {
     /// Its line.
     pub line: u64,
-    /// Its place in the order.
+    /// Its order.
     pub order: Order,
     /// The record.
     pub record: R,
@@ -116,9 +116,9 @@ pub struct Ordered<R> {
 /// A record of a network or a bundle.
 #[derive(Clone, Debug)]
 pub struct NetworkRecord {
-    /// Which network.
+    /// The network.
     pub network: NetworkId,
-    /// What to do.
+    /// The change.
     pub change: Change,
 }
 
@@ -127,14 +127,14 @@ pub struct NetworkRecord {
 pub enum ProductRecord {
     /// Merge this row.
     Upsert(Box<ProductRow>),
-    /// Remove the fields older than the record, and with the name the product.
+    /// Remove the fields that are older than the record, and if the name is among them, the product.
     Delete(Match),
-    /// Remove the product unless anything of it is newer than the record: a snapshot does not name it.
+    /// Remove the product unless any field of it is newer than the record: it is missing from a snapshot.
     Purge(Match),
 }
 
 impl ProductRecord {
-    /// How it finds its product.
+    /// The key by which it finds its product.
     #[must_use]
     pub fn found_by(&self) -> Option<Match> {
         match self {
@@ -143,7 +143,7 @@ impl ProductRecord {
         }
     }
 
-    /// The id it names, alone or beside other keys.
+    /// The id in it, whether or not it has other keys.
     #[must_use]
     pub fn id(&self) -> Option<ProductId> {
         match self {
@@ -153,7 +153,7 @@ impl ProductRecord {
         }
     }
 
-    /// Every key it names.
+    /// All keys in it.
     #[must_use]
     pub fn keys(&self) -> Vec<Match> {
         match self {
@@ -167,17 +167,16 @@ impl ProductRecord {
     }
 }
 
-/// A record of something that is stored as a document: an offering, a promotion, a partner offering or an
-/// exchange rate.
+/// A record of a document: an offering, a promotion, a partner offering or an exchange rate.
 #[derive(Clone, Debug)]
 pub struct DocumentRecord {
-    /// What it is about.
+    /// The identity of the document.
     pub key: Key,
-    /// What to do.
+    /// The operation.
     pub operation: Operation,
 }
 
-/// What to do.
+/// The operation on a document.
 #[derive(Clone, Debug)]
 pub enum Operation {
     /// Store this version.
@@ -186,7 +185,7 @@ pub enum Operation {
     Delete,
 }
 
-/// What to store.
+/// The content of a document.
 #[derive(Clone, Debug)]
 pub enum Content {
     /// An offering.
@@ -199,7 +198,7 @@ pub enum Content {
     ExchangeRate(Box<ExchangeRate>),
 }
 
-/// The fields that say how to read the rest.
+/// The fields that determine how the others are read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Envelope {
@@ -262,7 +261,7 @@ struct ProductIdentity {
     id: Option<String>,
 }
 
-/// What an import brings of a product beyond a row of the API.
+/// The fields of an imported product that a row of the API does not have.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ProductOrigin {
@@ -271,10 +270,10 @@ struct ProductOrigin {
 }
 
 impl Record {
-    /// Parses and checks one line; returns the record and the time its source says it last changed.
+    /// Parses and validates one line. Returns the record, and when it last changed according to its source.
     ///
     /// # Errors
-    /// What is wrong with it, field by field; a line that is no JSON object has the field "".
+    /// Everything that is wrong with it, field by field. The field is "" if the line is not a JSON object.
     pub fn parse(line: &[u8]) -> Result<(Self, Option<Timestamp>), Vec<FieldError>> {
         let text = std::str::from_utf8(line).map_err(|error| {
             let at = error.valid_up_to() + 1;
@@ -371,7 +370,7 @@ fn network_change(
     })
 }
 
-/// How a product is named that is to go: by its sku, else its external id, else its id.
+/// The identity of a product to delete: its sku, or else its external id, or else its id.
 fn product_identity(text: &str) -> Result<Match, Vec<FieldError>> {
     let ProductIdentity { sku, external_id, id } = read(text)?;
     let id = id.and_then(|id| ProductId::parse(&id)).map(Match::Id);
@@ -381,13 +380,12 @@ fn product_identity(text: &str) -> Result<Match, Vec<FieldError>> {
         .ok_or_else(|| vec![FieldError::new("sku", "is required, or externalId, or id")])
 }
 
-/// A product's row, with what only an import brings: the identity and times it had where it comes
-/// from.
+/// A product's row, and what only an import brings: the id and the times it had where it comes from.
 fn product_row(text: &str) -> Result<ProductRow, Vec<FieldError>> {
     let members = Members::of(text, |name| name == "id" || FIELDS.contains(&name))
         .map_err(|error| vec![FieldError::new("", without_place(&error.to_string()))])?;
     let id = members.0.iter().find(|(name, _)| name == "id").and_then(|(_, id)| {
-        // An id of another kind is the source's own affair.
+        // An id in another format belongs to the source alone.
         ProductId::parse(&serde_json::from_str::<String>(id.get()).ok()?)
     });
     let created_at = read::<ProductOrigin>(text)?.created_at;
@@ -395,8 +393,8 @@ fn product_row(text: &str) -> Result<ProductRow, Vec<FieldError>> {
     Ok(ProductRow { id, created_at, ..row })
 }
 
-/// The kind of a line and every name it gives what it is about, whether or not the rest of it is right;
-/// `None` when it does not tell.
+/// The kind of a line and all identities in it, whether or not the rest of the line is valid; `None` if the
+/// line does not say.
 pub(super) fn record_names(line: &[u8]) -> Option<(Kind, Vec<String>)> {
     let text = std::str::from_utf8(line).ok()?;
     let kind = read::<Envelope>(text).ok()?.kind?;
@@ -427,7 +425,7 @@ pub(super) fn record_names(line: &[u8]) -> Option<(Kind, Vec<String>)> {
     Some((kind, vec![key.name()]))
 }
 
-/// Every name of a stored product.
+/// All identities of a stored product.
 pub(super) fn names_of_product(product: &Product) -> Vec<String> {
     let id = product.id.to_string();
     product_names(product.sku.as_ref(), product.external_id.as_ref(), Some(&id))
@@ -445,7 +443,7 @@ fn product_names(
 }
 
 impl Content {
-    /// What makes two versions the same, as bytes to hash.
+    /// The bytes to hash: two versions are equal if these are.
     #[must_use]
     pub fn fingerprint_source(&self) -> String {
         match self {
@@ -457,7 +455,7 @@ impl Content {
     }
 }
 
-/// Reads a line as `T`; a field of the wrong type is named by its path.
+/// Reads a line as `T`. The error for a field of the wrong type contains its path.
 fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Vec<FieldError>> {
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
@@ -479,7 +477,7 @@ fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Vec<FieldError>> {
     Ok(value)
 }
 
-/// A parser's message without its "at line 1 column 7": the line is told apart from it.
+/// A parser's message without its "at line 1 column 7", because the line is reported separately.
 fn without_place(message: &str) -> String {
     match message.rsplit_once(" at line ") {
         Some((what, _)) => what.to_owned(),

@@ -470,7 +470,7 @@ where
         }
         let (mut stored, mut unnamed, mut after) = (0_u64, 0_u64, None);
         loop {
-            self.look_for_younger(snapshot, order).await?;
+            self.look_for_newer(snapshot, order).await?;
             let (page, next) = self.existing(snapshot, after).await?;
             stored += u64::try_from(page.len()).unwrap_or(u64::MAX);
             let removed = page.iter().filter(|existing| snapshot.removes(existing)).count();
@@ -497,7 +497,7 @@ where
                 removals.extend(existing.removal(order));
             }
             for removals in removals.chunks(GROUP_LINES) {
-                self.look_for_younger(snapshot, order).await?;
+                self.look_for_newer(snapshot, order).await?;
                 let errors = self.store_batch(Batch::Removals(removals)).await?;
                 self.advance(self.job.progress.line, &errors).await?;
             }
@@ -511,12 +511,12 @@ where
 
     /// Stops the removals once a newer version of the object, or a newer snapshot of the kind, is known: the
     /// records that it contains must stay, even those whose own time is earlier.
-    async fn look_for_younger(&self, snapshot: &Snapshot, order: Order) -> Result<(), Stop> {
+    async fn look_for_newer(&self, snapshot: &Snapshot, order: Order) -> Result<(), Stop> {
         let Request { lease, source, .. } = self.request;
         let preflight = self.store.preflight(&lease.account, source).await;
         let preflight = preflight.map_err(database_failed)?;
-        let is_younger = |(kind, floor): &(Kind, Order)| *kind == snapshot.kind() && *floor > order;
-        if preflight.is_superseded || preflight.floors.iter().any(is_younger) {
+        let is_newer = |(kind, floor): &(Kind, Order)| *kind == snapshot.kind() && *floor > order;
+        if preflight.is_superseded || preflight.floors.iter().any(is_newer) {
             return Err(Stop::Superseded);
         }
         Ok(())

@@ -1,9 +1,9 @@
-//! Full snapshots: a source that is the whole of a kind; records missing from it are deleted, offerings
-//! archived.
+//! Full snapshots: a source that contains all records of a kind. Records missing from it are deleted;
+//! offerings are archived.
 //!
-//! Only after the source was read to its end, only when every line of it tells what it names, and never
-//! more than a share of what is stored: a file cut short where it comes from does not empty a catalog.
-//! Only what is older than the snapshot is removed; what was written since stays.
+//! Nothing is removed unless the source was read to its end and every line of it can be identified, and never
+//! more than a share of what is stored: a file that was truncated at its origin does not empty a catalog.
+//! Only records older than the snapshot are removed; what was written since then stays.
 
 use std::collections::HashSet;
 
@@ -21,25 +21,25 @@ use crate::{
     text::sha256_prefix,
 };
 
-/// The share of what is stored that may be removed unless another one is given.
+/// The share of the stored records that may be removed, unless another one is given.
 pub const DEFAULT_SHARE: f64 = 0.5;
 
-/// Parses the share of what is stored that may be removed: 0 to 1.
+/// Parses the share of the stored records that may be removed: 0 to 1.
 #[must_use]
 pub fn parse_share(text: &str) -> Option<f64> {
     text.parse().ok().filter(|share| (0.0..=1.0).contains(share))
 }
 
-/// The identities that a source names of a kind.
+/// The identities of the records of a kind that a source contains.
 #[derive(Clone, Debug)]
 struct SeenKeys {
     /// Hashes: a few bytes each, however long an identity is.
     names: HashSet<[u8; 16]>,
-    /// Lines that do not tell what they name.
+    /// How many lines cannot be identified.
     unreadable: u64,
 }
 
-/// A snapshot under way.
+/// A snapshot in progress.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     kind: Kind,
@@ -49,14 +49,14 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The snapshot of a kind that may remove at most this share of what is stored.
+    /// Creates the snapshot of a kind. It may remove at most this share of what is stored.
     #[must_use]
     pub fn new(kind: Kind, share: f64) -> Self {
         let seen = SeenKeys { names: HashSet::new(), unreadable: 0 };
         Self { kind, share, seen, begun: None }
     }
 
-    /// The kind.
+    /// The kind of its records.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
@@ -68,12 +68,12 @@ impl Snapshot {
         self.begun.as_ref().map(|(import, order)| (import, *order))
     }
 
-    /// Begins it, unless an earlier file of the same snapshot did.
+    /// Begins it, unless an earlier file of the same snapshot has begun it.
     pub(super) fn begin(&mut self, import: &ImportId, order: Order) -> Order {
         self.begun.get_or_insert_with(|| (import.clone(), order)).1
     }
 
-    /// Notes what the lines of a group name, whether or not the rest of a record is right.
+    /// Adds the identities in a group's lines, whether or not the rest of a record is valid.
     pub(super) fn note_group(&mut self, group: Option<&Group>) {
         if let Some(Group::Lines(lines)) = group {
             for line in lines {
@@ -85,7 +85,7 @@ impl Snapshot {
     fn note(&mut self, (_, line): &Line) {
         let record = line.as_ref().map_or_else(|rejected| rejected.record.as_ref(), Some);
         match record.and_then(|record| record_names(record)) {
-            // A record without a name of its own names what nobody could find again.
+            // A record without a key of its own creates a product that no later record could identify.
             Some((kind, names)) if kind == self.kind && names.is_empty() => {
                 self.seen.unreadable += 1;
             }
@@ -97,12 +97,12 @@ impl Snapshot {
         }
     }
 
-    /// Whether this record must go: it is older than the snapshot, which does not name it.
+    /// Whether this record must be removed: it is older than the snapshot, and missing from it.
     pub(super) fn removes(&self, existing: &ExistingRecord) -> bool {
         existing.order < self.begun.as_ref().map(|(_, order)| *order) && !self.names(existing)
     }
 
-    /// Whether older parts of a newer record must go: bundles of a network that was written since.
+    /// Whether older parts of a newer record must be removed: bundles of a network that was written since.
     pub(super) fn reaches_into(&self, existing: &ExistingRecord) -> bool {
         matches!(existing.what, Existing::Network(_)) && !self.names(existing)
     }
@@ -111,7 +111,8 @@ impl Snapshot {
         existing.names().iter().any(|name| self.seen.names.contains(&sha256_prefix(name)))
     }
 
-    /// Why nothing may be removed, given how many of the stored records it does not name.
+    /// Why nothing may be removed, given how many of the stored records are missing from it; `None` if they
+    /// may be.
     pub(super) fn objection(&self, unnamed: u64, stored: u64) -> Option<String> {
         let Self { kind, share, seen, .. } = self;
         if seen.unreadable > 0 {
@@ -132,13 +133,13 @@ impl Snapshot {
 /// A stored record that a snapshot of its kind may remove.
 #[derive(Clone, Debug)]
 pub struct ExistingRecord {
-    /// What it is.
+    /// The record.
     pub what: Existing,
     /// The order of its newest write.
     pub order: Option<Order>,
 }
 
-/// What a stored record is.
+/// The kind and identity of a stored record.
 #[derive(Clone, Debug)]
 pub enum Existing {
     /// An offering that is not archived yet.
@@ -161,7 +162,7 @@ impl ExistingRecord {
         }
     }
 
-    /// The record that removes it, at the order of the snapshot; `None` if it cannot be read.
+    /// The record that removes it, with the snapshot's order; `None` if it cannot be parsed.
     pub(super) fn removal(self, order: Order) -> Option<Ordered<Record>> {
         let record = match self.what {
             Existing::Offering(row) => {

@@ -1,4 +1,4 @@
-//! Import records becoming networks, bundles and exchange rates.
+//! Validates import records of networks, bundles and exchange rates.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ use crate::{
     text::FieldError,
 };
 
-/// The longest name or text, in bytes.
+/// The maximum length of a name or text, in bytes.
 const MAX_TEXT: usize = 2_000;
 
 /// A `network` record as sent.
@@ -78,7 +78,7 @@ pub struct BundleRecord {
     price_usd: Amount,
     #[serde(default)]
     local_value: Option<String>,
-    // Required here: a bundle on its own does not know its network's currency.
+    // Required here, because a bundle without its network does not know the network's currency.
     local_currency: Currency,
     #[serde(default)]
     description: Option<String>,
@@ -115,7 +115,7 @@ impl Checks {
 const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 
 impl NetworkRecord {
-    /// Checks the record: the network, and its bundles where it carries them whole.
+    /// Validates the record. Returns the network, and its bundles if the record carries all of them.
     ///
     /// # Errors
     /// Everything that is wrong with it, field by field.
@@ -226,7 +226,7 @@ impl BundleDraft {
 }
 
 impl BundleRecord {
-    /// Checks the record: a bundle, and the network it is of.
+    /// Validates the record. Returns the bundle, and the network that it belongs to.
     ///
     /// # Errors
     /// Everything that is wrong with it, field by field.
@@ -248,7 +248,7 @@ impl BundleRecord {
 }
 
 impl ExchangeRateRecord {
-    /// Checks the record.
+    /// Validates the record.
     ///
     /// # Errors
     /// The field that breaks a rule.

@@ -1,4 +1,4 @@
-//! What must be stored and found of networks, an access pattern a trait.
+//! The access patterns of networks, one trait each.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -40,10 +40,10 @@ pub struct ListedNetwork {
 
 /// Access pattern: a network with all its bundles.
 pub trait NetworkProducts: Sync {
-    /// What can go wrong below.
+    /// An error of the database.
     type Error: Send;
 
-    /// The network, and the published documents of its bundles by id; `None`: no such network.
+    /// The network, and the published documents of its bundles by id; `None` if there is no such network.
     fn network_products(
         &self,
         account: &AccountId,
@@ -54,10 +54,10 @@ pub trait NetworkProducts: Sync {
 
 /// Access pattern: one exchange rate.
 pub trait RateLookup: Sync {
-    /// What can go wrong below.
+    /// An error of the database.
     type Error: Send;
 
-    /// The rate of a pair.
+    /// The rate of a currency pair.
     fn rate(
         &self,
         account: &AccountId,
@@ -67,10 +67,10 @@ pub trait RateLookup: Sync {
 
 /// Access pattern: the networks of an account, or of one country.
 pub trait NetworkLists: Sync {
-    /// What can go wrong below.
+    /// An error of the database.
     type Error: Send;
 
-    /// The networks by country code, then id.
+    /// The networks, by country code, then id.
     fn networks(
         &self,
         account: &AccountId,
@@ -82,30 +82,30 @@ pub trait NetworkLists: Sync {
 /// What to read of a network before records change it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetworkKeys {
-    /// The network and every bundle.
+    /// The network and all its bundles.
     All,
     /// The network and these bundles.
     Bundles(BTreeSet<BundleId>),
 }
 
-/// The writes that bring what is stored of a network from one state to another. All of them hold only on the
-/// revision that was read.
+/// The writes that turn one stored state of a network into another. All have the condition that the network's
+/// revision is the one that was read.
 #[derive(Clone, Debug)]
 pub struct NetworkChanges {
-    /// Which network.
+    /// The network.
     pub id: NetworkId,
-    /// What was read.
+    /// The state that was read.
     pub before: NetworkState,
-    /// What is to be stored; of its bundles only those that were read.
+    /// The state to store; of the bundles, it has only those that were read.
     pub after: NetworkState,
-    /// Bundles to write, or to remember as deleted.
+    /// Bundles to write, tombstones included.
     pub put: Vec<(BundleId, StoredBundle)>,
-    /// Bundles to remove without remembering them.
+    /// Bundles to remove without a tombstone.
     pub delete: Vec<BundleId>,
 }
 
 impl NetworkChanges {
-    /// The difference between two states of a network; `None` when there is none.
+    /// The difference between two states of a network; `None` if they are equal.
     #[must_use]
     pub fn between(
         id: NetworkId,
@@ -125,7 +125,7 @@ impl NetworkChanges {
             i64::try_from(state.visible_bundles().count()).unwrap_or(i64::MAX)
         };
         after.product_count = match keys {
-            // Whatever was counted before.
+            // Whatever the stored count was.
             NetworkKeys::All => count(&after),
             NetworkKeys::Bundles(_) => before.product_count + count(&after) - count(&before),
         };
@@ -139,12 +139,12 @@ impl NetworkChanges {
     }
 }
 
-/// Access pattern of imports: networks with bundles, read and brought to another state.
+/// Access pattern of imports: networks with their bundles, read and changed.
 pub trait NetworkPartitions: Sync {
-    /// What can go wrong; it ends the import.
+    /// An error that ends the import.
     type Error: Send;
 
-    /// What is stored of these networks, in their order, and the read units consumed. The read is
+    /// The stored states of these networks, in their order, and the read units consumed. The read is
     /// consistent.
     fn network_states(
         &self,
@@ -152,8 +152,8 @@ pub trait NetworkPartitions: Sync {
         wanted: &[(NetworkId, NetworkKeys)],
     ) -> impl Future<Output = Result<(Vec<NetworkState>, f64), Self::Error>> + Send;
 
-    /// Makes the changes; returns which networks were not brought to their state, or only in part, and
-    /// why, and the write units consumed.
+    /// Makes the changes. Returns the networks that were not stored, or only in part, with the reasons, and
+    /// the write units consumed.
     fn change_networks(
         &self,
         account: &AccountId,

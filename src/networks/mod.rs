@@ -1,11 +1,11 @@
-//! Mobile networks and what is sold on them: airtime of any amount, fixed bundles (Click Airtime).
+//! Mobile networks and their products: airtime of any amount, and fixed bundles (Click Airtime).
 //!
 //! | File | |
 //! |---|---|
 //! | `network` | the published objects |
-//! | `draft` | import records becoming them |
-//! | `state` | a network with its bundles, and what a record changes of it |
-//! | `lookup` | what must be stored and found |
+//! | `draft` | validates import records |
+//! | `state` | a network with its bundles, and how records change it |
+//! | `lookup` | the access patterns of networks, as traits |
 //! | `phone` | phone numbers, and the carriers of their prefixes |
 
 mod draft;

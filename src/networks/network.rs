@@ -10,7 +10,7 @@ use crate::{
     text::spelled_enum,
 };
 
-/// Defines a positive number that names something within its account.
+/// Defines an id: a positive number, unique within its parent.
 macro_rules! number_id {
     ($(#[$meta:meta])* $name:ident) => {
         $(#[$meta])*
@@ -24,7 +24,7 @@ macro_rules! number_id {
         );
 
         impl $name {
-            /// The id of this number; `None` for zero.
+            /// The id with this number; `None` for zero.
             #[must_use]
             pub fn new(number: u32) -> Option<Self> {
                 NonZeroU32::new(number).map(Self)
@@ -68,7 +68,7 @@ spelled_enum! {
 /// A mobile network and how it is topped up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// Its identity.
+    /// Its id.
     pub id: NetworkId,
     /// The operator's name.
     pub name: String,
@@ -80,9 +80,9 @@ pub struct Network {
     pub currency: Currency,
     /// A picture.
     pub logo_url: Option<String>,
-    /// Airtime of any amount.
+    /// Its airtime of any amount.
     pub custom_airtime: CustomAirtime,
-    /// A text message to the one who is topped up.
+    /// A text message to the recipient of a top-up.
     pub sms_notification: SmsNotification,
 }
 
@@ -136,17 +136,17 @@ impl Bundle {
     /// The published JSON object.
     #[must_use]
     pub fn document(&self) -> String {
-        // Texts and numbers: serializing them cannot fail.
+        // It has only texts and numbers: serializing them cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
-/// From which currency to which.
+/// A source and a destination currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CurrencyPair {
-    /// The wallet's.
+    /// The wallet's currency.
     pub source: Currency,
-    /// The network's.
+    /// The network's currency.
     pub destination: Currency,
 }
 
@@ -163,7 +163,7 @@ pub struct ExchangeRate {
 }
 
 impl ExchangeRate {
-    /// What it is a rate of.
+    /// The currencies of the rate.
     #[must_use]
     pub fn pair(&self) -> CurrencyPair {
         CurrencyPair { source: self.source_currency, destination: self.destination_currency }
@@ -172,7 +172,7 @@ impl ExchangeRate {
     /// The published JSON object.
     #[must_use]
     pub fn document(&self) -> String {
-        // Texts and a number: serializing them cannot fail.
+        // It has only texts and a number: serializing them cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 }

@@ -1,7 +1,8 @@
 //! Phone numbers, and the carriers that their prefixes belong to.
 //!
-//! The table is made by `data/phone_prefixes.py` of libphonenumber's prefixes. It is searched as the text that it is:
-//! lines of one length, in the order of the numbers, each the beginning of a range and the number of its carrier.
+//! `data/phone_prefixes.py` makes the table from libphonenumber's prefixes. It is a text that is searched as
+//! it is (binary search): lines of equal length, sorted by number, each with the beginning of a range and the
+//! number of its carrier.
 
 use std::fmt;
 
@@ -10,19 +11,20 @@ use crate::geography::Country;
 const PREFIXES: &[u8] = include_bytes!("phone_prefixes.txt");
 const CARRIERS: &str = include_str!("carriers.txt");
 
-/// The digits of a range's beginning.
+/// The number of digits of a range's beginning.
 const DIGITS: usize = 9;
 
-/// `233540000 0119` and the end of the line.
+/// The length of a line: `233540000 0119` and the line break.
 const LINE: usize = DIGITS + 1 + 4 + 1;
 
-/// A phone number in E.164: a plus and 7 to 15 digits, the first ones the calling code of a country.
+/// A phone number in E.164 format: a plus and 7 to 15 digits, of which the first are a country's calling
+/// code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PhoneNumber(String);
 
 impl PhoneNumber {
-    /// Reads an international number. Spaces, hyphens, dots and brackets do not count, nor does a plus that is
-    /// missing: in a query string a plus that is not escaped arrives as a space.
+    /// Parses an international number. Spaces, hyphens, dots and brackets are ignored. The plus may be
+    /// missing, because in a query string an unescaped plus arrives as a space.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -40,13 +42,13 @@ impl PhoneNumber {
         is_number.then_some(Self(number))
     }
 
-    /// The carrier that the number's prefix belongs to, if one is known.
+    /// The carrier of the number's prefix, if it is known.
     #[must_use]
     pub fn carrier(&self) -> Option<Carrier> {
         let mut digits = self.0.as_bytes()[1..].to_vec();
         digits.resize(DIGITS, b'0');
         let (mut from, mut to) = (0, PREFIXES.len() / LINE);
-        // The last range that begins at or before the number.
+        // Find the last range that begins at or before the number.
         while from < to {
             let middle = usize::midpoint(from, to);
             if line(middle)[..DIGITS] <= digits[..] {
@@ -73,26 +75,26 @@ impl fmt::Display for PhoneNumber {
     }
 }
 
-/// Who a prefix was given to.
+/// The carrier that a prefix was assigned to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Carrier {
-    /// The countries it may be in: some share a calling code.
+    /// The countries in which it may be: some share a calling code.
     pub countries: Vec<Country>,
-    /// What it is called, by different lists.
+    /// Its names, from different lists.
     pub names: Vec<&'static str>,
 }
 
-/// How sure a name is.
+/// How well a network's name matches a carrier's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Likeness {
-    /// It has all the words of a name, and others: `MTN Ghana`.
+    /// It contains all words of a carrier's name, and others: `MTN Ghana`.
     Words,
-    /// It is a name, whatever its case and spaces.
+    /// It equals a carrier's name, except for case and spaces.
     Same,
 }
 
 impl Carrier {
-    /// Whether a network of one of the countries is this carrier, by its name.
+    /// Whether a network of one of the countries is this carrier, judging by its name.
     #[must_use]
     pub fn is_called(&self, network: &str) -> Option<Likeness> {
         let given = words(network);
@@ -148,7 +150,7 @@ mod tests {
             carrier("+447400000000").map(|(countries, _)| countries),
             Some(vec!["GB".to_owned()])
         );
-        // Of a fixed line, and of a calling code that nobody has.
+        // A landline, and a calling code that is not assigned.
         assert_eq!(carrier("+233302000000"), None);
         assert_eq!(carrier("+999999999999"), None);
         assert_eq!(carrier("+1000000"), None);

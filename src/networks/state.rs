@@ -1,53 +1,55 @@
-//! A network with its bundles as stored, and what records change of it.
+//! A network with its bundles as stored, and how records change it.
 //!
-//! An incremental import reads what is stored, lets records change it here, and writes the difference.
-//! The stored state itself is compared, not a hash of a record. So a bundle that was changed alone, or a
-//! re-import that was cut off halfway, is mended by the next import.
+//! An incremental import reads what is stored, applies records to it here, and writes the difference. The
+//! stored state itself is compared, not a hash of a record. So the next import repairs a bundle that was
+//! changed alone, and an import that was interrupted.
 //!
-//! The network's own fields and each bundle have an order of their own. A record that carries all bundles
-//! sets the order of the set: it counts for every bundle, stored or not, and so no bundle that it left
-//! out needs to be remembered.
+//! The network's own fields and each bundle have their own order. A record that carries all bundles sets the
+//! order of the bundle set. That order applies to all bundles, stored or not, so bundles that are missing
+//! from the record need no tombstones.
 
 use std::collections::BTreeMap;
 
 use super::{Bundle, BundleId, Network};
 use crate::{imports::Outcome, order::Order};
 
-/// A stored bundle. Without a bundle it was deleted, and only its order is remembered.
+/// A stored bundle, or its tombstone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredBundle {
-    /// The bundle.
+    /// The bundle; `None` for a tombstone.
     pub bundle: Option<Bundle>,
-    /// The order of the write; `None`: that of the set counts, or it was written before writes had one.
+    /// The order of the write; `None` if the order of the set applies, or if it was written before writes had
+    /// one.
     pub order: Option<Order>,
 }
 
-/// What is stored of one network: its own item, and bundles. A state that was read in part has only the
-/// bundles that were asked for.
+/// What is stored of one network: its own item, and bundles. If only some bundles were requested, the state
+/// has only those.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkState {
-    /// How often the network or any of its bundles was written; `None`: never since writes are counted.
+    /// How often the network or any of its bundles was written; `None` if never since writes have been
+    /// counted.
     pub revision: Option<u64>,
-    /// The network. Bundles may be stored before it, and its order when it is deleted.
+    /// The network; `None` if only bundles, or the order of its delete, are stored.
     pub network: Option<Network>,
     /// The order of the network's own fields.
     pub order: Option<Order>,
-    /// The order of the newest record that carried all bundles.
+    /// The order of the bundle set: that of the newest record that carried all bundles.
     pub set_order: Option<Order>,
-    /// How many bundles there are.
+    /// The number of its bundles.
     pub product_count: i64,
-    /// Its bundles, as far as they were read.
+    /// Those of its bundles that were read.
     pub bundles: BTreeMap<BundleId, StoredBundle>,
 }
 
-/// What a record wants of a network.
+/// The change that a record makes to a network.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// Store the network, and with `bundles` all its bundles: those it does not name are deleted.
+    /// Store the network. With `bundles`, these are all its bundles: others are deleted.
     Network {
         /// The network.
         network: Box<Network>,
-        /// All its bundles, where the record carries them.
+        /// All its bundles, if the record carries them.
         bundles: Option<Vec<Bundle>>,
     },
     /// Remove the network with its bundles.
@@ -59,19 +61,19 @@ pub enum Change {
 }
 
 impl Change {
-    /// Can it only be done knowing every bundle?
+    /// Whether all bundles must be known to apply it.
     #[must_use]
     pub fn needs_all_bundles(&self) -> bool {
         matches!(self, Self::Network { bundles: Some(_), .. } | Self::DeleteNetwork)
     }
 
-    /// Does it remove a network or a bundle?
+    /// Whether it removes a network or a bundle.
     #[must_use]
     pub fn is_delete(&self) -> bool {
         matches!(self, Self::DeleteNetwork | Self::DeleteBundle(_))
     }
 
-    /// The one bundle it is about.
+    /// The bundle, if it is about a single one.
     #[must_use]
     pub fn bundle(&self) -> Option<BundleId> {
         match self {
@@ -83,7 +85,7 @@ impl Change {
 }
 
 impl NetworkState {
-    /// Does what a record of this order wants.
+    /// Applies the change of a record with this order.
     pub fn apply(&mut self, change: Change, order: Order) -> Outcome {
         match change {
             Change::Network { network, bundles } => self.put_network(*network, bundles, order),
@@ -93,7 +95,7 @@ impl NetworkState {
         }
     }
 
-    /// The bundles that are there, without those that are only remembered.
+    /// The bundles that exist, without tombstones.
     pub fn visible_bundles(&self) -> impl Iterator<Item = &Bundle> {
         self.bundles.values().filter_map(|stored| stored.bundle.as_ref())
     }
@@ -136,12 +138,12 @@ impl NetworkState {
         let stored = |bundle: &Bundle| {
             self.bundles.get(&bundle.id).and_then(|stored| stored.bundle.as_ref()) == Some(bundle)
         };
-        // The ids of a record's bundles are checked to be distinct.
+        // The ids in a record were checked to be distinct.
         self.visible_bundles().count() == bundles.len() && bundles.iter().all(stored)
     }
 
-    /// Makes these all the bundles there are, but for those that are newer. The order of the set counts
-    /// for each: a bundle that stays the same is not written, and one that is written has no other.
+    /// Replaces all bundles except newer ones. The order of the set applies to each of them: a bundle that
+    /// stays the same is not written, and one that is written has no order of its own.
     fn replace_bundles(&mut self, bundles: Vec<Bundle>, order: Order) {
         self.set_order = Some(order);
         let mut named: BTreeMap<BundleId, Bundle> =
@@ -157,7 +159,7 @@ impl NetworkState {
                     *stored = StoredBundle { bundle: Some(bundle), order: None };
                     true
                 }
-                // What is only remembered ends by itself.
+                // A tombstone expires by itself.
                 None => stored.bundle.is_none(),
             }
         });

@@ -1,8 +1,8 @@
-//! An import record becoming an offering.
+//! Validates an import record and makes an offering of it.
 //!
-//! Types are checked while the record is read; everything else here, so that one look tells a
-//! sender all that is wrong with a record. Fields nobody knows are ignored, and so are the derived
-//! ones (`price.discount`, `price.netPrice`): they follow from the gross price.
+//! Types are checked when the record is parsed, everything else here, so that one attempt tells the sender
+//! everything that is wrong with a record. Unknown fields are ignored, and so are derived ones
+//! (`price.discount`, `price.netPrice`): they follow from the gross price.
 
 use std::{collections::BTreeSet, num::NonZeroU32};
 
@@ -19,11 +19,11 @@ use crate::{
     text::FieldError,
 };
 
-/// The largest published document, in bytes. A DynamoDB item may be 400 KB, keys and index
-/// attributes included.
+/// The maximum size of a published document, in bytes. A DynamoDB item may have 400 KB, including its key and
+/// index attributes.
 pub(super) const MAX_DOCUMENT_BYTES: usize = 380_000;
 
-/// The most catalogs an offering may belong to: what fits the rest of an item.
+/// The maximum number of catalogs of an offering: as many as fit into the rest of an item.
 const MAX_CATALOGS: usize = 100;
 
 /// An `offering` record as sent.
@@ -88,7 +88,7 @@ pub struct PreparedOffering {
 }
 
 impl OfferingDraft {
-    /// Checks the record.
+    /// Validates the record.
     ///
     /// # Errors
     /// Everything that is wrong with it, field by field.
@@ -173,25 +173,25 @@ impl PreparedOffering {
         Some(Self { offering, catalogs: row.visibility.catalogs })
     }
 
-    /// The offering's identity.
+    /// The id of the offering.
     #[must_use]
     pub fn id(&self) -> &OfferingId {
         &self.offering.product_offering_id
     }
 
-    /// When the source says it last changed, where it says so.
+    /// When it last changed according to its source, if the source says so.
     #[must_use]
     pub fn source_updated_at(&self) -> Option<Timestamp> {
         self.offering.updated_at
     }
 
-    /// When the source says it came to be, where it says so.
+    /// When it was created according to its source, if the source says so.
     #[must_use]
     pub fn source_created_at(&self) -> Option<Timestamp> {
         self.offering.created_at
     }
 
-    /// What makes two versions of it the same, as bytes to hash: everything the record said but for
+    /// The bytes to hash: two versions are equal if these are. They contain everything in the record except
     /// its times.
     #[must_use]
     pub fn content(&self) -> String {
@@ -200,7 +200,7 @@ impl PreparedOffering {
         format!("{}\0{}", document(&timeless), catalogs.join("\0"))
     }
 
-    /// The row to store, with the times that the record left open.
+    /// The row to store; these times are used where the record has none.
     #[must_use]
     pub fn into_row(mut self, created_at: Timestamp, updated_at: Timestamp) -> OfferingRow {
         self.offering.created_at = Some(created_at);
@@ -220,19 +220,19 @@ impl PreparedOffering {
         }
     }
 
-    /// The offering as it will be returned.
+    /// The offering as the API returns it.
     fn document(&self) -> String {
         document(&self.offering)
     }
 }
 
 fn document(offering: &Offering) -> String {
-    // Every part serializes to JSON whatever its value, so the fallback is never taken.
+    // Serializing cannot fail, so the fallback is never used.
     serde_json::to_string(offering).unwrap_or_default()
 }
 
-/// The same JSON without raw line breaks, which only stand between its tokens: a document is a line of
-/// an export.
+/// The same JSON without line breaks, which occur only between its tokens: a document becomes one line of an
+/// export.
 fn on_one_line(json: Box<RawValue>) -> Box<RawValue> {
     if !json.get().contains(['\n', '\r']) {
         return json;
@@ -241,6 +241,6 @@ fn on_one_line(json: Box<RawValue>) -> Box<RawValue> {
 }
 
 fn empty_object() -> Box<RawValue> {
-    // A literal object is JSON; the fallback (`null`) is never taken and would be refused.
+    // The literal is valid JSON, so the fallback (`null`) is never used; it would be rejected.
     RawValue::from_string("{}".to_owned()).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }

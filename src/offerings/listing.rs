@@ -1,21 +1,21 @@
-//! One page of a list: a walk over the query's streams.
+//! One page of a list: reads the streams of the query in sequence.
 //!
 //! # What a page costs
-//! Reads ask for one item more than the page still needs. That item tells whether there is a next
-//! page without another round trip, and costs less than asking again. Where it does not tell (the
-//! stream ended with the page, or a filter admitted just enough), one more round of small reads
-//! may; what that leaves open, a next position answers, even if nothing follows it.
+//! A read requests one item more than the page still needs. That item shows whether there is a next page
+//! without another round trip, and costs less than another read. If it does not show that (because the stream
+//! ended with the page, or a filter admitted just enough), one more round of small reads may. If it is still
+//! unknown after that, the page gets a next position, even if nothing follows it.
 //!
-//! A stream that ends early makes the walk open the next ones several at a time (2, 4, then 8):
-//! empty streams must not cost a round trip each. All but the first of such a group are read only as
-//! far as half a read unit reaches (4 KB), which a query is charged anyway, and what they return is
-//! kept, so that opening a stream too early costs that half unit and nothing else.
+//! If a stream ends before the page is full, the next ones are opened several at a time (2, 4, then 8), so
+//! that empty streams do not cost a round trip each. All but the first of those opened together are read only
+//! up to half a read unit (4 KB), which a query is charged anyway. What they return is kept, so opening a
+//! stream too early costs half a unit and nothing else.
 //!
 //! # When a page ends
-//! When it is full, when one more item would pass the reply's size, when the streams are at their
-//! end, when the budget is spent, or when it came to 200 empty streams. In all cases but the end it
-//! has a next position: right after its last item, or, when the budget or the empty streams ended it,
-//! after the last item looked at, so that the next page does not look at it again.
+//! A page ends when it is full, when one more item would exceed the size of a reply, when all streams have
+//! ended, when the budget is spent, or after 200 empty streams. Unless the streams have ended, it has a next
+//! position. That is right after its last item or, if the budget or the empty streams ended the page, after
+//! the last item examined, so that the next page does not examine it again.
 
 use std::{collections::VecDeque, future::Future, time::Instant};
 
@@ -28,32 +28,33 @@ use crate::{
     json::{PAGE_BYTES, bytes_in_reply},
 };
 
-/// The most items one read may examine; DynamoDB itself stops a read at 1 MB.
+/// The maximum number of items that one read examines; DynamoDB itself ends a read at 1 MB.
 const MAX_READ_ITEMS: u32 = 5_000;
 
-/// The fewest items a filtered read examines: a round trip costs more than they do.
+/// The minimum number of items that a filtered read examines: a round trip costs more than they do.
 const MIN_FILTERED_ITEMS: f64 = 25.0;
 
-/// The most streams opened at once.
+/// The maximum number of streams opened together.
 const MAX_WINDOW: u32 = 8;
 
-/// The most empty streams a page comes to: 100 read units and 28 round trips. The widest query has 1,200
-/// streams (2 customer types, 100 categories, 3 types in 2 statuses; all 4 types are one range).
+/// The maximum number of empty streams per page: they cost 100 read units and 28 round trips. The widest
+/// query has 1,200 streams (2 customer types, 100 categories, 3 types in 2 statuses; all 4 types are one
+/// range).
 const MAX_EMPTY_STREAMS: u32 = 200;
 
-/// Bytes of items that a read unit pays for, read eventually consistently.
+/// The bytes that one read unit pays for in an eventually consistent read.
 const BYTES_PER_UNIT: f64 = 8_192.0;
 
-/// The size of an offering before any was seen.
+/// The assumed size of an offering until the first one has been read.
 const TYPICAL_ITEM_BYTES: f64 = 1_500.0;
 
-/// The access pattern of lists: one page of one index range.
+/// Access pattern: one page of a key range of an index.
 pub trait OfferingStreams: Sync {
-    /// What can go wrong below.
+    /// An error of the database.
     type Error: Send;
 
-    /// Reads `stream` of `account` from after `after`, examining at most `limit` items, and returns
-    /// those that `filter` admits, in key order.
+    /// Reads `stream` of `account` after the key `after`, examines at most `limit` items, and returns those
+    /// that `filter` admits, in the order of their keys.
     fn read(
         &self,
         account: &AccountId,
@@ -64,54 +65,54 @@ pub trait OfferingStreams: Sync {
     ) -> impl Future<Output = Result<StreamPage, Self::Error>> + Send;
 }
 
-/// What one read of a stream returned.
+/// The result of one read of a stream.
 #[derive(Clone, Debug, Default)]
 pub struct StreamPage {
     /// The admitted items.
     pub rows: Vec<OfferingRow>,
-    /// Where to read on; `None`: the stream is at its end.
+    /// Where to continue; `None` if the stream has ended.
     pub resume: Option<RowKey>,
-    /// Items looked at, admitted or not.
+    /// The number of items examined, admitted or not.
     pub examined: u32,
     /// Read units consumed.
     pub read_units: f64,
 }
 
-/// What one page may spend at most.
+/// The limits of what one page may consume.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    /// Read units after which no further read is started.
+    /// The read units after which no further read begins.
     pub read_units: f64,
-    /// The moment after which no further read is started.
+    /// The time after which no further read begins.
     pub until: Instant,
 }
 
 impl Budget {
-    /// The contract's budget of read units: about 8 MB of items.
+    /// The contract's limit of read units: about 8 MB of items.
     pub const READ_UNITS: f64 = 1_000.0;
 }
 
-/// One page.
+/// One page of a list.
 #[derive(Clone, Debug)]
 pub struct Listing {
-    /// The offerings, at most as many as asked for.
+    /// The offerings, at most as many as requested.
     pub rows: Vec<OfferingRow>,
-    /// Where the next page begins; `None`: this was the last.
+    /// Where the next page begins; `None` if this is the last one.
     pub next: Option<Position>,
 }
 
-/// A stream that was opened and not yet used up.
+/// A stream that was opened and is not exhausted.
 struct OpenStream {
     number: u32,
     rows: VecDeque<OfferingRow>,
     resume: Option<RowKey>,
 }
 
-/// Reads one page of at most `limit` offerings from `start` on, and adds to `cost` what each read
-/// cost, whatever comes of the page.
+/// Reads one page of at most `limit` offerings, starting at `start`. Adds the cost of each read to `cost`,
+/// even if the page fails.
 ///
 /// # Errors
-/// The first error of a read; nothing of the page is returned then.
+/// The first error of a read; the page is then discarded.
 #[expect(
     clippy::too_many_arguments,
     reason = "a page is asked for in one place, by all it depends on"
@@ -194,7 +195,7 @@ pub async fn list<S: OfferingStreams>(
     Ok(page.finish(None))
 }
 
-/// The page being filled.
+/// The page in progress.
 struct Page {
     rows: Vec<OfferingRow>,
     bytes: usize,
@@ -207,7 +208,7 @@ impl Page {
         self.limit.saturating_sub(u32::try_from(self.rows.len()).unwrap_or(u32::MAX))
     }
 
-    /// Takes a row, or tells where the next page begins when it has no place here.
+    /// Adds a row; if it does not fit, returns the position where the next page begins.
     fn take(&mut self, stream: u32, row: OfferingRow) -> Result<(), Position> {
         let bytes = bytes_in_reply(&row.document) + 1;
         if let Some(last) = &self.last
@@ -227,11 +228,11 @@ impl Page {
     }
 }
 
-/// What the reads of this page taught about the next one.
+/// What the reads of this page have shown, to estimate the next read.
 struct Learned<'a> {
-    /// Where to account for it.
+    /// Where to add the cost.
     cost: &'a mut ReadCost,
-    /// What this page spent of it.
+    /// What this page has consumed of it.
     spent: ReadCost,
     examined: u32,
     admitted: u32,
@@ -247,27 +248,27 @@ impl Learned<'_> {
     }
 
     fn over(&self, budget: Budget) -> bool {
-        // Even a query that finds nothing is charged half a unit.
+        // Even a query without results is charged half a unit.
         let units = self.spent.read_units.max(f64::from(self.spent.queries) * 0.5);
         self.spent.queries > 0 && (units >= budget.read_units || Instant::now() >= budget.until)
     }
 
-    /// Items to examine so that about `wanted` are admitted.
+    /// How many items to examine so that about `wanted` are admitted.
     fn full_read(&self, wanted: u32, filter: &CatalogFilter) -> u32 {
         if filter.is_open() {
             return wanted.min(MAX_READ_ITEMS);
         }
         let share = match (self.examined, self.admitted) {
-            // Nothing known yet: as if every second item passed.
+            // Nothing is known yet: assume that every second item is admitted.
             (0, _) => 0.5,
             (examined, admitted) => f64::from(admitted.max(1)) / f64::from(examined) / 1.25,
         };
-        // For the look ahead of a full page a first few must do.
+        // To find out whether a full page has a next one, the minimum is enough.
         let items = if wanted == 1 { 0.0 } else { f64::from(wanted) / share };
         clamp_items(items.max(MIN_FILTERED_ITEMS))
     }
 
-    /// Items that fit the half unit any query costs.
+    /// How many items fit into the half unit that any query costs.
     fn peek(&self, wanted: u32) -> u32 {
         let item_bytes = match self.examined {
             0 => TYPICAL_ITEM_BYTES,

@@ -1,16 +1,16 @@
-//! What is looked up by its key.
+//! The access patterns of single offerings and promotions, one trait each.
 
 use std::future::Future;
 
 use super::{OfferingId, OfferingRow, PromoCode, Promotion};
 use crate::{account::AccountId, cost::Read};
 
-/// The access pattern of one offering.
+/// Access pattern: one offering.
 pub trait OfferingLookup: Sync {
-    /// What can go wrong below.
+    /// An error of the database.
     type Error: Send;
 
-    /// The offering of this id, whatever its status.
+    /// The offering with this id, whatever its status.
     fn offering(
         &self,
         account: &AccountId,
@@ -18,12 +18,12 @@ pub trait OfferingLookup: Sync {
     ) -> impl Future<Output = Result<Read<Option<OfferingRow>>, Self::Error>> + Send;
 }
 
-/// The access pattern of promo codes.
+/// Access pattern: one promotion.
 pub trait PromotionLookup: Sync {
-    /// What can go wrong below.
+    /// An error of the database.
     type Error: Send;
 
-    /// The promotion of this code, valid at the moment or not.
+    /// The promotion with this code, whether or not it is valid now.
     fn promotion(
         &self,
         account: &AccountId,

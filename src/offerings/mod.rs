@@ -1,14 +1,14 @@
-//! The product offering: what it is, how a list of offerings is asked for, planned, read and priced.
+//! The product offering: what it is, and how a list of offerings is requested, planned, read and priced.
 //!
 //! | File | |
 //! |---|---|
 //! | `offering` | the published object (Connect) |
-//! | `draft` | an import record becoming an offering: validation |
+//! | `draft` | validates an import record and makes an offering of it |
 //! | `query` | the filters of a list |
-//! | `plan` | the filters as exact index ranges |
-//! | `listing` | a page as a walk over those ranges |
-//! | `lookup` | one offering, one promotion |
-//! | `promotion` | promo codes and the price they make |
+//! | `plan` | turns the filters into streams, exact key ranges of an index |
+//! | `listing` | reads a page from those streams |
+//! | `lookup` | the access patterns of one offering and one promotion |
+//! | `promotion` | promo codes and promotional prices |
 
 mod draft;
 mod listing;

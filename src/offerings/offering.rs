@@ -1,5 +1,4 @@
-//! The published Offering object, field for field as Connect shows it, plus the fields the
-//! contract adds to it.
+//! The published Offering object, with the same fields as Connect's, plus those that the contract adds.
 
 use std::collections::BTreeSet;
 
@@ -106,10 +105,10 @@ crate::schema::schema!(Category, { "type": "string", "pattern": "^[A-Za-z0-9_.-]
 impl Category {
     const PREFIX: &'static str = "PRODUCT_CATEGORY_";
 
-    /// Reads a category with or without the prefix.
+    /// Parses a category with or without the prefix.
     ///
     /// # Errors
-    /// The sentence to show the sender: a category has 1 to 100 letters, digits, `_`, `-` or `.`.
+    /// The message for the sender: a category has 1 to 100 letters, digits, `_`, `-` or `.`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let bare = text.strip_prefix(Self::PREFIX).unwrap_or(text);
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
@@ -301,23 +300,23 @@ pub struct Group {
     pub internal_description: Option<String>,
 }
 
-/// An offering as a read needs it: what filters and cursors look at, and the document to return.
+/// An offering as a read needs it: what filters and cursors use, and the document to return.
 ///
-/// The document is the published JSON, written once at import; a read without a promotion copies it
+/// The document is the published JSON, serialized once by the import. A read without a promotion copies it
 /// and never parses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OfferingRow {
-    /// Its identity.
+    /// Its id.
     pub id: OfferingId,
     /// Part of every index key.
     pub status: Status,
     /// Part of every index key.
     pub product_type: ProductType,
-    /// Part of the key of one index; without it the offering is in no category's list.
+    /// Part of the key of one index; an offering without it is in no category's list.
     pub category: Option<Category>,
     /// What decides whether a key may see it.
     pub visibility: Visibility,
-    /// Countries it covers by name.
+    /// The countries that it lists itself.
     pub countries: BTreeSet<Country>,
     /// Regions it covers.
     pub regions: BTreeSet<Region>,
@@ -335,7 +334,7 @@ pub struct Visibility {
 }
 
 impl Visibility {
-    /// May this caller see it?
+    /// Whether this caller may see it.
     #[must_use]
     pub fn allows(&self, principal: &Principal) -> bool {
         let type_allowed = principal

@@ -1,4 +1,4 @@
-//! Promo codes: what one is, when it counts, and the price it makes.
+//! Promo codes: their form, their validity, and promotional prices.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -14,9 +14,9 @@ use crate::{
     text::FieldError,
 };
 
-/// A promo code, whatever its letter case: kept in upper case.
+/// A promo code; case-insensitive, stored in upper case.
 ///
-/// It prints hidden: a code is worth money, and no log may show it.
+/// Its debug output hides it: a code is worth money, and no log may show it.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PromoCode(String);
@@ -27,10 +27,10 @@ crate::schema::schema!(
 );
 
 impl PromoCode {
-    /// Reads a code of 1 to 100 bytes without spaces or control characters.
+    /// Parses a code of 1 to 100 bytes without spaces and control characters.
     ///
     /// # Errors
-    /// The sentence to show the sender.
+    /// The message for the sender.
     pub fn parse(text: &str) -> Result<Self, String> {
         let upper = text.to_uppercase();
         let forbidden = |c: char| c.is_control() || c.is_whitespace();
@@ -67,49 +67,49 @@ impl From<PromoCode> for String {
     }
 }
 
-/// What a promotion takes off.
+/// The discount of a promotion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discount {
-    /// A part of the gross price, above 0 and at most 100.
+    /// A percentage of the gross price, above 0 and at most 100.
     Percent(Amount),
-    /// A fixed amount, off prices of its currency only.
+    /// A fixed amount, only for prices in its currency.
     Fixed(Amount, Currency),
 }
 
-/// A promotion. All conditions that are given must hold for an offering; an offering it does not
-/// apply to keeps its price.
+/// A promotion. It applies to an offering that meets all of its conditions; any other offering keeps its
+/// price.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Promotion {
-    /// What it takes off.
+    /// The discount.
     pub discount: Discount,
-    /// It counts from this moment on.
+    /// When it becomes valid.
     pub valid_from: Option<Timestamp>,
-    /// It counts until just before this moment.
+    /// When it is no longer valid.
     pub valid_until: Option<Timestamp>,
-    /// The offerings it is for.
+    /// The offerings that it applies to.
     pub product_offering_ids: Option<BTreeSet<OfferingId>>,
-    /// The categories it is for.
+    /// The categories that it applies to.
     pub categories: Option<BTreeSet<Category>>,
-    /// The customer types it is for.
+    /// The customer types that it applies to.
     pub customer_types: Option<BTreeSet<CustomerType>>,
 }
 
-/// Why a code gives no promotional price.
+/// Why a code does not give a promotional price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PromotionRejection {
-    /// No such code in the account.
+    /// The account has no such code.
     Unknown,
-    /// Its time is still to come.
+    /// It is not valid yet.
     NotYetValid,
-    /// Its time is over.
+    /// It is no longer valid.
     Expired,
 }
 
 impl Promotion {
-    /// Does it count now?
+    /// Checks that it is valid at this time.
     ///
     /// # Errors
-    /// [`PromotionRejection`] when its time is still to come or over.
+    /// [`PromotionRejection`] if it is not valid yet, or no longer.
     pub fn valid_at(&self, now: Timestamp) -> Result<(), PromotionRejection> {
         if self.valid_from.is_some_and(|from| now < from) {
             return Err(PromotionRejection::NotYetValid);
@@ -120,7 +120,7 @@ impl Promotion {
         Ok(())
     }
 
-    /// Gives the offering its promotional price, where the promotion applies to it.
+    /// Gives the offering its promotional price, if the promotion applies to it.
     pub fn apply(&self, offering: &mut Offering) {
         if let Some(taken) =
             self.applies_to(offering).then(|| self.taken_off(&offering.price)).flatten()
@@ -157,7 +157,7 @@ impl Promotion {
     }
 }
 
-/// A `promotion` record as sent, and as stored.
+/// A `promotion` record, as sent and as stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PromotionDraft {
@@ -189,7 +189,7 @@ pub struct PreparedPromotion {
 }
 
 impl PromotionDraft {
-    /// Checks the record and tells what it means.
+    /// Validates the record and converts it.
     ///
     /// # Errors
     /// Everything that is wrong with it, field by field.
@@ -241,13 +241,13 @@ impl PromotionDraft {
         }
     }
 
-    /// Checks the record.
+    /// Validates the record.
     ///
     /// # Errors
     /// As [`PromotionDraft::promotion`].
     pub fn prepare(mut self) -> Result<PreparedPromotion, Vec<FieldError>> {
         self.promotion()?;
-        // The time of a record is not part of what it says.
+        // The record's time is not part of its content.
         self.updated_at = None;
         let prepared = PreparedPromotion { draft: self };
         if prepared.document().len() > MAX_DOCUMENT_BYTES {
@@ -266,16 +266,16 @@ impl PreparedPromotion {
         &self.draft.code
     }
 
-    /// When the source says it last changed, where it says so.
+    /// When it last changed according to its source, if the source says so.
     #[must_use]
     pub fn source_updated_at(&self) -> Option<Timestamp> {
         self.draft.updated_at
     }
 
-    /// The promotion as JSON: what is stored, and what makes two versions of it the same.
+    /// The promotion as JSON. This is stored, and two versions are equal if it is.
     #[must_use]
     pub fn document(&self) -> String {
-        // Every part serializes to JSON whatever its value, so the fallback is never taken.
+        // Serializing cannot fail, so the fallback is never used.
         serde_json::to_string(&self.draft).unwrap_or_default()
     }
 }

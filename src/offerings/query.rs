@@ -1,4 +1,4 @@
-//! The filters of a list of offerings, as a caller may use them.
+//! The filters of a list of offerings, restricted to what the caller may see.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +10,11 @@ use crate::{
     geography::{Country, Region},
 };
 
-/// What to list. All filters combine with AND, the values inside one with OR; an empty set does not
-/// filter.
+/// The filters of a list. All filters combine with AND, the values in one filter with OR; an empty set does
+/// not filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OfferingQuery {
-    /// One customer type, or every one the caller may see.
+    /// One customer type; `None` for all that the caller may see.
     pub customer_type: Option<CustomerType>,
     /// Product types.
     pub types: BTreeSet<ProductType>,
@@ -22,20 +22,20 @@ pub struct OfferingQuery {
     pub categories: BTreeSet<Category>,
     /// One product catalog.
     pub product_catalog: Option<CatalogId>,
-    /// Archived offerings, too.
+    /// Whether archived offerings are included.
     pub include_archived: bool,
-    /// Countries, any of which must be covered.
+    /// Countries, of which at least one must be covered.
     pub countries: BTreeSet<Country>,
-    /// Regions, any of which must be covered.
+    /// Regions, of which at least one must be covered.
     pub regions: BTreeSet<Region>,
 }
 
-/// The caller asked for something the key may not see.
+/// The caller requested something that the key may not see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotVisible {
-    /// A customer type outside the key's.
+    /// A customer type that the key may not see.
     CustomerType,
-    /// A catalog outside the key's.
+    /// A catalog that the key may not see.
     ProductCatalog,
 }
 
@@ -43,7 +43,7 @@ impl OfferingQuery {
     /// The customer types to read for this caller, in a fixed order.
     ///
     /// # Errors
-    /// [`NotVisible::CustomerType`] when the one asked for is not the caller's to see.
+    /// [`NotVisible::CustomerType`] if the caller may not see the requested one.
     pub fn customer_types_for(
         &self,
         principal: &Principal,
@@ -58,10 +58,10 @@ impl OfferingQuery {
         }
     }
 
-    /// The filters no index serves, for this caller.
+    /// The filters that no index serves, for this caller.
     ///
     /// # Errors
-    /// [`NotVisible::ProductCatalog`] when the catalog asked for is not the caller's to see.
+    /// [`NotVisible::ProductCatalog`] if the caller may not see the requested catalog.
     pub fn filter_for(&self, principal: &Principal) -> Result<CatalogFilter, NotVisible> {
         let catalogs = match (&self.product_catalog, &principal.product_catalogs) {
             (Some(wanted), Some(allowed)) if !allowed.contains(wanted) => {
@@ -82,32 +82,32 @@ impl OfferingQuery {
 /// The part of a query that no index serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CatalogFilter {
-    /// The offering belongs to one of these; `None`: to any, or to none.
+    /// The offering belongs to one of these; `None` if it may belong to any or none.
     pub catalogs: Option<BTreeSet<CatalogId>>,
-    /// The offering covers a country asked for.
+    /// The offering covers one of the requested countries.
     pub coverage: Option<Coverage>,
-    /// The offering has one of these regions: those asked for and all that contain one of them;
-    /// empty: any.
+    /// The offering has one of these regions: the requested ones and all that contain one of them. Empty for
+    /// any.
     pub regions: BTreeSet<Region>,
 }
 
-/// Covers any of the countries: lists it, or has a region that contains it.
+/// Covers at least one of the countries: lists it, or has a region that contains it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage {
-    /// The countries asked for.
+    /// The requested countries.
     pub countries: BTreeSet<Country>,
-    /// Every region that contains one of them.
+    /// All regions that contain one of them.
     pub regions: BTreeSet<Region>,
 }
 
 impl CatalogFilter {
-    /// Does it let everything pass?
+    /// Whether it admits everything.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.catalogs.is_none() && self.coverage.is_none() && self.regions.is_empty()
     }
 
-    /// Does this offering pass?
+    /// Whether it admits this offering.
     #[must_use]
     pub fn admits(&self, row: &OfferingRow) -> bool {
         let in_catalog = self
@@ -122,7 +122,8 @@ impl CatalogFilter {
         in_catalog && covers && in_region
     }
 
-    /// Feeds the filter's meaning into a digest, the same for every spelling of the same filter.
+    /// Adds the meaning of the filter to a digest, so that all spellings of the same filter have the same
+    /// digest.
     pub(super) fn digest(&self, digest: &mut Sha256) {
         let mut part = |tag: u8, value: &str| {
             digest.update([tag]);

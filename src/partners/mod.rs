@@ -1,4 +1,5 @@
-//! The partner offering (SendGrid Account Provisioning): a package or an addon that a reseller may give to its customers.
+//! The partner offering (SendGrid Account Provisioning): a package or an add-on that a reseller may give to
+//! its customers.
 
 use std::{collections::BTreeMap, future::Future};
 
@@ -66,7 +67,7 @@ fn one() -> u32 {
 }
 
 impl PartnerOffering {
-    /// Checks what its types leave open.
+    /// Validates what its types do not.
     ///
     /// # Errors
     /// The fields that break a rule.
@@ -91,17 +92,17 @@ impl PartnerOffering {
     /// The published object.
     #[must_use]
     pub fn document(&self) -> String {
-        // Texts and integers: serializing them cannot fail.
+        // It has only texts and integers: serializing them cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
 /// Access pattern: the whole catalog of an account.
 pub trait PartnerCatalog: Sync {
-    /// What can go wrong below.
+    /// An error of the database.
     type Error: Send;
 
-    /// The published objects, packages before addons, each by name.
+    /// The published objects: packages before add-ons, each sorted by name.
     fn partner_catalog(
         &self,
         account: &AccountId,

@@ -1,4 +1,4 @@
-//! What must be stored and found of products, an access pattern a trait.
+//! The access patterns of products, one trait each.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,14 +14,14 @@ use crate::{
     order::Order,
 };
 
-/// The orders of a product's fields: which of two writes of a field is the newer one.
+/// The orders of a product's fields: they decide which of two writes of a field is newer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldOrders {
-    /// The newest write of any field.
+    /// The order of the newest write of any field.
     pub last: Option<Order>,
     /// The order of every field without one of its own; after a delete, the order of the delete.
     pub floor: Option<Order>,
-    /// The orders of fields, by their published names.
+    /// The orders of single fields, by their published names.
     pub own: BTreeMap<&'static str, Order>,
 }
 
@@ -32,7 +32,7 @@ impl FieldOrders {
         self.own.get(field).copied().or(self.floor)
     }
 
-    /// Is a write of this order newer than all that is stored, or the newest itself?
+    /// Whether a write of this order is newer than everything stored, or is the newest write itself.
     #[must_use]
     pub fn admits(&self, order: Order) -> bool {
         self.last <= Some(order)
@@ -46,7 +46,7 @@ impl FieldOrders {
         late
     }
 
-    /// Notes that a write of this order set the fields of a row.
+    /// Records that a write of this order set the fields of a row.
     pub fn note(&mut self, row: &ProductRow, order: Order) {
         let fields = row.fields();
         self.last = self.last.max(Some(order));
@@ -67,24 +67,24 @@ pub struct StoredProduct {
     pub orders: FieldOrders,
 }
 
-/// A row to write, with its place in the order.
+/// A row to write, and its order.
 #[derive(Clone, Copy, Debug)]
 pub struct OrderedRow<'a> {
     /// The row.
     pub row: &'a ProductRow,
-    /// Its place in the order.
+    /// Its order.
     pub order: Order,
-    /// Whether it counts whatever is stored: then it is written right after the newest write where its
-    /// own order is earlier. A client that is told that its row is stored must find it.
+    /// Whether it takes effect whatever is stored: if the product has a newer write, the row is written right
+    /// after it. A client that was told that its row is stored must find it.
     pub always_counts: bool,
-    /// The id of the product it creates, unless the row brings one that is free.
+    /// The id of the product that it creates, unless the row brings an id that is free.
     pub new_id: ProductId,
 }
 
 /// Access pattern: one row merged into what is stored.
 pub trait ProductWrites: Sync {
-    /// Merges a row at once, or creates its product: what other writers do meanwhile is kept. What may
-    /// succeed later is tried again within bounds.
+    /// Merges a row atomically, or creates its product: what concurrent writers change is kept. Temporary
+    /// failures are retried within limits.
     fn apply(
         &self,
         account: &AccountId,
@@ -92,7 +92,7 @@ pub trait ProductWrites: Sync {
         costs: &mut Costs,
     ) -> impl Future<Output = Result<Applied, RowError>> + Send;
 
-    /// The products that these external ids are linked to, of those that have a sku.
+    /// The products, of those that have a sku, that these external ids link to.
     fn linked_skus(
         &self,
         account: &AccountId,
@@ -103,10 +103,10 @@ pub trait ProductWrites: Sync {
 
 /// Access pattern: one product by its sku.
 pub trait ProductLookup: Sync {
-    /// What can go wrong below.
+    /// An error of the database.
     type Error: Send;
 
-    /// The product, read consistently: what was acknowledged is seen.
+    /// The product, read consistently: every acknowledged write is seen.
     fn by_sku(
         &self,
         account: &AccountId,
@@ -114,20 +114,20 @@ pub trait ProductLookup: Sync {
     ) -> impl Future<Output = Result<Read<Option<Product>>, Self::Error>> + Send;
 }
 
-/// A part of a list.
+/// A page of a list.
 #[derive(Clone, Debug)]
 pub struct Page {
     /// The products, newest first.
     pub products: Vec<Product>,
-    /// Whether there may be more after them.
+    /// Whether there may be more products after these.
     pub more: bool,
-    /// What it cost.
+    /// The read units consumed.
     pub read_units: f64,
 }
 
-/// Access pattern: products newest first, all or those of a category.
+/// Access pattern: products, newest first; all of them, or those of one category.
 pub trait ProductLists: Sync {
-    /// What can go wrong below.
+    /// An error of the database.
     type Error: Send;
 
     /// Products older than `before`, at most `limit` of them and at most 1 MB.
@@ -140,29 +140,29 @@ pub trait ProductLists: Sync {
     ) -> impl Future<Output = Result<Page, Self::Error>> + Send;
 }
 
-/// How a product is to be removed.
+/// A removal of a product.
 #[derive(Clone, Copy, Debug)]
 pub struct ProductRemoval {
-    /// The place of the removal in the order.
+    /// The order of the removal.
     pub order: Order,
-    /// Whether a product stays as soon as anything of it is newer than the removal.
+    /// Whether the product stays if any field of it is newer than the removal.
     pub only_untouched: bool,
 }
 
-/// What a removal came to.
+/// The result of a removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removed {
-    /// The product is gone.
+    /// The product was removed.
     Product,
-    /// Fields of it are gone; its name is newer than the removal.
+    /// Fields of it were removed; its name is newer than the removal.
     Fields,
-    /// There was no product. The removal is remembered.
+    /// There was no product. A tombstone was written.
     Nothing,
 }
 
 /// Access pattern of imports: what is stored, and its removal.
 pub trait ProductDelete: Sync {
-    /// What can go wrong below; it ends the import.
+    /// An error that ends the import.
     type Error: Send;
 
     /// The products that rows find by these keys, read consistently, and the read units consumed.
@@ -172,8 +172,8 @@ pub trait ProductDelete: Sync {
         wanted: &[Match],
     ) -> impl Future<Output = Result<(HashMap<Match, StoredProduct>, f64), Self::Error>> + Send;
 
-    /// Removes the fields of a product that are older than the delete, and with the name the product; the
-    /// order of the delete is remembered, also where there is no product.
+    /// Removes the fields of a product that are older than the delete, and if the name is among them, the
+    /// product. A delete of the product leaves a tombstone, even if there was no product.
     fn delete_product(
         &self,
         account: &AccountId,
@@ -182,8 +182,8 @@ pub trait ProductDelete: Sync {
         costs: &mut Costs,
     ) -> impl Future<Output = Result<Removed, RowError>> + Send;
 
-    /// Under which key a product of each of these identities is stored, where there is one. What was
-    /// written within the last moments may be missing.
+    /// The key under which the product with each of these ids is stored, if there is one. Products that were
+    /// written in the last moments may be missing.
     fn keys_of_ids(
         &self,
         account: &AccountId,

@@ -1,12 +1,12 @@
-//! The product (agentlyleads): things, services, subscriptions and contracts with a price, kept in step by
-//! bulk upserts that merge.
+//! The product (agentlyleads): goods, services, subscriptions and contracts with a price, kept up to date by
+//! bulk upserts that merge fields.
 //!
 //! | File | |
 //! |---|---|
-//! | `product` | the published object, and a row merging into it |
-//! | `row` | a row of an upsert, checked, with the published messages |
-//! | `upsert` | many rows at once: order, concurrency, outcomes |
-//! | `lookup` | what must be stored and found |
+//! | `product` | the published object, and how a row merges into it |
+//! | `row` | a row of an upsert, validated, with the published messages |
+//! | `upsert` | many rows at once: order, concurrency, results |
+//! | `lookup` | the access patterns of products, as traits |
 
 mod lookup;
 mod product;

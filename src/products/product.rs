@@ -1,4 +1,4 @@
-//! The published object.
+//! The published product object.
 
 use std::fmt;
 
@@ -39,8 +39,7 @@ spelled_enum! {
     }
 }
 
-/// The identity of a product: a `UUIDv7` (RFC 9562 section 5.7), so the order of ids is the order of
-/// creation.
+/// The id of a product: a `UUIDv7` (RFC 9562 section 5.7), so that ids sort by creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProductId(Uuid);
@@ -48,20 +47,19 @@ pub struct ProductId(Uuid);
 crate::schema::schema!(ProductId, { "type": "string", "format": "uuid" });
 
 impl ProductId {
-    /// A new one: later than all that this process made before.
+    /// Generates an id that is later than all that this process has generated before.
     #[must_use]
     pub fn generate() -> Self {
         Self(Uuid::now_v7())
     }
 
-    /// The one of a record without keys, by the import it is of and its place in there: the same record
-    /// is the same product, however often it is imported. In the order of the places, as generated ones
-    /// would be.
+    /// The id of a record without keys, derived from its import and its place in it: the same record is the
+    /// same product, however often it is imported. The ids sort by place, as generated ones would.
     #[must_use]
     pub fn of_record(started_at: Timestamp, seed: &str, place: u64) -> Self {
         let digest = Sha256::new().chain_update(seed).chain_update(place.to_be_bytes()).finalize();
         let hash = digest.iter().take(6).fold(0_u128, |hash, byte| hash << 8 | u128::from(*byte));
-        // 32 bits of the place, 42 of the hash; the first twelve stand beside the version.
+        // 32 bits of the place, and 42 of the hash. The first 12 of these 74 bits are next to the version.
         let bits = u128::from(place & 0xffff_ffff) << 42 | hash >> 6;
         let mut random = [0; 10];
         random[..2].copy_from_slice(&(bits >> 62).to_be_bytes()[14..]);
@@ -70,7 +68,7 @@ impl ProductId {
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
 
-    /// Reads the published form.
+    /// Parses the published form.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let canonical = |uuid: &Uuid| uuid.hyphenated().to_string() == text;
@@ -83,7 +81,7 @@ impl ProductId {
         self.0.into_bytes()
     }
 
-    /// The id of 16 bytes.
+    /// Converts 16 bytes to an id.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
@@ -96,7 +94,7 @@ impl fmt::Display for ProductId {
     }
 }
 
-/// Defines a text of 1 to `$max` characters.
+/// Defines a string newtype of 1 to `$max` characters.
 macro_rules! short_text {
     ($(#[$meta:meta])* $name:ident, $max:literal) => {
         $(#[$meta])*
@@ -105,10 +103,10 @@ macro_rules! short_text {
         pub struct $name(String);
 
         impl $name {
-            /// The most characters (Unicode scalar values).
+            /// The maximum number of characters (Unicode scalar values).
             pub const MAX_CHARACTERS: usize = $max;
 
-            /// Reads one; `None` when it is empty or too long.
+            /// Parses it; `None` if it is empty or too long.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> {
                 let fits = !text.is_empty() && text.chars().count() <= Self::MAX_CHARACTERS;
@@ -211,7 +209,7 @@ fn millis<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Er
 }
 
 impl Product {
-    /// The key it is stored under: its sku, else its external id, else its id.
+    /// The key under which it is stored: its sku, or else its external id, or else its id.
     #[must_use]
     pub fn key(&self) -> Match {
         let sku = self.sku.clone().map(Match::Sku);
@@ -219,7 +217,7 @@ impl Product {
         sku.or_else(external_id).unwrap_or(Match::Id(self.id))
     }
 
-    /// What a row makes of nothing; `None` without a name.
+    /// The product that a row creates; `None` if the row has no name.
     #[must_use]
     pub fn created(row: &ProductRow, id: ProductId, now: Timestamp) -> Option<Self> {
         let mut product = Self {
@@ -247,7 +245,7 @@ impl Product {
         Some(product)
     }
 
-    /// Merges a row: only the fields it has change. The time is left to the caller.
+    /// Merges a row: only the fields that it has change. `updated_at` is left to the caller.
     pub fn merge(&mut self, row: &ProductRow) {
         fn set<T: Clone>(field: &mut T, value: Option<&T>) {
             if let Some(value) = value {

@@ -1,5 +1,4 @@
-//! A row of an upsert: which fields it has, and what is wrong with them in the words of the published
-//! API.
+//! A row of an upsert: parsing, and validation with the messages of the published API.
 
 use std::collections::BTreeMap;
 
@@ -13,20 +12,20 @@ use crate::{
     text::FieldError,
 };
 
-/// What a row says of a nullable field.
+/// A row's change to a nullable field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Change<T> {
-    /// Nothing: it stays as it is.
+    /// The row does not have the field: it keeps its value.
     #[default]
     Keep,
-    /// An explicit null: it is cleared.
+    /// An explicit null: the field is cleared.
     Clear,
-    /// A value.
+    /// A new value.
     Set(T),
 }
 
 impl<T: Clone> Change<T> {
-    /// Changes a field.
+    /// Applies the change to a field.
     pub fn apply(&self, field: &mut Option<T>) {
         match self {
             Self::Keep => {}
@@ -37,7 +36,7 @@ impl<T: Clone> Change<T> {
 }
 
 impl<T> Change<T> {
-    /// The same with another value.
+    /// The same change with a converted value.
     pub fn map<U>(&self, with: impl FnOnce(&T) -> U) -> Change<U> {
         match self {
             Self::Keep => Change::Keep,
@@ -46,7 +45,7 @@ impl<T> Change<T> {
         }
     }
 
-    /// The value, if it is one.
+    /// The new value, if there is one.
     #[must_use]
     pub fn value(&self) -> Option<&T> {
         match self {
@@ -56,12 +55,12 @@ impl<T> Change<T> {
     }
 }
 
-/// A checked row: what it says of each field. `None` and [`Change::Keep`] are fields it does not have.
+/// A validated row. `None` and [`Change::Keep`] are fields that it does not have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProductRow {
-    /// Required to create.
+    /// Required to create a product.
     pub name: Option<String>,
-    /// Default PRODUCT.
+    /// The default is PRODUCT.
     pub product_type: Option<ProductType>,
     /// The first key.
     pub sku: Change<Sku>,
@@ -69,31 +68,31 @@ pub struct ProductRow {
     pub external_id: Change<ExternalId>,
     /// The category.
     pub category: Change<Category>,
-    /// Default 0.
+    /// The default is 0.
     pub price: Option<Amount>,
-    /// Default none.
+    /// By default there is none.
     pub cost: Change<Amount>,
-    /// Default USD.
+    /// The default is USD.
     pub currency: Option<Currency>,
-    /// What is counted.
+    /// The unit that is counted.
     pub unit: Change<String>,
     /// How often the price is due.
     pub billing_period: Change<Billing>,
-    /// Months a buyer is bound.
+    /// The minimum term in months.
     pub term_months: Change<u64>,
-    /// How many there are.
+    /// The quantity in stock.
     pub stock_qty: Change<u64>,
-    /// At how many to order again.
+    /// The quantity at which to order again.
     pub reorder_level: Change<u64>,
     /// A text for customers.
     pub description: Change<String>,
-    /// Another.
+    /// A second text for customers.
     pub features: Change<String>,
-    /// Default true.
+    /// The default is true.
     pub active: Option<bool>,
-    /// The identity that an import gives to what it creates; the API never sets it.
+    /// The id of a product that an import creates; the API never sets it.
     pub id: Option<ProductId>,
-    /// The time that an import gives to what it creates; the API never sets it.
+    /// The creation time of a product that an import creates; the API never sets it.
     pub created_at: Option<Timestamp>,
 }
 
@@ -104,11 +103,11 @@ pub enum Match {
     Sku(Sku),
     /// By its second key.
     ExternalId(ExternalId),
-    /// By its identity: only what an import brings back, and what is new.
+    /// By its id: only for products that an import brings back, and for new ones.
     Id(ProductId),
 }
 
-/// The fields that a row may have; others are ignored.
+/// The fields that a row may have; all others are ignored.
 pub const FIELDS: [&str; 16] = [
     "name",
     "type",
@@ -128,15 +127,15 @@ pub const FIELDS: [&str; 16] = [
     "active",
 ];
 
-/// The largest whole number that JavaScript's numbers hold exactly.
+/// The largest integer that JavaScript's numbers represent exactly.
 const MAX_SAFE_INTEGER: u64 = 9_007_199_254_740_991;
 
 impl ProductRow {
-    /// Reads and checks a row. Read-only and unknown fields are ignored.
+    /// Parses and validates a row. Read-only and unknown fields are ignored.
     ///
     /// # Errors
-    /// Everything that is wrong with it, in the order of the published table; a row that is no object
-    /// has the field "".
+    /// Everything that is wrong with it, in the order of the published table. The field is "" if the row is
+    /// not an object.
     pub fn parse(row: &RawValue) -> Result<Self, Vec<FieldError>> {
         if type_name(row) != "object" {
             let message = format!("Expected object, received {}", type_name(row));
@@ -147,7 +146,7 @@ impl ProductRow {
         Self::of(&members)
     }
 
-    /// Checks a row's members.
+    /// Validates the members of a row.
     ///
     /// # Errors
     /// As [`ProductRow::parse`].
@@ -182,7 +181,7 @@ impl ProductRow {
             active: fields.required("active", boolean),
             ..Self::default()
         };
-        // A row without keys can only create.
+        // A row without keys always creates a product.
         let creates = row.sku.value().is_none() && row.external_id.value().is_none();
         let keys_wrong =
             fields.errors.iter().any(|error| matches!(error.field.as_str(), "sku" | "externalId"));
@@ -195,7 +194,7 @@ impl ProductRow {
         Ok(row)
     }
 
-    /// The fields it has, by their published names.
+    /// The published names of the fields that it has.
     #[must_use]
     pub fn fields(&self) -> Vec<&'static str> {
         let has = [
@@ -219,7 +218,7 @@ impl ProductRow {
         FIELDS.into_iter().zip(has).filter(|(_, has)| *has).map(|(name, _)| name).collect()
     }
 
-    /// Drops the fields that `keep` does not want, by their published names.
+    /// Removes the fields for whose published names `keep` is false.
     pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
         fn option<T>(field: &mut Option<T>, keep: bool) {
             if !keep {
@@ -249,7 +248,7 @@ impl ProductRow {
         option(&mut self.active, keep("active"));
     }
 
-    /// How it finds its product: by sku, else by external id; `None`: it creates one.
+    /// How it finds its product: by sku, or else by external id; `None` if it always creates one.
     #[must_use]
     pub fn matches(&self) -> Option<Match> {
         let sku = self.sku.value().cloned().map(Match::Sku);
@@ -264,7 +263,7 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    /// A field that cannot be null.
+    /// Parses a field that must not be null.
     fn required<T>(
         &mut self,
         name: &'static str,
@@ -274,7 +273,7 @@ impl Fields<'_> {
         read(value).map_err(|message| self.errors.push(FieldError::new(name, message))).ok()
     }
 
-    /// A field that null clears.
+    /// Parses a field that null clears.
     fn nullable<T>(
         &mut self,
         name: &'static str,
@@ -296,7 +295,7 @@ fn string(value: &RawValue) -> Result<String, String> {
     if type_name(value) != "string" {
         return Err(expected("string", value));
     }
-    // A lone surrogate is JSON and no text.
+    // A lone surrogate is valid JSON, but not valid text.
     serde_json::from_str(value.get()).map_err(|_| "String must be valid Unicode".to_owned())
 }
 
@@ -312,7 +311,7 @@ fn text(value: &RawValue, min: usize, max: usize) -> Result<String, String> {
     Ok(text)
 }
 
-/// A text that is part of a DynamoDB key, and so never empty.
+/// A text that is part of a DynamoDB key, and so must not be empty.
 fn key<T>(
     value: &RawValue,
     max: usize,

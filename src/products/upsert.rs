@@ -1,4 +1,4 @@
-//! Many rows at once: rows of one product in their order, all others beside each other.
+//! Bulk upserts: rows of one product are written in sequence, all others concurrently.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -15,57 +15,57 @@ use crate::{
     order::{Order, Origin},
 };
 
-/// Products written at once. Each has its own connection: more of them cost a small function more CPU
-/// for TLS than they save it in waiting.
+/// The number of products written concurrently. Each has its own connection: more connections would cost a
+/// small function more CPU time for TLS than they save in waiting.
 const CONCURRENCY: usize = 32;
 
-/// How long links may take to be looked up: the rows have the rest of the time.
+/// How long the lookup of links may take; the rest of the time is for the rows.
 const LINKS_TIME: Duration = Duration::from_secs(5);
 
-/// What became of a row that was written.
+/// The result of a row that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Applied {
     /// The product.
     pub id: ProductId,
     /// Whether the row created it.
     pub created: bool,
-    /// The place of the row in the order of writes.
+    /// The order of the row.
     pub order: Order,
 }
 
 /// Why a row was not written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RowError {
-    /// It matches nothing, and what is new needs a name.
+    /// It matches no product, and a new product needs a name.
     #[error("name: Required")]
     NameRequired,
-    /// Its external id is another product's.
+    /// Its external id is in use by another product.
     #[error("externalId: Already used by another product")]
     ExternalIdTaken {
-        /// How that product is found.
+        /// How to find that product.
         by: Match,
     },
-    /// The database kept refusing it, or time was over.
+    /// The database rejected it again and again, or did not answer before the deadline.
     #[error("write: temporarily unavailable, retry this row")]
     Unavailable,
     /// The record of an import is older than what is stored.
     #[error("updatedAt: older than what is stored")]
     Stale,
-    /// A mistake of ours: the cause is for the log alone.
+    /// An internal error. The cause is only for the log.
     #[error("write: failed, the cause is logged")]
     Failed {
-        /// What went wrong.
+        /// The cause.
         cause: String,
     },
 }
 
-/// What became of a row.
+/// The result of a row.
 pub type RowResult = Result<Applied, RowError>;
 
-/// The rows of a request that a client sent: each counts, in their order, from its arrival on.
+/// The rows of a client's request. They take effect in their order, from the arrival of the request on.
 #[must_use]
 pub fn arrived<'a>(rows: &'a [ProductRow], origin: &Origin) -> Vec<OrderedRow<'a>> {
-    // Ids are made in the order of the rows, so that newest first is the last row first.
+    // Ids are generated in the order of the rows. So the last row comes first in a list, newest first.
     let ordered = (1..).zip(rows).map(|(line, row)| OrderedRow {
         row,
         order: origin.order(line),
@@ -75,8 +75,8 @@ pub fn arrived<'a>(rows: &'a [ProductRow], origin: &Origin) -> Vec<OrderedRow<'a
     ordered.collect()
 }
 
-/// Merges rows, and returns what became of each, in their order. What is not written by `until` is
-/// refused, never left open.
+/// Merges rows, and returns the result of each, in their order. Rows that are not written by `until` are
+/// rejected, so every row has a definite result.
 pub async fn upsert<W: ProductWrites>(
     writes: &W,
     account: &AccountId,
@@ -87,7 +87,7 @@ pub async fn upsert<W: ProductWrites>(
     let named = rows.iter().filter_map(|row| row.row.matches()).collect();
     let run = Run { writes, account, rows, named, until };
     let mut results = vec![Err(RowError::Unavailable); rows.len()];
-    // Without its link a row by external id alone may belong to any product: it is not tried.
+    // Without its link, a row with only an external id could belong to any product: it is not attempted.
     let (links, unknown) = match run.links(&mut costs.reads).await {
         Ok(links) => (links, false),
         Err(_) => (HashMap::new(), true),
@@ -96,8 +96,8 @@ pub async fn upsert<W: ProductWrites>(
     if unknown {
         waiting.retain(|group| group.iter().all(|place| rows[*place].row.sku.value().is_some()));
     }
-    // An external id that one row gives up another may take: rows that find it taken come once more after
-    // the others, as long as that brings any of them further.
+    // One row may give up an external id that another one needs. So rows rejected because their external id
+    // is in use are retried after all others, as long as any such row makes progress.
     let mut taken = Taken::Wait;
     while !waiting.is_empty() {
         let mut done = 0;
@@ -132,27 +132,27 @@ pub async fn upsert<W: ProductWrites>(
     results
 }
 
-/// What to do with a row whose external id is another product's, which other rows of the request name.
+/// What to do with a row whose external id is in use by a product that other rows of the request name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Taken {
-    /// Leave it and the rows after it for later.
+    /// Retry it, and the rows after it, later.
     Wait,
     /// Reject it.
     Reject,
 }
 
-/// The rows of one request.
+/// The upsert of one request.
 struct Run<'a, W> {
     writes: &'a W,
     account: &'a AccountId,
     rows: &'a [OrderedRow<'a>],
-    /// How the rows find their products.
+    /// The keys by which the rows find their products.
     named: HashSet<Match>,
     until: Instant,
 }
 
 impl<W: ProductWrites> Run<'_, W> {
-    /// Writes rows one after the other; returns what became of them, and those that were left.
+    /// Writes rows in sequence; returns their results, and the rows that are left for later.
     async fn in_order(
         &self,
         places: Vec<usize>,
@@ -161,7 +161,8 @@ impl<W: ProductWrites> Run<'_, W> {
     ) -> (Vec<(usize, RowResult)>, Vec<usize>) {
         let mut done = Vec::with_capacity(places.len());
         for (at, &place) in places.iter().enumerate() {
-            // A timeout looks at the clock only after it has begun: a thousand beginnings take time.
+            // A timeout only checks the time after its future was polled once, and a thousand first polls
+            // take time.
             let result = if Instant::now() >= self.until {
                 Err(RowError::Unavailable)
             } else {
@@ -179,8 +180,8 @@ impl<W: ProductWrites> Run<'_, W> {
         (done, Vec::new())
     }
 
-    /// The skus of external ids, where it matters: when some rows name products by sku and others by
-    /// external id alone, they may name the same one.
+    /// The skus of external ids, if they are needed: rows with a sku and rows with only an external id may
+    /// belong to the same product.
     async fn links(&self, cost: &mut ReadCost) -> Result<HashMap<ExternalId, Sku>, RowError> {
         let rows = self.rows.iter().map(|row| row.row);
         let by_sku = rows.clone().any(|row| row.sku.value().is_some());
@@ -199,7 +200,7 @@ impl<W: ProductWrites> Run<'_, W> {
     }
 }
 
-/// The first of the rows that a row is known to be of one product with.
+/// Union-find: the first of the rows that are known to belong to the same product as this one.
 fn find(leader: &mut [usize], mut place: usize) -> usize {
     while leader[place] != place {
         leader[place] = leader[leader[place]];
@@ -208,9 +209,9 @@ fn find(leader: &mut [usize], mut place: usize) -> usize {
     place
 }
 
-/// The places of rows, a group a product, each in order.
+/// The positions of the rows, those of one product together and in order (union-find).
 fn same_product(rows: &[OrderedRow<'_>], links: &HashMap<ExternalId, Sku>) -> Vec<Vec<usize>> {
-    // Rows are of one product when any key is the same, directly or by way of other rows.
+    // Rows belong to one product if they share any key, directly or through other rows.
     let mut leader: Vec<usize> = (0..rows.len()).collect();
     let mut skus: HashMap<&Sku, usize> = HashMap::new();
     let mut external_ids: HashMap<&ExternalId, usize> = HashMap::new();

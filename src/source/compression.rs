@@ -94,8 +94,8 @@ impl Read for ZstdReader {
     }
 }
 
-/// Keeps the error of the source itself. The decoder wraps it in one of its own, and what kind of error
-/// it was decides whether the import is tried again.
+/// Keeps the error of the source itself. The decoder wraps it in one of its own, and the kind of the original
+/// decides whether the import is retried.
 struct Remembering {
     source: Box<dyn BufRead + Send>,
     failure: Option<io::Error>,

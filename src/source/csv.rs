@@ -7,9 +7,9 @@ use std::{
 
 use serde_json::value::RawValue;
 
-use super::{Numbered, PeekReader, RecordReader, Refusal, invalid_data, too_long};
+use super::{LineRejection, Numbered, PeekReader, RecordReader, invalid_data, too_long};
 use crate::{
-    imports::{MAX_LINE_BYTES, RefusalCode},
+    imports::{LineErrorCode, MAX_LINE_BYTES},
     json::type_name,
     money::Amount,
     products::FIELDS,
@@ -22,13 +22,13 @@ const DECIMALS: [&str; 2] = ["price", "cost"];
 /// The columns of whole numbers.
 const WHOLE_NUMBERS: [&str; 3] = ["termMonths", "stockQty", "reorderLevel"];
 
-/// The most characters of a cell that an error quotes.
+/// The maximum number of characters of a cell that an error quotes.
 const QUOTED_CHARS: usize = 40;
 
 /// The column of `true` and `false`.
 const BOOLEAN: &str = "active";
 
-/// All columns with a meaning.
+/// All columns that have a meaning.
 fn known_columns() -> impl Iterator<Item = &'static str> {
     FIELDS.into_iter().chain(["op", "updatedAt", "createdAt", "id", "kind"])
 }
@@ -65,42 +65,50 @@ impl CsvReader {
     }
 
     /// The row as the record of a product, or what is wrong with its cells.
-    fn record(&self) -> Result<Vec<u8>, Refusal> {
+    fn record(&self) -> Result<Vec<u8>, LineRejection> {
         if self.row.len() != self.columns.len() {
             let (cells, columns) = (self.row.len(), self.columns.len());
             let message = format!("the row has {cells} cells, and the header {columns}");
-            return Err(Refusal::of(RefusalCode::Malformed, FieldError::new("", message)));
+            return Err(LineRejection::of(LineErrorCode::Malformed, FieldError::new("", message)));
         }
         let mut record = "{\"kind\":\"product\"".to_owned();
         let mut errors = Vec::new();
         for (column, cell) in self.columns.iter().zip(&self.row) {
             let cell = std::str::from_utf8(cell).map_err(|_| {
-                Refusal::of(RefusalCode::NotUtf8, FieldError::new(column.as_str(), "is not UTF-8"))
+                LineRejection::of(
+                    LineErrorCode::NotUtf8,
+                    FieldError::new(column.as_str(), "is not UTF-8"),
+                )
             })?;
             if cell.is_empty() || column == "kind" {
                 continue;
             }
             let value = json_value(column, cell).unwrap_or_else(|reason| {
                 let message = format!("the cell {} is {reason}", quoted(cell));
-                errors.push((RefusalCode::InvalidField, FieldError::new(column.as_str(), message)));
+                errors
+                    .push((LineErrorCode::InvalidField, FieldError::new(column.as_str(), message)));
                 json_string(cell)
             });
             let _ = write!(record, ",{}:{value}", json_string(column));
         }
         record.push('}');
         let record = record.into_bytes();
-        if errors.is_empty() { Ok(record) } else { Err(Refusal { errors, record: Some(record) }) }
+        if errors.is_empty() {
+            Ok(record)
+        } else {
+            Err(LineRejection { errors, record: Some(record) })
+        }
     }
 }
 
-/// The separator of the header's cells: the one that it has most of.
+/// The separator of the header's cells: the candidate that occurs most often.
 fn delimiter(header: &[u8]) -> u8 {
     let cells = |separator: &u8| header.split(|byte| byte == separator).count();
-    // Of equal counts the last is taken: the comma.
+    // If counts are equal, `max_by_key` returns the last one: the comma.
     [b'\t', b';', b','].into_iter().max_by_key(cells).unwrap_or(b',')
 }
 
-/// A column's name. Letter case does not count in one that is known: spreadsheets like capitals.
+/// A column's name. Known ones are case-insensitive, because spreadsheets like capitals.
 fn column(cell: &[u8]) -> String {
     let name = String::from_utf8_lossy(cell).trim().to_owned();
     let known = known_columns().find(|known| known.eq_ignore_ascii_case(&name));
@@ -110,7 +118,7 @@ fn column(cell: &[u8]) -> String {
 /// A cell as JSON, or why it does not fit its column.
 fn json_value(column: &str, cell: &str) -> Result<String, &'static str> {
     let trimmed = cell.trim();
-    // The digits stay as they are written: a float would lose some of them.
+    // The digits stay as they are: a float could lose some of them.
     let number = || {
         serde_json::from_str::<&RawValue>(trimmed)
             .is_ok_and(|value| type_name(value) == "number")
@@ -143,11 +151,11 @@ fn quoted(cell: &str) -> String {
 }
 
 fn json_string(text: &str) -> String {
-    // A text always serializes.
+    // Serializing a string cannot fail.
     serde_json::to_string(text).unwrap_or_default()
 }
 
-/// Keeps the kind of an error of the source: it decides whether the import is tried again.
+/// Keeps the kind of an error of the source, which decides whether the import is retried.
 fn io_error(error: csv::Error) -> io::Error {
     let message = error.to_string();
     match error.into_kind() {
@@ -182,7 +190,7 @@ impl RecordReader for CsvReader {
     }
 }
 
-/// Fails in a row that does not end: with a quote left open, all the rest would be one cell in memory.
+/// Fails in a row that does not end: after an unclosed quote, all the rest would be one cell in memory.
 struct BoundedReader {
     reader: Box<dyn BufRead + Send>,
     /// Bytes read since the last row ended.

@@ -5,11 +5,11 @@ use std::io::{self, BufRead};
 use super::{Numbered, RecordReader, invalid_data, too_long};
 use crate::imports::MAX_LINE_BYTES;
 
-/// Splits at the commas between elements. An element is not parsed, so a malformed one is a refused
-/// line later, and the others are imported.
+/// Splits at the commas between elements. Elements are not parsed, so a malformed one is later rejected as
+/// one line, and the others are imported.
 pub(super) struct JsonArrayReader {
     reader: Box<dyn BufRead + Send>,
-    /// How many elements were begun.
+    /// The number of elements that have begun.
     count: u64,
     state: State,
 }
@@ -24,9 +24,9 @@ enum State {
 
 /// An element and what follows it.
 struct Element {
-    /// `None`: it is too long.
+    /// `None` if it is too long.
     text: Option<Vec<u8>>,
-    /// The `,` or `]` behind it.
+    /// The `,` or `]` after it.
     separator: u8,
 }
 
@@ -35,7 +35,7 @@ impl JsonArrayReader {
         Self { reader, count: 0, state: State::BeforeArray }
     }
 
-    /// Skips white space and takes the byte after it.
+    /// Skips white space and reads the byte after it.
     fn token(&mut self) -> io::Result<Option<u8>> {
         loop {
             let buffer = self.reader.fill_buf()?;
@@ -52,7 +52,7 @@ impl JsonArrayReader {
         }
     }
 
-    /// Takes the rest of the element that begins with `first`, and the separator behind it.
+    /// Reads the rest of the element that begins with `first`, and the separator after it.
     fn element(&mut self, first: u8) -> io::Result<Element> {
         let (mut text, mut is_too_long) = (vec![first], false);
         let mut scanner = Scanner::default();
@@ -93,7 +93,7 @@ struct Scanner {
 }
 
 impl Scanner {
-    /// Takes the next byte; `true` if the element ends before it.
+    /// Processes the next byte; `true` if the element ends before it.
     fn ends_at(&mut self, byte: u8) -> bool {
         if self.in_string {
             match byte {

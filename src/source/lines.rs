@@ -21,7 +21,7 @@ impl RecordReader for NdjsonReader {
     fn next(&mut self) -> io::Result<Option<Numbered>> {
         loop {
             let mut text = Vec::new();
-            // The longest line with its CR and LF. The bound keeps a longer one out of memory.
+            // The longest line with its CR and LF. The limit keeps longer ones out of memory.
             let most = u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX) + 2;
             if self.reader.by_ref().take(most).read_until(b'\n', &mut text)? == 0 {
                 return Ok(None);

@@ -9,7 +9,7 @@
 //!
 //! A source is parsed into groups of lines. Memory is bounded, whatever the size of the source.
 //!
-//! The magic number tells the compression. The file's name tells the format, and where it does not,
+//! The magic number determines the compression. The file's name determines the format; if it does not,
 //! the first character does: `[` begins a JSON array, `{` NDJSON, and anything else CSV.
 
 mod compression;
@@ -29,22 +29,22 @@ use tokio::sync::mpsc;
 
 use self::{csv::CsvReader, json_array::JsonArrayReader, lines::NdjsonReader};
 use crate::{
-    imports::{LineError, MAX_LINE_BYTES, RefusalCode},
+    imports::{LineError, LineErrorCode, MAX_LINE_BYTES},
     text::FieldError,
 };
 
-/// The most lines of a group: the database takes them in four reads and sixteen writes.
+/// The maximum number of lines in a group: the database needs four reads and sixteen writes for them.
 pub const GROUP_LINES: usize = 400;
 
 /// A group ends with the line that brings it to this size.
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
 
-/// The groups that are read before they are asked for.
+/// How many groups are read ahead.
 const GROUPS_AHEAD: usize = 2;
 
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// The most bytes that are read to find the format.
+/// The maximum number of bytes that are read to detect the format.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
@@ -61,7 +61,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format that a file's name tells, with or without the extension of a compression.
+    /// The format according to a file's name, which may have the extension of a compression.
     #[must_use]
     pub fn of_name(name: &str) -> Option<Self> {
         let mut extensions = name.rsplit('.').map(str::to_ascii_lowercase);
@@ -88,17 +88,17 @@ pub struct SourceError {
     pub cause: io::Error,
 }
 
-/// One line of a source: its record as JSON, or why it is none that can be stored.
+/// One line of a source: its record as JSON, or why it has no record that can be stored.
 ///
-/// Lines are numbered from 1. The number of an array's element is its place in the array.
+/// Lines are numbered from 1. The number of an array's element is its position in the array.
 pub type Line = (u64, Result<Vec<u8>, RejectedLine>);
 
 /// A line that its format rejects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedLine {
-    /// Why; at least one.
+    /// The reasons; at least one.
     pub errors: Vec<LineError>,
-    /// Its record all the same, where it has one: it tells what the line is about.
+    /// Its record, if there is one nevertheless: it shows what the line is about.
     pub record: Option<Vec<u8>>,
 }
 
@@ -122,14 +122,14 @@ enum Inner {
 }
 
 impl GroupStream {
-    /// Parses what is already in memory, as it is asked for.
+    /// Parses data that is in memory, on demand.
     #[must_use]
     pub fn of_bytes(bytes: Vec<u8>, format: Option<Format>) -> Self {
         Self(Inner::Inline(Groups::new(io::Cursor::new(bytes), format)))
     }
 
-    /// Reads on a thread of its own, a few groups ahead of who takes them. `read` counts the bytes
-    /// that were read.
+    /// Reads on a separate thread, a few groups ahead of the consumer. `read` counts the bytes that were
+    /// read.
     #[must_use]
     pub fn read_ahead(
         source: impl Read + Send + 'static,
@@ -141,7 +141,7 @@ impl GroupStream {
         // standard input may never return.
         std::thread::spawn(move || {
             for group in Groups::new(CountingReader { source, read }, format) {
-                // Nobody takes the groups any more.
+                // The consumer is gone.
                 if sender.blocking_send(group).is_err() {
                     return;
                 }
@@ -150,7 +150,8 @@ impl GroupStream {
         Self(Inner::Ahead(receiver))
     }
 
-    /// The next group; `None`: its reader ended early. To drop the future loses no group.
+    /// The next group; `None` if its reader ended early. Cancellation-safe: dropping the future loses no
+    /// group.
     pub async fn next(&mut self) -> Option<Group> {
         match &mut self.0 {
             Inner::Inline(groups) => groups.next(),
@@ -163,7 +164,7 @@ impl GroupStream {
 struct Groups {
     /// `None` when there is no more to read.
     records: Option<Box<dyn RecordReader>>,
-    /// The last group, until it is taken.
+    /// The last group, until it is returned.
     end: Option<Group>,
     last_line: u64,
 }
@@ -190,7 +191,7 @@ impl Iterator for Groups {
         {
             match records.next() {
                 Ok(Some((number, record))) => {
-                    // CSV may count two rows as one line, but a checkpoint needs numbers that grow.
+                    // CSV may count two rows as one line, but checkpoints need increasing numbers.
                     let line = number.max(self.last_line + 1);
                     self.last_line = line;
                     bytes += record.as_ref().map_or(0, Vec::len);
@@ -212,13 +213,13 @@ impl Iterator for Groups {
 }
 
 /// A [`RejectedLine`] before [`Groups`] adds the number of the line.
-struct Refusal {
-    errors: Vec<(RefusalCode, FieldError)>,
+struct LineRejection {
+    errors: Vec<(LineErrorCode, FieldError)>,
     record: Option<Vec<u8>>,
 }
 
-impl Refusal {
-    fn of(code: RefusalCode, error: FieldError) -> Self {
+impl LineRejection {
+    fn of(code: LineErrorCode, error: FieldError) -> Self {
         Self { errors: vec![(code, error)], record: None }
     }
 
@@ -229,7 +230,7 @@ impl Refusal {
 }
 
 /// A record as JSON and the number of its line.
-type Numbered = (u64, Result<Vec<u8>, Refusal>);
+type Numbered = (u64, Result<Vec<u8>, LineRejection>);
 
 /// Reads the records of one format.
 trait RecordReader: Send {
@@ -240,16 +241,16 @@ trait RecordReader: Send {
     fn line(&self) -> u64;
 }
 
-fn too_long() -> Refusal {
+fn too_long() -> LineRejection {
     let message = format!("the line is longer than {MAX_LINE_BYTES} bytes");
-    Refusal::of(RefusalCode::TooLong, FieldError::new("", message))
+    LineRejection::of(LineErrorCode::TooLong, FieldError::new("", message))
 }
 
 fn invalid_data(message: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message.into())
 }
 
-/// Decompresses a source, finds its format and begins to read its records.
+/// Decompresses a source, detects its format and begins to read its records.
 fn open(source: Box<dyn Read + Send>, format: Option<Format>) -> io::Result<Box<dyn RecordReader>> {
     let mut source = compression::decompress(PeekReader::new(source))?;
     source.fill(|head| head.len() >= UTF8_BOM.len())?;
@@ -264,7 +265,7 @@ fn open(source: Box<dyn Read + Send>, format: Option<Format>) -> io::Result<Box<
         Some(_) => Format::Csv,
     });
     Ok(match format {
-        // Neither NDJSON nor CSV begins so: the content is right, and the name wrong.
+        // Neither NDJSON nor CSV begins like this: the name is wrong, not the content.
         _ if first == Some(b'[') => Box::new(JsonArrayReader::new(source.into_buffered())),
         Format::Ndjson | Format::JsonArray => Box::new(NdjsonReader::new(source.into_buffered())),
         Format::Csv => Box::new(CsvReader::open(source)?),
@@ -286,8 +287,8 @@ impl PeekReader {
         &self.head
     }
 
-    /// Extends the head until it is enough, the source ends, or the head has its largest size. One read
-    /// does not do: a source may give a byte at a time.
+    /// Extends the head until it is long enough, the source ends, or the head has its maximum size. One read
+    /// is not enough: a source may return a single byte at a time.
     fn fill(&mut self, is_enough: impl Fn(&[u8]) -> bool) -> io::Result<()> {
         let mut buffer = vec![0; 8 * 1024];
         while !is_enough(&self.head) && self.head.len() < MAX_HEAD_BYTES {
@@ -305,14 +306,14 @@ impl PeekReader {
         self.head.drain(..bytes);
     }
 
-    /// Head and rest as one reader.
+    /// Joins head and rest to one reader.
     fn into_buffered(self) -> Box<dyn BufRead + Send> {
         let whole = io::Cursor::new(self.head).chain(self.rest);
         Box::new(BufReader::with_capacity(BUFFER_BYTES, whole))
     }
 }
 
-/// Counts the bytes that are read, for who shows the progress.
+/// Counts the bytes that are read, to show the progress.
 struct CountingReader<R> {
     source: R,
     read: Arc<AtomicU64>,

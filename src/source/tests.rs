@@ -4,13 +4,13 @@ use flate2::{Compression, write::GzEncoder};
 
 use super::*;
 
-/// Shows groups as text: `number:record` for a record, `number!message` for a refused line, `|` between
+/// Formats groups as text: `number:record` for a record, `number!message` for a rejected line, `|` between
 /// groups.
 fn shown(source: &[u8], format: Option<Format>) -> String {
     let groups = Groups::new(io::Cursor::new(source.to_vec()), format);
     let shown: Vec<String> = groups.map(|group| shown_group(&group)).collect();
     let shown = shown.join("|");
-    // Whatever is not broken has an end.
+    // A source that is not broken has an end.
     if shown.contains("broken") {
         return shown;
     }
@@ -161,7 +161,7 @@ fn csv_rows_are_products_with_the_fields_that_have_a_value() {
     );
     assert_eq!(read(b"name;price\nx;1\n"), r#"2:{"kind":"product","name":"x","price":1}"#);
     assert_eq!(shown(b"name\n{x}", Some(Format::Csv)), r#"2:{"kind":"product","name":"{x}"}"#);
-    // Line numbers grow, whatever ends the lines: a checkpoint counts on it.
+    // Line numbers grow, whatever the line breaks: checkpoints rely on that.
     assert_eq!(
         read(b"name\ra\rb\r"),
         r#"2:{"kind":"product","name":"a"} 3:{"kind":"product","name":"b"}"#
@@ -185,7 +185,7 @@ fn csv_cells_that_do_not_fit_their_columns_are_all_told_and_the_record_keeps_its
         r#""termMonths":"1.5","active":"yes"}"#,
     ];
     assert_eq!(read(source), expected.concat());
-    // A long cell is cut.
+    // A long cell is truncated.
     let long = format!("price\n{}\n", "x".repeat(50));
     assert!(read(long.as_bytes()).contains(&format!("the cell \"{}…\" is", "x".repeat(40))));
 }

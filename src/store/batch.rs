@@ -1,7 +1,7 @@
-//! Reading by the hundred (`BatchGetItem`), consistently.
+//! Batch reads (`BatchGetItem`), strongly consistent.
 //!
-//! `DynamoDB` may leave keys of a batch unprocessed. Those are asked for again, at once while that brings
-//! items, else after a wait.
+//! DynamoDB may leave keys of a batch unprocessed. They are requested again: immediately if the last reply
+//! brought items, otherwise after a wait.
 
 use std::collections::HashMap;
 
@@ -14,23 +14,23 @@ use super::{
     total_units,
 };
 
-/// `DynamoDB`'s limit of keys in a `BatchGetItem`.
+/// DynamoDB's limit for the keys of one `BatchGetItem`.
 const KEYS_PER_BATCH: usize = 100;
 
-/// Batches and transactions under way at once.
+/// The maximum number of batches and transactions in flight.
 pub(super) const CONCURRENT_BATCHES: usize = 8;
 
-/// An item wanted.
+/// An item to read.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) table: String,
     pub(super) key: Item,
-    /// The attributes wanted, the same for every item of a table, with names as [`projection_names`] has
-    /// them; `None`: all.
+    /// The attributes to read, the same for all items of a table, with names as in [`projection_names`];
+    /// `None` for all attributes.
     pub(super) projection: Option<String>,
 }
 
-/// The names in a projection that are words of `DynamoDB`'s own.
+/// Placeholders for the names in a projection that are reserved words of DynamoDB.
 pub(super) fn projection_names(projection: Option<&str>) -> Option<HashMap<String, String>> {
     let placeholder = format!("#{ORDER}");
     let names = || HashMap::from([(placeholder.clone(), ORDER.to_owned())]);
@@ -38,7 +38,7 @@ pub(super) fn projection_names(projection: Option<&str>) -> Option<HashMap<Strin
 }
 
 impl Store {
-    /// Reads items by their keys (each named once), and tells the read units consumed.
+    /// Reads items by their keys, which must be distinct; returns them with the read units consumed.
     pub(super) async fn read_items(
         &self,
         operation: &'static str,
@@ -97,7 +97,7 @@ impl Store {
             if left.is_empty() {
                 return Ok((items, read_units));
             }
-            // A reply ends at 16 MB, too: one that brought items is asked for the rest at once.
+            // A reply also ends at 16 MB: if it brought items, the rest is requested immediately.
             fruitless = if count(&left) < count(&pending) { 0 } else { fruitless + 1 };
             if fruitless > 0 && !self.patience.wait(fruitless).await {
                 return Err(StoreError::left_over(operation, count(&left)));

@@ -1,9 +1,9 @@
-//! The lean SDK client.
+//! Builds SDK clients that start fast.
 //!
-//! The SDK's default client probes profile files and loads every native root certificate before its
-//! first request; in a Lambda that multiplies the time of a cold start. A function needs none of it:
-//! region, credentials and an endpoint override are in its environment, and DynamoDB's certificates
-//! chain to Amazon's own roots (`amazon-roots.pem`, from <https://www.amazontrust.com/repository/>).
+//! The SDK's default client looks for profile files and loads all native root certificates before its first
+//! request, which multiplies the duration of a cold start in Lambda. A function needs neither: its
+//! environment has region, credentials and an endpoint override, and DynamoDB's certificates chain to
+//! Amazon's own roots (`amazon-roots.pem`, from <https://www.amazontrust.com/repository/>).
 
 use std::{
     fs, io,
@@ -29,37 +29,37 @@ use aws_smithy_http_client::{
 
 const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
 
-/// How long DynamoDB and SQS let a connection be idle, with a margin: one that the server has closed fails
-/// the next request, and the SDK would keep it for 90 s.
+/// How long an idle connection to DynamoDB or SQS is kept: less than the servers keep it, with a margin. A
+/// connection that the server has closed fails the next request, and the SDK's own default is 90 s.
 const POOL_IDLE: Duration = Duration::from_secs(20);
 
-/// S3 closes an idle connection after some seconds.
+/// The same for S3, which closes an idle connection after some seconds.
 const S3_POOL_IDLE: Duration = Duration::from_secs(5);
 
-/// How a client reaches its service.
+/// How to reach a service.
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
     /// The AWS region.
     pub region: Option<String>,
-    /// The URL of a local engine instead.
+    /// The URL of a local stand-in, such as a DynamoDB emulator.
     pub endpoint: Option<String>,
-    /// A file of certificates in PEM, in place of Amazon's own roots: `AWS_CA_BUNDLE`, as the SDKs know it.
-    /// Lambda's is `/etc/pki/tls/certs/ca-bundle.crt`; to load it takes a cold start some milliseconds more.
+    /// A PEM file of certificates that replace Amazon's own roots: `AWS_CA_BUNDLE`, as in the SDKs. In Lambda
+    /// it would be `/etc/pki/tls/certs/ca-bundle.crt`; loading that adds some milliseconds to a cold start.
     pub ca_bundle: Option<PathBuf>,
 }
 
 impl Connection {
-    /// To a local engine.
+    /// A connection to a local stand-in.
     #[must_use]
     pub fn local(endpoint: &str) -> Self {
         Self { endpoint: Some(endpoint.to_owned()), ..Self::default() }
     }
 }
 
-/// The client cannot be built.
+/// Why a client cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// There is no region to send requests to.
+    /// There is no region.
     #[error("AWS_REGION is missing: no region is a default, and another region has other tables")]
     NoRegion,
     /// The certificates cannot be read.
@@ -67,18 +67,18 @@ pub enum ClientError {
     CaBundle {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The TLS settings are refused.
+    /// The TLS settings are invalid.
     #[error("the TLS settings were refused: {0}")]
     Tls(String),
 }
 
-/// Builds the client every function uses.
+/// Builds the DynamoDB client that all functions use.
 ///
-/// A local engine gets plain HTTP, and stand-in credentials where the environment has none. An attempt
-/// ends after 3 s.
+/// A local stand-in is reached over plain HTTP, and with stand-in credentials if the environment has none. An
+/// attempt times out after 3 s.
 ///
 /// # Errors
 /// [`ClientError`].
@@ -86,22 +86,22 @@ pub fn lean_client(connection: &Connection) -> Result<Client, ClientError> {
     Ok(Client::new(&shared_config(connection, POOL_IDLE, timeouts(3))?))
 }
 
-/// Builds the client for objects, in the same lean way. An object may be large: only its head has a
-/// bound in time, and a body that stalls is ended by the SDK.
+/// Builds the S3 client, just as lean. Objects may be large, so the timeout covers only the response headers;
+/// a stalled body is ended by the SDK.
 ///
 /// # Errors
 /// [`ClientError`].
 pub fn lean_s3_client(connection: &Connection) -> Result<aws_sdk_s3::Client, ClientError> {
-    // Of a GET an attempt is the time to its head.
+    // For a GET, the attempt ends with the response headers.
     let timeouts = timeouts(5).read_timeout(Duration::from_secs(20));
     let shared = shared_config(connection, S3_POOL_IDLE, timeouts)?;
     let config = aws_sdk_s3::config::Builder::from(&shared)
-        // A local server has no host name a bucket could be put before.
+        // A local server has no host name that a bucket's name could be a prefix of.
         .force_path_style(connection.endpoint.is_some());
     Ok(aws_sdk_s3::Client::from_conf(config.build()))
 }
 
-/// Builds the client for the queue of imports, in the same lean way.
+/// Builds the SQS client for the import queue, just as lean.
 ///
 /// # Errors
 /// [`ClientError`].
@@ -109,8 +109,8 @@ pub fn lean_sqs_client(connection: &Connection) -> Result<aws_sdk_sqs::Client, C
     Ok(aws_sdk_sqs::Client::new(&shared_config(connection, POOL_IDLE, timeouts(3))?))
 }
 
-/// What all clients have in common. The SDK retries nothing: that is for [`crate::retry`] alone, so that
-/// what a request may cost is one number.
+/// The configuration that all clients share. The SDK's own retries are off: only [`crate::retry`] retries, so
+/// that the number of attempts is defined in one place.
 fn shared_config(
     connection: &Connection,
     pool_idle: Duration,
@@ -118,7 +118,7 @@ fn shared_config(
 ) -> Result<SdkConfig, ClientError> {
     let region = match (&connection.region, &connection.endpoint) {
         (Some(region), _) => region.clone(),
-        // Only a signature names it, which a local engine does not verify.
+        // The region is needed only for the signature, which a local stand-in does not verify.
         (None, Some(_)) => "us-east-1".to_owned(),
         (None, None) => return Err(ClientError::NoRegion),
     };
@@ -133,7 +133,7 @@ fn shared_config(
     Ok(config.build())
 }
 
-/// The time for a connection, and for an attempt as a whole.
+/// The timeouts for connecting, and for an attempt as a whole.
 fn timeouts(attempt_seconds: u64) -> TimeoutConfigBuilder {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(2))
@@ -169,7 +169,7 @@ fn credentials(connection: &Connection) -> SharedCredentialsProvider {
     }
 }
 
-/// What a local engine accepts: it asks for a signature and does not verify it.
+/// Credentials for a local stand-in, which requires a signature but does not verify it.
 fn stand_in_credentials() -> Credentials {
     Credentials::new("local", "local", None, None, "local engine")
 }

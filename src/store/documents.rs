@@ -1,4 +1,4 @@
-//! Documents: what is stored under the keys of a group, and whole items written in the order of writes.
+//! Documents: batch reads by key, and conditional writes that keep whatever is newer.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -66,7 +66,7 @@ impl DocumentStore for Store {
             let outcome = self.write_document(account, &key, write).await;
             outcome.map(|(failure, units)| (failure.map(|why| (key, why)), units))
         });
-        // Collected first: the futures are then of one kind, whatever borrows they hold.
+        // Collected first, so that all futures have the same type, whatever they borrow.
         let writes: Vec<_> = writes.collect();
         let mut outcomes = stream::iter(writes).buffer_unordered(CONCURRENT_WRITES);
         let (mut not_stored, mut write_units) = (Vec::new(), 0.0);
@@ -81,8 +81,8 @@ impl DocumentStore for Store {
 
 const OPERATION: &str = "write document";
 
-/// Nothing newer is stored. Equal orders are the same write, done again.
-const NOT_YOUNGER: &str = "attribute_not_exists(#at) OR #at <= :at";
+/// The condition that nothing newer is stored. An equal order means that the same write is repeated.
+const NOT_NEWER: &str = "attribute_not_exists(#at) OR #at <= :at";
 
 impl Store {
     fn table_of(&self, key: &Key) -> &str {
@@ -94,7 +94,7 @@ impl Store {
         }
     }
 
-    /// The item that a write puts: a version, or the memory of a delete.
+    /// The item that a write puts: a version, or a tombstone.
     fn item_of(&self, account: &AccountId, key: &Key, change: Write) -> Result<Item, StoreError> {
         let key = key_item(account, key);
         let Write { order, version } = change;
@@ -141,7 +141,7 @@ impl Store {
             .put_item()
             .table_name(self.table_of(key))
             .set_item(Some(self.item_of(account, key, change)?))
-            .condition_expression(NOT_YOUNGER)
+            .condition_expression(NOT_NEWER)
             .expression_attribute_names("#at", ORDER)
             .expression_attribute_values(":at", order)
             .return_consumed_capacity(CAPACITY);
@@ -151,7 +151,8 @@ impl Store {
             Err(error) => StoreError::from_sdk(OPERATION, &error),
         };
         match error.write_error() {
-            // Charged as the write would have been; how much that is, is not told.
+            // A failed condition consumes as much as the write would have, but the error does not say how
+            // much.
             Some(WriteError::Stale) => Ok((Some(WriteError::Stale), 1.0)),
             Some(why) => Ok((Some(why), 0.0)),
             None => Err(error),
@@ -184,7 +185,7 @@ fn key_item(account: &AccountId, key: &Key) -> Item {
     ])
 }
 
-/// Which key an item read with [`key_name`] is of.
+/// The key of an item that was read with [`key_name`].
 pub(super) fn stored_key(item: &Item) -> Option<Key> {
     let identity = |name: &str| item.get(name).and_then(|value: &AttributeValue| value.as_s().ok());
     if let Some(id) = identity("productOfferingId") {

@@ -1,4 +1,4 @@
-//! What can go wrong with the database.
+//! The errors of the database, and their classification.
 
 use std::{
     error::Error,
@@ -18,8 +18,7 @@ use serde::Deserialize;
 use super::item::Item;
 use crate::write_error::WriteError;
 
-/// A failed database operation. What it was about is for the log; callers look only at the
-/// predicates.
+/// A failed database operation. Its details are for the log; callers use only the predicates.
 #[derive(Debug)]
 pub struct StoreError {
     kind: Kind,
@@ -37,30 +36,31 @@ enum Kind {
 }
 
 impl StoreError {
-    /// The database is throttling, out of reach or in trouble: the same request may succeed later.
+    /// The database throttled the request, failed or could not be reached: the same request may succeed
+    /// later.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         matches!(self.kind, Kind::Unavailable | Kind::Throttled)
     }
 
-    /// The database is asked for more than it gives at once.
+    /// The database throttled the request.
     pub(crate) fn is_throttled(&self) -> bool {
         self.kind == Kind::Throttled
     }
 
-    /// The database looked at the request and refused what is in it, an item too large for one.
+    /// The database rejected the content of the request: because an item is too large, for instance.
     #[must_use]
     pub fn is_invalid(&self) -> bool {
         self.kind == Kind::Invalid
     }
 
-    /// What a write depended on was not so: another writer was faster.
+    /// The condition of a write did not hold, because of a concurrent writer.
     #[must_use]
     pub(super) fn is_condition_failed(&self) -> bool {
         self.kind == Kind::ConditionFailed
     }
 
-    /// What it says of a single conditional write; `None`: it is an error of another kind.
+    /// What the error means for a single conditional write; `None` if it is an error of another kind.
     pub(super) fn write_error(&self) -> Option<WriteError> {
         match self.kind {
             Kind::Throttled | Kind::Unavailable => Some(WriteError::Unavailable),
@@ -70,8 +70,8 @@ impl StoreError {
         }
     }
 
-    /// Classifies the error of a transaction: a condition that failed before a conflict or a throttle, which
-    /// may pass.
+    /// Classifies the error of a transaction. A failed condition takes precedence over a conflict or a
+    /// throttle, which are temporary.
     pub(super) fn from_transaction(
         operation: &'static str,
         error: &SdkError<TransactWriteItemsError, HttpResponse>,
@@ -101,8 +101,8 @@ impl StoreError {
         classified
     }
 
-    /// Classifies an SDK error. For the log it keeps the service's code, message and request id, or how
-    /// the connection failed; never a request or a reply, which hold customers' data.
+    /// Classifies an SDK error. For the log it keeps the service's code, message and request id, or how the
+    /// connection failed. It never keeps a request or a reply, because they contain customers' data.
     pub(super) fn from_sdk<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: Error + ProvideErrorMetadata + 'static,
@@ -121,7 +121,7 @@ impl StoreError {
                     "TransactionInProgressException"
                     | "TransactionConflictException"
                     | "ReplicatedWriteConflictException" => Kind::Unavailable,
-                    // A reply that is no reply of DynamoDB's: something stands in between.
+                    // Not a reply of DynamoDB's, but of something in between.
                     _ if status == 429 => Kind::Throttled,
                     _ if status >= 500 || status == 200 => Kind::Unavailable,
                     _ => Kind::Other,
@@ -144,30 +144,30 @@ impl StoreError {
         Self { kind, operation, cause: format!("{cause} (request {request_id})") }
     }
 
-    /// A stored item that this version cannot read.
+    /// A stored item that this version cannot parse.
     pub(super) fn unreadable(operation: &'static str, cause: impl fmt::Display) -> Self {
         Self { kind: Kind::Other, operation, cause: format!("unreadable item: {cause}") }
     }
 
-    /// A request that could not be built: a mistake of ours.
+    /// A request that could not be built: an internal error.
     pub(super) fn unbuildable(operation: &'static str, cause: impl fmt::Display) -> Self {
         Self { kind: Kind::Other, operation, cause: format!("request not built: {cause}") }
     }
 
-    /// The database never took all of a batch within the retries allowed.
+    /// DynamoDB left keys of a batch unprocessed until the retries were exhausted.
     pub(super) fn left_over(operation: &'static str, count: usize) -> Self {
         let cause = format!("{count} keys left unprocessed after all retries");
         Self { kind: Kind::Unavailable, operation, cause }
     }
 }
 
-/// Why DynamoDB throttled, and which table or index: the developer guide, "Diagnosing throttling". Empty
-/// where a reply does not tell.
+/// Why DynamoDB throttled a request, and which table or index (developer guide, "Diagnosing throttling").
+/// Empty if the reply does not say.
 fn throttling_reasons(body: &[u8]) -> String {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Throttled {
-        // The exceptions of DynamoDB do not agree on the first letter.
+        // DynamoDB's exceptions differ in the case of the first letter.
         #[serde(rename = "ThrottlingReasons", alias = "throttlingReasons")]
         reasons: Vec<Reason>,
     }
@@ -186,7 +186,7 @@ fn throttling_reasons(body: &[u8]) -> String {
     })
 }
 
-/// What was there instead when the condition of an update did not hold; any other error is one.
+/// The item that was stored when the condition of an update did not hold. Any other error stays an error.
 pub(super) fn failed_condition(
     operation: &'static str,
     error: SdkError<UpdateItemError, HttpResponse>,
@@ -204,7 +204,7 @@ pub(super) fn failed_condition(
     }
 }
 
-/// An error and what caused it, in their own words.
+/// The messages of an error and of its causes.
 fn chain(error: &dyn Error) -> String {
     let mut words = error.to_string();
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! Everything an account has, as records that import to the same catalog.
+//! Exports: everything an account has, as records that recreate the same catalog when imported.
 
 use std::fmt::Write as _;
 
@@ -28,7 +28,7 @@ use crate::{
     text::rfc3339_millis,
 };
 
-/// An export of the records of one kind, a page of the table at a time.
+/// An export of the records of one kind, one page of the table at a time.
 pub struct Export<'a> {
     store: &'a Store,
     account: &'a AccountId,
@@ -41,7 +41,7 @@ pub struct Export<'a> {
 }
 
 impl<'a> Export<'a> {
-    /// The kinds that have records of their own; a network carries its bundles.
+    /// The kinds that have records of their own; bundles are part of their network's record.
     pub const KINDS: [Kind; 6] = [
         Kind::Offering,
         Kind::Promotion,
@@ -51,13 +51,13 @@ impl<'a> Export<'a> {
         Kind::Product,
     ];
 
-    /// Begins an export.
+    /// Starts an export.
     #[must_use]
     pub fn new(store: &'a Store, account: &'a AccountId, kind: Kind) -> Self {
         Self { store, account, kind, start: None, ended: false, network: None, read_units: 0.0 }
     }
 
-    /// What it consumed so far.
+    /// The read units consumed so far.
     #[must_use]
     pub fn read_units(&self) -> f64 {
         self.read_units
@@ -66,7 +66,7 @@ impl<'a> Export<'a> {
     /// The next records, as JSON, in the order of their keys; `None` after the last.
     ///
     /// # Errors
-    /// [`StoreError`] when the table is not read.
+    /// [`StoreError`] if the table cannot be read.
     pub async fn next(&mut self) -> Result<Option<Vec<String>>, StoreError> {
         if self.ended {
             return Ok(None);
@@ -127,7 +127,7 @@ impl<'a> Export<'a> {
                         whole.youngest = whole.youngest.max(order);
                         whole.bundles.extend(document.map(|document| (document, order)));
                     }
-                    // Its network is not there yet.
+                    // The bundle was stored before its network.
                     (_, Some(document)) => records.push(bundle(id, &document, order)),
                     (_, None) => {}
                 },
@@ -149,7 +149,7 @@ impl<'a> Export<'a> {
 }
 
 impl Store {
-    /// A page of the items of a kind, read consistently, with where the next one begins and the read units
+    /// A page of the items of a kind, read consistently; also where the next page begins, and the read units
     /// consumed.
     async fn items_of_kind(
         &self,
@@ -186,7 +186,7 @@ impl Store {
         Ok((reply.items.unwrap_or_default(), reply.last_evaluated_key, read_units))
     }
 
-    /// A page of what a snapshot of a kind may remove.
+    /// A page of the records of a kind that a snapshot may remove.
     pub(super) async fn existing_records(
         &self,
         account: &AccountId,
@@ -203,7 +203,7 @@ impl Store {
     }
 }
 
-/// What a snapshot may remove of an item; `None`: nothing.
+/// The record of an item that a snapshot may remove; `None` if there is none.
 fn existing_record(
     operation: &'static str,
     kind: Kind,
@@ -220,7 +220,7 @@ fn existing_record(
         }
         Kind::Network | Kind::Bundle => match part(operation, item)? {
             Part::Network(network, ..) => Existing::Network(network.id),
-            // Its bundles go, too.
+            // A network that is not stored, with bundles: they are removed, too.
             Part::Remembered(id, 1..) => Existing::Network(id),
             Part::Bundle(..) | Part::Remembered(..) => return Ok(None),
         },
@@ -244,7 +244,7 @@ fn existing_record(
 
 const OPERATION: &str = "export";
 
-/// A JSON object with members put before its own.
+/// A JSON object with more members put before its own.
 fn with_head(head: &str, object: &str) -> String {
     match object.strip_prefix('{') {
         Some("}") | None => format!("{{{head}}}"),
@@ -252,7 +252,7 @@ fn with_head(head: &str, object: &str) -> String {
     }
 }
 
-/// `,"updatedAt":"…"`; nothing without a time.
+/// The member `,"updatedAt":"…"`; empty without a time.
 fn member(updated_at: Option<Timestamp>) -> String {
     updated_at
         .map(|time| format!(",\"updatedAt\":\"{}\"", rfc3339_millis(time)))
@@ -260,7 +260,7 @@ fn member(updated_at: Option<Timestamp>) -> String {
 }
 
 fn product(stored: &StoredProduct) -> String {
-    // Every part serializes to JSON whatever its value, so the fallback is never taken.
+    // Serializing cannot fail, so the fallback is never used.
     let document = serde_json::to_string(&stored.product).unwrap_or_default();
     with_head("\"kind\":\"product\"", &document)
 }
@@ -274,11 +274,11 @@ fn bundle(network: NetworkId, document: &str, order: Option<Order>) -> String {
 /// A network and the bundles read so far, as published documents.
 struct WholeNetwork {
     network: Network,
-    /// The order of its own fields.
+    /// The order of the network's own fields.
     own: Option<Order>,
-    /// The order of its bundles as a set.
+    /// The order of the bundle set.
     set: Option<Order>,
-    /// The newest order of its own and its bundles'.
+    /// The newest order of the network and its bundles.
     youngest: Option<Order>,
     bundles: Vec<(String, Option<Order>)>,
 }
@@ -297,7 +297,7 @@ impl WholeNetwork {
         });
         let mut text = record.to_string();
         text.pop();
-        // As text, not as values: amounts keep their digits.
+        // As text, not as values, so that amounts keep their digits.
         let own = [
             ("custom_airtime", serde_json::to_string(&network.custom_airtime)),
             ("sms_notification", serde_json::to_string(&network.sms_notification)),
@@ -313,7 +313,7 @@ impl WholeNetwork {
             records
                 .push(format!("{text}{updated_at},\"fixed_bundles\":[{}]}}", documents.join(",")));
         } else {
-            // More than a line may hold: each bundle has its own.
+            // More than fits into a line: each bundle gets a record of its own.
             records.push(format!("{text}{}}}", member(self.own.map(Order::time))));
             let bundles = self.bundles.iter();
             records.extend(

@@ -1,9 +1,9 @@
-//! Items as DynamoDB holds them, and how they become domain types.
+//! Items as DynamoDB stores them, and their conversion to domain types.
 //!
-//! Key and filter attributes are natural attributes. What the API returns is one attribute more,
-//! `document`: the published JSON, written once and copied by every read. Its first three fields
-//! (`productOfferingId`, `status`, `customerType`) are key attributes already, so the stored document
-//! leaves them out: read units are paid by the byte.
+//! What keys and filters need is stored as separate attributes. What the API returns is one more attribute,
+//! `document`: the published JSON, serialized once when it is written, and copied by every read. Its first
+//! three fields (`productOfferingId`, `status`, `customerType`) are key attributes already, so the stored
+//! document omits them, because read units depend on the size.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -24,14 +24,14 @@ use crate::{
     order::Order,
 };
 
-/// An item as the SDK has it.
+/// An item as the SDK represents it.
 pub(super) type Item = HashMap<String, AttributeValue>;
 
 /// An item of the `Offerings` table.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OfferingItem {
-    /// Left out of projections: a reader knows it.
+    /// Omitted from projections: a reader knows it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     account: String,
     product_offering_id: OfferingId,
@@ -58,38 +58,37 @@ pub(super) struct PromotionItem {
     pub(super) document: String,
 }
 
-/// The attribute of an item's order.
+/// The attribute that contains an item's order.
 pub(super) const ORDER: &str = "at";
 
-/// The attribute at which an item that only remembers a delete ends, in seconds since 1970: the tables'
-/// time to live.
+/// The attribute that contains the expiry of a tombstone, in seconds since 1970: the tables' time-to-live
+/// attribute.
 pub(super) const EXPIRES_AT: &str = "expiresAt";
 
-/// How long a delete is remembered: an older record that comes later than that makes it again.
+/// How long tombstones are kept. An older record that arrives later than that recreates what was deleted.
 const DELETES_REMEMBERED: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// Whether an item is a record: a deleted one is remembered without its document.
+/// Whether an item is a record: a tombstone has no document.
 pub(super) fn is_record(item: &Item) -> bool {
     item.contains_key("document")
 }
 
-/// When the memory of a delete ends.
+/// When a tombstone written now expires.
 pub(super) fn expiry(clock: Clock) -> AttributeValue {
     AttributeValue::N((clock.now() + DELETES_REMEMBERED).as_second().to_string())
 }
 
-/// An order as an attribute.
+/// An order as an attribute value.
 pub(super) fn order_value(order: Order) -> AttributeValue {
     AttributeValue::B(Blob::new(order.as_bytes().as_slice()))
 }
 
-/// The order in an attribute of an item.
+/// The order in this attribute of an item.
 pub(super) fn order_of(item: &Item, name: &str) -> Option<Order> {
     Order::from_bytes(item.get(name)?.as_b().ok()?.as_ref())
 }
 
-/// What is remembered of the version of a document, in attributes beside the others; times are in
-/// milliseconds since 1970.
+/// The version of a document, in attributes of its own; times are in milliseconds since 1970.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct VersionAttributes {
@@ -97,16 +96,16 @@ pub(super) struct VersionAttributes {
     content_hash: Option<binary::Hash>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     created_at: Option<i64>,
-    /// Of items that were written before writes had an order.
+    /// Only in items that were written before writes had an order.
     #[serde(default, skip_serializing)]
     updated_at: Option<i64>,
 }
 
 impl VersionAttributes {
-    /// The attribute names, for projections.
+    /// The names of these attributes, for projections.
     pub(super) const NAMES: &'static str = "contentHash, createdAt, updatedAt";
 
-    /// The version; `None` when only a delete is remembered, or other hands wrote the item.
+    /// The version; `None` if the item is a tombstone, or was written by something else.
     pub(super) fn version(&self) -> Option<Version> {
         Some(Version {
             content_hash: self.content_hash.as_ref()?.0,
@@ -114,7 +113,7 @@ impl VersionAttributes {
         })
     }
 
-    /// When an item without an order was last changed.
+    /// When an item without an order last changed.
     pub(super) fn updated_at(&self) -> Option<Timestamp> {
         Timestamp::from_millisecond(self.updated_at?).ok()
     }
@@ -149,7 +148,7 @@ impl OfferingItem {
         }
     }
 
-    /// The row of an item read in full.
+    /// Converts an item that was read with all attributes to a row.
     pub(super) fn into_row(self) -> Result<OfferingRow, String> {
         fn parsed<T: Ord, E>(
             texts: &[String],
@@ -158,7 +157,7 @@ impl OfferingItem {
             texts.iter().map(|text| parse(text)).collect()
         }
         let head = document_head(&self.product_offering_id, self.status, self.customer_type);
-        // A stored document that is whole begins with its brace.
+        // A stored document with all its fields begins with a brace.
         let document =
             if self.document.starts_with('{') { self.document } else { head + &self.document };
         Ok(OfferingRow {
@@ -177,16 +176,16 @@ impl OfferingItem {
     }
 }
 
-/// The beginning of a published document that its item's key attributes make up.
+/// The beginning of a published document, from the key attributes of its item.
 fn document_head(id: &OfferingId, status: Status, customer_type: CustomerType) -> String {
-    // A text always serializes.
+    // Serializing a string cannot fail.
     let id = serde_json::to_string(id.as_str()).unwrap_or_default();
     format!(
         "{{\"productOfferingId\":{id},\"status\":\"{status}\",\"customerType\":\"{customer_type}\","
     )
 }
 
-/// The range attributes of an index key, as a `LastEvaluatedKey` has them.
+/// The range attributes of an index key, from a `LastEvaluatedKey`.
 pub(super) fn row_key(operation: &'static str, key: Item) -> Result<RowKey, StoreError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -200,7 +199,7 @@ pub(super) fn row_key(operation: &'static str, key: Item) -> Result<RowKey, Stor
     Ok(RowKey { status: key.status, product_type: key.product_type, id: key.product_offering_id })
 }
 
-/// An item as a `T`.
+/// Deserializes an item.
 pub(super) fn read<'de, T: Deserialize<'de>>(
     operation: &'static str,
     item: Item,
@@ -208,7 +207,7 @@ pub(super) fn read<'de, T: Deserialize<'de>>(
     serde_dynamo::from_item(item).map_err(|error| StoreError::unreadable(operation, error))
 }
 
-/// A `T` as an item.
+/// Serializes an item.
 pub(super) fn write<T: Serialize>(operation: &'static str, value: T) -> Result<Item, StoreError> {
     serde_dynamo::to_item(value).map_err(|error| StoreError::unbuildable(operation, error))
 }
@@ -221,12 +220,12 @@ pub(super) fn document(operation: &'static str, mut item: Item) -> Result<String
     }
 }
 
-/// A text attribute.
+/// A string attribute.
 pub(super) fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
-/// Sixteen bytes as a binary attribute.
+/// Serializes 16 bytes as a binary attribute.
 mod binary {
     use serde::{
         Deserialize, Deserializer, Serialize, Serializer,

@@ -1,12 +1,12 @@
-//! The `Imports` table: jobs by their identity, the newest version of each object, and the floors of
-//! snapshots.
+//! The job-state store: the table `Imports`. It contains jobs by their identity, the newest version of each
+//! object, and the floors of snapshots.
 //!
 //! | `importId` | |
 //! |---|---|
 //! | 32 hexadecimal digits | a job |
-//! | `latest#<hash of an object's name>` | the newest version of the object that is known |
-//! | `message#<hash of a content>` | the job that a content began, and when it was first seen |
-//! | `floors` | for each kind the order of its newest snapshot, and of those under way |
+//! | `latest#<hash of an object's name>` | the newest known version of the object |
+//! | `message#<hash of a content>` | the job of the first message with this content, and when it was first seen |
+//! | `floors` | for each kind, the orders of its newest snapshot and of the snapshots in progress |
 
 use std::{
     collections::HashMap,
@@ -45,18 +45,18 @@ use crate::{
     retry::Patience,
 };
 
-/// How long a job is remembered after its last change: a delivery later than that begins it again,
-/// which writes only differences.
+/// How long a job is kept after its last change. A later delivery starts the import again, which writes only
+/// differences.
 const REMEMBERED_SECONDS: i64 = 90 * 24 * 60 * 60;
 
-/// The item of the snapshots' floors.
+/// The item that contains the floors.
 const FLOORS: &str = "floors";
 
 fn number<T: Copy + ToString>(value: T) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// A job's item, read.
+/// Parses the item of a job.
 fn job(operation: &'static str, item: &Item) -> Result<Job, StoreError> {
     let wrong = |name: &str| StoreError::unreadable(operation, format!("attribute {name}"));
     let string = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
@@ -103,10 +103,11 @@ fn job(operation: &'static str, item: &Item) -> Result<Job, StoreError> {
     })
 }
 
-/// Errors that are in no stored part yet: they repeat each other, and an item is charged by its size.
+/// Compresses the errors that are not in a stored part yet: they are repetitive, and an item is charged by
+/// its size.
 fn compressed(errors: &[u8]) -> AttributeValue {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    // Memory takes all that is written to it.
+    // Writing to memory cannot fail.
     let _ = encoder.write_all(errors);
     AttributeValue::B(Blob::new(encoder.finish().unwrap_or_default()))
 }
@@ -118,19 +119,19 @@ fn key(account: &AccountId, id: &str) -> HashMap<String, AttributeValue> {
     ])
 }
 
-/// The identity of the item of a content that messages carry.
+/// The key of the item for the content of a message.
 fn content_id(content: &ImportId) -> String {
     format!("message#{}", content.as_str())
 }
 
-/// What a conditional update came to.
+/// The result of a conditional update.
 enum Conditional {
     Done(Item),
     Otherwise(Item),
 }
 
 impl Store {
-    /// Reads items of the table by their identities, consistently.
+    /// Reads items of the table by their keys, consistently.
     async fn read_imports(
         &self,
         operation: &'static str,
@@ -146,7 +147,7 @@ impl Store {
         Ok(items)
     }
 
-    /// Removes the floor of a snapshot under way.
+    /// Removes the floor of a snapshot in progress.
     async fn remove_pending_floor(
         &self,
         operation: &'static str,
@@ -181,7 +182,8 @@ impl Store {
         }
     }
 
-    /// Claims a job for a content, or whatever its content is; `None`: it was begun with another content.
+    /// Claims a job for a content, or for whatever its content is; `None` if it was started for another
+    /// content, and has been reset.
     async fn claim_content(
         &self,
         lease: &Lease,
@@ -230,7 +232,7 @@ impl Store {
                 if job.status.is_end() {
                     Claim::Ended(Box::new(job))
                 } else if is_free && another && item.contains_key("content") {
-                    // One that was overtaken is not begun anew: it ends with what it did.
+                    // A superseded job is not reset: it ends with what it has done.
                     if !self.preflight(&lease.account, source).await?.is_superseded {
                         self.begin_anew(lease, &item).await?;
                         return Ok(None);
@@ -244,7 +246,7 @@ impl Store {
         Ok(Some(claim))
     }
 
-    /// Forgets what a job did with a content that was replaced meanwhile.
+    /// Resets a job whose content was replaced in the meantime.
     async fn begin_anew(&self, lease: &Lease, seen: &Item) -> Result<(), StoreError> {
         const OPERATION: &str = "begin import anew";
         let update = self
@@ -271,7 +273,7 @@ impl Store {
         number(self.clock.now().as_second() + REMEMBERED_SECONDS)
     }
 
-    /// How long the lease of a job's item still holds.
+    /// How long the lease in a job's item is still valid.
     fn lease_left(&self, item: &Item) -> Duration {
         let until = item.get("leaseUntil").and_then(|until| until.as_n().ok()?.parse::<i64>().ok());
         let left = until.unwrap_or_default().saturating_sub(self.now_millis());
@@ -283,18 +285,18 @@ fn millis(term: Duration) -> i64 {
     i64::try_from(term.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The identity of the item that has the newest version of an object.
+/// The key of the item for the newest version of an object.
 fn latest_id(name: &str) -> String {
     format!("latest#{}", ImportId::of(&[name]).as_str())
 }
 
-/// A sequencer as it compares: "Right pad the shorter string with zeros, and then do a lexicographical
-/// comparison" (S3 user guide, "Event message structure").
+/// A sequencer in a form that sorts correctly: "Right pad the shorter string with zeros, and then do a
+/// lexicographical comparison" (S3 user guide, "Event message structure").
 fn padded(sequencer: &str) -> String {
     format!("{:0<64}", sequencer.to_ascii_uppercase())
 }
 
-/// The attribute of a snapshot under way.
+/// The attribute of a snapshot in progress.
 fn pending_floor(kind: Kind, import: &ImportId) -> String {
     format!("{kind}#{}", import.as_str())
 }
@@ -374,7 +376,7 @@ impl JobStore for Store {
         Ok(match self.conditional(OPERATION, update).await? {
             Conditional::Done(_) => true,
             Conditional::Otherwise(item) => {
-                // An attempt that succeeded without an answer, and was sent again.
+                // An attempt that succeeded, but whose answer was lost, was repeated.
                 let is_ours = item.get("holder") == Some(&text(lease.holder.as_str()));
                 is_ours && item.get("status") == Some(&text(job.status.as_str()))
             }
@@ -396,8 +398,8 @@ impl JobStore for Store {
             .expression_attribute_values(":expires", self.forgotten_at());
         if let Some(sequencer) = &version.sequencer {
             expression.push_str(", sequencer = :sequencer");
-            // The last modification of a multipart upload is when it began: it orders only where one of the
-            // two has no sequencer.
+            // The last-modified time of a multipart upload is when the upload began. So times are compared
+            // only if one of the two has no sequencer.
             "attribute_not_exists(modified) OR sequencer <= :sequencer \
              OR (attribute_not_exists(sequencer) AND modified <= :modified)"
                 .clone_into(&mut condition);
@@ -422,7 +424,7 @@ impl JobStore for Store {
             if item.get("importId") == Some(&text(FLOORS)) {
                 preflight.floors = floors(item);
             } else if let Some(version) = &source.version {
-                preflight.is_superseded = is_younger(item, version);
+                preflight.is_superseded = is_newer(item, version);
             }
         }
         Ok(preflight)
@@ -475,7 +477,7 @@ impl JobStore for Store {
             .filter_expression("#status = :running AND leaseUntil >= :now")
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":running", text(Status::Running.as_str()))
-            // A group may have begun at the very end of its lease.
+            // A group may have begun just before its lease expired.
             .expression_attribute_values(":now", number(self.now_millis() - millis(GROUP_TIME)));
         let items = self.query_all(OPERATION, query, &mut ReadCost::default()).await?;
         let running = items.iter().map(|item| {
@@ -499,7 +501,7 @@ impl JobStore for Store {
     }
 }
 
-/// The floors in their item, of snapshots that have ended and of those under way.
+/// The floors in their item, of completed snapshots and of those in progress.
 fn floors(item: &Item) -> Vec<(Kind, Order)> {
     let floor = |name: &String| {
         let kind = name.split('#').next().and_then(Kind::parse)?;
@@ -508,8 +510,8 @@ fn floors(item: &Item) -> Vec<(Kind, Order)> {
     item.keys().filter_map(floor).collect()
 }
 
-/// Does an item know a newer version of its object than this one?
-fn is_younger(item: &Item, version: &ObjectVersion) -> bool {
+/// Whether an item contains a newer version of the object than this one.
+fn is_newer(item: &Item, version: &ObjectVersion) -> bool {
     let modified = item.get("modified").and_then(|time| time.as_n().ok()?.parse::<i64>().ok());
     let sequencer = item.get("sequencer").and_then(|sequencer| sequencer.as_s().ok());
     let ours = version.sequencer.as_deref().map(padded);
@@ -519,23 +521,24 @@ fn is_younger(item: &Item, version: &ObjectVersion) -> bool {
     }
 }
 
-/// What is known of a content that messages carry.
+/// What is known of the content of a message.
 #[derive(Clone, Debug)]
 pub struct ContentMemory {
     /// When it was first seen.
     pub first_seen: Timestamp,
-    /// The job of an earlier message with this content that was given up, or is with its last receive.
+    /// The job of an earlier message with this content that was given up, or whose message is at its last
+    /// receive.
     pub given_up: Option<GivenUp>,
 }
 
 /// A job that was given up.
 #[derive(Clone, Debug)]
 pub struct GivenUp {
-    /// Which job.
+    /// The job.
     pub import: ImportId,
     /// The name of its source.
     pub source: String,
-    /// Whether the message in question has begun to continue it.
+    /// Whether the message in question has already begun to continue it.
     pub is_continued: bool,
 }
 
@@ -554,7 +557,7 @@ impl Store {
         items.first().map(|item| job(OPERATION, item)).transpose()
     }
 
-    /// Gives a job back that its worker leaves midway.
+    /// Releases the claim on a job that its worker leaves unfinished.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -572,7 +575,7 @@ impl Store {
         self.conditional(OPERATION, update).await.map(|_| ())
     }
 
-    /// Forgets a job: the next delivery of its source runs it from the start.
+    /// Deletes the state of a job: the next delivery of its source runs it from the start.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -588,7 +591,7 @@ impl Store {
             .table_name(&self.tables.imports)
             .set_key(Some(key(account, import.as_str())));
         self.send(OPERATION, || delete.clone().send()).await?;
-        // A snapshot that was cut off leaves its floor.
+        // A snapshot that was interrupted leaves its floor.
         let floors = self.read_imports(OPERATION, account, [FLOORS]).await?;
         let names = floors.iter().flat_map(Item::keys);
         for name in names.filter(|name| name.ends_with(import.as_str())) {
@@ -597,8 +600,8 @@ impl Store {
         Ok(())
     }
 
-    /// Notes that messages carry this content; `message` is this one. Says when it was first seen, and
-    /// which job of an earlier message with this content was given up.
+    /// Records that `message` carries this content. Returns when the content was first seen, and the job of
+    /// an earlier message with this content, if that was given up.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -633,7 +636,7 @@ impl Store {
         })
     }
 
-    /// Notes that the job of a content is given up unless it ends.
+    /// Records that the job of a content counts as given up, unless it ends.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -653,7 +656,7 @@ impl Store {
         self.conditional(OPERATION, update).await.map(|_| ())
     }
 
-    /// Notes that a message continues the job of its content that was given up.
+    /// Records that a message continues the job of its content that was given up.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -672,14 +675,14 @@ impl Store {
         self.conditional(OPERATION, update).await.map(|_| ())
     }
 
-    /// The query of an account's jobs.
+    /// The query for the jobs of an account.
     fn jobs_query(&self, account: &AccountId) -> QueryFluentBuilder {
         self.client
             .query()
             .table_name(&self.tables.imports)
             .key_condition_expression("account = :account AND importId < :others")
             .expression_attribute_values(":account", text(account.as_str()))
-            // Jobs are hexadecimal; all other names come after them.
+            // The keys of jobs are hexadecimal; all other keys sort after them.
             .expression_attribute_values(":others", text("fg"))
     }
 

@@ -1,4 +1,4 @@
-//! The `ApiKeys` table: one key by its hash, and a key's life.
+//! The table `ApiKeys`: lookup of an API key by its hash; creating, listing and revoking keys.
 
 use std::{collections::BTreeSet, error::Error};
 
@@ -91,7 +91,8 @@ impl KeyLookup for Store {
             .get_item()
             .table_name(&self.tables.api_keys)
             .key("keyHash", text(hash.as_str()))
-            // Half a unit more, once a minute: a new key works at once, a revoked one is seen.
+            // This costs half a unit more, once a minute; but a new key works at once, and so does a
+            // revocation.
             .consistent_read(true)
             .return_consumed_capacity(CAPACITY);
         let reply = self.get(OPERATION, || request.clone().send()).await?;
@@ -157,7 +158,7 @@ impl KeyAdmin for Store {
     }
 }
 
-/// Did a conditional write happen? A condition that did not hold is no error.
+/// Whether a conditional write took effect. A condition that did not hold is not an error.
 fn unless_condition_failed<T, E>(
     operation: &'static str,
     outcome: Result<T, SdkError<E, HttpResponse>>,

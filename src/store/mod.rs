@@ -1,25 +1,25 @@
-//! DynamoDB: one narrow implementation per access pattern.
+//! The DynamoDB adapter: one narrow implementation per access pattern.
 //!
 //! | File | Access pattern |
 //! |---|---|
-//! | `client` | the lean SDK client, built in one place |
-//! | `error` | what can go wrong, and whether it is worth coming back |
-//! | `offerings` | a page of an index range; one offering |
+//! | `client` | builds the lean SDK clients |
+//! | `error` | the errors of the database, and whether they are temporary |
+//! | `offerings` | a page of one key range of an index; one offering |
 //! | `promotions` | one promotion |
-//! | `keys` | one key by its hash; a key's life |
+//! | `keys` | one API key by its hash; creating, listing and revoking keys |
 //! | `partners` | the partner offerings of an account |
-//! | `networks` | a network with its bundles; networks by country; a rate; a network brought to a state |
-//! | `products` | one row merged; one product by sku; products newest first |
-//! | `documents` | what is stored under many keys; items written in the order of writes |
+//! | `networks` | a network with its bundles; networks by country; an exchange rate; changes to a network |
+//! | `products` | one row merged; one product by sku; products, newest first |
+//! | `documents` | documents of many keys; writes of documents, each on the condition that nothing newer is stored |
 //! | `batch`, `transaction` | many items read at once; all written or none |
-//! | `ranges` | the items of many keys, as a range where that is cheaper |
-//! | `limiter` | how many requests go at once |
-//! | `jobs` | import jobs: claimed, checkpointed, ended; object versions and snapshots |
-//! | `export` | everything an account has, as records; what a snapshot may remove |
+//! | `ranges` | the items of many keys, read as one key range where that is cheaper |
+//! | `limiter` | the concurrency limiter |
+//! | `jobs` | the job-state store: claims, checkpoints, ends of jobs; object versions and snapshots |
+//! | `export` | all records of an account; the records that a snapshot may remove |
 //!
-//! What serves requests and imports returns the capacity it consumed. Lists are eventually consistent,
-//! half a read unit per 4 KB. What decides something is read consistently: a key's record, a product by
-//! its sku, links of external ids, what imports compare with, exports.
+//! What serves requests and imports returns the capacity it consumed. Lists are eventually consistent, which
+//! costs half a read unit per 4 KB. Reads that decide something are strongly consistent: a key's record, a
+//! product by its sku, links of external ids, what imports compare with, exports.
 
 mod batch;
 mod client;
@@ -62,7 +62,7 @@ use ranges::Ranges;
 use self::batch::CONCURRENT_BATCHES;
 use crate::{clock::Clock, cost::ReadCost, retry::Patience, xray::Span};
 
-/// The tables' names, from the environment of a function or from a common prefix.
+/// The names of the tables, from the environment of a function or from a common prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableNames {
     /// Offerings.
@@ -82,8 +82,8 @@ pub struct TableNames {
 }
 
 impl TableNames {
-    /// The names a deployment of `template.yaml` gives its tables: `<prefix>-offerings` and so on,
-    /// the prefix being the stack's name.
+    /// The names that a deployment of `template.yaml` gives its tables: `<prefix>-offerings` and so on. The
+    /// prefix is the name of the stack.
     #[must_use]
     pub fn with_prefix(prefix: &str) -> Self {
         Self {
@@ -97,7 +97,7 @@ impl TableNames {
         }
     }
 
-    /// The environment variables that name the tables to a function, as `template.yaml` sets them.
+    /// The environment variables that give a function the names of the tables, as `template.yaml` sets them.
     #[must_use]
     pub fn variables(&self) -> [(&'static str, &str); 7] {
         [
@@ -112,24 +112,24 @@ impl TableNames {
     }
 }
 
-/// The catalog's tables behind one client.
+/// The tables of the catalog, and the client for them.
 #[derive(Clone, Debug)]
 pub struct Store {
     client: Client,
     tables: TableNames,
-    /// Bounds batches and transactions.
+    /// Limits batches and transactions.
     batches: Arc<Limiter>,
-    /// Bounds writes of one item each.
+    /// Limits writes of a single item.
     writes: Arc<Limiter>,
     ranges: Arc<Ranges>,
     throttles: Arc<ThrottleLog>,
-    /// For how long requests are tried again.
+    /// How long requests that failed temporarily are retried.
     patience: Patience,
     clock: Clock,
 }
 
-/// Tells of throttled requests, which mostly succeed later and would leave no trace: a line a second at
-/// most.
+/// Logs throttled requests, at most one line per second. Most of them succeed later, and would otherwise
+/// leave no trace.
 #[derive(Debug, Default)]
 struct ThrottleLog(Mutex<Option<Instant>>);
 
@@ -144,7 +144,7 @@ impl ThrottleLog {
 }
 
 impl Store {
-    /// The tables of these names through this client.
+    /// Creates a store over the tables with these names.
     #[must_use]
     pub fn new(client: Client, tables: TableNames) -> Self {
         let (batches, writes) = (Limiter::new(CONCURRENT_BATCHES), Limiter::new(CONCURRENT_WRITES));
@@ -160,14 +160,14 @@ impl Store {
         }
     }
 
-    /// The same tables under another clock.
+    /// The same store with another clock.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// The clock of leases and expiries.
+    /// The clock for leases and expiries.
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock
@@ -175,8 +175,8 @@ impl Store {
 }
 
 impl Store {
-    /// Sends a request until it is answered or the patience is over: the one place where requests to the
-    /// database are tried again. A permit of the limiter is not held while waiting.
+    /// Sends a request until it is answered or the patience is exhausted. All retries of requests to the
+    /// database happen here. No permit of the limiter is held during a wait.
     async fn attempt<T, E, F>(
         &self,
         operation: &'static str,
@@ -191,7 +191,7 @@ impl Store {
         self.attempt_classified(operation, limiter, send, classify).await
     }
 
-    /// The same with errors that are classified in another way.
+    /// Like [`Store::attempt`], but with another classification of errors.
     async fn attempt_classified<T, E, F>(
         &self,
         operation: &'static str,
@@ -240,11 +240,12 @@ impl Store {
     }
 }
 
-/// The longest attempt of a read of one item: it takes milliseconds, and a new attempt goes elsewhere.
+/// The timeout of one attempt to read a single item. Such a read takes milliseconds, and a new attempt goes
+/// to another server.
 const SINGLE_READ: Duration = Duration::from_secs(1);
 
 impl Store {
-    /// Sends a read of one item as [`Store::send`] does.
+    /// Sends a read of a single item, as [`Store::send`] does.
     async fn get<E, F>(
         &self,
         operation: &'static str,
@@ -266,7 +267,7 @@ impl Store {
         self.send(operation, attempt).await
     }
 
-    /// Every item of a query, over as many replies as it takes.
+    /// All items of a query, from as many replies as it takes.
     async fn query_all(
         &self,
         operation: &'static str,
@@ -289,17 +290,17 @@ impl Store {
     }
 }
 
-/// Writes of an item each under way at once: as many connections as one small function should have.
+/// The maximum number of single-item writes in flight: as many connections as a small function should have.
 const CONCURRENT_WRITES: usize = 32;
 
 const CAPACITY: ReturnConsumedCapacity = ReturnConsumedCapacity::Total;
 
-/// The units of one reply; nothing told is nothing charged.
+/// The units that one reply consumed; zero if it does not say.
 fn units(capacity: Option<&ConsumedCapacity>) -> f64 {
     capacity.and_then(ConsumedCapacity::capacity_units).unwrap_or_default()
 }
 
-/// The units of a batch reply, over all its tables.
+/// The units that a batch consumed in all tables.
 fn total_units(capacity: &[ConsumedCapacity]) -> f64 {
     capacity.iter().map(|table| units(Some(table))).sum()
 }

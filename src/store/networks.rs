@@ -1,17 +1,17 @@
-//! The `Networks` table: a network and its bundles in one range, networks by country in an index,
-//! exchange rates beside them.
+//! The table `Networks`: a network and its bundles are one key range; an index has the networks by country;
+//! exchange rates are in the same table.
 //!
 //! | `itemKey` | |
 //! |---|---|
-//! | `NETWORK#0000000022` | a network; without a name, only what is known of one that is not there: the number of bundles that wait for it, the orders of its delete |
-//! | `NETWORK#0000000022#BUNDLE#0000000101` | a bundle: its published document; without one, the order of its delete |
+//! | `NETWORK#0000000022` | a network; without a name, it is not a network but has the number of bundles that were stored without it, and the orders of its delete |
+//! | `NETWORK#0000000022#BUNDLE#0000000101` | a bundle: its published document; without one, a tombstone |
 //! | `RATE#USD#GHS` | an exchange rate: its published document |
 //!
-//! Numbers are padded to ten digits, so the order of keys is the order of ids.
+//! Numbers are padded to ten digits, so that keys sort by id.
 //!
-//! Whatever changes of a network or its bundles goes into a transaction with the network's own item, on
-//! the condition that its `revision` is the one that was read. So writers of one network are serialized,
-//! and the number of its bundles is right after every commit.
+//! Every change to a network or its bundles is a transaction that includes the network's own item, on the
+//! condition that its `revision` is still the one that was read (optimistic concurrency). So writers of one
+//! network are serialized, and the stored number of its bundles is correct after every commit.
 
 use std::collections::HashMap;
 
@@ -44,7 +44,7 @@ use crate::{
 
 const BY_COUNTRY: &str = "byCountry";
 
-/// `DynamoDB`'s limit of items in a transaction is 100; one is the network's own.
+/// DynamoDB allows 100 items in a transaction; one of them is the network's own.
 const BUNDLES_PER_TRANSACTION: usize = 99;
 
 /// A network's own item, without its orders.
@@ -65,35 +65,35 @@ struct NetworkItem {
     currency: Option<Currency>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     logo_url: Option<String>,
-    /// `None`: there are none, and neither is the network.
+    /// `None`: it has no bundles, and is not a network either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     product_count: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     supports_custom_airtime: Option<bool>,
-    /// JSON: amounts keep their digits.
+    /// As JSON, so that amounts keep their digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     custom_airtime: Option<String>,
-    /// JSON.
+    /// As JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sms_notification: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     revision: Option<u64>,
 }
 
-/// The attribute of the order of the newest record that carried all bundles.
+/// The attribute that contains the order of the bundle set.
 const SET_ORDER: &str = "setAt";
 
 /// An item of a network, for an export.
 pub(super) enum Part {
-    /// The network itself, its order, and that of its bundles as a set.
+    /// The network itself, its order, and the order of its bundle set.
     Network(Box<Network>, Option<Order>, Option<Order>),
-    /// A bundle of a network, and its order; without a document it was deleted.
+    /// A bundle of a network, and its order; without a document it is a tombstone.
     Bundle(NetworkId, Option<String>, Option<Order>),
-    /// A network that is not there, and how many bundles wait for it.
+    /// A network that is not stored, and how many bundles were stored before it.
     Remembered(NetworkId, i64),
 }
 
-/// Reads an item of a network.
+/// Parses an item of a network.
 pub(super) fn part(operation: &'static str, mut item: Item) -> Result<Part, StoreError> {
     let key = item.get("itemKey").and_then(|key| key.as_s().ok()).cloned().unwrap_or_default();
     let order = order_of(&item, ORDER);
@@ -125,19 +125,19 @@ fn bundle_key(network: NetworkId, id: BundleId) -> String {
     format!("{}#BUNDLE#{:010}", network_key(network), id.get())
 }
 
-/// The range key of a rate.
+/// The range key of an exchange rate.
 pub(super) fn rate_key(pair: CurrencyPair) -> String {
     format!("RATE#{}#{}", pair.source, pair.destination)
 }
 
-/// The pair that a range key tells.
+/// Parses the range key of an exchange rate.
 pub(super) fn parse_rate_key(text: &str) -> Option<CurrencyPair> {
     let (source, destination) = text.strip_prefix("RATE#")?.split_once('#')?;
     let currency = |code| Currency::parse(code).ok();
     Some(CurrencyPair { source: currency(source)?, destination: currency(destination)? })
 }
 
-/// The whole key of an item of the table.
+/// The full primary key of an item.
 pub(super) fn item_key(account: &AccountId, key: String) -> Item {
     Item::from([
         ("account".to_owned(), text(account.as_str())),
@@ -146,7 +146,7 @@ pub(super) fn item_key(account: &AccountId, key: String) -> Item {
 }
 
 impl NetworkItem {
-    /// The item of a network's state, with a number of bundles and a revision.
+    /// The item of a network, with the number of its bundles and a revision.
     fn new(
         account: &AccountId,
         id: NetworkId,
@@ -179,7 +179,7 @@ impl NetworkItem {
         item
     }
 
-    /// The network; `None` when the item only remembers.
+    /// The network; `None` if the item is none.
     fn network(self, operation: &'static str) -> Result<Option<Network>, StoreError> {
         let Some(name) = self.name else { return Ok(None) };
         let lacks = |what| move || StoreError::unreadable(operation, format!("no {what}"));
@@ -208,7 +208,7 @@ struct Reading {
 }
 
 impl Store {
-    /// Every item of a network, its own first, then its bundles by id.
+    /// All items of a network: its own first, then its bundles by id.
     async fn network_items(
         &self,
         account: &AccountId,
@@ -218,7 +218,8 @@ impl Store {
     ) -> Result<Vec<Item>, StoreError> {
         let Reading { operation, projection, consistent } = reading;
         let first = network_key(id);
-        // '#' comes before every digit, '~' after all that a key holds: no other network is between.
+        // '#' sorts before every digit, and '~' after everything in a key: the range contains no other
+        // network.
         let last = format!("{first}#~");
         let query = self
             .client
@@ -229,7 +230,7 @@ impl Store {
             .expression_attribute_values(":first", text(first.as_str()))
             .expression_attribute_values(":last", text(last.as_str()))
             .set_projection_expression(projection.map(ToOwned::to_owned))
-            // `name` is a word of DynamoDB's own.
+            // `name` is a reserved word of DynamoDB.
             .set_expression_attribute_names(
                 projection.map(|_| HashMap::from([("#name".to_owned(), "name".to_owned())])),
             )
@@ -238,7 +239,7 @@ impl Store {
     }
 }
 
-/// What an answer needs of a network and its bundles.
+/// The attributes that an answer needs of a network and its bundles.
 const PRODUCT_ATTRIBUTES: &str = "account, itemKey, networkId, #name, country, countryCode, currency, \
      customAirtime, smsNotification, document";
 
@@ -377,9 +378,9 @@ impl NetworkPartitions for Store {
                 }
             }
         }
-        // A network's own item is read before its bundles: its revision is then too old rather than too
-        // young for them, and a write on it fails where they changed in between. A query reads in the
-        // order of keys, its own item first.
+        // A network's own item is read before its bundles. So its revision is too old rather than too new for
+        // them, and a write fails on it if they changed in between. A query reads in the order of the keys,
+        // and so the network's own item first.
         let some = async {
             let (mut items, read_units) = self.read_items(OPERATION, own).await?;
             let (more, more_units) = self.read_items(OPERATION, bundles).await?;
@@ -419,7 +420,7 @@ impl NetworkPartitions for Store {
                 state.revision = item.revision;
                 state.network = item.network(OPERATION)?;
                 if state.network.is_none() {
-                    // A delete spares a second order.
+                    // The item of a deleted network stores its order only once if both orders are equal.
                     state.set_order = state.set_order.or(state.order);
                 }
             }
@@ -452,7 +453,7 @@ impl NetworkPartitions for Store {
     }
 }
 
-/// A bundle's item, read.
+/// Parses the item of a bundle.
 fn stored_bundle(operation: &'static str, item: &Item) -> Result<StoredBundle, StoreError> {
     let document = item.get("document").and_then(|document| document.as_s().ok());
     let bundle = document
@@ -462,15 +463,16 @@ fn stored_bundle(operation: &'static str, item: &Item) -> Result<StoredBundle, S
     Ok(StoredBundle { bundle, order: order_of(item, ORDER) })
 }
 
-/// One write of a bundle, and by how much it changes the number of bundles.
+/// One write of a bundle, and how it changes the number of bundles.
 struct BundleWrite {
     item: TransactWriteItem,
     by: i64,
 }
 
 impl Store {
-    /// Brings a network from one state to another: its bundles, and with each transaction its own item.
-    /// Its new fields and orders come with the last one, so that a change that is cut off is begun again.
+    /// Writes the difference between two states of a network: its bundles and, in each transaction, its own
+    /// item. The new fields and orders of the own item are written by the last transaction, so that an
+    /// interrupted change is repeated.
     async fn change_network(
         &self,
         account: &AccountId,
@@ -506,7 +508,7 @@ impl Store {
         Ok((None, write_units))
     }
 
-    /// The network's own item, on the condition that nothing of the network changed since.
+    /// The write of the network's own item, on the condition that nothing of the network has changed.
     fn own_write(
         &self,
         account: &AccountId,
@@ -518,7 +520,7 @@ impl Store {
         let next = revision.unwrap_or_default() + 1;
         let item = NetworkItem::new(account, id, state.network.as_ref(), count, next);
         let mut item = write(WRITE, item)?;
-        // A delete's order is that of the bundles, too, unless these have another.
+        // In a deleted network, the bundle set's order is stored only if it differs from the delete's.
         let is_one = state.network.is_none() && state.order == state.set_order;
         let set_order = state.set_order.filter(|_| !is_one);
         for (name, order) in [(ORDER, state.order), (SET_ORDER, set_order)] {

@@ -1,4 +1,4 @@
-//! The `Offerings` table: pages of its two indexes, and one offering by its id.
+//! The table `Offerings`: pages of the key ranges of its two indexes, and one offering by its id.
 
 use std::{collections::HashMap, fmt::Write as _};
 
@@ -21,11 +21,11 @@ use crate::{
 const BY_CUSTOMER_TYPE: &str = "byCustomerType";
 const BY_CATEGORY: &str = "byCategory";
 
-/// What a list needs of an item; the rest of it serves imports.
+/// The attributes that a list needs; the others are for imports.
 const ROW_ATTRIBUTES: &str = "productOfferingId, customerType, category, #status, #type, productCatalogIds, countries, #regions, document";
 
-/// DynamoDB allows an expression 300 operators and 4 KB, and a term takes at most 37 bytes; a filter
-/// that needs more is applied here alone.
+/// DynamoDB allows 300 operators and 4 KB in an expression, and a term takes at most 37 bytes. A filter that
+/// needs more is applied only here.
 const MAX_FILTER_TERMS: usize = 100;
 
 impl OfferingLookup for Store {
@@ -91,7 +91,7 @@ impl OfferingStreams for Store {
         let items = reply.items.unwrap_or_default().into_iter();
         let rows: Vec<OfferingRow> =
             items.map(|item| row(OPERATION, item)).collect::<Result<_, _>>()?;
-        // The expression only spares the transfer of what would not pass; this decides.
+        // The filter expression only saves transfer; the decision is made here.
         let rows = rows.into_iter().filter(|row| filter.admits(row)).collect();
         Ok(StreamPage { rows, resume, examined, read_units })
     }
@@ -102,7 +102,7 @@ fn row(operation: &'static str, item: Item) -> Result<OfferingRow, StoreError> {
     item.into_row().map_err(|cause| StoreError::unreadable(operation, cause))
 }
 
-/// An index, the condition that makes a range of it, and the values of the condition.
+/// An index, the key condition of one range in it, and the values of the condition.
 struct KeyAttributes {
     index: &'static str,
     condition: String,
@@ -143,7 +143,7 @@ impl KeyAttributes {
     }
 }
 
-/// The `ExclusiveStartKey` of a place in a stream: all key attributes of index and table.
+/// The `ExclusiveStartKey` for a position in a stream: all key attributes of the index and the table.
 fn start_key(account: &AccountId, stream: Stream<'_>, key: &RowKey) -> Item {
     let mut item = Item::from([
         ("account".to_owned(), text(account.as_str())),
@@ -158,7 +158,7 @@ fn start_key(account: &AccountId, stream: Stream<'_>, key: &RowKey) -> Item {
     item
 }
 
-/// A [`CatalogFilter`] as DynamoDB's filter expression.
+/// A [`CatalogFilter`] as a DynamoDB filter expression.
 #[derive(Default)]
 struct FilterExpression {
     text: Option<String>,
@@ -190,7 +190,7 @@ impl FilterExpression {
         expression
     }
 
-    /// `(contains(a, :x) OR contains(b, :y) …)`; nothing wanted at all matches nothing.
+    /// `(contains(a, :x) OR contains(b, :y) …)`; an empty set matches nothing.
     fn any_of<'a>(&mut self, wanted: impl Iterator<Item = (&'a str, &'a str)>) -> String {
         let mut group = String::from("(");
         for (attribute, value) in wanted {

@@ -1,4 +1,4 @@
-//! The `PartnerOfferings` table: the whole catalog of an account in one Query.
+//! The table `PartnerOfferings`: the whole catalog of an account in one Query.
 
 use super::{
     Store, StoreError,
@@ -10,12 +10,12 @@ use crate::{
     partners::{PartnerCatalog, PartnerOfferingKey, PartnerOfferingName, PartnerOfferingType},
 };
 
-/// The range key: its order is the published list's.
+/// The range key, which sorts as the published list does.
 pub(super) fn offering_key(key: &PartnerOfferingKey) -> String {
     format!("{}#{}", prefix(key.offering_type), key.name)
 }
 
-/// The identity that a range key tells.
+/// Parses a range key.
 pub(super) fn parse_offering_key(text: &str) -> Option<PartnerOfferingKey> {
     PartnerOfferingType::ALL.iter().find_map(|&offering_type| {
         let name = text.strip_prefix(prefix(offering_type))?.strip_prefix('#')?;

@@ -1,22 +1,23 @@
-//! The `Products` table: a product under its first key, and links from its other keys.
+//! The table `Products`: a product is stored under its first key; items under its other keys link to it.
 //!
 //! | `productKey` | |
 //! |---|---|
 //! | `SKU#<sku>` | a product with a sku |
-//! | `EXT#<external id>` | a product with an external id alone; or, with `linkedTo`, the key of the product that has this external id beside its sku |
-//! | `ID#<id>` | a product with neither; or, with `linkedTo`, the key of the product that an import gave this id |
+//! | `EXT#<external id>` | a product with only an external id; or, with `linkedTo`, a link: the key of the product that has this external id besides its sku |
+//! | `ID#<id>` | a product with neither; or, with `linkedTo`, a link: the key of the product that an import gave this id |
 //!
-//! So each key exists once by the table's own key, and an upsert needs no look-up: one `UpdateItem` merges
-//! or creates. Only when a product's keys change (a first external id, another one, a sku that comes or
-//! goes) are its items read and rewritten, in one transaction on the condition that nothing changed
-//! meanwhile (`revision`).
+//! So the table's primary key makes each key unique, and an upsert needs no lookup: one `UpdateItem` merges a
+//! row or creates its product. Only if a product's keys change (a first external id, another one, a sku that
+//! is added or removed) are its items read and rewritten, in one transaction on the condition that nothing
+//! has changed in between (`revision`).
 //!
 //! # The order of writes, field by field
-//! `last` is the order of the newest write; `@price` and so on that of a field; `at` that of every field
-//! without one, and after a delete the order of the delete. A row that is newer than `last` is newer
-//! than all that is stored: that is the one condition of the usual update. A late row is decided on the
-//! item that the failed condition returned, and sets what no newer write has set, on the `revision`
-//! that was seen. An item without an `id` only remembers a delete.
+//! `last` is the order of the newest write; `@price` and so on the order of a field; `at` the order of every
+//! field without one of its own and, after a delete, the order of the delete. A row newer than `last` is
+//! newer than everything stored: this is the only condition of the usual update. A late row is decided with
+//! the item that the failed condition returned. It sets the fields that no newer write has set, on the
+//! condition that the `revision` is still the same. An item with neither `id` nor
+//! `linkedTo` is a tombstone.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -64,7 +65,7 @@ fn product_key(product: &Match) -> String {
     }
 }
 
-/// The range key a product is stored under.
+/// The range key under which a product is stored.
 fn key_of(product: &Product) -> String {
     product_key(&product.key())
 }
@@ -80,27 +81,27 @@ fn number<T: ToString + ?Sized>(value: &T) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// The order of the newest write of a product.
+/// The attribute that contains the order of a product's newest write.
 const LAST: &str = "last";
 
-/// The order of the newest write of an item. One that only remembers a delete spares a second order.
-fn youngest(item: &Item) -> Option<Order> {
+/// The order of an item's newest write. A tombstone has `last` only if that is newer than `at`.
+fn newest_order(item: &Item) -> Option<Order> {
     order_of(item, LAST).max(order_of(item, ORDER))
 }
 
-/// The attribute of a field's own order.
+/// The attribute that contains a field's own order.
 fn field_order(field: &str) -> String {
     format!("@{field}")
 }
 
-/// What is found under a key.
+/// What is stored under a key.
 #[derive(Clone, Debug)]
 enum Found {
     /// A product, and how often it was written.
     Product { stored: Box<StoredProduct>, revision: u64 },
-    /// The key of the product that has this external id or id.
+    /// A link: the key of the product that has this external id or id.
     Link(String),
-    /// The orders of a product that was deleted.
+    /// A tombstone: the orders of a deleted product.
     Deleted { orders: FieldOrders, revision: u64 },
 }
 
@@ -139,7 +140,7 @@ impl Found {
     }
 }
 
-/// The attributes of a stored product, read one by one: numbers keep their digits.
+/// The attributes of a stored product. They are read one by one, so that numbers keep their digits.
 struct Attributes<'a> {
     operation: &'static str,
     item: &'a Item,
@@ -225,14 +226,14 @@ impl Attributes<'_> {
             .into_iter()
             .filter_map(|field| Some((field, order_of(self.item, &field_order(field))?)));
         FieldOrders {
-            last: youngest(self.item),
+            last: newest_order(self.item),
             floor: order_of(self.item, ORDER),
             own: own.collect(),
         }
     }
 }
 
-/// The item of a product under its key.
+/// The item of a product, under its key.
 fn product_item(account: &AccountId, stored: &StoredProduct, revision: u64) -> Item {
     let orders = &stored.orders;
     let product = &stored.product;
@@ -274,7 +275,7 @@ fn texts<T>(change: &Change<T>, show: impl Fn(&T) -> &str) -> Change<AttributeVa
     change.map(|value| text(show(value)))
 }
 
-/// What a row says of each field, as attributes by their published names.
+/// The changes of a row as attributes, by the published names of the fields.
 fn values(row: &ProductRow) -> Vec<(&'static str, Change<AttributeValue>)> {
     let value = |value: Option<AttributeValue>| value.map_or(Change::Keep, Change::Set);
     vec![
@@ -307,7 +308,7 @@ struct Expression {
 }
 
 impl Expression {
-    /// The fields of a row, with their orders. A row of all fields has one order for all.
+    /// Sets the fields of a row, with their orders. A row with all fields has one order for all of them.
     fn of(row: &ProductRow, order: Order) -> Self {
         let mut expression = Self::default();
         let fields = values(row);
@@ -336,7 +337,7 @@ impl Expression {
         expression
     }
 
-    /// What a product has from its creation on, where the update creates it.
+    /// Sets the fields that a product gets when the update creates it.
     fn created(&mut self, row: &ProductRow, created_at: Timestamp) {
         self.set_if_new("createdAt", text(rfc3339_millis(created_at)));
         for (field, missing, default) in [
@@ -351,8 +352,8 @@ impl Expression {
         }
     }
 
-    /// The newest write is this one.
-    fn youngest(&mut self, order: Order) {
+    /// Makes this write the newest one.
+    fn newest_order(&mut self, order: Order) {
         self.set_order(LAST);
         self.set("updatedAt", text(rfc3339_millis(order.time())));
     }
@@ -393,24 +394,25 @@ impl Expression {
     }
 }
 
-/// A write of this order is the newest one, or was done before.
-const YOUNGEST: &str = "(attribute_not_exists(#last) OR #last <= :order) AND (attribute_not_exists(#at) OR #at <= :order)";
+/// The condition that nothing stored is newer than a write of this order. It also holds if the write is
+/// repeated.
+const IS_NEWEST: &str = "(attribute_not_exists(#last) OR #last <= :order) AND (attribute_not_exists(#at) OR #at <= :order)";
 
-/// What a conditional update came to.
+/// The result of a conditional update.
 enum Updated {
     Done(Applied),
-    /// The condition did not hold; what is there instead.
+    /// The condition did not hold; with the stored item.
     Otherwise(Option<Item>),
 }
 
 /// Why a row is not written yet.
 enum Obstacle {
-    /// It never will be.
+    /// It can never be written.
     Row(RowError),
-    /// Another writer was faster: worth another attempt.
-    Faster,
-    /// What is stored is newer than a row that always counts: it is written right after that.
-    Younger(Order),
+    /// There was a concurrent writer: another attempt may succeed.
+    Conflict,
+    /// Something newer than a row that always takes effect is stored: the row must be written right after it.
+    Newer(Order),
 }
 
 impl From<RowError> for Obstacle {
@@ -422,9 +424,9 @@ impl From<RowError> for Obstacle {
 impl From<StoreError> for Obstacle {
     fn from(error: StoreError) -> Self {
         if error.is_condition_failed() {
-            return Self::Faster;
+            return Self::Conflict;
         }
-        // The request has been tried for as long as it may be.
+        // The request has already been retried as long as allowed.
         Self::Row(if error.is_unavailable() {
             RowError::Unavailable
         } else {
@@ -434,26 +436,26 @@ impl From<StoreError> for Obstacle {
 }
 
 impl Obstacle {
-    /// For whoever does not try again.
+    /// The error for a caller that does not retry.
     fn into_row_error(self) -> RowError {
         match self {
             Self::Row(error) => error,
-            Self::Faster | Self::Younger(_) => RowError::Unavailable,
+            Self::Conflict | Self::Newer(_) => RowError::Unavailable,
         }
     }
 }
 
-/// How often a row is written anew because other writers changed the keys of its product.
+/// How often a row is written again because other writers changed the keys of its product.
 const CONFLICTS: u32 = 8;
 
-/// How often a row that always counts is written right after a newer write. Each time another writer has
-/// succeeded, so that all of them come to an end.
+/// How often a row that always takes effect is written right after a newer write. Each repetition means that
+/// another writer has succeeded, so all writers finish.
 const MOST_OVERTAKEN: u32 = 32;
 
-/// By how much the longest wait before that grows each time; there is none at first.
+/// How much the longest wait before such a repetition grows each time; before the first there is none.
 const OVERTAKEN_WAIT: Duration = Duration::from_millis(2);
 
-/// A row and how it is written.
+/// A row, and how it is to be written.
 #[derive(Clone, Copy)]
 struct Upsert<'a> {
     account: &'a AccountId,
@@ -464,7 +466,7 @@ struct Upsert<'a> {
 }
 
 impl Upsert<'_> {
-    /// Whether the record brings an id beside another key: an id that must exist once, too.
+    /// Whether the record brings an id besides another key: the id must be unique, too.
     fn brings_id(&self) -> bool {
         self.row.id.is_some() && !matches!(self.row.matches(), Some(Match::Id(_)))
     }
@@ -484,13 +486,13 @@ impl ProductWrites for Store {
             match self.upsert_product(upsert, costs).await {
                 Ok(applied) => return Ok(applied),
                 Err(Obstacle::Row(error)) => return Err(error),
-                Err(Obstacle::Younger(last)) if overtaken < MOST_OVERTAKEN => {
+                Err(Obstacle::Newer(last)) if overtaken < MOST_OVERTAKEN => {
                     order = order.right_after(last);
                     tokio::time::sleep(jittered(OVERTAKEN_WAIT * overtaken)).await;
                     overtaken += 1;
                 }
-                Err(Obstacle::Younger(_)) => return Err(RowError::Unavailable),
-                Err(Obstacle::Faster) => {
+                Err(Obstacle::Newer(_)) => return Err(RowError::Unavailable),
+                Err(Obstacle::Conflict) => {
                     conflicts += 1;
                     if !Patience::Attempts(CONFLICTS).wait(conflicts).await {
                         return Err(RowError::Unavailable);
@@ -513,7 +515,7 @@ impl ProductWrites for Store {
             projection: Some("productKey, linkedTo".to_owned()),
         });
         let (items, read_units) = self
-            // Consistently: a link made a moment ago decides which rows are of one product.
+            // Consistently, because a link written a moment ago decides which rows belong to one product.
             .read_items(OPERATION, wanted.collect())
             .await
             .map_err(|error| Obstacle::from(error).into_row_error())?;
@@ -530,7 +532,7 @@ impl ProductWrites for Store {
 }
 
 impl Store {
-    /// Merges a row by one update where its keys are as they should be, and else by a transaction.
+    /// Merges a row with one update if the keys are as expected, and otherwise with a transaction.
     async fn upsert_product(
         &self,
         upsert: Upsert<'_>,
@@ -557,8 +559,8 @@ impl Store {
                 let still = Some("#externalId = :externalId");
                 match self.update(upsert, target, still, costs).await? {
                     Updated::Done(applied) => Ok(applied),
-                    // The link changed meanwhile.
-                    Updated::Otherwise(_) => Err(Obstacle::Faster),
+                    // The link changed in between.
+                    Updated::Otherwise(_) => Err(Obstacle::Conflict),
                 }
             }
             (Some(Match::ExternalId(_) | Match::Id(_)), Some(_)) | (Some(Match::Sku(_)), _)
@@ -566,11 +568,11 @@ impl Store {
             {
                 self.rewrite(upsert, &key, there, costs).await
             }
-            // A record that brings an id creates its product together with the id's own item.
+            // A record that brings an id creates its product together with the item of the id.
             _ if upsert.brings_id() && row.name.is_some() => {
                 self.rewrite(upsert, &key, there, costs).await
             }
-            // The only condition left: it exists.
+            // The only condition that remains is that the product exists.
             _ => Err(RowError::NameRequired.into()),
         }
     }
@@ -585,15 +587,16 @@ impl Store {
         let Upsert { row, order, new_id, .. } = upsert;
         let must_exist = row.name.is_none() || upsert.brings_id();
         let exists = must_exist.then_some("attribute_exists(id)");
-        let conditions: Vec<&str> = condition.into_iter().chain(exists).chain([YOUNGEST]).collect();
+        let conditions: Vec<&str> =
+            condition.into_iter().chain(exists).chain([IS_NEWEST]).collect();
         let mut expression = Expression::of(row, order);
         expression.set_if_new("id", text(new_id.to_string()));
         if row.name.is_some() {
             expression.created(row, row.created_at.unwrap_or(order.time()));
         }
-        expression.youngest(order);
+        expression.newest_order(order);
         if key.starts_with("SKU#") && row.sku == Change::Keep {
-            // By way of a link: the condition alone names the external id.
+            // The product was found by a link: only the condition uses the name of the external id.
             expression.name("externalId");
         }
         let there = match self.send_update(upsert, key, expression, conditions, costs).await? {
@@ -603,14 +606,14 @@ impl Store {
         if let Some(applied) = applied_before(upsert, &there)? {
             return Ok(Updated::Done(applied));
         }
-        match youngest(&there).filter(|last| *last > order) {
-            Some(last) if upsert.always_counts => Err(Obstacle::Younger(last)),
+        match newest_order(&there).filter(|last| *last > order) {
+            Some(last) if upsert.always_counts => Err(Obstacle::Newer(last)),
             Some(_) => self.update_late(upsert, key, there, costs).await,
             None => Ok(Updated::Otherwise(Some(there))),
         }
     }
 
-    /// Sets those fields of a late row that no newer write has set. Neither `last` nor `updatedAt` moves.
+    /// Sets those fields of a late row that no newer write has set. `last` and `updatedAt` do not change.
     async fn update_late(
         &self,
         upsert: Upsert<'_>,
@@ -621,12 +624,12 @@ impl Store {
         const OPERATION: &str = "upsert product late";
         let found = Found::read(OPERATION, &there)?;
         let (orders, revision) = match &found {
-            // The keys decide first.
+            // The keys are checked first.
             Found::Link(_) => return Ok(Updated::Otherwise(Some(there))),
             found => (found.orders(), found.revision()),
         };
         let late = orders.late(upsert.row, upsert.order);
-        // The key that found the product says nothing new.
+        // The key by which the product was found changes nothing.
         let found_by = match key.split_once('#') {
             Some(("SKU", _)) => "sku",
             Some(("EXT", _)) => "externalId",
@@ -655,7 +658,7 @@ impl Store {
                 false
             }
             Found::Deleted { .. } if late.name.is_none() => {
-                // Older than the delete, or a row that creates nothing.
+                // The row is older than the delete, or it creates nothing.
                 let error = if upsert.row.name.is_some() || orders.floor > Some(upsert.order) {
                     RowError::Stale
                 } else {
@@ -663,7 +666,7 @@ impl Store {
                 };
                 return Err(error.into());
             }
-            // A second key makes it a transaction.
+            // A second key needs a transaction.
             Found::Deleted { .. }
                 if upsert.brings_id()
                     || late.external_id.value().is_some() && found_by == "sku" =>
@@ -675,7 +678,7 @@ impl Store {
         };
         let mut expression = Expression::of(&late, upsert.order);
         if !expression.sets.iter().any(|set| set.starts_with("#at =")) {
-            // Only the condition of the usual update names it.
+            // Only the condition of the usual update uses this name.
             expression.names.remove("#at");
         }
         expression.set_if_new("id", text(upsert.new_id.to_string()));
@@ -691,7 +694,7 @@ impl Store {
         };
         match self.send_update(upsert, key, expression, vec![seen], costs).await? {
             Updated::Done(applied) => Ok(Updated::Done(applied)),
-            Updated::Otherwise(_) => Err(Obstacle::Faster),
+            Updated::Otherwise(_) => Err(Obstacle::Conflict),
         }
     }
 
@@ -722,8 +725,8 @@ impl Store {
             Ok(reply) => reply,
             Err(error) => {
                 let there = failed_condition(OPERATION, error)?;
-                // A condition that fails is charged as the write would have been, one unit a KB;
-                // how much that was is not told.
+                // A failed condition consumes as much as the write would have, one unit per KB; but the error
+                // does not say how much that is.
                 costs.writes.add(1.0);
                 return Ok(Updated::Otherwise(there));
             }
@@ -732,14 +735,14 @@ impl Store {
         let item = reply.attributes.unwrap_or_default();
         let attributes = Attributes { operation: OPERATION, item: &item };
         let id = attributes.required("id", attributes.parsed("id", ProductId::parse)?)?;
-        // An attempt that succeeded without an answer, and was sent again, did create its product all the
-        // same; only an id that an import brings may have been there before.
+        // An attempt that succeeded, and whose answer was lost, may have created the product before this one.
+        // Only an id that an import brings may belong to an older product.
         let first = upsert.row.id.is_none() || attributes.whole("revision")? == Some(1);
         let created = id == upsert.new_id && first;
         Ok(Updated::Done(Applied { id, created, order: upsert.order }))
     }
 
-    /// What is under a key, read consistently.
+    /// What is stored under a key, read consistently.
     async fn find(
         &self,
         account: &AccountId,
@@ -759,7 +762,7 @@ impl Store {
         Ok((found, read_units))
     }
 
-    /// Adds what is under these keys, and under those that links lead to.
+    /// Adds what is stored under these keys, and under the keys that links lead to.
     async fn see(
         &self,
         account: &AccountId,
@@ -787,8 +790,8 @@ impl Store {
         }
     }
 
-    /// Merges a row that changes the keys of its product, or makes one with several; `there` is what was
-    /// found under the row's first key.
+    /// Merges a row that changes the keys of its product, or creates a product with several keys. `there` is
+    /// what was found under the row's first key.
     async fn rewrite(
         &self,
         upsert: Upsert<'_>,
@@ -803,7 +806,7 @@ impl Store {
         self.see(account, keys.all(), &mut seen, costs).await?;
         let matched = keys.matched(row, order, &seen)?;
         if let Some(StoredProduct { product, .. }) = matched.as_ref().map(|at| &*at.stored) {
-            // The item of its id leads to it, where an import gave it the id.
+            // If an import gave the product its id, the item of the id is a link to it.
             let id_key = product_key(&Match::Id(product.id));
             self.see(account, [id_key], &mut seen, costs).await?;
         }
@@ -824,7 +827,7 @@ impl Store {
             before
         };
         if let Some(last) = before.last.filter(|_| upsert.always_counts && !before.admits(order)) {
-            return Err(Obstacle::Younger(last));
+            return Err(Obstacle::Newer(last));
         }
         let late = before.late(row, order);
         let mut orders = before.clone();
@@ -874,7 +877,7 @@ impl Store {
     }
 }
 
-/// Whether an attempt of a row succeeded without an answer, and others wrote since.
+/// Whether an earlier attempt of this row succeeded, its answer was lost, and others have written since.
 fn applied_before(upsert: Upsert<'_>, there: &Item) -> Result<Option<Applied>, StoreError> {
     let Found::Product { stored, .. } = Found::read("upsert product", there)? else {
         return Ok(None);
@@ -888,10 +891,10 @@ fn applied_before(upsert: Upsert<'_>, there: &Item) -> Result<Option<Applied>, S
     Ok((is_stored && orders.last > Some(order)).then_some(Applied { id, created, order }))
 }
 
-/// What was found under keys.
+/// What was found under each key.
 type Seen = BTreeMap<String, Option<Found>>;
 
-/// A product and where it was found.
+/// A product, and the key under which it was found.
 struct At {
     key: String,
     stored: Box<StoredProduct>,
@@ -907,8 +910,8 @@ fn product_at(seen: &Seen, key: &str) -> Option<At> {
     }
 }
 
-/// The keys of the items that lead to a product: of its external id, beside its sku; and of its id, where
-/// an import brings it or brought it.
+/// The keys of the links to a product: of its external id, if it has a sku, too; and of its id, if an import
+/// brings it or has brought it.
 fn links_of(product: &Product, brought: Option<ProductId>, seen: &Seen) -> Vec<String> {
     let key = key_of(product);
     let external_id = product.external_id.clone().filter(|_| product.sku.is_some());
@@ -946,7 +949,7 @@ impl RowKeys {
     /// The product that a row is about.
     fn matched(&self, row: &ProductRow, order: Order, seen: &Seen) -> Result<Option<At>, Obstacle> {
         let by_sku = self.sku.as_deref().and_then(|key| product_at(seen, key));
-        // An external id that a newer write has set already is not asked for.
+        // If a newer write has set the external id, the row's own does not count.
         let wants_external_id = by_sku.as_ref().is_none_or(|at| {
             at.stored.orders.late(row, order).external_id.value().is_some()
                 || at.stored.orders.admits(order)
@@ -957,12 +960,12 @@ impl RowKeys {
         let owner = match slot {
             Some((key, Found::Product { .. })) => product_at(seen, key),
             Some((_, Found::Link(target))) => {
-                // A link's product must have the external id. Otherwise the product moved between the two
-                // reads: to take the link for one that leads nowhere would make its external id twice,
-                // should the product have moved back meanwhile.
+                // The product that a link leads to must have the external id. Otherwise the product moved
+                // between the two reads. To treat the link as one that leads nowhere could create the
+                // external id a second time, in case the product has moved back in between.
                 let owner = product_at(seen, target)
                     .filter(|at| at.stored.product.external_id.as_ref() == external_id);
-                Some(owner.ok_or(Obstacle::Faster)?)
+                Some(owner.ok_or(Obstacle::Conflict)?)
             }
             _ => None,
         };
@@ -970,7 +973,7 @@ impl RowKeys {
         let matched = match (&self.sku, by_sku, owner) {
             (Some(_), Some(by_sku), Some(owner)) if owner.key != by_sku.key => return taken(owner),
             (Some(_), Some(by_sku), _) => Some(by_sku),
-            // A product that has no sku yet gets this one.
+            // A product without a sku gets the row's.
             (Some(_), None, Some(owner)) if owner.stored.product.sku.is_some() => {
                 return taken(owner);
             }
@@ -979,7 +982,7 @@ impl RowKeys {
         Ok(matched.or_else(|| self.by_id(row, seen)))
     }
 
-    /// The product of a row's id: the one that a row finds by it alone, or one that has no other key yet.
+    /// The product with a row's id, if the row has no other key, or the product has none.
     fn by_id(&self, row: &ProductRow, seen: &Seen) -> Option<At> {
         let key = self.id.as_ref()?;
         match seen.get(key)?.as_ref()? {
@@ -1005,7 +1008,8 @@ impl RowKeys {
     }
 }
 
-/// The writes of a transaction, one per key: each on the condition that the key is as it was seen.
+/// The writes of a transaction, one per key, each on the condition that its key is unchanged since it was
+/// read.
 struct Rewrite<'a> {
     store: &'a Store,
     account: &'a AccountId,
@@ -1015,7 +1019,7 @@ struct Rewrite<'a> {
 
 const REWRITE: &str = "rewrite product";
 
-/// A condition with its values.
+/// A condition and its values.
 struct Guard {
     condition: &'static str,
     values: Vec<(&'static str, AttributeValue)>,
@@ -1039,11 +1043,11 @@ impl<'a> Rewrite<'a> {
         Ok(())
     }
 
-    /// The condition that a key is as it was seen.
+    /// The condition that a key is unchanged since it was read.
     fn guard(&self, key: &str) -> Guard {
         match self.seen.get(key) {
             Some(Some(Found::Product { stored, revision })) => {
-                // Another product may have come to the same key since.
+                // Another product may have got the same key in between.
                 let id = text(stored.product.id.to_string());
                 let values = vec![(":seen", number(revision)), (":id", id)];
                 Guard { condition: "revision = :seen AND id = :id", values }
@@ -1079,7 +1083,7 @@ impl<'a> Rewrite<'a> {
         self.delete_on(key, &self.guard(key))
     }
 
-    /// Removes a link that may not have been read, if it leads to this product.
+    /// Removes a link, which may not have been read, if it leads to this product.
     fn unlink(&mut self, key: &str, target: &str) -> Result<(), StoreError> {
         let guard = Guard {
             condition: "attribute_not_exists(productKey) OR linkedTo = :target",
@@ -1100,7 +1104,7 @@ impl<'a> Rewrite<'a> {
         Ok(())
     }
 
-    /// Leaves only the orders of a deleted product.
+    /// Replaces a product by a tombstone.
     fn remember(
         &mut self,
         key: &str,
@@ -1137,7 +1141,7 @@ impl ProductLookup for Store {
             .return_consumed_capacity(CAPACITY);
         let reply = self.get(OPERATION, || request.clone().send()).await?;
         let read_units = units(reply.consumed_capacity());
-        // A deleted product is remembered without its id.
+        // A tombstone has no id.
         let item = reply.item.as_ref().filter(|item| item.contains_key("id"));
         let product = item.map(|item| Attributes { operation: OPERATION, item }.product());
         Ok(Read { value: product.transpose()?, read_units })
@@ -1242,7 +1246,7 @@ impl ProductDelete for Store {
             match self.remove_product(account, product, removal, costs).await {
                 Ok(removed) => return Ok(removed),
                 Err(Obstacle::Row(error)) => return Err(error),
-                Err(Obstacle::Faster | Obstacle::Younger(_)) => {
+                Err(Obstacle::Conflict | Obstacle::Newer(_)) => {
                     conflicts += 1;
                     if !Patience::Attempts(CONFLICTS).wait(conflicts).await {
                         return Err(RowError::Unavailable);
@@ -1308,7 +1312,7 @@ impl Store {
         Ok((found, read_units))
     }
 
-    /// Removes what is older than a removal of the product that a key leads to.
+    /// Removes what is older than the removal from the product that a key leads to.
     async fn remove_product(
         &self,
         account: &AccountId,
@@ -1327,7 +1331,7 @@ impl Store {
         let key = linked.clone().unwrap_or_else(|| named.clone());
         let Some(At { stored, revision, .. }) = product_at(&seen, &key) else {
             if linked.is_some() {
-                return Err(Obstacle::Faster);
+                return Err(Obstacle::Conflict);
             }
             let known = seen[&key].as_ref();
             let orders = known.map(Found::orders).unwrap_or_default();
@@ -1350,7 +1354,7 @@ impl Store {
         };
         if !still_leads {
             // The link changed between the two reads.
-            return Err(Obstacle::Faster);
+            return Err(Obstacle::Conflict);
         }
         if only_untouched && !orders.admits(order) {
             return Err(RowError::Stale.into());
@@ -1371,7 +1375,7 @@ impl Store {
         self.see(account, other_keys.clone(), &mut seen, costs).await?;
         let mut writes = Rewrite::new(self, account, &seen);
         writes.remember(&key, order, orders.last, revision + 1)?;
-        // An older row may name the product by any of its keys, and bring the id that it was created with.
+        // An older row may use any key of the product, and bring the id with which it was created.
         for other in other_keys.iter().filter(|other| **other != key) {
             match &seen[other] {
                 Some(found @ Found::Deleted { orders, .. }) if orders.floor < Some(order) => {
@@ -1388,8 +1392,8 @@ impl Store {
 
 const REMOVE: &str = "delete product";
 
-/// A product without the fields that are older than a delete, its keys aside: they are how newer writes
-/// found it. `None`: no field is older.
+/// A product without the fields that are older than a delete. Its keys stay, because newer writes found it by
+/// them. `None` if no field is older.
 fn without_older_fields(stored: &StoredProduct, order: Order) -> Option<StoredProduct> {
     let StoredProduct { product, orders } = stored;
     let is_older = |field: &str| {
@@ -1423,7 +1427,7 @@ fn without_older_fields(stored: &StoredProduct, order: Order) -> Option<StoredPr
     Some(StoredProduct { product, orders })
 }
 
-/// The product of an item, unless it is a link or only remembers a delete.
+/// The product in an item; `None` for a link or a tombstone.
 pub(super) fn product_of(
     operation: &'static str,
     item: &Item,

@@ -1,4 +1,4 @@
-//! The `Promotions` table: one promotion by its code.
+//! The table `Promotions`: one promotion by its code.
 
 use super::{
     CAPACITY, Store, StoreError,

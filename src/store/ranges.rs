@@ -1,12 +1,12 @@
-//! Reading the items of many keys: as one range where the keys lie close together, and else by the
+//! Reads the items of many keys: as one key range if the keys are close together, otherwise in batches of a
 //! hundred.
 //!
-//! `BatchGetItem` rounds each item up to 4 KB, and so charges one unit for each key read consistently,
-//! whether there is an item or not. `Query` adds up what it reads and rounds once (DynamoDB developer
-//! guide, "Read request unit consumption"): 400 items of 1 KB cost 100 units instead of 400, and 400 keys
-//! of which none is stored one unit. But it reads what lies between, too. Files are mostly in the order of
-//! their keys, exports always; so a range is tried. It ends once it has spent what the keys would have
-//! cost, and where it did not cover them, ranges of that table are left alone for ever longer.
+//! `BatchGetItem` rounds each item up to 4 KB, so it charges one unit per key for a consistent read, whether
+//! the item exists or not. `Query` adds up what it reads and rounds once (DynamoDB developer guide, "Read
+//! request unit consumption"): 400 items of 1 KB cost 100 units instead of 400, and 400 keys without items
+//! cost one unit. But a range also reads the items between the keys. Files are mostly sorted by their keys,
+//! exports always, so a range is tried first. It ends when it has cost as much as the single keys would have.
+//! If it did not cover the keys, ranges of that table are suspended, each time for longer.
 
 use std::{
     collections::HashMap,
@@ -23,35 +23,35 @@ use super::{
 };
 use crate::account::AccountId;
 
-/// Fewer keys than this are not worth a range.
+/// The minimum number of keys for which a range is tried.
 const FEWEST: usize = 20;
 
-/// Replies of one range, a round trip each.
+/// The maximum number of replies for one range; each is a round trip.
 const MOST_PAGES: usize = 4;
 
-/// The longest a table's ranges are left alone, in readings.
+/// The longest suspension of a table's ranges, as a number of reads.
 const LONGEST_REST: u32 = 64;
 
-/// One unit per key, were each read by itself, consistently, and at most 4 KB.
+/// The cost of a key that is read by itself, consistently, if its item has at most 4 KB.
 const UNITS_PER_KEY: f64 = 1.0;
 
-/// Keys of one account in one table, and what is wanted of their items.
+/// Keys of one account in one table, and the attributes to read.
 #[derive(Clone, Debug)]
 pub(super) struct Keys<'a> {
     pub(super) table: &'a str,
     pub(super) account: &'a AccountId,
-    /// The attribute that is the range key.
+    /// The name of the attribute that is the range key.
     pub(super) range_key: &'static str,
     pub(super) names: Vec<String>,
-    /// `None`: all attributes.
+    /// `None` for all attributes.
     pub(super) projection: Option<String>,
 }
 
-/// Which tables are read by ranges of late.
+/// The tables whose ranges are suspended.
 #[derive(Debug, Default)]
 pub(super) struct Ranges(Mutex<HashMap<String, Rest>>);
 
-/// How long ranges of a table are left alone.
+/// The suspension of a table's ranges.
 #[derive(Clone, Copy, Debug, Default)]
 struct Rest {
     left: u32,
@@ -59,7 +59,7 @@ struct Rest {
 }
 
 impl Ranges {
-    /// Is a range of this table worth trying now?
+    /// Whether a range of this table may be tried now.
     fn may_try(&self, table: &str) -> bool {
         let mut rests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(rest) = rests.get_mut(table).filter(|rest| rest.left > 0) else { return true };
@@ -67,7 +67,7 @@ impl Ranges {
         false
     }
 
-    /// Remembers whether a range covered its keys.
+    /// Records whether a range covered its keys.
     fn tried(&self, table: &str, covered: bool) {
         let mut rests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let rest = rests.entry(table.to_owned()).or_default();
@@ -77,7 +77,7 @@ impl Ranges {
 }
 
 impl Store {
-    /// The items of keys, those that exist, read consistently; and the read units consumed.
+    /// The items of those keys that exist, read consistently, and the read units consumed.
     pub(super) async fn read_keys(
         &self,
         operation: &'static str,
@@ -107,8 +107,8 @@ impl Store {
         Ok((items, read_units + more_units))
     }
 
-    /// Reads the range of keys as far as that is cheaper than the keys; those it did not cover stay
-    /// wanted.
+    /// Reads the range of the keys as long as that is cheaper than the single keys; keys that it did not
+    /// cover stay wanted.
     async fn read_range(
         &self,
         operation: &'static str,
@@ -143,7 +143,7 @@ impl Store {
             let page = query.clone().set_exclusive_start_key(start.take());
             let reply = self.send(operation, || page.clone().send()).await?;
             read_units += units(reply.consumed_capacity());
-            // Sorted, and still holding every name of this page.
+            // They are sorted, and still contain every key of this page.
             let is_wanted = |item: &Item| {
                 let key = item.get(wanted.range_key).and_then(|key| key.as_s().ok());
                 key.is_some_and(|key| wanted.names.binary_search(key).is_ok())

@@ -1,4 +1,4 @@
-//! Transactions: all items or none.
+//! Transactions: all items are written, or none.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use uuid::Uuid;
@@ -16,7 +16,8 @@ impl Store {
             .client
             .transact_write_items()
             .set_transact_items(Some(items))
-            // One token for all attempts: one that succeeded without an answer is not done twice.
+            // All attempts have the same token: if one succeeded and its answer was lost, the next does
+            // nothing.
             .client_request_token(Uuid::now_v7().to_string())
             .return_consumed_capacity(CAPACITY);
         let classify = |error: &_| StoreError::from_transaction(operation, error);

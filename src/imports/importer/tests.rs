@@ -8,7 +8,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use super::*;
 use crate::{
     cost::{Costs, ReadCost},
-    imports::{ChangeSet, Key, RefusalCode, Stored},
+    imports::{ChangeSet, Key, LineErrorCode, Stored},
     networks::{NetworkChanges, NetworkId, NetworkKeys, NetworkState},
     products::{
         Applied, ExternalId, Match, OrderedRow, ProductId, ProductRemoval, Removed, RowError, Sku,
@@ -293,7 +293,7 @@ async fn a_record_from_the_future_is_rejected() {
     let (counts, rejected) = import(&memory, 5, &lines).await;
     assert_eq!((counts.created, counts.failed), (1, 1), "clocks may differ by ten minutes");
     let told = (rejected[0].line, rejected[0].error.to_string(), rejected[0].code);
-    assert_eq!(told, (2, "updatedAt: is in the future".to_owned(), RefusalCode::InvalidField));
+    assert_eq!(told, (2, "updatedAt: is in the future".to_owned(), LineErrorCode::InvalidField));
     // Where the source's time counts, a record's own does not.
     let ordering = Ordering { order_by: OrderBy::Source, ..source(6) };
     let (counts, _) = import_as(&memory, ordering, &lines, 10, &Floors::default()).await;
