@@ -58,25 +58,32 @@ def main(source):
     text = "".join(f"{start:0{DIGITS}d} {carrier:04d}\n" for start, carrier in ranges)
     (OUTPUT / "phone_prefixes.txt").write_text(text)
     (OUTPUT / "carriers.txt").write_text("".join(f"{carrier}\n" for carrier in carriers))
-    known = sum(1 for carrier in carriers if carrier.count("|") > 1)
-    print(f"{len(prefixes)} prefixes in {len(ranges)} ranges, {len(text)} bytes; {len(carriers)} carriers, {known} of which "
-          "are in data/networks.ndjson")
+    print(f"{len(prefixes)} prefixes in {len(ranges)} ranges, {len(text)} bytes; {len(carriers)} carriers")
 
 
 def calling_codes(path):
-    """The countries of each calling code, the main one first."""
+    """The countries of each calling code, the main one first, each with the digits that must follow the code."""
     found = collections.defaultdict(list)
     for match in re.finditer(r'<territory id="([A-Z]{2})"([^>]*)>', path.read_text()):
         code = re.search(r'countryCode="(\d+)"', match[2])
         # Ascension and Tristan da Cunha have no code of ISO 3166-1.
         if code and match[1] not in ("AC", "TA"):
             is_main = "mainCountryForCode" in match[2]
-            found[code[1]].insert(0 if is_main else len(found[code[1]]), match[1])
+            digits = re.search(r'leadingDigits="([^"]+)"', match[2])
+            country = (match[1], digits and re.compile(digits[1]))
+            found[code[1]].insert(0 if is_main else len(found[code[1]]), country)
     return found
 
 
 def countries_of(prefix, countries):
-    return next((countries[prefix[:length]] for length in (3, 2, 1) if prefix[:length] in countries), [])
+    """The countries that a prefix may belong to: the one whose digits follow the calling code, or else all that name none."""
+    code = next((prefix[:length] for length in (3, 2, 1) if prefix[:length] in countries), None)
+    if code is None:
+        return []
+    sharing, rest = countries[code], prefix[len(code):]
+    return [name for name, digits in sharing if digits and digits.match(rest)] or [
+        name for name, digits in sharing if not digits
+    ]
 
 
 def carrier_of(name, countries, networks):

@@ -150,6 +150,13 @@ mod tests {
             carrier("+447400000000").map(|(countries, _)| countries),
             Some(vec!["GB".to_owned()])
         );
+        // Of the countries that share a calling code, the one that the digits after it belong to.
+        for (number, country) in
+            [("+18765512345", "JM"), ("+12687251234", "AG"), ("+77011234567", "KZ")]
+        {
+            let (countries, _) = carrier(number).expect(number);
+            assert_eq!(countries, [country], "{number}");
+        }
         // A landline, and a calling code that is not assigned.
         assert_eq!(carrier("+233302000000"), None);
         assert_eq!(carrier("+999999999999"), None);
