@@ -1,7 +1,7 @@
 """Deploys template.yaml with what was built, keeps every release by its commit, and rolls back to one.
 
 `make deploy`, `make releases`, `make rollback` and `make smoke` call it, with the Python of the SAM CLI's folder
-in .tools. Region and credentials are the shell's."""
+in .tools. Region and credentials come from the shell, and parameters of the template from the variable PARAMETERS."""
 
 import argparse
 import hashlib
@@ -73,9 +73,6 @@ def arguments():
     deploying.add_argument("--template", type=pathlib.Path, default=ROOT / "template.yaml")
     for added in (deploying, command("rollback", rollback, "deploy an earlier release again")):
         added.add_argument(
-            "--parameter", action="append", default=[], metavar="NAME=VALUE", help="of the template; may be repeated"
-        )
-        added.add_argument(
             "--allow-replacement", action="store_true", help="even if a table, the bucket or the secret is replaced"
         )
         if added is not deploying:
@@ -103,7 +100,7 @@ class Settings:
         self.parameters = dict(pair.split("=", 1) for pair in settings.get("parameter_overrides", []))
         self.named = {}
         # As the shell has it: `Name=value Other="two words"`.
-        for pair in [*getattr(options, "parameter", []), *shlex.split(os.environ.get("PARAMETERS", ""))]:
+        for pair in shlex.split(os.environ.get("PARAMETERS", "")):
             if "=" not in pair or pair.endswith("\\"):
                 raise Failed(f"a parameter is NAME=VALUE, not {pair}")
             self.named.update([pair.split("=", 1)])

@@ -127,6 +127,7 @@ pub async fn run<E: Endpoint>(
     telemetry::init();
     let settings = Settings::from_environment()?;
     let edge = edge(&settings, wire(&settings)?);
+    // Boxed: the compiler gives up on the type of all that it awaits.
     Box::pin(edge.warm_up()).await;
     lambda_runtime::run(service(edge)).await
 }

@@ -91,7 +91,7 @@ pub struct Connected {
     /// The client of its database.
     pub client: Client,
     /// The client of its bucket, unless it has none.
-    pub objects: Option<aws_sdk_s3::Client>,
+    pub s3: Option<aws_sdk_s3::Client>,
     /// The URL of its HTTP API and the name of its bucket, where a running catalog tells them.
     pub whereabouts: Option<Whereabouts>,
 }
@@ -136,7 +136,7 @@ impl Target {
         Ok(Connected {
             place: Place::Aws(region.to_string()),
             client: Client::new(&config),
-            objects: Some(aws_sdk_s3::Client::new(&config)),
+            s3: Some(aws_sdk_s3::Client::new(&config)),
             whereabouts: None,
         })
     }
@@ -153,7 +153,7 @@ impl Target {
         Ok(Connected {
             place: Place::Endpoint(database.to_owned()),
             client: lean_client(&at(database)).map_err(failed)?,
-            objects: objects.map(|url| lean_s3_client(&at(url))).transpose().map_err(failed)?,
+            s3: objects.map(|url| lean_s3_client(&at(url))).transpose().map_err(failed)?,
             whereabouts,
         })
     }

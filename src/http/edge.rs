@@ -132,6 +132,7 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
         let request = ApiRequest::new(request);
         let mut record = RequestRecord::default();
 
+        // Boxed: the compiler gives up on the type of all that an answer awaits.
         let answer = Box::pin(self.answer(&request, &mut record));
         let answer = xray::traced(request.trace_id.as_deref(), answer);
         let answer = AssertUnwindSafe(answer).catch_unwind();

@@ -19,6 +19,9 @@ use crate::{
 
 pub(super) const LOOKUP: &str = "/v2/catalog/lookup";
 
+/// What is wrong with a phone number that is none.
+pub(super) const NO_PHONE_NUMBER: &str = "must be an international number, such as +233541112259";
+
 /// `GET /v2/catalog/lookup`.
 pub struct LookupNetworkProducts<S> {
     networks: SoldOnNetworks<S>,
@@ -103,6 +106,5 @@ fn given<T>(
 }
 
 fn phone_number(text: &str) -> Result<PhoneNumber, String> {
-    PhoneNumber::parse(text)
-        .ok_or_else(|| "must be an international number, such as +233541112259".to_owned())
+    PhoneNumber::parse(text).ok_or_else(|| NO_PHONE_NUMBER.to_owned())
 }

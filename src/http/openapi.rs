@@ -649,8 +649,10 @@ fn list_network_products(schemas: &mut Schemas) -> Value {
 fn lookup_network_products(schemas: &mut Schemas) -> Value {
     let failures = network_failures(schemas, lookup::LOOKUP);
     let data: Value = schemas.of::<networks::NetworkData<'_>>().into();
-    let number =
-        json!({ "type": "string", "pattern": "^\\+[1-9][0-9]{6,14}$", "description": "E.164." });
+    let number = json!({
+        "type": "string", "pattern": "^\\+[1-9][0-9]{6,14}$", "description": "E.164.",
+        "example": "+233541112259",
+    });
     let with_number = json!({
         "allOf": [data, { "type": "object", "properties": { networks::PHONE_NUMBER: number } }],
     });
@@ -663,7 +665,7 @@ fn lookup_network_products(schemas: &mut Schemas) -> Value {
     let parameters = [
         query(
             networks::PHONE_NUMBER,
-            json!({ "type": "string", "pattern": "^\\+[1-9][0-9]{6,14}$", "example": "+233541112259" }),
+            number,
             "An international number. Its prefix tells the network it was first given to.",
         ),
         query(
@@ -674,13 +676,7 @@ fn lookup_network_products(schemas: &mut Schemas) -> Value {
     ];
     let wrong = [
         ("missing", ApiError::Required(networks::PHONE_NUMBER)),
-        (
-            "noNumber",
-            ApiError::invalid(
-                networks::PHONE_NUMBER,
-                "must be an international number, such as +233541112259",
-            ),
-        ),
+        ("noNumber", ApiError::invalid(networks::PHONE_NUMBER, lookup::NO_PHONE_NUMBER)),
         ("noNetwork", ApiError::NotFound(Absent::NetworkOfNumber)),
     ];
     let absent = [("network", ApiError::NotFound(Absent::Network))];

@@ -95,7 +95,7 @@ impl KeyLookup for Store {
             // revocation.
             .consistent_read(true)
             .return_consumed_capacity(CAPACITY);
-        let reply = self.get(OPERATION, || request.clone().send()).await?;
+        let reply = self.get(OPERATION, request).await?;
         let read_units = units(reply.consumed_capacity());
         let value =
             reply.item.map(|item| read(OPERATION, item).map(KeyItem::into_record)).transpose()?;

@@ -48,7 +48,10 @@ use aws_sdk_dynamodb::{
     Client,
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
-    operation::{get_item::GetItemOutput, query::builders::QueryFluentBuilder},
+    operation::{
+        get_item::{GetItemOutput, builders::GetItemFluentBuilder},
+        query::builders::QueryFluentBuilder,
+    },
     types::{ConsumedCapacity, ReturnConsumedCapacity},
 };
 pub use client::{ClientError, Connection, lean_client, lean_s3_client, lean_sqs_client};
@@ -246,17 +249,13 @@ const SINGLE_READ: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Sends a read of a single item, as [`Store::send`] does.
-    async fn get<E, F>(
+    async fn get(
         &self,
         operation: &'static str,
-        send: impl Fn() -> F,
-    ) -> Result<GetItemOutput, StoreError>
-    where
-        E: Error + ProvideErrorMetadata + 'static,
-        F: Future<Output = Result<GetItemOutput, SdkError<E, HttpResponse>>>,
-    {
+        request: GetItemFluentBuilder,
+    ) -> Result<GetItemOutput, StoreError> {
         let attempt = || {
-            let attempt = tokio::time::timeout(SINGLE_READ, send());
+            let attempt = tokio::time::timeout(SINGLE_READ, request.clone().send());
             async {
                 match attempt.await {
                     Ok(outcome) => outcome,

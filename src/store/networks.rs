@@ -286,7 +286,7 @@ impl RateLookup for Store {
             .table_name(&self.tables.networks)
             .set_key(Some(item_key(account, rate_key(pair))))
             .return_consumed_capacity(CAPACITY);
-        let reply = self.get(OPERATION, || request.clone().send()).await?;
+        let reply = self.get(OPERATION, request).await?;
         let read_units = units(reply.consumed_capacity());
         let Some(item) = reply.item.filter(is_record) else {
             return Ok(Read { value: None, read_units });

@@ -44,7 +44,7 @@ impl OfferingLookup for Store {
             .key("account", text(account.as_str()))
             .key("productOfferingId", text(id.as_str()))
             .return_consumed_capacity(CAPACITY);
-        let reply = self.get(OPERATION, || request.clone().send()).await?;
+        let reply = self.get(OPERATION, request).await?;
         let read_units = units(reply.consumed_capacity());
         let item = reply.item.filter(is_record);
         let value = item.map(|item| row(OPERATION, item)).transpose()?;

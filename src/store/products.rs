@@ -756,7 +756,7 @@ impl Store {
             .set_key(Some(item_key(account, key)))
             .consistent_read(true)
             .return_consumed_capacity(CAPACITY);
-        let reply = self.get(OPERATION, || request.clone().send()).await?;
+        let reply = self.get(OPERATION, request).await?;
         let read_units = units(reply.consumed_capacity());
         let found = reply.item.map(|item| Found::read(OPERATION, &item)).transpose()?;
         Ok((found, read_units))
@@ -1139,7 +1139,7 @@ impl ProductLookup for Store {
             .set_key(Some(item_key(account, &product_key(&Match::Sku(sku.clone())))))
             .consistent_read(true)
             .return_consumed_capacity(CAPACITY);
-        let reply = self.get(OPERATION, || request.clone().send()).await?;
+        let reply = self.get(OPERATION, request).await?;
         let read_units = units(reply.consumed_capacity());
         // A tombstone has no id.
         let item = reply.item.as_ref().filter(|item| item.contains_key("id"));

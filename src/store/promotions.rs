@@ -27,7 +27,7 @@ impl PromotionLookup for Store {
             .key("account", text(account.as_str()))
             .key("code", text(code.as_str()))
             .return_consumed_capacity(CAPACITY);
-        let reply = self.get(OPERATION, || request.clone().send()).await?;
+        let reply = self.get(OPERATION, request).await?;
         let read_units = units(reply.consumed_capacity());
         let Some(item) = reply.item.filter(is_record) else {
             return Ok(Read { value: None, read_units });

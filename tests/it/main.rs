@@ -26,10 +26,11 @@ mod permissions;
 mod products;
 mod promotions;
 mod proxy;
+mod published;
 mod queue;
 mod readme;
 mod replies;
-mod seeds;
+
 mod simulation;
 mod support;
 mod trouble;

@@ -1,12 +1,12 @@
 //! What the published pages show: their example requests get their example answers, field by field.
-//! Seed 001 is in `replies`.
+//! Connect's is in `replies`.
 
 use serde_json::{Value, json};
 
 use crate::support::{Catalog, merge_into};
 
 #[tokio::test]
-async fn seed_002_partner_offerings() {
+async fn sendgrids_partner_offerings() {
     let catalog = Catalog::start().await;
     let offering = |name: &str, kind: &str, quantity: u32, entitlements: Value| json!({"offering": {"name": name, "type": kind, "quantity": quantity}, "entitlements": entitlements});
     let addon = offering("org.ip.v1", "addon", 3, json!({"ip_count": 3}));
@@ -40,7 +40,7 @@ async fn seed_002_partner_offerings() {
     assert_eq!((again.status, again.bytes.len()), (304, 0));
 }
 
-/// Seed 003's example, `data` alone.
+/// Click Airtime's example, `data` alone.
 const SEED_003: &str = r#"{
     "network":{"id":22,"name":"MTN Ghana","country":"Ghana","country_code":"GH","currency":"GHS"},
     "exchange_rate":{"source_currency":"USD","destination_currency":"GHS","rate":12.35},
@@ -56,7 +56,7 @@ const SEED_003: &str = r#"{
 }"#;
 
 #[tokio::test]
-async fn seed_003_network_products() {
+async fn click_airtimes_network_products() {
     let catalog = Catalog::start().await;
     let expected: Value = serde_json::from_str(SEED_003).expect("the seed");
     let network = merge_into(
@@ -94,7 +94,7 @@ async fn seed_003_network_products() {
 }
 
 #[tokio::test]
-async fn seed_004_upsert_and_list() {
+async fn agentlylead_products_upserted_and_listed() {
     let catalog = Catalog::start().await;
     let key = catalog.key("ACME").await;
     let pro_plan = json!({

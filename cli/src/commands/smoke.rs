@@ -10,7 +10,6 @@ use aws_sdk_dynamodb::{
     Client,
     types::{AttributeValue, KeySchemaElement},
 };
-use aws_sdk_s3::primitives::ByteStream;
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -19,6 +18,8 @@ use serverless_catalog::{
     account::AccountId,
     imports::job::Job,
     money::Currency,
+    objects::Objects,
+    retry::Patience,
     store::{Store, TableNames},
     text::random_name,
 };
@@ -55,7 +56,7 @@ struct Trial {
     key: ApiKey,
     url: String,
     bucket: String,
-    objects: aws_sdk_s3::Client,
+    s3: aws_sdk_s3::Client,
     store: Store,
     patience: Duration,
 }
@@ -80,8 +81,7 @@ impl Smoke {
         let url =
             self.url.or_else(|| Some(running?.url.clone())).ok_or_else(|| missing("--url"))?;
         let bucket = self.bucket.or_else(|| running?.bucket.clone());
-        let objects = catalog.objects.clone();
-        let (bucket, objects) = bucket.zip(objects).ok_or_else(|| missing("--bucket"))?;
+        let (bucket, s3) = bucket.zip(catalog.s3.clone()).ok_or_else(|| missing("--bucket"))?;
         let trial = Trial {
             account: AccountId::parse(&format!("SMOKE-{}", &random_name()[..12]))
                 .map_err(|error| CliError::Usage(error.to_string()))?,
@@ -89,7 +89,7 @@ impl Smoke {
                 .map_err(|error| CliError::Usage(format!("no randomness for a key: {error}")))?,
             url: url.trim_end_matches('/').to_owned(),
             bucket,
-            objects,
+            s3,
             store: Store::new(catalog.client.clone(), tables),
             patience: Duration::from_secs(self.timeout),
         };
@@ -135,9 +135,11 @@ impl Trial {
         let lines: Vec<String> = records.iter().map(ToString::to_string).collect();
         let key = format!("imports/{}/smoke.ndjson", self.account);
         let started = Instant::now();
-        let put = self.objects.put_object().bucket(&self.bucket).key(&key);
-        let put = put.body(ByteStream::from((lines.join("\n") + "\n").into_bytes())).send().await;
-        put.map_err(|error| format!("s3://{}/{key}: {}", self.bucket, told(&error)))?;
+        let objects = Objects::new(self.s3.clone());
+        let failed = |key: &str, error| format!("s3://{}/{key}: {error}", self.bucket);
+        let content = (lines.join("\n") + "\n").into_bytes();
+        let put = objects.put(&self.bucket, &key, "application/x-ndjson", content).await;
+        put.map_err(|error| failed(&key, error))?;
         let job = self.wait("the import", async || self.ended_job().await).await?;
         let counts = job.progress.counts;
         let expected = u64::try_from(records.len()).unwrap_or_default();
@@ -148,12 +150,9 @@ impl Trial {
         let report =
             format!("reports/{}/smoke.ndjson.{}.json", self.account, job.import_id.as_str());
         let stored = async || {
-            let reply = self.objects.get_object().bucket(&self.bucket).key(&report).send().await;
-            let reply =
-                reply.map_err(|error| format!("s3://{}/{report}: {}", self.bucket, told(&error)));
-            let bytes = reply?.body.collect().await.map_err(|error| error.to_string())?;
-            let json: Value =
-                serde_json::from_slice(&bytes.into_bytes()).map_err(|error| error.to_string())?;
+            let found = Box::pin(objects.get(&self.bucket, &report)).await;
+            let found = found.map_err(|error| failed(&report, error))?.ok_or("there is none")?;
+            let json: Value = serde_json::from_slice(&found).map_err(|error| error.to_string())?;
             if json["status"] == "done" { Ok(json) } else { Err(format!("the report says {json}")) }
         };
         self.wait("the report", stored).await?;
@@ -241,27 +240,19 @@ impl Trial {
     where
         F: Future<Output = Result<T, String>>,
     {
-        let end = Instant::now() + self.patience;
-        loop {
-            match attempt().await {
-                Ok(done) => return Ok(done),
-                Err(why) if Instant::now() >= end => {
-                    return Err(format!("{what}: {why} (after {} s)", self.patience.as_secs()));
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
-            }
-        }
+        let patience = Patience::Until(tokio::time::Instant::now() + self.patience);
+        let done = patience.retry(attempt, |_| true).await;
+        done.map_err(|why| format!("{what}: {why} (after {} s)", self.patience.as_secs()))
     }
 
     /// Removes the account: its items, its key, its objects.
     async fn remove(&self, client: &Client, table_prefix: &str) -> Result<(), String> {
         for prefix in ["imports", "reports"] {
             let prefix = format!("{prefix}/{}/", self.account);
-            let listed = self.objects.list_objects_v2().bucket(&self.bucket).prefix(&prefix).send();
+            let listed = self.s3.list_objects_v2().bucket(&self.bucket).prefix(&prefix).send();
             let listed = listed.await.map_err(|error| told(&error))?;
             for key in listed.contents().iter().filter_map(|object| object.key()) {
-                let delete =
-                    self.objects.delete_object().bucket(&self.bucket).key(key).send().await;
+                let delete = self.s3.delete_object().bucket(&self.bucket).key(key).send().await;
                 delete.map_err(|error| format!("s3://{}/{key}: {}", self.bucket, told(&error)))?;
             }
         }
