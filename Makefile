@@ -37,9 +37,13 @@ test: lint unit validate test-documents test-contract test-lambda test-deploy ##
 # build. A warning is an error here.
 LINTED := RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
 
-lint: ## Formatting and lints
+lint: ## Formatting, lints; licences, duplicates and unused dependencies
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-deny
+	@$(CARGO) machete --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-machete
 	$(CARGO) fmt --all --check
 	$(LINTED) $(CARGO) build --locked --quiet --workspace --all-targets
+	$(CARGO) deny --offline --log-level error check --hide-inclusion-graph licenses bans sources
+	$(CARGO) machete
 
 unit: ## All Rust tests: unit, property and whole-system on the embedded engine
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest

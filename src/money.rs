@@ -129,6 +129,12 @@ fn parse_exponent(text: &str) -> Result<i64, AmountError> {
     Ok(if text.starts_with('-') { -size } else { size })
 }
 
+impl From<u64> for Amount {
+    fn from(whole: u64) -> Self {
+        Self(whole.into())
+    }
+}
+
 impl fmt::Display for Amount {
     /// Plain digits, without exponent and trailing zeros.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

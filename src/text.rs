@@ -52,10 +52,16 @@ macro_rules! spelled_enum {
                 Self::ALL.iter().copied().find(|value| value.as_str() == text)
             }
 
+            /// All spellings, in declaration order.
+            #[must_use]
+            pub fn texts() -> Vec<&'static str> {
+                Self::ALL.iter().map(|value| value.as_str()).collect()
+            }
+
             /// All spellings, for error messages: `A, B, C`.
             #[must_use]
             pub fn spellings() -> String {
-                Self::ALL.iter().map(|value| value.as_str()).collect::<Vec<_>>().join(", ")
+                Self::texts().join(", ")
             }
         }
 

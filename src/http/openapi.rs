@@ -13,7 +13,7 @@ use crate::{
     geography::{Country, Region},
     offerings::{CatalogId, Category, CustomerType, Offering, OfferingId, ProductType, PromoCode},
     partners::PartnerOffering,
-    products::Product,
+    products::{FIELDS, Field, Product, Rule, Scalar},
     text::FieldError,
 };
 
@@ -754,31 +754,13 @@ fn list_products(schemas: &mut Schemas) -> Value {
 
 fn upsert_products(schemas: &mut Schemas) -> Value {
     let failures = product_failures(schemas, Permission::ProductsWrite);
-    let text = |max: u32| json!({ "type": ["string", "null"], "maxLength": max });
-    let count = json!({ "type": ["integer", "null"], "minimum": 0 });
-    let kinds: Vec<&str> =
-        crate::products::ProductType::ALL.iter().map(|kind| kind.as_str()).collect();
-    let mut periods: Vec<Value> =
-        crate::products::Billing::ALL.iter().map(|period| period.as_str().into()).collect();
-    periods.push(Value::Null);
+    let properties: Map<String, Value> =
+        FIELDS.iter().map(|field| (field.name.to_owned(), row_field(field))).collect();
     let row = json!({
         "type": "object",
         "description": "Matched by `sku`, else by `externalId`, else created. Of a match only the fields present change, \
             and null clears. Unknown fields are ignored.",
-        "properties": {
-            "name": { "type": "string", "minLength": 1, "maxLength": 200, "description": "Required to create." },
-            "type": { "enum": kinds, "default": "PRODUCT" },
-            "sku": text(100), "externalId": text(200), "category": text(100),
-            "price": { "type": "number", "minimum": 0, "default": 0 },
-            "cost": { "type": ["number", "null"], "minimum": 0 },
-            "currency": { "type": "string", "description": "ISO 4217.", "default": "USD" },
-            "unit": text(40),
-            "billingPeriod": { "enum": periods },
-            "termMonths": { "type": ["integer", "null"], "minimum": 1 },
-            "stockQty": count, "reorderLevel": count,
-            "description": text(10_000), "features": text(10_000),
-            "active": { "type": "boolean", "default": true },
-        },
+        "properties": properties,
     });
     let body = json!({
         "type": "object",
@@ -838,6 +820,55 @@ fn upsert_products(schemas: &mut Schemas) -> Value {
         "content": { "application/json": { "schema": body, "example": sent } },
     });
     operation
+}
+
+/// A field of a row.
+fn row_field(field: &Field) -> Value {
+    let mut kind = vec![];
+    let mut schema = match field.rule {
+        Rule::Text(0, max) | Rule::Key(max) => {
+            kind.push("string");
+            json!({ "maxLength": max })
+        }
+        Rule::Text(min, max) => {
+            kind.push("string");
+            json!({ "minLength": min, "maxLength": max })
+        }
+        Rule::OneOf(texts) => json!({ "enum": texts() }),
+        Rule::Currency => {
+            kind.push("string");
+            json!({ "description": "ISO 4217." })
+        }
+        Rule::Amount => {
+            kind.push("number");
+            json!({ "minimum": 0 })
+        }
+        Rule::Whole(min) => {
+            kind.push("integer");
+            json!({ "minimum": min })
+        }
+        Rule::Boolean => {
+            kind.push("boolean");
+            json!({})
+        }
+    };
+    if field.is_nullable {
+        kind.push("null");
+        if let Some(Value::Array(texts)) = schema.get_mut("enum") {
+            texts.push(Value::Null);
+        }
+    }
+    if schema.get("enum").is_none() {
+        schema["type"] = if let [only] = kind.as_slice() { json!(only) } else { json!(kind) };
+    }
+    match field.default {
+        Some(Scalar::Text(text)) => schema["default"] = text.into(),
+        Some(Scalar::Number(number)) => schema["default"] = json!(number),
+        Some(Scalar::Boolean(value)) => schema["default"] = value.into(),
+        None if !field.is_nullable => schema["description"] = "Required to create.".into(),
+        None => {}
+    }
+    schema
 }
 
 fn offering_example() -> Value {

@@ -22,8 +22,8 @@ use crate::{
     cost::Costs,
     order::Order,
     products::{
-        Change, FieldOrders, Match, OrderedRow, Product, ProductDelete, ProductId, ProductRemoval,
-        ProductRow, ProductWrites, Removed, RowError, StoredProduct, upsert,
+        Change, FieldOrders, OrderedRow, Product, ProductDelete, ProductId, ProductKey,
+        ProductRemoval, ProductRow, ProductWrites, Removed, RowError, StoredProduct, upsert,
     },
     text::FieldError,
     write_error::WriteError,
@@ -53,7 +53,7 @@ pub(super) struct ProductRecords<'a, T> {
     ids: GeneratedIds,
     /// What a dry run would have stored so far, by every key (`None`: removed); `None` if this is not a dry
     /// run.
-    dry_run: Option<LruCache<Match, Option<StoredProduct>>>,
+    dry_run: Option<LruCache<ProductKey, Option<StoredProduct>>>,
 }
 
 /// How many keys a dry run keeps.
@@ -102,13 +102,13 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
         // Only now, because under a generated id there can only be what this same source has stored.
         for Ordered { line, record, .. } in &mut records {
             if let ProductRecord::Upsert(row) = record
-                && row.matches().is_none()
+                && row.key().is_none()
             {
                 row.id = Some(self.ids.id(*line));
             }
         }
         let (mut pending, mut later) = (Vec::new(), Vec::new());
-        let mut touched: HashSet<Match> = HashSet::new();
+        let mut touched: HashSet<ProductKey> = HashSet::new();
         for Ordered { line, order, record } in records {
             let found = record.found_by();
             let there = found.as_ref().and_then(|key| stored.get(key));
@@ -143,8 +143,8 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
         &mut self,
         records: &mut [Ordered<ProductRecord>],
         cost: &mut ImportCost,
-    ) -> Result<HashMap<Match, StoredProduct>, T::Error> {
-        let mut wanted: Vec<Match> =
+    ) -> Result<HashMap<ProductKey, StoredProduct>, T::Error> {
+        let mut wanted: Vec<ProductKey> =
             records.iter().filter_map(|record| record.record.found_by()).collect();
         wanted.sort_unstable();
         wanted.dedup();
@@ -161,26 +161,26 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
         unknown.dedup();
         let (elsewhere, read_units) = self.target.keys_of_ids(self.account, &unknown).await?;
         cost.read_units += read_units;
-        let mut moved: Vec<Match> = Vec::new();
+        let mut moved: Vec<ProductKey> = Vec::new();
         for Ordered { record, .. } in records.iter_mut() {
             let Some(key) = record.id().and_then(|id| elsewhere.get(&id)) else { continue };
             match (record, key) {
-                (_, Match::Id(_)) => {}
+                (_, ProductKey::Id(_)) => {}
                 (ProductRecord::Delete(named) | ProductRecord::Purge(named), key) => {
-                    if matches!(named, Match::Id(_)) {
+                    if matches!(named, ProductKey::Id(_)) {
                         *named = key.clone();
                         moved.push(key.clone());
                     }
                 }
                 (ProductRecord::Upsert(row), key) => {
-                    if matches!(row.matches(), Some(Match::Id(_))) {
+                    if matches!(row.key(), Some(ProductKey::Id(_))) {
                         match key {
-                            Match::Sku(sku) => row.sku = Change::Set(sku.clone()),
-                            Match::ExternalId(id) => row.external_id = Change::Set(id.clone()),
-                            Match::Id(_) => {}
+                            ProductKey::Sku(sku) => row.sku = Change::Set(sku.clone()),
+                            ProductKey::ExternalId(id) => row.external_id = Change::Set(id.clone()),
+                            ProductKey::Id(_) => {}
                         }
                         moved.push(key.clone());
-                    } else if row.matches().is_some_and(|found| found != *key) {
+                    } else if row.key().is_some_and(|found| found != *key) {
                         row.id = None;
                     }
                 }
@@ -205,8 +205,8 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
             .iter()
             .filter_map(|Ordered { line, order, record }| {
                 let ProductRecord::Upsert(row) = record else { return None };
-                let new_id = match row.matches() {
-                    Some(Match::Id(id)) => id,
+                let new_id = match row.key() {
+                    Some(ProductKey::Id(id)) => id,
                     _ => self.ids.id(*line),
                 };
                 Some((*line, OrderedRow { row, order: *order, always_counts: false, new_id }))
@@ -242,7 +242,7 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
         &mut self,
         record: &ProductRecord,
         order: Order,
-        found: Option<&Match>,
+        found: Option<&ProductKey>,
         stored: Option<&StoredProduct>,
     ) -> Result<Outcome, Rejection> {
         let tried = self.dry_run.as_mut();
@@ -285,10 +285,10 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
 }
 
 /// All keys that lead to a product.
-fn keys_of(product: &Product) -> Vec<Match> {
-    let sku = product.sku.clone().map(Match::Sku);
-    let external_id = product.external_id.clone().map(Match::ExternalId);
-    sku.into_iter().chain(external_id).chain([Match::Id(product.id)]).collect()
+fn keys_of(product: &Product) -> Vec<ProductKey> {
+    let sku = product.sku.clone().map(ProductKey::Sku);
+    let external_id = product.external_id.clone().map(ProductKey::ExternalId);
+    sku.into_iter().chain(external_id).chain([ProductKey::Id(product.id)]).collect()
 }
 
 fn settled(outcome: Result<Outcome, RowError>) -> Result<Outcome, Rejection> {

@@ -14,7 +14,7 @@ use crate::{
     },
     order::Order,
     partners::{PartnerOffering, PartnerOfferingKey, PartnerOfferingName, PartnerOfferingType},
-    products::{ExternalId, FIELDS, Match, Product, ProductId, ProductRow, Sku},
+    products::{ExternalId, Product, ProductId, ProductKey, ProductRow, Sku, is_field},
     text::{FieldError, spelled_enum},
 };
 
@@ -128,17 +128,17 @@ pub enum ProductRecord {
     /// Merge this row.
     Upsert(Box<ProductRow>),
     /// Remove the fields that are older than the record, and if the name is among them, the product.
-    Delete(Match),
+    Delete(ProductKey),
     /// Remove the product unless any field of it is newer than the record: it is missing from a snapshot.
-    Purge(Match),
+    Purge(ProductKey),
 }
 
 impl ProductRecord {
     /// The key by which it finds its product.
     #[must_use]
-    pub fn found_by(&self) -> Option<Match> {
+    pub fn found_by(&self) -> Option<ProductKey> {
         match self {
-            Self::Upsert(row) => row.matches(),
+            Self::Upsert(row) => row.key(),
             Self::Delete(key) | Self::Purge(key) => Some(key.clone()),
         }
     }
@@ -148,19 +148,19 @@ impl ProductRecord {
     pub fn id(&self) -> Option<ProductId> {
         match self {
             Self::Upsert(row) => row.id,
-            Self::Delete(Match::Id(id)) | Self::Purge(Match::Id(id)) => Some(*id),
+            Self::Delete(ProductKey::Id(id)) | Self::Purge(ProductKey::Id(id)) => Some(*id),
             Self::Delete(_) | Self::Purge(_) => None,
         }
     }
 
     /// All keys in it.
     #[must_use]
-    pub fn keys(&self) -> Vec<Match> {
+    pub fn keys(&self) -> Vec<ProductKey> {
         match self {
             Self::Upsert(row) => {
-                let sku = row.sku.value().cloned().map(Match::Sku);
-                let external_id = row.external_id.value().cloned().map(Match::ExternalId);
-                sku.into_iter().chain(external_id).chain(row.id.map(Match::Id)).collect()
+                let sku = row.sku.value().cloned().map(ProductKey::Sku);
+                let external_id = row.external_id.value().cloned().map(ProductKey::ExternalId);
+                sku.into_iter().chain(external_id).chain(row.id.map(ProductKey::Id)).collect()
             }
             Self::Delete(key) | Self::Purge(key) => vec![key.clone()],
         }
@@ -371,18 +371,18 @@ fn network_change(
 }
 
 /// The identity of a product to delete: its sku, or else its external id, or else its id.
-fn product_identity(text: &str) -> Result<Match, Vec<FieldError>> {
+fn product_identity(text: &str) -> Result<ProductKey, Vec<FieldError>> {
     let ProductIdentity { sku, external_id, id } = read(text)?;
-    let id = id.and_then(|id| ProductId::parse(&id)).map(Match::Id);
-    sku.map(Match::Sku)
-        .or(external_id.map(Match::ExternalId))
+    let id = id.and_then(|id| ProductId::parse(&id)).map(ProductKey::Id);
+    sku.map(ProductKey::Sku)
+        .or(external_id.map(ProductKey::ExternalId))
         .or(id)
         .ok_or_else(|| vec![FieldError::new("sku", "is required, or externalId, or id")])
 }
 
 /// A product's row, and what only an import brings: the id and the times it had where it comes from.
 fn product_row(text: &str) -> Result<ProductRow, Vec<FieldError>> {
-    let members = Members::of(text, |name| name == "id" || FIELDS.contains(&name))
+    let members = Members::of(text, |name| name == "id" || is_field(name))
         .map_err(|error| vec![FieldError::new("", without_place(&error.to_string()))])?;
     let id = members.0.iter().find(|(name, _)| name == "id").and_then(|(_, id)| {
         // An id in another format belongs to the source alone.

@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    Applied, Category, ExternalId, FIELDS, Match, Product, ProductId, ProductRow, RowError, Sku,
+    Applied, Category, ExternalId, FIELDS, Product, ProductId, ProductKey, ProductRow, RowError,
+    Sku,
 };
 use crate::{
     account::AccountId,
@@ -169,15 +170,15 @@ pub trait ProductDelete: Sync {
     fn stored_products(
         &self,
         account: &AccountId,
-        wanted: &[Match],
-    ) -> impl Future<Output = Result<(HashMap<Match, StoredProduct>, f64), Self::Error>> + Send;
+        wanted: &[ProductKey],
+    ) -> impl Future<Output = Result<(HashMap<ProductKey, StoredProduct>, f64), Self::Error>> + Send;
 
     /// Removes the fields of a product that are older than the delete, and if the name is among them, the
     /// product. A delete of the product leaves a tombstone, even if there was no product.
     fn delete_product(
         &self,
         account: &AccountId,
-        product: &Match,
+        product: &ProductKey,
         delete: ProductRemoval,
         costs: &mut Costs,
     ) -> impl Future<Output = Result<Removed, RowError>> + Send;
@@ -188,5 +189,5 @@ pub trait ProductDelete: Sync {
         &self,
         account: &AccountId,
         ids: &[ProductId],
-    ) -> impl Future<Output = Result<(HashMap<ProductId, Match>, f64), Self::Error>> + Send;
+    ) -> impl Future<Output = Result<(HashMap<ProductId, ProductKey>, f64), Self::Error>> + Send;
 }

@@ -3,20 +3,26 @@
 //!
 //! | File | |
 //! |---|---|
-//! | `product` | the published object, and how a row merges into it |
-//! | `row` | a row of an upsert, validated, with the published messages |
+//! | `fields` | the fields of a product: the one table that all the rest follows |
+//! | `field` | what a field may hold, and the published messages for what is wrong |
+//! | `product` | the published object: its id, its keys, its creation |
+//! | `row` | a row of an upsert: what it has, and what it finds its product by |
 //! | `upsert` | many rows at once: order, concurrency, results |
 //! | `lookup` | the access patterns of products, as traits |
 
+mod field;
+mod fields;
 mod lookup;
 mod product;
 mod row;
 mod upsert;
 
+pub use field::{Field, Rule, Scalar};
+pub use fields::{FIELDS, Product, ProductRow};
 pub use lookup::{
     FieldOrders, OrderedRow, Page, ProductDelete, ProductLists, ProductLookup, ProductRemoval,
     ProductWrites, Removed, StoredProduct,
 };
-pub use product::{Billing, Category, ExternalId, Product, ProductId, ProductType, Sku};
-pub use row::{Change, FIELDS, Match, ProductRow};
+pub use product::{Billing, Category, ExternalId, ProductId, ProductType, Sku};
+pub use row::{Change, ProductKey, is_field};
 pub use upsert::{Applied, RowError, RowResult, arrived, upsert};

@@ -7,13 +7,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{Match, ProductRow};
-#[cfg(feature = "openapi")]
-use crate::text::Time;
-use crate::{
-    money::{Amount, Currency},
-    text::{rfc3339_millis, spelled_enum},
-};
+use super::{Change, FIELDS, Product, ProductKey, ProductRow};
+use crate::text::{rfc3339_millis, spelled_enum};
 
 spelled_enum! {
     /// What is sold.
@@ -153,121 +148,28 @@ short_text! {
     Category, 100
 }
 
-/// A product as the API returns it: every field is always present.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-#[serde(rename_all = "camelCase")]
-pub struct Product {
-    /// Its identity.
-    pub id: ProductId,
-    /// Its name.
-    pub name: String,
-    /// What is sold.
-    #[serde(rename = "type")]
-    pub product_type: ProductType,
-    /// The first key.
-    pub sku: Option<Sku>,
-    /// The second key.
-    pub external_id: Option<ExternalId>,
-    /// The category.
-    pub category: Option<Category>,
-    /// What a buyer pays for a unit, in the currency's major unit.
-    pub price: Amount,
-    /// What the seller pays for a unit.
-    pub cost: Option<Amount>,
-    /// Of price and cost.
-    pub currency: Currency,
-    /// What is counted: a seat, a month.
-    pub unit: Option<String>,
-    /// How often the price is due.
-    pub billing_period: Option<Billing>,
-    /// Months a buyer is bound.
-    pub term_months: Option<u64>,
-    /// How many there are.
-    pub stock_qty: Option<u64>,
-    /// At how many to order again.
-    pub reorder_level: Option<u64>,
-    /// A text for customers.
-    pub description: Option<String>,
-    /// Another.
-    pub features: Option<String>,
-    /// Whether it is on sale.
-    pub active: bool,
-    /// When it came to be.
-    #[serde(serialize_with = "millis")]
-    #[cfg_attr(feature = "openapi", schemars(with = "Time"))]
-    pub created_at: Timestamp,
-    /// When it was last written.
-    #[serde(serialize_with = "millis")]
-    #[cfg_attr(feature = "openapi", schemars(with = "Time"))]
-    pub updated_at: Timestamp,
-}
-
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
-fn millis<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn millis<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     rfc3339_millis(*time).serialize(serializer)
 }
 
 impl Product {
     /// The key under which it is stored: its sku, or else its external id, or else its id.
     #[must_use]
-    pub fn key(&self) -> Match {
-        let sku = self.sku.clone().map(Match::Sku);
-        let external_id = || self.external_id.clone().map(Match::ExternalId);
-        sku.or_else(external_id).unwrap_or(Match::Id(self.id))
+    pub fn key(&self) -> ProductKey {
+        let sku = self.sku.clone().map(ProductKey::Sku);
+        let external_id = || self.external_id.clone().map(ProductKey::ExternalId);
+        sku.or_else(external_id).unwrap_or(ProductKey::Id(self.id))
     }
 
     /// The product that a row creates; `None` if the row has no name.
     #[must_use]
     pub fn created(row: &ProductRow, id: ProductId, now: Timestamp) -> Option<Self> {
-        let mut product = Self {
-            id,
-            name: row.name.clone()?,
-            product_type: ProductType::Product,
-            sku: None,
-            external_id: None,
-            category: None,
-            price: Amount::ZERO,
-            cost: None,
-            currency: Currency::USD,
-            unit: None,
-            billing_period: None,
-            term_months: None,
-            stock_qty: None,
-            reorder_level: None,
-            description: None,
-            features: None,
-            active: true,
-            created_at: row.created_at.unwrap_or(now),
-            updated_at: now,
-        };
-        product.merge(row);
-        Some(product)
-    }
-
-    /// Merges a row: only the fields that it has change. `updated_at` is left to the caller.
-    pub fn merge(&mut self, row: &ProductRow) {
-        fn set<T: Clone>(field: &mut T, value: Option<&T>) {
-            if let Some(value) = value {
-                field.clone_from(value);
-            }
-        }
-        set(&mut self.name, row.name.as_ref());
-        set(&mut self.product_type, row.product_type.as_ref());
-        set(&mut self.price, row.price.as_ref());
-        set(&mut self.currency, row.currency.as_ref());
-        set(&mut self.active, row.active.as_ref());
-        row.sku.apply(&mut self.sku);
-        row.external_id.apply(&mut self.external_id);
-        row.category.apply(&mut self.category);
-        row.cost.apply(&mut self.cost);
-        row.unit.apply(&mut self.unit);
-        row.billing_period.apply(&mut self.billing_period);
-        row.term_months.apply(&mut self.term_months);
-        row.stock_qty.apply(&mut self.stock_qty);
-        row.reorder_level.apply(&mut self.reorder_level);
-        row.description.apply(&mut self.description);
-        row.features.apply(&mut self.features);
+        let values = row.changes().zip(FIELDS).map(|((_, change), field)| match change {
+            Change::Set(value) => Some(value),
+            Change::Keep | Change::Clear => field.default,
+        });
+        Self::from_values(id, (row.created_at.unwrap_or(now), now), values).ok()
     }
 }
 

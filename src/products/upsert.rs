@@ -8,7 +8,7 @@ use std::{
 use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
-use super::{ExternalId, Match, OrderedRow, ProductId, ProductRow, ProductWrites, Sku};
+use super::{ExternalId, OrderedRow, ProductId, ProductKey, ProductRow, ProductWrites, Sku};
 use crate::{
     account::AccountId,
     cost::{Costs, ReadCost},
@@ -43,7 +43,7 @@ pub enum RowError {
     #[error("externalId: Already used by another product")]
     ExternalIdTaken {
         /// How to find that product.
-        by: Match,
+        by: ProductKey,
     },
     /// The database rejected it again and again, or did not answer before the deadline.
     #[error("write: temporarily unavailable, retry this row")]
@@ -84,7 +84,7 @@ pub async fn upsert<W: ProductWrites>(
     until: Instant,
     costs: &mut Costs,
 ) -> Vec<RowResult> {
-    let named = rows.iter().filter_map(|row| row.row.matches()).collect();
+    let named = rows.iter().filter_map(|row| row.row.key()).collect();
     let run = Run { writes, account, rows, named, until };
     let mut results = vec![Err(RowError::Unavailable); rows.len()];
     // Without its link, a row with only an external id could belong to any product: it is not attempted.
@@ -147,7 +147,7 @@ struct Run<'a, W> {
     account: &'a AccountId,
     rows: &'a [OrderedRow<'a>],
     /// The keys by which the rows find their products.
-    named: HashSet<Match>,
+    named: HashSet<ProductKey>,
     until: Instant,
 }
 

@@ -12,25 +12,16 @@ use crate::{
     imports::{LineErrorCode, MAX_LINE_BYTES},
     json::type_name,
     money::Amount,
-    products::FIELDS,
+    products::{FIELDS, Rule},
     text::FieldError,
 };
-
-/// The columns of decimal numbers.
-const DECIMALS: [&str; 2] = ["price", "cost"];
-
-/// The columns of whole numbers.
-const WHOLE_NUMBERS: [&str; 3] = ["termMonths", "stockQty", "reorderLevel"];
 
 /// The maximum number of characters of a cell that an error quotes.
 const QUOTED_CHARS: usize = 40;
 
-/// The column of `true` and `false`.
-const BOOLEAN: &str = "active";
-
 /// All columns that have a meaning.
 fn known_columns() -> impl Iterator<Item = &'static str> {
-    FIELDS.into_iter().chain(["op", "updatedAt", "createdAt", "id", "kind"])
+    FIELDS.iter().map(|field| field.name).chain(["op", "updatedAt", "createdAt", "id", "kind"])
 }
 
 /// Reads rows into records. An empty cell gives no field, since CSV has no null.
@@ -124,21 +115,24 @@ fn json_value(column: &str, cell: &str) -> Result<String, &'static str> {
             .is_ok_and(|value| type_name(value) == "number")
             .then(|| trimmed.to_owned())
     };
-    if DECIMALS.contains(&column) {
-        return number().ok_or("not a number with a decimal point, such as 9.99");
+    let field = FIELDS.iter().find(|field| field.name == column);
+    match field.map(|field| field.rule) {
+        Some(Rule::Amount) => number().ok_or("not a number with a decimal point, such as 9.99"),
+        Some(Rule::Whole(_)) => {
+            let is_whole =
+                |digits: &String| Amount::parse(digits).is_ok_and(|n| n.whole().is_some());
+            number().filter(is_whole).ok_or("not a whole number, such as 12")
+        }
+        Some(Rule::Boolean) => {
+            // Spreadsheets write TRUE and FALSE.
+            let lower = trimmed.to_ascii_lowercase();
+            let is_boolean = matches!(lower.as_str(), "true" | "false");
+            is_boolean.then_some(lower).ok_or("neither true nor false")
+        }
+        Some(Rule::Text(..) | Rule::Key(_) | Rule::OneOf(_) | Rule::Currency) | None => {
+            Ok(json_string(cell))
+        }
     }
-    if WHOLE_NUMBERS.contains(&column) {
-        let is_whole = |digits: &String| Amount::parse(digits).is_ok_and(|n| n.whole().is_some());
-        return number().filter(is_whole).ok_or("not a whole number, such as 12");
-    }
-    if column == BOOLEAN {
-        // Spreadsheets write TRUE and FALSE.
-        let lower = trimmed.to_ascii_lowercase();
-        return Some(lower)
-            .filter(|lower| matches!(lower.as_str(), "true" | "false"))
-            .ok_or("neither true nor false");
-    }
-    Ok(json_string(cell))
 }
 
 /// The beginning of a cell, in quotes.

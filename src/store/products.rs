@@ -42,12 +42,12 @@ use super::{
 use crate::{
     account::AccountId,
     cost::{Costs, Read, ReadCost},
-    money::{Amount, Currency},
+    money::Amount,
     order::Order,
     products::{
-        Applied, Billing, Category, Change, ExternalId, FIELDS, FieldOrders, Match, OrderedRow,
-        Page, Product, ProductDelete, ProductId, ProductLists, ProductLookup, ProductRemoval,
-        ProductRow, ProductType, ProductWrites, Removed, RowError, Sku, StoredProduct,
+        Applied, Category, Change, ExternalId, FIELDS, Field, FieldOrders, OrderedRow, Page,
+        Product, ProductDelete, ProductId, ProductKey, ProductLists, ProductLookup, ProductRemoval,
+        ProductRow, ProductWrites, Removed, RowError, Scalar, Sku, StoredProduct,
     },
     retry::{Patience, jittered},
     text::rfc3339_millis,
@@ -56,18 +56,18 @@ use crate::{
 const NEWEST: &str = "newest";
 const BY_CATEGORY: &str = "byCategory";
 
-/// The range key of a match.
-fn product_key(product: &Match) -> String {
+/// The range key of a product's key.
+fn range_key(product: &ProductKey) -> String {
     match product {
-        Match::Sku(sku) => format!("SKU#{}", sku.as_str()),
-        Match::ExternalId(id) => format!("EXT#{}", id.as_str()),
-        Match::Id(id) => format!("ID#{id}"),
+        ProductKey::Sku(sku) => format!("SKU#{}", sku.as_str()),
+        ProductKey::ExternalId(id) => format!("EXT#{}", id.as_str()),
+        ProductKey::Id(id) => format!("ID#{id}"),
     }
 }
 
 /// The range key under which a product is stored.
 fn key_of(product: &Product) -> String {
-    product_key(&product.key())
+    range_key(&product.key())
 }
 
 fn item_key(account: &AccountId, key: &str) -> Item {
@@ -155,10 +155,6 @@ impl Attributes<'_> {
         self.item.get(name)?.as_s().ok().map(String::as_str)
     }
 
-    fn owned(&self, name: &str) -> Option<String> {
-        self.text(name).map(ToOwned::to_owned)
-    }
-
     fn parsed<T>(
         &self,
         name: &str,
@@ -168,21 +164,24 @@ impl Attributes<'_> {
         self.text(name).map(parsed).transpose()
     }
 
-    fn number<T>(
-        &self,
-        name: &str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<Option<T>, StoreError> {
+    fn number(&self, name: &str) -> Result<Option<Amount>, StoreError> {
         let Some(AttributeValue::N(digits)) = self.item.get(name) else { return Ok(None) };
-        parse(digits).map(Some).ok_or_else(|| self.wrong(name))
-    }
-
-    fn amount(&self, name: &str) -> Result<Option<Amount>, StoreError> {
-        self.number(name, |digits| Amount::parse(digits).ok())
+        Amount::parse(digits).map(Some).map_err(|_| self.wrong(name))
     }
 
     fn whole(&self, name: &str) -> Result<Option<u64>, StoreError> {
-        self.number(name, |digits| u64::try_from(Amount::parse(digits).ok()?.whole()?).ok())
+        let whole = |number: Amount| number.whole().and_then(|whole| u64::try_from(whole).ok());
+        let parsed = |number| whole(number).ok_or_else(|| self.wrong(name));
+        self.number(name)?.map(parsed).transpose()
+    }
+
+    fn scalar(&self, name: &str) -> Result<Option<Scalar<'_>>, StoreError> {
+        Ok(match self.item.get(name) {
+            None => None,
+            Some(AttributeValue::S(text)) => Some(Scalar::Text(text)),
+            Some(AttributeValue::Bool(value)) => Some(Scalar::Boolean(*value)),
+            Some(_) => Some(Scalar::Number(self.required(name, self.number(name)?)?)),
+        })
     }
 
     fn required<T>(&self, name: &str, value: Option<T>) -> Result<T, StoreError> {
@@ -194,37 +193,19 @@ impl Attributes<'_> {
     }
 
     fn product(&self) -> Result<Product, StoreError> {
-        let active = self.item.get("active").and_then(|active| active.as_bool().ok());
-        Ok(Product {
-            id: self.required("id", self.parsed("id", ProductId::parse)?)?,
-            name: self.required("name", self.owned("name"))?,
-            product_type: self.required("type", self.parsed("type", ProductType::parse)?)?,
-            sku: self.parsed("sku", Sku::parse)?,
-            external_id: self.parsed("externalId", ExternalId::parse)?,
-            category: self.parsed("category", Category::parse)?,
-            price: self.required("price", self.amount("price")?)?,
-            cost: self.amount("cost")?,
-            currency: self.required(
-                "currency",
-                self.parsed("currency", |code| Currency::parse(code).ok())?,
-            )?,
-            unit: self.owned("unit"),
-            billing_period: self.parsed("billingPeriod", Billing::parse)?,
-            term_months: self.whole("termMonths")?,
-            stock_qty: self.whole("stockQty")?,
-            reorder_level: self.whole("reorderLevel")?,
-            description: self.owned("description"),
-            features: self.owned("features"),
-            active: self.required("active", active.copied())?,
-            created_at: self.required("createdAt", self.time("createdAt")?)?,
-            updated_at: self.required("updatedAt", self.time("updatedAt")?)?,
-        })
+        let id = self.required("id", self.parsed("id", ProductId::parse)?)?;
+        let created_at = self.required("createdAt", self.time("createdAt")?)?;
+        let updated_at = self.required("updatedAt", self.time("updatedAt")?)?;
+        let values = FIELDS.iter().map(|field| self.scalar(field.name));
+        let values: Vec<_> = values.collect::<Result<_, _>>()?;
+        Product::from_values(id, (created_at, updated_at), values.into_iter())
+            .map_err(|name| self.wrong(name))
     }
 
     fn orders(&self) -> FieldOrders {
-        let own = FIELDS
-            .into_iter()
-            .filter_map(|field| Some((field, order_of(self.item, &field_order(field))?)));
+        let own = FIELDS.iter().filter_map(|Field { name, .. }| {
+            Some((*name, order_of(self.item, &field_order(name))?))
+        });
         FieldOrders {
             last: newest_order(self.item),
             floor: order_of(self.item, ORDER),
@@ -244,22 +225,9 @@ fn product_item(account: &AccountId, stored: &StoredProduct, revision: u64) -> I
         }
     };
     set("id", Some(text(product.id.to_string())));
-    set("name", Some(text(product.name.as_str())));
-    set("type", Some(text(product.product_type.as_str())));
-    set("sku", product.sku.as_ref().map(|sku| text(sku.as_str())));
-    set("externalId", product.external_id.as_ref().map(|id| text(id.as_str())));
-    set("category", product.category.as_ref().map(|category| text(category.as_str())));
-    set("price", Some(number(&product.price)));
-    set("cost", product.cost.as_ref().map(number));
-    set("currency", Some(text(product.currency.code())));
-    set("unit", product.unit.as_deref().map(text));
-    set("billingPeriod", product.billing_period.map(|period| text(period.as_str())));
-    set("termMonths", product.term_months.as_ref().map(number));
-    set("stockQty", product.stock_qty.as_ref().map(number));
-    set("reorderLevel", product.reorder_level.as_ref().map(number));
-    set("description", product.description.as_deref().map(text));
-    set("features", product.features.as_deref().map(text));
-    set("active", Some(AttributeValue::Bool(product.active)));
+    for (name, value) in product.values() {
+        set(name, value.map(attribute));
+    }
     set("createdAt", Some(text(rfc3339_millis(product.created_at))));
     set("updatedAt", Some(text(rfc3339_millis(product.updated_at))));
     set(LAST, orders.last.map(order_value));
@@ -271,31 +239,12 @@ fn product_item(account: &AccountId, stored: &StoredProduct, revision: u64) -> I
     item
 }
 
-fn texts<T>(change: &Change<T>, show: impl Fn(&T) -> &str) -> Change<AttributeValue> {
-    change.map(|value| text(show(value)))
-}
-
-/// The changes of a row as attributes, by the published names of the fields.
-fn values(row: &ProductRow) -> Vec<(&'static str, Change<AttributeValue>)> {
-    let value = |value: Option<AttributeValue>| value.map_or(Change::Keep, Change::Set);
-    vec![
-        ("name", value(row.name.as_deref().map(text))),
-        ("type", value(row.product_type.map(|kind| text(kind.as_str())))),
-        ("sku", texts(&row.sku, Sku::as_str)),
-        ("externalId", texts(&row.external_id, ExternalId::as_str)),
-        ("category", texts(&row.category, Category::as_str)),
-        ("price", value(row.price.as_ref().map(number))),
-        ("cost", row.cost.map(number)),
-        ("currency", value(row.currency.map(|currency| text(currency.code())))),
-        ("unit", texts(&row.unit, String::as_str)),
-        ("billingPeriod", row.billing_period.map(|period| text(period.as_str()))),
-        ("termMonths", row.term_months.map(number)),
-        ("stockQty", row.stock_qty.map(number)),
-        ("reorderLevel", row.reorder_level.map(number)),
-        ("description", texts(&row.description, String::as_str)),
-        ("features", texts(&row.features, String::as_str)),
-        ("active", value(row.active.map(AttributeValue::Bool))),
-    ]
+fn attribute(value: Scalar<'_>) -> AttributeValue {
+    match value {
+        Scalar::Text(value) => text(value),
+        Scalar::Number(value) => number(&value),
+        Scalar::Boolean(value) => AttributeValue::Bool(value),
+    }
 }
 
 /// The update expression of a row, with its names and values.
@@ -311,14 +260,13 @@ impl Expression {
     /// Sets the fields of a row, with their orders. A row with all fields has one order for all of them.
     fn of(row: &ProductRow, order: Order) -> Self {
         let mut expression = Self::default();
-        let fields = values(row);
-        let has_all = fields.iter().all(|(_, change)| *change != Change::Keep);
+        let has_all = row.changes().all(|(_, change)| change != Change::Keep);
         expression.values.insert(":order".to_owned(), order_value(order));
-        for (field, change) in fields {
+        for (field, change) in row.changes() {
             match change {
                 Change::Keep => continue,
                 Change::Clear => expression.remove(field),
-                Change::Set(value) => expression.set(field, value),
+                Change::Set(value) => expression.set(field, attribute(value)),
             }
             let (own, name) = (field_order(field), format!("#at_{field}"));
             if has_all {
@@ -340,14 +288,9 @@ impl Expression {
     /// Sets the fields that a product gets when the update creates it.
     fn created(&mut self, row: &ProductRow, created_at: Timestamp) {
         self.set_if_new("createdAt", text(rfc3339_millis(created_at)));
-        for (field, missing, default) in [
-            ("type", row.product_type.is_none(), text("PRODUCT")),
-            ("price", row.price.is_none(), number(&0)),
-            ("currency", row.currency.is_none(), text("USD")),
-            ("active", row.active.is_none(), AttributeValue::Bool(true)),
-        ] {
-            if missing {
-                self.set_if_new(field, default);
+        for ((name, change), field) in row.changes().zip(FIELDS) {
+            if let (Change::Keep, Some(default)) = (change, field.default) {
+                self.set_if_new(name, attribute(default));
             }
         }
     }
@@ -468,7 +411,7 @@ struct Upsert<'a> {
 impl Upsert<'_> {
     /// Whether the record brings an id besides another key: the id must be unique, too.
     fn brings_id(&self) -> bool {
-        self.row.id.is_some() && !matches!(self.row.matches(), Some(Match::Id(_)))
+        self.row.id.is_some() && !matches!(self.row.key(), Some(ProductKey::Id(_)))
     }
 }
 
@@ -511,7 +454,7 @@ impl ProductWrites for Store {
         const OPERATION: &str = "read links of external ids";
         let wanted = ids.iter().map(|id| Wanted {
             table: self.tables.products.clone(),
-            key: item_key(account, &product_key(&Match::ExternalId(id.clone()))),
+            key: item_key(account, &range_key(&ProductKey::ExternalId(id.clone()))),
             projection: Some("productKey, linkedTo".to_owned()),
         });
         let (items, read_units) = self
@@ -539,12 +482,12 @@ impl Store {
         costs: &mut Costs,
     ) -> Result<Applied, Obstacle> {
         let row = upsert.row;
-        let found = row.matches();
-        let key = product_key(found.as_ref().unwrap_or(&Match::Id(upsert.new_id)));
+        let found = row.key();
+        let key = range_key(found.as_ref().unwrap_or(&ProductKey::Id(upsert.new_id)));
         let keys_as_they_should_be = match (&found, &row.external_id) {
-            (Some(Match::Sku(_)), Change::Set(_)) => Some("#externalId = :externalId"),
-            (Some(Match::Sku(_)), Change::Clear) => Some("attribute_not_exists(externalId)"),
-            (Some(Match::ExternalId(_) | Match::Id(_)), _) => {
+            (Some(ProductKey::Sku(_)), Change::Set(_)) => Some("#externalId = :externalId"),
+            (Some(ProductKey::Sku(_)), Change::Clear) => Some("attribute_not_exists(externalId)"),
+            (Some(ProductKey::ExternalId(_) | ProductKey::Id(_)), _) => {
                 Some("attribute_not_exists(linkedTo)")
             }
             _ => None,
@@ -555,7 +498,7 @@ impl Store {
         };
         let link = there.as_ref().and_then(|item| item.get("linkedTo")?.as_s().ok());
         match (&found, link) {
-            (Some(Match::ExternalId(_)), Some(target)) if row.sku != Change::Clear => {
+            (Some(ProductKey::ExternalId(_)), Some(target)) if row.sku != Change::Clear => {
                 let still = Some("#externalId = :externalId");
                 match self.update(upsert, target, still, costs).await? {
                     Updated::Done(applied) => Ok(applied),
@@ -563,7 +506,8 @@ impl Store {
                     Updated::Otherwise(_) => Err(Obstacle::Conflict),
                 }
             }
-            (Some(Match::ExternalId(_) | Match::Id(_)), Some(_)) | (Some(Match::Sku(_)), _)
+            (Some(ProductKey::ExternalId(_) | ProductKey::Id(_)), Some(_))
+            | (Some(ProductKey::Sku(_)), _)
                 if keys_as_they_should_be.is_some() =>
             {
                 self.rewrite(upsert, &key, there, costs).await
@@ -807,7 +751,7 @@ impl Store {
         let matched = keys.matched(row, order, &seen)?;
         if let Some(StoredProduct { product, .. }) = matched.as_ref().map(|at| &*at.stored) {
             // If an import gave the product its id, the item of the id is a link to it.
-            let id_key = product_key(&Match::Id(product.id));
+            let id_key = range_key(&ProductKey::Id(product.id));
             self.see(account, [id_key], &mut seen, costs).await?;
         }
 
@@ -915,8 +859,8 @@ fn product_at(seen: &Seen, key: &str) -> Option<At> {
 fn links_of(product: &Product, brought: Option<ProductId>, seen: &Seen) -> Vec<String> {
     let key = key_of(product);
     let external_id = product.external_id.clone().filter(|_| product.sku.is_some());
-    let external_id = external_id.map(|id| product_key(&Match::ExternalId(id)));
-    let id_key = product_key(&Match::Id(product.id));
+    let external_id = external_id.map(|id| range_key(&ProductKey::ExternalId(id)));
+    let id_key = range_key(&ProductKey::Id(product.id));
     let known = matches!(seen.get(&id_key), Some(Some(Found::Link(_) | Found::Product { .. })));
     let id = (brought == Some(product.id) || known).then_some(id_key);
     external_id.into_iter().chain(id).filter(|link| *link != key).collect()
@@ -932,12 +876,12 @@ struct RowKeys {
 impl RowKeys {
     fn of(row: &ProductRow) -> Self {
         Self {
-            sku: row.sku.value().map(|sku| product_key(&Match::Sku(sku.clone()))),
+            sku: row.sku.value().map(|sku| range_key(&ProductKey::Sku(sku.clone()))),
             external_id: row
                 .external_id
                 .value()
-                .map(|id| product_key(&Match::ExternalId(id.clone()))),
-            id: row.id.map(|id| product_key(&Match::Id(id))),
+                .map(|id| range_key(&ProductKey::ExternalId(id.clone()))),
+            id: row.id.map(|id| range_key(&ProductKey::Id(id))),
         }
     }
 
@@ -1136,7 +1080,7 @@ impl ProductLookup for Store {
             .client
             .get_item()
             .table_name(&self.tables.products)
-            .set_key(Some(item_key(account, &product_key(&Match::Sku(sku.clone())))))
+            .set_key(Some(item_key(account, &range_key(&ProductKey::Sku(sku.clone())))))
             .consistent_read(true)
             .return_consumed_capacity(CAPACITY);
         let reply = self.get(OPERATION, request).await?;
@@ -1194,11 +1138,11 @@ impl ProductDelete for Store {
     async fn stored_products(
         &self,
         account: &AccountId,
-        wanted: &[Match],
-    ) -> Result<(HashMap<Match, StoredProduct>, f64), StoreError> {
+        wanted: &[ProductKey],
+    ) -> Result<(HashMap<ProductKey, StoredProduct>, f64), StoreError> {
         const OPERATION: &str = "read stored products";
         let (found, mut read_units) =
-            self.found(OPERATION, account, wanted.iter().map(product_key).collect()).await?;
+            self.found(OPERATION, account, wanted.iter().map(range_key).collect()).await?;
         let linked: HashSet<String> = found
             .values()
             .filter_map(|found| match found {
@@ -1216,12 +1160,12 @@ impl ProductDelete for Store {
         };
         let mut products = HashMap::with_capacity(found.len());
         for wanted in wanted {
-            let key = product_key(wanted);
+            let key = range_key(wanted);
             let stored = match (found.get(&key), wanted) {
-                (Some(Found::Link(target)), Match::ExternalId(id)) => {
+                (Some(Found::Link(target)), ProductKey::ExternalId(id)) => {
                     product(target).filter(|stored| stored.product.external_id.as_ref() == Some(id))
                 }
-                (Some(Found::Link(target)), Match::Id(id)) => {
+                (Some(Found::Link(target)), ProductKey::Id(id)) => {
                     product(target).filter(|stored| stored.product.id == *id)
                 }
                 (Some(Found::Product { .. }), _) => product(&key),
@@ -1237,7 +1181,7 @@ impl ProductDelete for Store {
     async fn delete_product(
         &self,
         account: &AccountId,
-        product: &Match,
+        product: &ProductKey,
         removal: ProductRemoval,
         costs: &mut Costs,
     ) -> Result<Removed, RowError> {
@@ -1260,7 +1204,7 @@ impl ProductDelete for Store {
         &self,
         account: &AccountId,
         ids: &[ProductId],
-    ) -> Result<(HashMap<ProductId, Match>, f64), StoreError> {
+    ) -> Result<(HashMap<ProductId, ProductKey>, f64), StoreError> {
         const OPERATION: &str = "find products by id";
         let mut replies = stream::iter(ids.iter().copied())
             .map(|id| async move {
@@ -1316,12 +1260,12 @@ impl Store {
     async fn remove_product(
         &self,
         account: &AccountId,
-        product: &Match,
+        product: &ProductKey,
         removal: ProductRemoval,
         costs: &mut Costs,
     ) -> Result<Removed, Obstacle> {
         let ProductRemoval { order, only_untouched } = removal;
-        let named = product_key(product);
+        let named = range_key(product);
         let mut seen = Seen::new();
         self.see(account, [named.clone()], &mut seen, costs).await?;
         let linked = match &seen[&named] {
@@ -1348,9 +1292,9 @@ impl Store {
         };
         let StoredProduct { product: stored_product, orders } = &*stored;
         let still_leads = match product {
-            Match::ExternalId(id) => stored_product.external_id.as_ref() == Some(id),
-            Match::Id(id) => stored_product.id == *id,
-            Match::Sku(_) => true,
+            ProductKey::ExternalId(id) => stored_product.external_id.as_ref() == Some(id),
+            ProductKey::Id(id) => stored_product.id == *id,
+            ProductKey::Sku(_) => true,
         };
         if !still_leads {
             // The link changed between the two reads.
@@ -1369,9 +1313,9 @@ impl Store {
             let changed = after.product != *stored_product;
             return Ok(if changed { Removed::Fields } else { Removed::Nothing });
         }
-        let external_id = stored_product.external_id.clone().map(Match::ExternalId);
-        let other_keys = external_id.into_iter().chain([Match::Id(stored_product.id)]);
-        let other_keys: Vec<String> = other_keys.map(|key| product_key(&key)).collect();
+        let external_id = stored_product.external_id.clone().map(ProductKey::ExternalId);
+        let other_keys = external_id.into_iter().chain([ProductKey::Id(stored_product.id)]);
+        let other_keys: Vec<String> = other_keys.map(|key| range_key(&key)).collect();
         self.see(account, other_keys.clone(), &mut seen, costs).await?;
         let mut writes = Rewrite::new(self, account, &seen);
         writes.remember(&key, order, orders.last, revision + 1)?;
@@ -1399,25 +1343,10 @@ fn without_older_fields(stored: &StoredProduct, order: Order) -> Option<StoredPr
     let is_older = |field: &str| {
         orders.of(field) < Some(order) && !matches!(field, "name" | "sku" | "externalId")
     };
-    if !FIELDS.into_iter().any(is_older) {
+    if !FIELDS.iter().any(|field| is_older(field.name)) {
         return None;
     }
-    let mut cleared = ProductRow {
-        product_type: Some(ProductType::Product),
-        category: Change::Clear,
-        price: Some(Amount::ZERO),
-        cost: Change::Clear,
-        currency: Some(Currency::USD),
-        unit: Change::Clear,
-        billing_period: Change::Clear,
-        term_months: Change::Clear,
-        stock_qty: Change::Clear,
-        reorder_level: Change::Clear,
-        description: Change::Clear,
-        features: Change::Clear,
-        active: Some(true),
-        ..ProductRow::default()
-    };
+    let mut cleared = ProductRow::reset();
     cleared.retain(is_older);
     let mut product = product.clone();
     product.merge(&cleared);

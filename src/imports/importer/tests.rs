@@ -11,8 +11,8 @@ use crate::{
     imports::{ChangeSet, Key, LineErrorCode, Stored},
     networks::{NetworkChanges, NetworkId, NetworkKeys, NetworkState},
     products::{
-        Applied, ExternalId, Match, OrderedRow, ProductId, ProductRemoval, Removed, RowError, Sku,
-        StoredProduct,
+        Applied, ExternalId, OrderedRow, ProductId, ProductKey, ProductRemoval, Removed, RowError,
+        Sku, StoredProduct,
     },
     write_error::WriteError,
 };
@@ -153,15 +153,15 @@ impl ProductDelete for Memory {
     async fn stored_products(
         &self,
         _: &AccountId,
-        _: &[Match],
-    ) -> Result<(HashMap<Match, StoredProduct>, f64), Self::Error> {
+        _: &[ProductKey],
+    ) -> Result<(HashMap<ProductKey, StoredProduct>, f64), Self::Error> {
         Err("these tests import no products")
     }
 
     async fn delete_product(
         &self,
         _: &AccountId,
-        _: &Match,
+        _: &ProductKey,
         _: ProductRemoval,
         _: &mut Costs,
     ) -> Result<Removed, RowError> {
@@ -172,7 +172,7 @@ impl ProductDelete for Memory {
         &self,
         _: &AccountId,
         _: &[ProductId],
-    ) -> Result<(HashMap<ProductId, Match>, f64), Self::Error> {
+    ) -> Result<(HashMap<ProductId, ProductKey>, f64), Self::Error> {
         Err("these tests import no products")
     }
 }
