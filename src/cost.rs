@@ -1,63 +1,48 @@
-//! The capacity that reads and writes consumed.
+//! The capacity that requests to the database consume.
 
-/// The cost of the reads of one request.
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What requests to the database consumed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ReadCost {
-    /// Requests to the database.
-    pub queries: u32,
-    /// Read units consumed.
+pub struct Cost {
+    /// Read requests.
+    pub reads: u32,
+    /// Read units.
     pub read_units: f64,
-}
-
-impl ReadCost {
-    /// Adds one request.
-    pub fn add(&mut self, read_units: f64) {
-        self.queries += 1;
-        self.read_units += read_units;
-    }
-}
-
-/// A value, and the read units that reading it consumed.
-#[derive(Clone, Debug)]
-pub struct Read<T> {
-    /// The value.
-    pub value: T,
-    /// The read units consumed.
-    pub read_units: f64,
-}
-
-/// The cost of the writes of one request.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct WriteCost {
-    /// Write requests to the database.
-    pub requests: u32,
-    /// Write units consumed, index entries included.
+    /// Write requests.
+    pub writes: u32,
+    /// Write units, index entries included.
     pub write_units: f64,
 }
 
-impl WriteCost {
-    /// Adds one request.
-    pub fn add(&mut self, write_units: f64) {
-        self.requests += 1;
-        self.write_units += write_units;
+/// Adds up what one HTTP request or one job consumes. Clones add to the same sum.
+#[derive(Clone, Debug, Default)]
+pub struct Meter(Arc<Mutex<Cost>>);
+
+impl Meter {
+    /// What was consumed so far.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// The cost of reads and writes together.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Costs {
-    /// The cost of reads.
-    pub reads: ReadCost,
-    /// The cost of writes.
-    pub writes: WriteCost,
-}
+    /// Adds a read request.
+    pub fn add_read(&self, units: f64) {
+        self.add(|cost| {
+            cost.reads += 1;
+            cost.read_units += units;
+        });
+    }
 
-impl Costs {
-    /// Adds another cost.
-    pub fn extend(&mut self, other: Self) {
-        self.reads.queries += other.reads.queries;
-        self.reads.read_units += other.reads.read_units;
-        self.writes.requests += other.writes.requests;
-        self.writes.write_units += other.writes.write_units;
+    /// Adds a write request.
+    pub fn add_write(&self, units: f64) {
+        self.add(|cost| {
+            cost.writes += 1;
+            cost.write_units += units;
+        });
+    }
+
+    fn add(&self, change: impl FnOnce(&mut Cost)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }

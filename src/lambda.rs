@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::{
     cursor::Cursors,
-    http::{Authenticator, Edge, Endpoint},
+    http::{Authenticator, Endpoint, HttpAdapter},
     objects::Objects,
     queue::{ImportCatalog, SqsQueue},
     store::{
@@ -126,10 +126,10 @@ pub async fn run<E: Endpoint>(
 ) -> Result<(), Error> {
     telemetry::init();
     let settings = Settings::from_environment()?;
-    let edge = edge(&settings, wire(&settings)?);
+    let adapter = adapter(&settings, wire(&settings)?);
     // Boxed: the compiler gives up on the type of all that it awaits.
-    Box::pin(edge.warm_up()).await;
-    lambda_runtime::run(service(edge)).await
+    Box::pin(adapter.warm_up()).await;
+    lambda_runtime::run(service(adapter)).await
 }
 
 /// How long before its deadline an import stops beginning new work.
@@ -173,26 +173,26 @@ pub fn import_end(deadline: SystemTime) -> tokio::time::Instant {
 
 /// Wraps an endpoint in the HTTP adapter.
 #[must_use]
-pub fn edge<E: Endpoint>(settings: &Settings, endpoint: E) -> Arc<Edge<E, Store>> {
-    let keys = Authenticator::new(settings.store.clone(), settings.cache);
-    let edge = Edge::new(endpoint, keys, settings.show_cost);
-    Arc::new(edge.with_log_percent(settings.log_percent))
+pub fn adapter<E: Endpoint>(settings: &Settings, endpoint: E) -> Arc<HttpAdapter<E>> {
+    let (store, keys) = (settings.store.clone(), Authenticator::new(settings.cache));
+    let adapter = HttpAdapter::new(endpoint, store, keys, settings.show_cost);
+    Arc::new(adapter.with_log_percent(settings.log_percent))
 }
 
 /// The service of a function: API Gateway event in, API Gateway response out. Lambda and `catalog serve` run
 /// this same service.
 pub fn service<E: Endpoint>(
-    edge: Arc<Edge<E, Store>>,
+    adapter: Arc<HttpAdapter<E>>,
 ) -> impl Service<LambdaEvent<LambdaRequest>, Response: Serialize + Send, Error = Error, Future: Send>
 + Clone
 + Send
 + 'static {
     service_fn(move |mut event: LambdaEvent<LambdaRequest>| {
-        let edge = edge.clone();
+        let adapter = adapter.clone();
         make_convertible(&mut event.payload);
         Adapter::from(service_fn(move |request: Request| {
-            let edge = edge.clone();
-            async move { Ok::<_, Error>(edge.handle(request).await) }
+            let adapter = adapter.clone();
+            async move { Ok::<_, Error>(adapter.handle(request).await) }
         }))
         .call(event)
     })

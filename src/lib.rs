@@ -8,7 +8,7 @@
 //!
 //! | Module | Contents |
 //! |---|---|
-//! | [`account`], [`money`], [`geography`], [`cost`], [`write_error`] | shared types: tenants, amounts, countries and regions, consumed capacity, and why a write was not stored |
+//! | [`account`], [`money`], [`geography`], [`cost`], [`write_error`], [`cause`] | shared types: tenants, amounts, countries and regions, consumed capacity, why a write was not stored, and what caused an error |
 //! | [`order`] | the total order of writes |
 //! | [`clock`], [`retry`] | the clock; the retry policy: how long to wait and how often to retry |
 //! | [`access`] | API keys: their format, their permissions, why one is rejected |
@@ -33,6 +33,7 @@
 
 pub mod access;
 pub mod account;
+pub mod cause;
 pub mod clock;
 pub mod cost;
 pub mod cursor;

@@ -15,7 +15,20 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::{queue::ObjectAddress, retry::Patience};
+use crate::{cause::Cause, retry::Patience};
+
+/// An object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectAddress {
+    /// Its bucket.
+    pub bucket: String,
+    /// Its key, decoded.
+    pub key: String,
+    /// Its version, where the bucket has versions.
+    pub version: Option<String>,
+    /// What orders the events of one key (S3's `sequencer`).
+    pub sequencer: Option<String>,
+}
 
 /// Why an object cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +43,8 @@ pub enum ObjectError {
     #[error("the object was replaced while it was read")]
     Replaced,
     /// S3 failed, or could not be reached.
-    #[error("S3: {0}")]
-    Unavailable(String),
+    #[error("S3")]
+    Unavailable(#[source] Cause),
 }
 
 impl ObjectError {
@@ -47,7 +60,7 @@ impl ObjectError {
             }
             (_, Some("AccessDenied")) | (Some(403), _) => Self::Denied,
             (_, Some("PreconditionFailed")) | (Some(412), _) => Self::Replaced,
-            _ => Self::Unavailable(DisplayErrorContext(error).to_string()),
+            _ => Self::Unavailable(DisplayErrorContext(error).to_string().into()),
         }
     }
 }
@@ -187,15 +200,15 @@ impl Body {
     async fn next(&mut self) -> Result<Option<Bytes>, ObjectError> {
         let mut attempts = 0;
         loop {
-            let cause = match self.stream.next().await {
+            let cause: Cause = match self.stream.next().await {
                 Some(Ok(chunk)) if chunk.is_empty() => continue,
                 Some(Ok(chunk)) => {
                     self.offset += u64::try_from(chunk.len()).unwrap_or_default();
                     return Ok(Some(chunk));
                 }
                 None if self.length.is_none_or(|length| self.offset >= length) => return Ok(None),
-                None => "the body ended early".to_owned(),
-                Some(Err(error)) => error.to_string(),
+                None => "the body ended early".into(),
+                Some(Err(error)) => error.into(),
             };
             let mut cause = ObjectError::Unavailable(cause);
             loop {

@@ -11,6 +11,21 @@ pub struct FieldError {
     pub field: String,
     /// What is wrong and what would be right.
     pub message: String,
+    /// What kind of error it is, for programs.
+    #[serde(skip)]
+    pub fault: Fault,
+}
+
+/// What is wrong with a field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// Its value.
+    #[default]
+    Invalid,
+    /// It is required, and missing.
+    Missing,
+    /// It is not UTF-8.
+    NotUtf8,
 }
 
 impl std::fmt::Display for FieldError {
@@ -25,7 +40,13 @@ impl FieldError {
     /// An error of `field`.
     #[must_use]
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), message: message.into() }
+        Self { field: field.into(), message: message.into(), fault: Fault::Invalid }
+    }
+
+    /// The same error, of this kind.
+    #[must_use]
+    pub fn with_fault(self, fault: Fault) -> Self {
+        Self { fault, ..self }
     }
 }
 

@@ -14,10 +14,21 @@ use std::{
 
 use serde_json::json;
 
-use crate::{store::StoreError, text::hex};
+use crate::text::hex;
 
 /// The header of each datagram.
 const HEADER: &str = "{\"format\": \"json\", \"version\": 1}\n";
+
+/// How a call failed, as X-Ray tells failures apart (developer guide, "Errors, faults and exceptions").
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Failure {
+    /// The database failed, or was not reached.
+    Fault,
+    /// The request was not right.
+    Error,
+    /// The database throttled the request.
+    Throttle,
+}
 
 tokio::task_local! {
     static TRACE: Trace;
@@ -43,7 +54,7 @@ impl Trace {
         Some(Self { root, parent, daemon: daemon.clone() })
     }
 
-    fn send(&self, operation: &str, started: SystemTime, error: Option<&StoreError>) {
+    fn send(&self, operation: &str, started: SystemTime, failure: Option<Failure>) {
         let seconds =
             |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let mut span = json!({
@@ -57,11 +68,14 @@ impl Trace {
             "end_time": seconds(SystemTime::now()),
             "aws": { "operation": operation },
         });
-        if let Some(error) = error {
-            let throttled = error.is_throttled();
-            let kind = if error.is_unavailable() && !throttled { "fault" } else { "error" };
-            span[kind] = true.into();
-            span["throttle"] = throttled.into();
+        match failure {
+            None => {}
+            Some(Failure::Fault) => span["fault"] = true.into(),
+            Some(Failure::Error) => span["error"] = true.into(),
+            Some(Failure::Throttle) => {
+                span["error"] = true.into();
+                span["throttle"] = true.into();
+            }
         }
         // A lost datagram costs a line in a trace; it must not fail a request.
         let _ = self.daemon.send(format!("{HEADER}{span}").as_bytes());
@@ -98,9 +112,9 @@ impl Span {
         Self(TRACE.try_with(|trace| (trace.clone(), SystemTime::now())).ok())
     }
 
-    pub(crate) fn end(self, operation: &str, error: Option<&StoreError>) {
+    pub(crate) fn end(self, operation: &str, failure: Option<Failure>) {
         if let Some((trace, started)) = self.0 {
-            trace.send(operation, started, error);
+            trace.send(operation, started, failure);
         }
     }
 }

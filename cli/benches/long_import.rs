@@ -24,6 +24,7 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use serde_json::json;
 use serverless_catalog::{
     account::AccountId,
+    cause::Cause,
     imports::job::Status,
     objects::Objects,
     queue::{CONTINUES, Continuation, ImportCatalog, MessageQueue},
@@ -73,12 +74,12 @@ async fn main() {
 struct Queue(Mutex<VecDeque<Continuation>>);
 
 impl MessageQueue for Queue {
-    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), String>> {
+    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), Cause>> {
         self.0.lock().expect("lock").push_back(message);
         ready(Ok(())).boxed()
     }
 
-    fn retry_after(&self, _: String, _: Duration) -> BoxFuture<'_, Result<(), String>> {
+    fn retry_after(&self, _: String, _: Duration) -> BoxFuture<'_, Result<(), Cause>> {
         ready(Ok(())).boxed()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 
-use serverless_catalog::store::StoreError;
+use serverless_catalog::{cause::chain, store::StoreError};
 
 /// A command that could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,8 @@ pub enum CliError {
     Template(String),
     /// The tables are not reached.
     #[error(
-        "{0}\n  is the catalog running (`catalog serve`), or --endpoint-url right, or are the AWS credentials good?"
+        "{}\n  is the catalog running (`catalog serve`), or --endpoint-url right, or are the AWS credentials good?",
+        chain(.0)
     )]
     Store(#[from] StoreError),
     /// An AWS call outside the catalog's own access patterns failed.

@@ -6,6 +6,6 @@ mod directory;
 mod key;
 mod record;
 
-pub use directory::{KeyAdmin, KeyLookup};
+pub use directory::KeyLookup;
 pub use key::{ApiKey, InvalidPrefix, KeyHash, KeyPrefix};
 pub use record::{KeyRecord, Permission, Principal, Rejection};

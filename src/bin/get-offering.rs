@@ -5,5 +5,5 @@ use serverless_catalog::{http::GetOffering, lambda::run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(|settings| Ok(GetOffering::new(settings.store.clone()))).await
+    run(|_| Ok(GetOffering)).await
 }

@@ -5,5 +5,5 @@ use serverless_catalog::{http::ListNetworks, lambda::run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(|settings| Ok(ListNetworks::new(settings.store.clone()))).await
+    run(|_| Ok(ListNetworks)).await
 }

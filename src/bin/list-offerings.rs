@@ -8,6 +8,5 @@ use serverless_catalog::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(|settings| Ok(ListOfferings::new(settings.store.clone(), cursors_from_environment()?)))
-        .await
+    run(|_| Ok(ListOfferings::new(cursors_from_environment()?))).await
 }

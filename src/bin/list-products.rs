@@ -8,5 +8,5 @@ use serverless_catalog::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(|settings| Ok(ListProducts::new(settings.store.clone(), cursors_from_environment()?))).await
+    run(|_| Ok(ListProducts::new(cursors_from_environment()?))).await
 }

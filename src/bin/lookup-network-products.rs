@@ -5,5 +5,5 @@ use serverless_catalog::{http::LookupNetworkProducts, lambda::run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(|settings| Ok(LookupNetworkProducts::new(settings.store.clone(), settings.cache))).await
+    run(|settings| Ok(LookupNetworkProducts::new(settings.cache))).await
 }

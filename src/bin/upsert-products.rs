@@ -5,5 +5,5 @@ use serverless_catalog::{http::UpsertProducts, lambda::run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(|settings| Ok(UpsertProducts::new(settings.store.clone()))).await
+    run(|_| Ok(UpsertProducts)).await
 }

@@ -18,95 +18,93 @@ use lru::LruCache;
 use super::ApiError;
 use crate::{
     access::{ApiKey, KeyHash, KeyLookup, KeyRecord, Permission, Principal, Rejection},
-    cost::Read,
     store::StoreError,
 };
 
-const REMEMBERED_KEYS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
+const CACHED_KEYS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
 /// How long an unknown key is cached at most.
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 
 /// Looks up keys and checks them.
-pub struct Authenticator<K> {
-    keys: K,
+pub struct Authenticator {
     known_for: Duration,
     known: Mutex<LruCache<KeyHash, (Instant, Arc<KeyRecord>)>>,
     unknown: Mutex<LruCache<KeyHash, Instant>>,
 }
 
-impl<K: KeyLookup<Error = StoreError>> Authenticator<K> {
-    /// Looks up keys in `keys`, and caches a known one for `known_for`.
-    pub fn new(keys: K, known_for: Duration) -> Self {
+impl Authenticator {
+    /// Caches a known key for this time.
+    #[must_use]
+    pub fn new(known_for: Duration) -> Self {
         Self {
-            keys,
             known_for,
-            known: Mutex::new(LruCache::new(REMEMBERED_KEYS)),
-            unknown: Mutex::new(LruCache::new(REMEMBERED_KEYS)),
+            known: Mutex::new(LruCache::new(CACHED_KEYS)),
+            unknown: Mutex::new(LruCache::new(CACHED_KEYS)),
         }
     }
 
     /// Opens the connection to the database with one cheap read (one unit), so that the first
     /// request does not wait for the TLS handshake. The result does not matter, and the timeout is
     /// well within the ten seconds that Lambda allows for initialization.
-    pub async fn warm_up(&self) {
+    pub async fn warm_up(&self, keys: &impl KeyLookup) {
         if let Some(nobody) = KeyHash::parse(&"0".repeat(64)) {
-            let _ = tokio::time::timeout(Duration::from_secs(2), self.keys.key(&nobody)).await;
+            let _ = tokio::time::timeout(Duration::from_secs(2), keys.key(&nobody)).await;
         }
     }
 
-    /// Authenticates and authorizes a request: returns the caller, and the read units consumed.
+    /// Authenticates and authorizes a request: returns the caller.
     ///
     /// # Errors
-    /// [`ApiError::NotAdmitted`], or the database's error.
-    pub async fn admit(
+    /// [`ApiError::KeyRejected`], or the database's error.
+    pub async fn authenticate(
         &self,
+        keys: &impl KeyLookup<Error = StoreError>,
         key: Option<ApiKey>,
         permission: Permission,
         source_ip: Option<IpAddr>,
-    ) -> Result<Read<Principal>, ApiError> {
-        self.admit_at(Instant::now(), key, permission, source_ip).await
+    ) -> Result<Principal, ApiError> {
+        self.authenticate_at(Instant::now(), keys, key, permission, source_ip).await
     }
 
-    async fn admit_at(
+    async fn authenticate_at(
         &self,
         now: Instant,
+        keys: &impl KeyLookup<Error = StoreError>,
         key: Option<ApiKey>,
         permission: Permission,
         source_ip: Option<IpAddr>,
-    ) -> Result<Read<Principal>, ApiError> {
-        let hash = key.ok_or(ApiError::NotAdmitted(Rejection::Malformed))?.hash();
-        let Read { value: record, read_units } = self.record(hash, now).await?;
-        let record = record.ok_or(ApiError::NotAdmitted(Rejection::Unknown))?;
-        let value =
-            record.admit(permission, source_ip, Timestamp::now()).map_err(ApiError::NotAdmitted)?;
-        Ok(Read { value, read_units })
+    ) -> Result<Principal, ApiError> {
+        let hash = key.ok_or(ApiError::KeyRejected(Rejection::Malformed))?.hash();
+        let record = self.record(keys, hash, now).await?;
+        let record = record.ok_or(ApiError::KeyRejected(Rejection::Unknown))?;
+        record.admit(permission, source_ip, Timestamp::now()).map_err(ApiError::KeyRejected)
     }
 
     async fn record(
         &self,
+        keys: &impl KeyLookup<Error = StoreError>,
         hash: KeyHash,
         now: Instant,
-    ) -> Result<Read<Option<Arc<KeyRecord>>>, ApiError> {
+    ) -> Result<Option<Arc<KeyRecord>>, ApiError> {
         if let Some((read_at, record)) = lock(&self.known).get(&hash)
             && now.duration_since(*read_at) < self.known_for
         {
-            return Ok(Read { value: Some(record.clone()), read_units: 0.0 });
+            return Ok(Some(record.clone()));
         }
         if let Some(read_at) = lock(&self.unknown).get(&hash)
             && now.duration_since(*read_at) < UNKNOWN_FOR.min(self.known_for)
         {
-            return Ok(Read { value: None, read_units: 0.0 });
+            return Ok(None);
         }
-        let Read { value, read_units } = self.keys.key(&hash).await?;
-        let value = value.map(Arc::new);
-        if let Some(record) = &value {
+        let record = keys.key(&hash).await?.map(Arc::new);
+        if let Some(record) = &record {
             lock(&self.known).put(hash, (now, record.clone()));
         } else {
             lock(&self.known).pop(&hash);
             lock(&self.unknown).put(hash, now);
         }
-        Ok(Read { value, read_units })
+        Ok(record)
     }
 }
 
@@ -132,9 +130,9 @@ mod tests {
     impl KeyLookup for Directory {
         type Error = StoreError;
 
-        async fn key(&self, _: &KeyHash) -> Result<Read<Option<KeyRecord>>, StoreError> {
+        async fn key(&self, _: &KeyHash) -> Result<Option<KeyRecord>, StoreError> {
             self.reads.fetch_add(1, Ordering::Relaxed);
-            Ok(Read { value: lock(&self.record).clone(), read_units: 0.5 })
+            Ok(lock(&self.record).clone())
         }
     }
 
@@ -153,52 +151,63 @@ mod tests {
         }
     }
 
-    async fn ask(auth: &Authenticator<Directory>, now: Instant, key: &str) -> Result<f64, u16> {
+    /// Asks with a key, and returns how many reads that took.
+    async fn ask(
+        auth: &Authenticator,
+        directory: &Directory,
+        now: Instant,
+        key: &str,
+    ) -> Result<u32, u16> {
         let (key, permission) = (ApiKey::parse(key), Permission::OfferingsRead);
-        let admitted = auth.admit_at(now, key, permission, None).await;
-        admitted.map(|read| read.read_units).map_err(|error| error.status())
+        let before = directory.reads.load(Ordering::Relaxed);
+        let caller = auth.authenticate_at(now, directory, key, permission, None).await;
+        let reads = directory.reads.load(Ordering::Relaxed) - before;
+        caller.map(|_| reads).map_err(|error| error.status())
     }
 
     #[tokio::test]
     async fn a_revoked_key_stops_within_a_minute_and_a_busy_key_costs_one_read_in_it() {
         let directory = Directory::default();
         *lock(&directory.record) = Some(record());
-        let auth = Authenticator::new(directory.clone(), Duration::from_mins(1));
+        let auth = Authenticator::new(Duration::from_mins(1));
         let key = format!("cat_live_{}", "k".repeat(32));
         let start = Instant::now();
-        assert_eq!(ask(&auth, start, &key).await, Ok(0.5));
+        assert_eq!(ask(&auth, &directory, start, &key).await, Ok(1));
         lock(&directory.record).as_mut().expect("record").revoked_at = Some(Timestamp::now());
         for second in 1..60 {
-            assert_eq!(ask(&auth, start + Duration::from_secs(second), &key).await, Ok(0.0));
+            assert_eq!(
+                ask(&auth, &directory, start + Duration::from_secs(second), &key).await,
+                Ok(0)
+            );
         }
-        assert_eq!(ask(&auth, start + Duration::from_mins(1), &key).await, Err(401));
+        assert_eq!(ask(&auth, &directory, start + Duration::from_mins(1), &key).await, Err(401));
         assert_eq!(directory.reads.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test]
     async fn guesses_cost_one_read_each_and_push_no_known_key_out() {
         let directory = Directory::default();
-        let auth = Authenticator::new(directory.clone(), Duration::from_mins(1));
+        let auth = Authenticator::new(Duration::from_mins(1));
         *lock(&directory.record) = Some(record());
         let known = format!("cat_live_{}", "k".repeat(32));
         let now = Instant::now();
-        assert_eq!(ask(&auth, now, &known).await, Ok(0.5));
+        assert_eq!(ask(&auth, &directory, now, &known).await, Ok(1));
         *lock(&directory.record) = None;
         for guess in 0..2_000 {
             let guess = format!("cat_live_{guess:032}");
-            assert_eq!(ask(&auth, now, &guess).await, Err(401));
-            assert_eq!(ask(&auth, now, &guess).await, Err(401));
+            assert_eq!(ask(&auth, &directory, now, &guess).await, Err(401));
+            assert_eq!(ask(&auth, &directory, now, &guess).await, Err(401));
         }
         assert_eq!(directory.reads.load(Ordering::Relaxed), 2_001);
-        assert_eq!(ask(&auth, now, &known).await, Ok(0.0));
-        assert!(lock(&auth.unknown).len() <= REMEMBERED_KEYS.get());
+        assert_eq!(ask(&auth, &directory, now, &known).await, Ok(0));
+        assert!(lock(&auth.unknown).len() <= CACHED_KEYS.get());
     }
 
     #[tokio::test]
     async fn a_missing_or_malformed_key_is_refused_without_a_read() {
         let directory = Directory::default();
-        let auth = Authenticator::new(directory.clone(), Duration::from_mins(1));
-        assert_eq!(ask(&auth, Instant::now(), "nonsense").await, Err(401));
+        let auth = Authenticator::new(Duration::from_mins(1));
+        assert_eq!(ask(&auth, &directory, Instant::now(), "nonsense").await, Err(401));
         assert_eq!(directory.reads.load(Ordering::Relaxed), 0);
     }
 }

@@ -5,7 +5,7 @@
 
 use lambda_http::http::HeaderMap;
 
-use super::{ApiError, ApiRequest, networks, partners, problem, products};
+use super::{ApiError, ApiRequest, networks, offerings, partners, products};
 use crate::access::{ApiKey, Permission};
 
 /// The conventions of one published API.
@@ -81,19 +81,36 @@ impl Dialect {
         request: &ApiRequest,
         permission: Permission,
     ) -> ErrorBody {
-        let (content_type, body) = match self {
-            Self::Offerings => ("application/problem+json", problem::body(error, &request.path)),
-            Self::Partners => ("application/json", partners::error_body(error, permission)),
-            Self::Networks => {
-                ("application/json", networks::error_body(error, &request.id, permission))
-            }
-            Self::Products => ("application/json", products::error_body(error)),
-        };
+        let body = self.error_body(error, &request.path, &request.id, permission);
         let challenge = match self {
             Self::Offerings => "ApiKey header=\"X-Api-Key\"",
             Self::Partners | Self::Networks | Self::Products => "Bearer",
         };
-        ErrorBody { content_type, body, challenge }
+        ErrorBody { content_type: self.error_type(), body, challenge }
+    }
+
+    /// The media type of errors.
+    pub(super) fn error_type(self) -> &'static str {
+        match self {
+            Self::Offerings => "application/problem+json",
+            Self::Partners | Self::Networks | Self::Products => "application/json",
+        }
+    }
+
+    /// The body of an error.
+    pub(super) fn error_body(
+        self,
+        error: &ApiError,
+        path: &str,
+        request_id: &str,
+        permission: Permission,
+    ) -> String {
+        match self {
+            Self::Offerings => offerings::problem::error_body(error, path),
+            Self::Partners => partners::errors::error_body(error, permission),
+            Self::Networks => networks::envelope::error_body(error, request_id, permission),
+            Self::Products => products::errors::error_body(error),
+        }
     }
 }
 

@@ -1,6 +1,12 @@
 //! The errors of a request, independent of any dialect.
 
-use crate::{access::Rejection, store::StoreError, text::FieldError};
+use crate::{
+    access::Rejection,
+    cause::{Cause, chain},
+    cursor::{InvalidCursor, PositionTooLong},
+    store::StoreError,
+    text::FieldError,
+};
 
 /// Why a request failed. The texts of the first variants are for its sender; the causes in the last two are
 /// only for the log.
@@ -11,7 +17,7 @@ pub enum ApiError {
     /// 400: a required parameter is missing.
     Required(&'static str),
     /// 401 or 403: the key was rejected.
-    NotAdmitted(Rejection),
+    KeyRejected(Rejection),
     /// 403: a value that the key may not see.
     NotVisible(FieldError),
     /// 404: not found.
@@ -21,9 +27,9 @@ pub enum ApiError {
     /// 413: the body has more than this many bytes.
     TooLarge(usize),
     /// 503: the database does not answer, or the deadline is near. The request may be repeated.
-    Unavailable(String),
+    Unavailable(Cause),
     /// 500: an internal error.
-    Internal(String),
+    Internal(Cause),
 }
 
 /// What was not found.
@@ -46,14 +52,26 @@ impl ApiError {
         Self::Invalid(vec![FieldError::new(field, message)])
     }
 
+    /// An internal error with this cause.
+    #[must_use]
+    pub fn internal(cause: impl Into<Cause>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    /// A stored document that cannot be read.
+    #[must_use]
+    pub fn stored_document(error: &serde_json::Error) -> Self {
+        Self::internal(format!("stored document: {error}"))
+    }
+
     /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
             Self::Invalid(_) | Self::Required(_) | Self::NotFound(Absent::NetworkOfNumber) => 400,
-            Self::NotAdmitted(Rejection::IpNotAllowed | Rejection::PermissionLacking)
+            Self::KeyRejected(Rejection::IpNotAllowed | Rejection::PermissionLacking)
             | Self::NotVisible(_) => 403,
-            Self::NotAdmitted(_) => 401,
+            Self::KeyRejected(_) => 401,
             Self::NotFound(_) => 404,
             Self::MethodNotAllowed(_) => 405,
             Self::TooLarge(_) => 413,
@@ -71,22 +89,31 @@ impl ApiError {
                 format!("invalid: {}", fields.join(", "))
             }
             Self::Required(field) => format!("missing: {field}"),
-            Self::NotAdmitted(rejection) => format!("not admitted: {rejection:?}"),
+            Self::KeyRejected(rejection) => format!("key rejected: {rejection:?}"),
             Self::NotVisible(error) => format!("not visible to the key: {}", error.field),
             Self::NotFound(absent) => format!("not found: {absent:?}"),
             Self::TooLarge(_) => "body too large".to_owned(),
             Self::MethodNotAllowed(_) => "method not allowed".to_owned(),
-            Self::Unavailable(cause) | Self::Internal(cause) => cause.clone(),
+            Self::Unavailable(cause) | Self::Internal(cause) => chain(&**cause),
         }
+    }
+}
+
+impl From<InvalidCursor> for ApiError {
+    /// The message is the same, whatever is wrong with the cursor.
+    fn from(error: InvalidCursor) -> Self {
+        Self::invalid("cursor", error.to_string())
+    }
+}
+
+impl From<PositionTooLong> for ApiError {
+    fn from(error: PositionTooLong) -> Self {
+        Self::internal(error)
     }
 }
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        if error.is_unavailable() {
-            Self::Unavailable(error.to_string())
-        } else {
-            Self::Internal(error.to_string())
-        }
+        if error.is_unavailable() { Self::Unavailable(error.into()) } else { Self::internal(error) }
     }
 }

@@ -1,12 +1,176 @@
-//! Query strings: parses all spellings of an array, and collects an error for each invalid parameter.
+//! Query strings: the parameters of endpoints are declared here with their type; one declaration parses,
+//! validates and describes a parameter. Parses all spellings of an array, and collects an error for each
+//! invalid parameter.
+
+use std::marker::PhantomData;
 
 use percent_encoding::percent_decode;
+#[cfg(feature = "openapi")]
+use serde_json::{Value, json};
 
 use super::ApiError;
-use crate::text::FieldError;
+#[cfg(feature = "openapi")]
+use super::describe::Schemas;
+use crate::{
+    geography::{Country, Region},
+    offerings::{CatalogId, Category, CustomerType, ProductType, PromoCode},
+    text::FieldError,
+};
 
 /// The maximum number of values in one array: each may cost a key range of an index.
-pub(super) const MAX_VALUES: usize = 100;
+const MAX_VALUES: usize = 100;
+
+/// What the value of a parameter may be.
+pub(super) trait QueryValue: Sized {
+    /// Parses a value, or says what it must be.
+    fn parse(text: &str) -> Result<Self, String>;
+
+    /// Its JSON Schema.
+    #[cfg(feature = "openapi")]
+    fn schema(schemas: &mut Schemas) -> Value;
+}
+
+/// Types that know how to parse themselves, and have a schema.
+macro_rules! query_values {
+    ($($type:ty: $parse:expr;)+) => {
+        $(impl QueryValue for $type {
+            fn parse(text: &str) -> Result<Self, String> {
+                $parse(text)
+            }
+
+            #[cfg(feature = "openapi")]
+            fn schema(schemas: &mut Schemas) -> Value {
+                json!(schemas.of::<$type>())
+            }
+        })+
+    };
+}
+
+query_values! {
+    CatalogId: Self::parse;
+    Category: Self::parse;
+    Country: Self::parse;
+    CustomerType: str::parse;
+    ProductType: str::parse;
+    PromoCode: Self::parse;
+    Region: str::parse;
+}
+
+impl QueryValue for String {
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+
+    #[cfg(feature = "openapi")]
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": "string" })
+    }
+}
+
+impl QueryValue for bool {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("must be true or false".to_owned()),
+        }
+    }
+
+    #[cfg(feature = "openapi")]
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": "boolean", "default": false })
+    }
+}
+
+/// The most items of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limit(pub(super) u32);
+
+impl Limit {
+    const MAX: u32 = 1_000;
+}
+
+impl QueryValue for Limit {
+    fn parse(text: &str) -> Result<Self, String> {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let limit = text.parse().ok().filter(|limit| digits && (1..=Self::MAX).contains(limit));
+        limit.map(Self).ok_or_else(|| format!("must be a whole number from 1 to {}", Self::MAX))
+    }
+
+    #[cfg(feature = "openapi")]
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": "integer", "minimum": 1, "maximum": Self::MAX })
+    }
+}
+
+/// A cursor that has not been decrypted yet.
+pub(super) struct Cursor(pub(super) String);
+
+pub(super) const CURSOR: Parameter<Cursor> =
+    Parameter::new("cursor", "The `nextCursor` of the page before, with the same filters. Opaque.");
+
+impl QueryValue for Cursor {
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(Self(text.to_owned()))
+    }
+
+    #[cfg(feature = "openapi")]
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": "string", "minLength": 1, "maxLength": 512, "pattern": "^[A-Za-z0-9_-]+$" })
+    }
+}
+
+/// A parameter that may occur at most once.
+pub(super) struct Parameter<T> {
+    pub(super) name: &'static str,
+    #[cfg_attr(not(feature = "openapi"), expect(dead_code, reason = "only described"))]
+    description: &'static str,
+    #[cfg_attr(not(feature = "openapi"), expect(dead_code, reason = "only described"))]
+    is_required: bool,
+    values: PhantomData<fn() -> T>,
+}
+
+impl<T: QueryValue> Parameter<T> {
+    pub(super) const fn new(name: &'static str, description: &'static str) -> Self {
+        Self { name, description, is_required: false, values: PhantomData }
+    }
+
+    pub(super) const fn required(self) -> Self {
+        Self { is_required: true, ..self }
+    }
+
+    #[cfg(feature = "openapi")]
+    pub(super) fn describe(&self, schemas: &mut Schemas) -> Value {
+        json!({
+            "name": self.name, "in": "query", "required": self.is_required,
+            "schema": T::schema(schemas), "description": self.description,
+        })
+    }
+}
+
+/// A parameter with several values: repeated (`types=A&types=B`), bracketed (`types[]=A`, `types[0]=A`) or
+/// separated by commas (`types=A,B`), in any combination.
+pub(super) struct ArrayParameter<T>(Parameter<T>);
+
+impl<T: QueryValue> ArrayParameter<T> {
+    pub(super) const fn new(name: &'static str, description: &'static str) -> Self {
+        Self(Parameter::new(name, description))
+    }
+
+    #[cfg(feature = "openapi")]
+    pub(super) fn describe(&self, schemas: &mut Schemas) -> Value {
+        let Parameter { name, description, .. } = self.0;
+        json!({
+            "name": name, "in": "query", "required": false, "style": "form", "explode": true,
+            "schema": {
+                "type": "array", "items": T::schema(schemas), "minItems": 1, "maxItems": MAX_VALUES,
+            },
+            "description": format!(
+                "{description} Repeated (`{name}=A&{name}=B`), bracketed (`{name}[]=A`) or with commas (`{name}=A,B`)."
+            ),
+        })
+    }
+}
 
 /// The parameters of a query string, and the errors found so far.
 pub(super) struct Params {
@@ -34,36 +198,31 @@ impl Params {
         Self { pairs, errors: Vec::new() }
     }
 
-    /// Adds an error of a field.
-    pub(super) fn complain(&mut self, field: &str, message: impl Into<String>) {
+    fn add_error(&mut self, field: &str, message: impl Into<String>) {
         self.errors.push(FieldError::new(field, message));
     }
 
     /// The value of a parameter that may occur at most once.
-    pub(super) fn single<T>(
-        &mut self,
-        name: &str,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Option<T> {
+    pub(super) fn single<T: QueryValue>(&mut self, parameter: &Parameter<T>) -> Option<T> {
+        let name = parameter.name;
         let mut values =
             self.pairs.iter().filter(|(given, _)| given == name).map(|(_, value)| value);
         let parsed = match (values.next(), values.next()) {
             (None, _) => return None,
             (Some(_), Some(_)) => Err("must be given once".to_owned()),
             (Some(None), None) => Err("must be UTF-8".to_owned()),
-            (Some(Some(value)), None) => parse(value),
+            (Some(Some(value)), None) => T::parse(value),
         };
-        parsed.map_err(|message| self.complain(name, message)).ok()
+        parsed.map_err(|message| self.add_error(name, message)).ok()
     }
 
-    /// The values of an array: repeated (`types=A&types=B`), bracketed (`types[]=A`, `types[0]=A`) or
-    /// separated by commas (`types=A,B`), in any combination. One error lists all invalid values, or says
-    /// that there are more than [`MAX_VALUES`].
-    pub(super) fn list<T, C: FromIterator<T>>(
+    /// The values of an array. One error lists all invalid values, or says that there are more than
+    /// [`MAX_VALUES`].
+    pub(super) fn list<T: QueryValue, C: FromIterator<T>>(
         &mut self,
-        name: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
+        ArrayParameter(parameter): &ArrayParameter<T>,
     ) -> C {
+        let name = parameter.name;
         let texts: Vec<Option<&str>> = self
             .pairs
             .iter()
@@ -81,13 +240,13 @@ impl Params {
             texts
                 .into_iter()
                 .filter_map(|value| {
-                    let parsed = value.ok_or_else(|| "must be UTF-8".to_owned()).and_then(&parse);
+                    let parsed = value.ok_or_else(|| "must be UTF-8".to_owned()).and_then(T::parse);
                     parsed.map_err(|message| failure.get_or_insert(message).clone()).ok()
                 })
                 .collect()
         };
         if let Some(message) = failure {
-            self.complain(name, message);
+            self.add_error(name, message);
         }
         values.into_iter().collect()
     }
@@ -109,35 +268,30 @@ fn array_name(given: &str) -> &str {
     }
 }
 
-/// Parses `true` or `false`.
-pub(super) fn boolean(text: &str) -> Result<bool, String> {
-    match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err("must be true or false".to_owned()),
-    }
-}
-
-/// Parses an integer within bounds, in plain digits.
-pub(super) fn whole_number(text: &str, min: u32, max: u32) -> Result<u32, String> {
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    text.parse()
-        .ok()
-        .filter(|number| digits && (min..=max).contains(number))
-        .ok_or_else(|| format!("must be a whole number from {min} to {max}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    struct NotEmpty(String);
+
+    impl QueryValue for NotEmpty {
+        fn parse(text: &str) -> Result<Self, String> {
+            match text {
+                "" => Err("must not be empty".to_owned()),
+                text => Ok(Self(text.to_owned())),
+            }
+        }
+
+        #[cfg(feature = "openapi")]
+        fn schema(_: &mut Schemas) -> Value {
+            json!({ "type": "string", "minLength": 1 })
+        }
+    }
+
     fn texts(raw: &str) -> Result<Vec<String>, ApiError> {
         let mut params = Params::parse(raw);
-        let values: Vec<String> = params.list("a", |value| match value {
-            "" => Err("must not be empty".to_owned()),
-            value => Ok(value.to_owned()),
-        });
-        params.finish().map(|()| values)
+        let values: Vec<NotEmpty> = params.list(&ArrayParameter::new("a", ""));
+        params.finish().map(|()| values.into_iter().map(|NotEmpty(text)| text).collect())
     }
 
     #[test]
@@ -185,17 +339,17 @@ mod tests {
     #[test]
     fn a_single_value_given_twice_is_complained_about() {
         let mut params = Params::parse("limit=1&limit=1");
-        assert_eq!(params.single("limit", |text| whole_number(text, 1, 9)), None);
+        assert_eq!(params.single(&Parameter::<Limit>::new("limit", "")), None);
         let Err(ApiError::Invalid(errors)) = params.finish() else { panic!("no complaint") };
         assert_eq!(errors, [FieldError::new("limit", "must be given once")]);
     }
 
     #[test]
     fn whole_numbers_are_plain_digits_within_bounds() {
-        assert_eq!(whole_number("1000", 1, 1000), Ok(1000));
+        assert_eq!(Limit::parse("1000"), Ok(Limit(1_000)));
         for text in ["", "0", "1001", "-1", "+1", " 1", "1.0", "1e2", "٣", "99999999999999999999"]
         {
-            assert!(whole_number(text, 1, 1000).is_err(), "{text}");
+            assert!(Limit::parse(text).is_err(), "{text}");
         }
     }
 }

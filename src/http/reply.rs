@@ -27,7 +27,7 @@ const COMPRESS_ABOVE: usize = 1_024;
 
 /// A successful answer in its dialect.
 #[derive(Debug)]
-pub struct Payload {
+pub struct Reply {
     status: StatusCode,
     /// The body, as JSON.
     body: String,
@@ -44,24 +44,24 @@ enum Caching {
     Write,
 }
 
-impl Payload {
+impl Reply {
     /// The answer to a read, all of it data; `cache_control` says how long a client may keep it.
     #[must_use]
-    pub fn read(body: String, cache_control: &'static str) -> Self {
+    pub fn cacheable(body: String, cache_control: &'static str) -> Self {
         let caching = Caching::Read { data: 0..body.len(), cache_control };
         Self { status: StatusCode::OK, body, caching, link: None }
     }
 
     /// The answer to a read, of which only this part is data.
     #[must_use]
-    pub fn read_part(body: String, data: Range<usize>, cache_control: &'static str) -> Self {
+    pub fn cacheable_part(body: String, data: Range<usize>, cache_control: &'static str) -> Self {
         let caching = Caching::Read { data, cache_control };
         Self { status: StatusCode::OK, body, caching, link: None }
     }
 
     /// The answer to a write.
     #[must_use]
-    pub fn written(status: StatusCode, body: String) -> Self {
+    pub fn uncacheable(status: StatusCode, body: String) -> Self {
         Self { status, body, caching: Caching::Write, link: None }
     }
 
@@ -163,7 +163,7 @@ mod tests {
     }
 
     fn respond(body: &str, request: &HeaderMap) -> Response<Body> {
-        Payload::read(body.to_owned(), "private").into_response(request)
+        Reply::cacheable(body.to_owned(), "private").into_response(request)
     }
 
     fn etag(response: &Response<Body>) -> String {
@@ -195,7 +195,7 @@ mod tests {
     fn data_in_another_envelope_is_the_same_data() {
         let answer = |envelope: &str, request: &HeaderMap| {
             let body = format!("data{envelope}");
-            Payload::read_part(body, 0..4, "private").into_response(request)
+            Reply::cacheable_part(body, 0..4, "private").into_response(request)
         };
         let tag = etag(&answer("1", &HeaderMap::new()));
         assert!(tag.starts_with("W/\""), "{tag}");
@@ -207,8 +207,8 @@ mod tests {
 
     #[test]
     fn the_outcome_of_a_write_has_no_tag_and_its_own_status() {
-        let payload = Payload::written(StatusCode::MULTI_STATUS, "{}".to_owned());
-        let response = payload.into_response(&headers("if-none-match", "*"));
+        let reply = Reply::uncacheable(StatusCode::MULTI_STATUS, "{}".to_owned());
+        let response = reply.into_response(&headers("if-none-match", "*"));
         assert_eq!(response.status(), 207);
         assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
         assert!(!response.headers().contains_key(ETAG));

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use lru::LruCache;
 
 use super::{
-    Content, DocumentRecord, ImportCost, Key, Operation, Ordered,
+    Content, DocumentRecord, Key, Operation, Ordered,
     outcome::{Expected, LineOutcome, Outcome, resolve},
 };
 use crate::{account::AccountId, order::Order, text::sha256_prefix, write_error::WriteError};
@@ -58,21 +58,20 @@ pub trait DocumentStore: Sync {
     /// An error that ends the import.
     type Error: Send;
 
-    /// The stored versions under these keys, which must be distinct, and the read units consumed. The read is
-    /// consistent. Keys without an item are omitted.
+    /// The stored versions under these keys, which must be distinct, read consistently. Keys without an item are omitted.
     fn stored(
         &self,
         account: &AccountId,
         keys: &[Key],
-    ) -> impl Future<Output = Result<(HashMap<Key, Stored>, f64), Self::Error>> + Send;
+    ) -> impl Future<Output = Result<HashMap<Key, Stored>, Self::Error>> + Send;
 
     /// Writes each change unless something newer is stored. Returns the writes that were not stored, with the
-    /// reasons, and the write units consumed.
+    /// reasons.
     fn write(
         &self,
         account: &AccountId,
         changes: ChangeSet,
-    ) -> impl Future<Output = Result<(NotStored, f64), Self::Error>> + Send;
+    ) -> impl Future<Output = Result<NotStored, Self::Error>> + Send;
 }
 
 /// The importer of documents.
@@ -98,7 +97,6 @@ impl<'a, T: DocumentStore> DocumentRecords<'a, T> {
     pub(super) async fn import(
         &mut self,
         records: Vec<Ordered<DocumentRecord>>,
-        cost: &mut ImportCost,
     ) -> Result<Vec<LineOutcome>, T::Error> {
         if records.is_empty() {
             return Ok(Vec::new());
@@ -110,8 +108,7 @@ impl<'a, T: DocumentStore> DocumentRecords<'a, T> {
                 keys.push(record.key.clone());
             }
         }
-        let (mut stored, read_units) = self.target.stored(self.account, &keys).await?;
-        cost.read_units += read_units;
+        let mut stored = self.target.stored(self.account, &keys).await?;
         if let Some(tried) = &mut self.dry_run {
             for key in &keys {
                 if let Some(version) = tried.get(key) {
@@ -141,9 +138,7 @@ impl<'a, T: DocumentStore> DocumentRecords<'a, T> {
                 }
             }
         } else if !changes.is_empty() {
-            let (failures, write_units) = self.target.write(self.account, changes).await?;
-            cost.write_units += write_units;
-            not_stored.extend(failures);
+            not_stored.extend(self.target.write(self.account, changes).await?);
         }
         Ok(resolve(expected, &not_stored))
     }

@@ -13,7 +13,7 @@ use super::{
     DocumentStore, Kind, Ordered, Record,
     documents::DocumentRecords,
     networks::NetworkRecords,
-    outcome::{Counts, ImportCost, LineError, LineOutcome, Outcome, Rejection},
+    outcome::{Counts, LineError, LineOutcome, Outcome, Rejection},
     products::{GeneratedIds, ProductRecords},
 };
 use crate::{
@@ -93,7 +93,6 @@ pub struct Importer<'a, T> {
     products: ProductRecords<'a, T>,
     ordering: Ordering,
     counts: Counts,
-    cost: ImportCost,
 }
 
 impl<'a, T: ImportStore> Importer<'a, T> {
@@ -105,7 +104,6 @@ impl<'a, T: ImportStore> Importer<'a, T> {
             products: ProductRecords::new(target, account, ordering.ids.clone(), dry_run),
             ordering,
             counts: Counts::default(),
-            cost: ImportCost::default(),
         }
     }
 
@@ -115,15 +113,9 @@ impl<'a, T: ImportStore> Importer<'a, T> {
         self.counts
     }
 
-    /// The capacity consumed so far.
-    #[must_use]
-    pub fn cost(&self) -> ImportCost {
-        self.cost
-    }
-
-    /// Continues from these counts and this cost.
-    pub fn resume(&mut self, counts: Counts, cost: ImportCost) {
-        (self.counts, self.cost) = (counts, cost);
+    /// Continues from these counts.
+    pub fn resume(&mut self, counts: Counts) {
+        self.counts = counts;
     }
 
     /// Imports a group of lines in order, and returns the errors of those that were rejected.
@@ -208,9 +200,9 @@ impl<'a, T: ImportStore> Importer<'a, T> {
                 Record::Product(record) => products.push(Ordered { line, order, record }),
             }
         }
-        outcomes.extend(self.documents.import(documents, &mut self.cost).await?);
-        outcomes.extend(self.networks.import(networks, &mut self.cost).await?);
-        outcomes.extend(self.products.import(products, &mut self.cost).await?);
+        outcomes.extend(self.documents.import(documents).await?);
+        outcomes.extend(self.networks.import(networks).await?);
+        outcomes.extend(self.products.import(products).await?);
         Ok(outcomes)
     }
 

@@ -5,16 +5,17 @@
 //! dies, its lease expires, and the next worker continues from the last checkpoint. The interrupted group is
 //! repeated, which writes nothing twice.
 
-use std::{future::Future, time::Duration};
+use std::{error::Error, future::Future, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use super::{Counts, ImportCost, Kind, snapshot::ExistingRecord};
+use super::{Counts, ImportCost, Kind, existing::ExistingRecord};
 use crate::{
     account::AccountId,
+    cost::Meter,
     order::{Order, Origin},
     text::{hex, spelled_enum},
 };
@@ -201,14 +202,14 @@ pub struct RunningJob {
     pub may_write_for: Duration,
 }
 
-/// A page of stored records, the cursor of the next page, and the read units consumed.
-pub type ExistingPage<C> = (Vec<ExistingRecord>, Option<C>, f64);
+/// A page of stored records, and the cursor of the next page.
+pub type ExistingPage<C> = (Vec<ExistingRecord>, Option<C>);
 
 /// Access pattern: the states of jobs, of object versions and of snapshots, and the stored records that a
 /// snapshot may remove.
 pub trait JobStore: Sync + Sized {
     /// What can go wrong.
-    type Error: Send + std::fmt::Display;
+    type Error: Error + Send + Sync + 'static;
 
     /// The cursor of a list of existing records.
     type Cursor: Send;
@@ -219,6 +220,10 @@ pub trait JobStore: Sync + Sized {
     /// The same store, which retries until this time what the database does not answer.
     #[must_use]
     fn until(&self, deadline: Option<Instant>) -> Self;
+
+    /// The same store, whose requests count on this meter.
+    #[must_use]
+    fn metered(&self, meter: &Meter) -> Self;
 
     /// Claims a job, and creates it if it is new.
     fn claim(
@@ -272,8 +277,7 @@ pub trait JobStore: Sync + Sized {
         account: &AccountId,
     ) -> impl Future<Output = Result<Vec<RunningJob>, Self::Error>> + Send;
 
-    /// A page of the stored records of a kind, read consistently, with the cursor of the next page and the
-    /// read units consumed.
+    /// A page of the stored records of a kind, read consistently, with the cursor of the next page.
     fn existing(
         &self,
         account: &AccountId,

@@ -8,6 +8,7 @@
 //! | `documents` | records that are stored as documents |
 //! | `networks` | records of networks and bundles |
 //! | `products` | records of products |
+//! | `existing` | a stored record that a snapshot may remove |
 //! | `snapshot` | full snapshots: removes the records that are missing from the source |
 //! | `job` | an import as a job: its identity, its state |
 //! | `run` | one run of a job: claim, groups, checkpoints, report, end |
@@ -16,6 +17,7 @@
 //! does not stop the import. The counts add up to the number of lines read.
 
 mod documents;
+pub mod existing;
 mod importer;
 pub mod job;
 mod networks;

@@ -12,7 +12,7 @@ use std::{
 use lru::LruCache;
 
 use super::{
-    ImportCost, NetworkRecord, Ordered,
+    NetworkRecord, Ordered,
     outcome::{Expected, LineOutcome, Outcome, resolve},
 };
 use crate::{
@@ -57,7 +57,6 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
     pub(super) async fn import(
         &mut self,
         records: Vec<Ordered<NetworkRecord>>,
-        cost: &mut ImportCost,
     ) -> Result<Vec<LineOutcome>, T::Error> {
         let mut by_network: BTreeMap<NetworkId, Vec<Ordered<NetworkRecord>>> = BTreeMap::new();
         for record in records {
@@ -68,7 +67,7 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
         for networks in by_network.chunks(NETWORKS_AT_ONCE) {
             let mut pending = networks.to_vec();
             for attempt in 1..=ATTEMPTS {
-                let (expected, not_stored) = self.change(&pending, cost).await?;
+                let (expected, not_stored) = self.change(&pending).await?;
                 let again = |id: &NetworkId| {
                     attempt < ATTEMPTS && not_stored.get(id) == Some(&WriteError::Conflict)
                 };
@@ -89,7 +88,6 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
     async fn change(
         &mut self,
         networks: &[OfNetwork],
-        cost: &mut ImportCost,
     ) -> Result<(Vec<Expected<NetworkId>>, HashMap<NetworkId, WriteError>), T::Error> {
         let wanted: Vec<(NetworkId, NetworkKeys)> = networks
             .iter()
@@ -98,8 +96,7 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
                 (*id, if self.dry_run.is_some() { NetworkKeys::All } else { keys(records) })
             })
             .collect();
-        let (states, read_units) = self.target.network_states(self.account, &wanted).await?;
-        cost.read_units += read_units;
+        let states = self.target.network_states(self.account, &wanted).await?;
         let (mut changes, mut expected) = (Vec::new(), Vec::new());
         for ((stored, (_, keys)), (id, records)) in states.into_iter().zip(&wanted).zip(networks) {
             let tried = self.dry_run.as_mut().and_then(|tried| tried.get(id));
@@ -123,10 +120,7 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
         }
         let mut not_stored = HashMap::new();
         if !changes.is_empty() {
-            let (failures, write_units) =
-                self.target.change_networks(self.account, changes).await?;
-            cost.write_units += write_units;
-            not_stored = failures;
+            not_stored = self.target.change_networks(self.account, changes).await?;
         }
         Ok((expected, not_stored))
     }

@@ -9,7 +9,8 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    text::{FieldError, spelled_enum},
+    cost::Cost,
+    text::{Fault, FieldError, spelled_enum},
     write_error::WriteError,
 };
 
@@ -96,6 +97,12 @@ impl ImportCost {
     }
 }
 
+impl From<Cost> for ImportCost {
+    fn from(cost: Cost) -> Self {
+        Self { read_units: cost.read_units, write_units: cost.write_units }
+    }
+}
+
 impl Add for ImportCost {
     type Output = Self;
 
@@ -130,11 +137,11 @@ spelled_enum! {
 impl LineErrorCode {
     /// The code of an error in the record itself.
     fn of(error: &FieldError) -> Self {
-        match error.message.as_str() {
-            "is required" | "Required" => Self::MissingField,
-            message if message.starts_with("is not UTF-8") => Self::NotUtf8,
-            _ if error.field.is_empty() => Self::Malformed,
-            _ => Self::InvalidField,
+        match error.fault {
+            Fault::Missing => Self::MissingField,
+            Fault::NotUtf8 => Self::NotUtf8,
+            Fault::Invalid if error.field.is_empty() => Self::Malformed,
+            Fault::Invalid => Self::InvalidField,
         }
     }
 }

@@ -14,18 +14,16 @@ use lru::LruCache;
 use tokio::time::Instant;
 
 use super::{
-    ImportCost, Ordered, ProductRecord,
+    Ordered, ProductRecord,
     outcome::{LineOutcome, Outcome, Rejection},
 };
 use crate::{
     account::AccountId,
-    cost::Costs,
     order::Order,
     products::{
         Change, FieldOrders, OrderedRow, Product, ProductDelete, ProductId, ProductKey,
         ProductRemoval, ProductRow, ProductWrites, Removed, RowError, StoredProduct, upsert,
     },
-    text::FieldError,
     write_error::WriteError,
 };
 
@@ -80,13 +78,12 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
     pub(super) async fn import(
         &mut self,
         mut records: Vec<Ordered<ProductRecord>>,
-        cost: &mut ImportCost,
     ) -> Result<Vec<LineOutcome>, T::Error> {
         let mut outcomes = Vec::with_capacity(records.len());
         // Records of one product are imported in sequence: each is compared with the result of the one before
         // it.
         while !records.is_empty() {
-            records = self.import_distinct(records, &mut outcomes, cost).await?;
+            records = self.import_distinct(records, &mut outcomes).await?;
         }
         Ok(outcomes)
     }
@@ -96,9 +93,8 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
         &mut self,
         mut records: Vec<Ordered<ProductRecord>>,
         outcomes: &mut Vec<LineOutcome>,
-        cost: &mut ImportCost,
     ) -> Result<Vec<Ordered<ProductRecord>>, T::Error> {
-        let stored = self.stored(&mut records, cost).await?;
+        let stored = self.stored(&mut records).await?;
         // Only now, because under a generated id there can only be what this same source has stored.
         for Ordered { line, record, .. } in &mut records {
             if let ProductRecord::Upsert(row) = record
@@ -130,10 +126,7 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
             touched.extend(keys);
             pending.push(Ordered { line, order, record });
         }
-        let mut costs = Costs::default();
-        self.write(&pending, outcomes, &mut costs).await;
-        cost.read_units += costs.reads.read_units;
-        cost.write_units += costs.writes.write_units;
+        self.write(&pending, outcomes).await;
         Ok(later)
     }
 
@@ -142,14 +135,12 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
     async fn stored(
         &mut self,
         records: &mut [Ordered<ProductRecord>],
-        cost: &mut ImportCost,
     ) -> Result<HashMap<ProductKey, StoredProduct>, T::Error> {
         let mut wanted: Vec<ProductKey> =
             records.iter().filter_map(|record| record.record.found_by()).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let (mut stored, read_units) = self.target.stored_products(self.account, &wanted).await?;
-        cost.read_units += read_units;
+        let mut stored = self.target.stored_products(self.account, &wanted).await?;
 
         let mut unknown: Vec<ProductId> = records
             .iter()
@@ -159,8 +150,7 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
             .collect();
         unknown.sort_unstable();
         unknown.dedup();
-        let (elsewhere, read_units) = self.target.keys_of_ids(self.account, &unknown).await?;
-        cost.read_units += read_units;
+        let elsewhere = self.target.keys_of_ids(self.account, &unknown).await?;
         let mut moved: Vec<ProductKey> = Vec::new();
         for Ordered { record, .. } in records.iter_mut() {
             let Some(key) = record.id().and_then(|id| elsewhere.get(&id)) else { continue };
@@ -187,20 +177,13 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
             }
         }
         if !moved.is_empty() {
-            let (more, read_units) = self.target.stored_products(self.account, &moved).await?;
-            cost.read_units += read_units;
-            stored.extend(more);
+            stored.extend(self.target.stored_products(self.account, &moved).await?);
         }
         Ok(stored)
     }
 
     /// Writes records of distinct products.
-    async fn write(
-        &self,
-        records: &[Ordered<ProductRecord>],
-        outcomes: &mut Vec<LineOutcome>,
-        costs: &mut Costs,
-    ) {
+    async fn write(&self, records: &[Ordered<ProductRecord>], outcomes: &mut Vec<LineOutcome>) {
         let rows: Vec<(u64, OrderedRow<'_>)> = records
             .iter()
             .filter_map(|Ordered { line, order, record }| {
@@ -214,7 +197,7 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
             .collect();
         let (lines, rows): (Vec<u64>, Vec<OrderedRow<'_>>) = rows.into_iter().unzip();
         let until = Instant::now() + GROUP_TIME;
-        let results = upsert(self.target, self.account, &rows, until, costs).await;
+        let results = upsert(self.target, self.account, &rows, until).await;
         for (line, result) in lines.into_iter().zip(results) {
             let outcome = result
                 .map(|applied| if applied.created { Outcome::Created } else { Outcome::Updated });
@@ -227,7 +210,7 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
                 ProductRecord::Purge(key) => (key, true),
             };
             let removal = ProductRemoval { order: *order, only_untouched };
-            let removed = self.target.delete_product(self.account, key, removal, costs).await;
+            let removed = self.target.delete_product(self.account, key, removal).await;
             let outcome = removed.map(|removed| match removed {
                 Removed::Product => Outcome::Deleted,
                 Removed::Fields => Outcome::Updated,
@@ -305,12 +288,7 @@ fn rejection(error: &RowError) -> Rejection {
             tracing::error!(cause, "a product was not written");
             Rejection::Write(WriteError::Rejected)
         }
-        error => {
-            // The message has the form "field: message".
-            let text = error.to_string();
-            let (field, message) = text.split_once(": ").unwrap_or(("", &text));
-            Rejection::Record(vec![FieldError::new(field, message)])
-        }
+        error => Rejection::Record(vec![error.field_error()]),
     }
 }
 

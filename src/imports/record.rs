@@ -15,7 +15,7 @@ use crate::{
     order::Order,
     partners::{PartnerOffering, PartnerOfferingKey, PartnerOfferingName, PartnerOfferingType},
     products::{ExternalId, Product, ProductId, ProductKey, ProductRow, Sku, is_field},
-    text::{FieldError, spelled_enum},
+    text::{Fault, FieldError, spelled_enum},
 };
 
 /// The maximum length of a line, in bytes: well above the 400 KB that a DynamoDB item may have, and enough
@@ -277,7 +277,8 @@ impl Record {
     pub fn parse(line: &[u8]) -> Result<(Self, Option<Timestamp>), Vec<FieldError>> {
         let text = std::str::from_utf8(line).map_err(|error| {
             let at = error.valid_up_to() + 1;
-            vec![FieldError::new("", format!("is not UTF-8 from byte {at} on"))]
+            let message = format!("is not UTF-8 from byte {at} on");
+            vec![FieldError::new("", message).with_fault(Fault::NotUtf8)]
         })?;
         if !text.trim_start().starts_with('{') {
             return Err(vec![FieldError::new("", "must be a JSON object")]);
@@ -469,7 +470,7 @@ fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Vec<FieldError>> {
         {
             let dot = if field.is_empty() { "" } else { "." };
             field = format!("{field}{dot}{missing}");
-            return vec![FieldError::new(field, "is required")];
+            return vec![FieldError::new(field, "is required").with_fault(Fault::Missing)];
         }
         vec![FieldError::new(field, message)]
     })?;

@@ -5,7 +5,7 @@
 //! failures are handled within the run: what the database, the bucket or the store for reports does not do is
 //! retried until the run's deadline. Only then is the job left for another run.
 
-use std::{fmt, io, time::Duration};
+use std::{io, time::Duration};
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -13,10 +13,13 @@ use tokio::time::Instant;
 use super::{
     Counts, DocumentStore, Floors, GeneratedIds, ImportCost, ImportStore, Importer, Kind,
     LineError, OrderBy, Ordered, Ordering, Record,
+    existing::ExistingRecord,
     job::{Claim, ImportId, Job, JobStore, Lease, Progress, RunningJob, Source, Status},
-    snapshot::{ExistingRecord, Snapshot},
+    snapshot::Snapshot,
 };
 use crate::{
+    cause::Cause,
+    cost::Meter,
     order::Order,
     retry::{Patience, jittered},
     source::{GROUP_LINES, Group, GroupStream, Line, SourceError},
@@ -86,12 +89,12 @@ pub trait Observer: Sync {
         &self,
         _part: u32,
         _errors: Vec<u8>,
-    ) -> impl Future<Output = Result<(), String>> + Send {
+    ) -> impl Future<Output = Result<(), Cause>> + Send {
         async { Ok(()) }
     }
 
     /// Stores the report of a job that is ending.
-    fn store_report(&self, _report: Report<'_>) -> impl Future<Output = Result<(), String>> + Send {
+    fn store_report(&self, _report: Report<'_>) -> impl Future<Output = Result<(), Cause>> + Send {
         async { Ok(()) }
     }
 }
@@ -144,14 +147,14 @@ pub enum Interruption {
     #[error("the time is over after line {0}")]
     DeadlineReached(u64),
     /// Reading the source failed midway.
-    #[error("the source broke off: {0}")]
-    SourceBroken(String),
+    #[error("the source broke off")]
+    SourceBroken(#[source] Cause),
     /// The database was not available.
-    #[error("{0}")]
-    Database(String),
+    #[error("the database failed")]
+    Database(#[source] Cause),
     /// The report or a part of it was not stored.
-    #[error("the report was not stored: {0}")]
-    Report(String),
+    #[error("the report was not stored")]
+    Report(#[source] Cause),
 }
 
 /// Why a run stops before its job is complete.
@@ -179,7 +182,7 @@ impl From<SourceError> for Stop {
             io::ErrorKind::InvalidData
             | io::ErrorKind::InvalidInput
             | io::ErrorKind::UnexpectedEof => Self::Unreadable(error),
-            _ => Interruption::SourceBroken(error.to_string()).into(),
+            _ => Interruption::SourceBroken(error.into()).into(),
         }
     }
 }
@@ -244,11 +247,23 @@ where
         time: job.source_time,
     });
     let ordering = Ordering { origin, order_by: request.order_by, snapshot: own, ids };
-    let importer = Importer::new(&store, &lease.account, ordering, request.dry_run);
+    let meter = Meter::default();
+    let records = store.metered(&meter);
+    let importer = Importer::new(&records, &lease.account, ordering, request.dry_run);
     let extended_at = Instant::now();
-    let mut run =
-        Run { store: &store, closing: &closing, request, observer, importer, job, extended_at };
-    run.importer.resume(before.counts, before.cost);
+    let mut run = Run {
+        store: &store,
+        records: &records,
+        closing: &closing,
+        request,
+        observer,
+        importer,
+        meter,
+        cost_before: before.cost,
+        job,
+        extended_at,
+    };
+    run.importer.resume(before.counts);
     let driven = Box::pin(run.drive(open, snapshot.as_mut())).await;
     Ok(Box::pin(run.end(driven, before, snapshot)).await)
 }
@@ -269,12 +284,18 @@ fn new_job(lease: &Lease, source: &Source) -> Job {
 
 /// A run in progress.
 struct Run<'a, S, O> {
+    /// For the state of the job.
     store: &'a S,
+    /// The same store, for the records: their cost is that of the import.
+    records: &'a S,
     /// The same store with a later deadline, for the job's last state and its report.
     closing: &'a S,
     request: &'a Request,
     observer: &'a O,
     importer: Importer<'a, S>,
+    meter: Meter,
+    /// What earlier runs of the job consumed.
+    cost_before: ImportCost,
     job: Job,
     /// When the lease was last extended.
     extended_at: Instant,
@@ -308,8 +329,7 @@ where
                 Some(Group::End) => break,
                 Some(Group::Broken(error)) => return Err(error.into()),
                 None => {
-                    let cause = "its reader ended early".to_owned();
-                    return Err(Interruption::SourceBroken(cause).into());
+                    return Err(Interruption::SourceBroken("its reader ended early".into()).into());
                 }
             };
             let done = self.job.progress.line;
@@ -367,7 +387,7 @@ where
                     return Ok(errors);
                 }
             }
-            self.importer.resume(counts, self.importer.cost());
+            self.importer.resume(counts);
             let pause = jittered(wait);
             if deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) {
                 return Err(self.over().into());
@@ -418,7 +438,8 @@ where
         }
         let progress = &mut self.job.progress;
         progress.line = line;
-        (progress.counts, progress.cost) = (self.importer.counts(), self.importer.cost());
+        progress.counts = self.importer.counts();
+        progress.cost = self.cost_before + self.meter.cost().into();
         self.checkpoint().await?;
         self.observer.progressed(&self.job.progress);
         Ok(())
@@ -556,13 +577,10 @@ where
             return Err(self.over().into());
         }
         let account = &self.request.lease.account;
-        let page = self.store.existing(account, snapshot.kind(), after).await;
-        let (page, next, read_units) = page.map_err(database_failed)?;
-        let counts = self.importer.counts();
-        let cost = self.importer.cost() + ImportCost { read_units, write_units: 0.0 };
-        self.importer.resume(counts, cost);
+        let page = self.records.existing(account, snapshot.kind(), after).await;
+        let page = page.map_err(database_failed)?;
         self.checkpoint().await?;
-        Ok((page, next))
+        Ok(page)
     }
 
     /// Ends the run. Ends the job, too, unless another run continues it.
@@ -679,15 +697,15 @@ async fn within<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Ou
     }
 }
 
-fn database_failed(error: impl fmt::Display) -> Stop {
-    Interruption::Database(error.to_string()).into()
+fn database_failed(error: impl Into<Cause>) -> Stop {
+    Interruption::Database(error.into()).into()
 }
 
 /// Stores something, and retries until it succeeds or the deadline passes. Without a deadline the number of
 /// attempts is limited.
-async fn persistently<F>(deadline: Option<Instant>, store: impl Fn() -> F) -> Result<(), String>
+async fn persistently<F>(deadline: Option<Instant>, store: impl Fn() -> F) -> Result<(), Cause>
 where
-    F: Future<Output = Result<(), String>>,
+    F: Future<Output = Result<(), Cause>>,
 {
     deadline.map_or(Patience::REQUEST, Patience::Until).retry(store, |_| true).await
 }

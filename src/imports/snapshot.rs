@@ -8,15 +8,13 @@
 use std::collections::HashSet;
 
 use super::{
-    Content, DocumentRecord, Key, Kind, NetworkRecord, Operation, Ordered, ProductRecord, Record,
+    Kind,
+    existing::{Existing, ExistingRecord},
     job::ImportId,
-    record::{names_of_product, record_names},
+    record::record_names,
 };
 use crate::{
-    networks::{Change, NetworkId},
-    offerings::{OfferingRow, PreparedOffering},
     order::Order,
-    products::Product,
     source::{Group, Line},
     text::sha256_prefix,
 };
@@ -127,58 +125,5 @@ impl Snapshot {
                  the share of {share} that may be removed"
             )
         })
-    }
-}
-
-/// A stored record that a snapshot of its kind may remove.
-#[derive(Clone, Debug)]
-pub struct ExistingRecord {
-    /// The record.
-    pub what: Existing,
-    /// The order of its newest write.
-    pub order: Option<Order>,
-}
-
-/// The kind and identity of a stored record.
-#[derive(Clone, Debug)]
-pub enum Existing {
-    /// An offering that is not archived yet.
-    Offering(Box<OfferingRow>),
-    /// A promotion, a partner offering or an exchange rate.
-    Document(Key),
-    /// A network.
-    Network(NetworkId),
-    /// A product.
-    Product(Box<Product>),
-}
-
-impl ExistingRecord {
-    fn names(&self) -> Vec<String> {
-        match &self.what {
-            Existing::Offering(row) => vec![row.id.to_string()],
-            Existing::Document(key) => vec![key.name()],
-            Existing::Network(id) => vec![id.to_string()],
-            Existing::Product(product) => names_of_product(product),
-        }
-    }
-
-    /// The record that removes it, with the snapshot's order; `None` if it cannot be parsed.
-    pub(super) fn removal(self, order: Order) -> Option<Ordered<Record>> {
-        let record = match self.what {
-            Existing::Offering(row) => {
-                let offering = PreparedOffering::archived(*row)?;
-                let key = Key::Offering(offering.id().clone());
-                let operation = Operation::Upsert(Content::Offering(Box::new(offering)));
-                Record::Document(DocumentRecord { key, operation })
-            }
-            Existing::Document(key) => {
-                Record::Document(DocumentRecord { key, operation: Operation::Delete })
-            }
-            Existing::Network(network) => {
-                Record::Network(NetworkRecord { network, change: Change::DeleteNetwork })
-            }
-            Existing::Product(product) => Record::Product(ProductRecord::Purge(product.key())),
-        };
-        Some(Ordered { line: 0, order, record })
     }
 }

@@ -1,4 +1,4 @@
-//! The access patterns of networks, one trait each.
+//! What imports read and write of networks, and a network as lists show it.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -7,14 +7,8 @@ use std::{
 
 use serde::Serialize;
 
-use super::{BundleId, CurrencyPair, ExchangeRate, Network, NetworkId, NetworkState, StoredBundle};
-use crate::{
-    account::AccountId,
-    cost::{Read, ReadCost},
-    geography::Country,
-    money::Currency,
-    write_error::WriteError,
-};
+use super::{BundleId, NetworkId, NetworkState, StoredBundle};
+use crate::{account::AccountId, geography::Country, money::Currency, write_error::WriteError};
 
 /// A network as lists show it: the published object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,47 +30,6 @@ pub struct ListedNetwork {
     pub product_count: u32,
     /// Whether airtime of any amount can be bought.
     pub supports_custom_airtime: bool,
-}
-
-/// Access pattern: a network with all its bundles.
-pub trait NetworkProducts: Sync {
-    /// An error of the database.
-    type Error: Send;
-
-    /// The network, and the published documents of its bundles by id; `None` if there is no such network.
-    fn network_products(
-        &self,
-        account: &AccountId,
-        id: NetworkId,
-        cost: &mut ReadCost,
-    ) -> impl Future<Output = Result<Option<(Network, Vec<String>)>, Self::Error>> + Send;
-}
-
-/// Access pattern: one exchange rate.
-pub trait RateLookup: Sync {
-    /// An error of the database.
-    type Error: Send;
-
-    /// The rate of a currency pair.
-    fn rate(
-        &self,
-        account: &AccountId,
-        pair: CurrencyPair,
-    ) -> impl Future<Output = Result<Read<Option<ExchangeRate>>, Self::Error>> + Send;
-}
-
-/// Access pattern: the networks of an account, or of one country.
-pub trait NetworkLists: Sync {
-    /// An error of the database.
-    type Error: Send;
-
-    /// The networks, by country code, then id.
-    fn networks(
-        &self,
-        account: &AccountId,
-        country: Option<Country>,
-        cost: &mut ReadCost,
-    ) -> impl Future<Output = Result<Vec<ListedNetwork>, Self::Error>> + Send;
 }
 
 /// What to read of a network before records change it.
@@ -144,19 +97,17 @@ pub trait NetworkPartitions: Sync {
     /// An error that ends the import.
     type Error: Send;
 
-    /// The stored states of these networks, in their order, and the read units consumed. The read is
-    /// consistent.
+    /// The stored states of these networks, in their order, read consistently.
     fn network_states(
         &self,
         account: &AccountId,
         wanted: &[(NetworkId, NetworkKeys)],
-    ) -> impl Future<Output = Result<(Vec<NetworkState>, f64), Self::Error>> + Send;
+    ) -> impl Future<Output = Result<Vec<NetworkState>, Self::Error>> + Send;
 
-    /// Makes the changes. Returns the networks that were not stored, or only in part, with the reasons, and
-    /// the write units consumed.
+    /// Makes the changes. Returns the networks that were not stored, or only in part, with the reasons.
     fn change_networks(
         &self,
         account: &AccountId,
         changes: Vec<NetworkChanges>,
-    ) -> impl Future<Output = Result<(HashMap<NetworkId, WriteError>, f64), Self::Error>> + Send;
+    ) -> impl Future<Output = Result<HashMap<NetworkId, WriteError>, Self::Error>> + Send;
 }

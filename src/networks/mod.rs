@@ -5,7 +5,7 @@
 //! | `network` | the published objects |
 //! | `draft` | validates import records |
 //! | `state` | a network with its bundles, and how records change it |
-//! | `lookup` | the access patterns of networks, as traits |
+//! | `lookup` | what imports read and write of networks, and a network as lists show it |
 //! | `phone` | phone numbers, and the carriers of their prefixes |
 
 mod draft;
@@ -15,10 +15,7 @@ mod phone;
 mod state;
 
 pub use draft::{BundleRecord, ExchangeRateRecord, NetworkRecord};
-pub use lookup::{
-    ListedNetwork, NetworkChanges, NetworkKeys, NetworkLists, NetworkPartitions, NetworkProducts,
-    RateLookup,
-};
+pub use lookup::{ListedNetwork, NetworkChanges, NetworkKeys, NetworkPartitions};
 pub use network::{
     Bundle, BundleId, BundleType, CurrencyPair, CustomAirtime, ExchangeRate, Network, NetworkId,
     SmsNotification,

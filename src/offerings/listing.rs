@@ -24,7 +24,6 @@ use futures_util::future::try_join_all;
 use super::{CatalogFilter, OfferingRow, Plan, Position, RowKey, Stream};
 use crate::{
     account::AccountId,
-    cost::ReadCost,
     json::{PAGE_BYTES, bytes_in_reply},
 };
 
@@ -108,15 +107,10 @@ struct OpenStream {
     resume: Option<RowKey>,
 }
 
-/// Reads one page of at most `limit` offerings, starting at `start`. Adds the cost of each read to `cost`,
-/// even if the page fails.
+/// Reads one page of at most `limit` offerings, starting at `start`.
 ///
 /// # Errors
 /// The first error of a read; the page is then discarded.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a page is asked for in one place, by all it depends on"
-)]
 pub async fn list<S: OfferingStreams>(
     streams: &S,
     account: &AccountId,
@@ -125,10 +119,9 @@ pub async fn list<S: OfferingStreams>(
     start: Position,
     limit: u32,
     budget: Budget,
-    cost: &mut ReadCost,
 ) -> Result<Listing, S::Error> {
     let mut page = Page { rows: Vec::new(), bytes: 0, limit, last: None };
-    let mut learned = Learned { cost, spent: ReadCost::default(), examined: 0, admitted: 0 };
+    let mut learned = Learned::default();
     let mut open: VecDeque<OpenStream> = VecDeque::new();
     let mut next_stream = start.stream;
     let mut first_after = start.after;
@@ -229,19 +222,18 @@ impl Page {
 }
 
 /// What the reads of this page have shown, to estimate the next read.
-struct Learned<'a> {
-    /// Where to add the cost.
-    cost: &'a mut ReadCost,
-    /// What this page has consumed of it.
-    spent: ReadCost,
+#[derive(Default)]
+struct Learned {
+    reads: u32,
+    read_units: f64,
     examined: u32,
     admitted: u32,
 }
 
-impl Learned<'_> {
+impl Learned {
     fn record(&mut self, read: &StreamPage) {
-        self.cost.add(read.read_units);
-        self.spent.add(read.read_units);
+        self.reads += 1;
+        self.read_units += read.read_units;
         self.examined = self.examined.saturating_add(read.examined);
         self.admitted =
             self.admitted.saturating_add(u32::try_from(read.rows.len()).unwrap_or(u32::MAX));
@@ -249,8 +241,8 @@ impl Learned<'_> {
 
     fn over(&self, budget: Budget) -> bool {
         // Even a query without results is charged half a unit.
-        let units = self.spent.read_units.max(f64::from(self.spent.queries) * 0.5);
-        self.spent.queries > 0 && (units >= budget.read_units || Instant::now() >= budget.until)
+        let units = self.read_units.max(f64::from(self.reads) * 0.5);
+        self.reads > 0 && (units >= budget.read_units || Instant::now() >= budget.until)
     }
 
     /// How many items to examine so that about `wanted` are admitted.
@@ -272,7 +264,7 @@ impl Learned<'_> {
     fn peek(&self, wanted: u32) -> u32 {
         let item_bytes = match self.examined {
             0 => TYPICAL_ITEM_BYTES,
-            examined => self.spent.read_units * BYTES_PER_UNIT / f64::from(examined),
+            examined => self.read_units * BYTES_PER_UNIT / f64::from(examined),
         };
         clamp_items(BYTES_PER_UNIT / 2.0 / item_bytes.max(1.0)).min(wanted)
     }

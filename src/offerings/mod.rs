@@ -7,12 +7,10 @@
 //! | `query` | the filters of a list |
 //! | `plan` | turns the filters into streams, exact key ranges of an index |
 //! | `listing` | reads a page from those streams |
-//! | `lookup` | the access patterns of one offering and one promotion |
 //! | `promotion` | promo codes and promotional prices |
 
 mod draft;
 mod listing;
-mod lookup;
 mod offering;
 mod plan;
 mod promotion;
@@ -20,7 +18,6 @@ mod query;
 
 pub use draft::{OfferingDraft, PreparedOffering};
 pub use listing::{Budget, Listing, OfferingStreams, StreamPage, list};
-pub use lookup::{OfferingLookup, PromotionLookup};
 pub use offering::{
     BillingCycle, BillingPeriod, CatalogId, Category, CustomerType, Features, Group, Offering,
     OfferingId, OfferingRow, Price, PriceType, Product, ProductType, Status, Visibility,

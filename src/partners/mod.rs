@@ -1,13 +1,11 @@
 //! The partner offering (SendGrid Account Provisioning): a package or an add-on that a reseller may give to
 //! its customers.
 
-use std::{collections::BTreeMap, future::Future};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    account::AccountId,
-    cost::ReadCost,
     json::unique_map,
     text::{FieldError, identifier, spelled_enum},
 };
@@ -95,17 +93,4 @@ impl PartnerOffering {
         // It has only texts and integers: serializing them cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
-}
-
-/// Access pattern: the whole catalog of an account.
-pub trait PartnerCatalog: Sync {
-    /// An error of the database.
-    type Error: Send;
-
-    /// The published objects: packages before add-ons, each sorted by name.
-    fn partner_catalog(
-        &self,
-        account: &AccountId,
-        cost: &mut ReadCost,
-    ) -> impl Future<Output = Result<Vec<String>, Self::Error>> + Send;
 }

@@ -6,14 +6,9 @@ use std::{
 };
 
 use super::{
-    Applied, Category, ExternalId, FIELDS, Product, ProductId, ProductKey, ProductRow, RowError,
-    Sku,
+    Applied, ExternalId, FIELDS, Product, ProductId, ProductKey, ProductRow, RowError, Sku,
 };
-use crate::{
-    account::AccountId,
-    cost::{Costs, Read, ReadCost},
-    order::Order,
-};
+use crate::{account::AccountId, order::Order};
 
 /// The orders of a product's fields: they decide which of two writes of a field is newer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,7 +85,6 @@ pub trait ProductWrites: Sync {
         &self,
         account: &AccountId,
         row: OrderedRow<'_>,
-        costs: &mut Costs,
     ) -> impl Future<Output = Result<Applied, RowError>> + Send;
 
     /// The products, of those that have a sku, that these external ids link to.
@@ -98,21 +92,7 @@ pub trait ProductWrites: Sync {
         &self,
         account: &AccountId,
         ids: &[ExternalId],
-        cost: &mut ReadCost,
     ) -> impl Future<Output = Result<HashMap<ExternalId, Sku>, RowError>> + Send;
-}
-
-/// Access pattern: one product by its sku.
-pub trait ProductLookup: Sync {
-    /// An error of the database.
-    type Error: Send;
-
-    /// The product, read consistently: every acknowledged write is seen.
-    fn by_sku(
-        &self,
-        account: &AccountId,
-        sku: &Sku,
-    ) -> impl Future<Output = Result<Read<Option<Product>>, Self::Error>> + Send;
 }
 
 /// A page of a list.
@@ -122,23 +102,6 @@ pub struct Page {
     pub products: Vec<Product>,
     /// Whether there may be more products after these.
     pub more: bool,
-    /// The read units consumed.
-    pub read_units: f64,
-}
-
-/// Access pattern: products, newest first; all of them, or those of one category.
-pub trait ProductLists: Sync {
-    /// An error of the database.
-    type Error: Send;
-
-    /// Products older than `before`, at most `limit` of them and at most 1 MB.
-    fn newest(
-        &self,
-        account: &AccountId,
-        category: Option<&Category>,
-        before: Option<ProductId>,
-        limit: Option<u32>,
-    ) -> impl Future<Output = Result<Page, Self::Error>> + Send;
 }
 
 /// A removal of a product.
@@ -166,12 +129,12 @@ pub trait ProductDelete: Sync {
     /// An error that ends the import.
     type Error: Send;
 
-    /// The products that rows find by these keys, read consistently, and the read units consumed.
+    /// The products that rows find by these keys, read consistently.
     fn stored_products(
         &self,
         account: &AccountId,
         wanted: &[ProductKey],
-    ) -> impl Future<Output = Result<(HashMap<ProductKey, StoredProduct>, f64), Self::Error>> + Send;
+    ) -> impl Future<Output = Result<HashMap<ProductKey, StoredProduct>, Self::Error>> + Send;
 
     /// Removes the fields of a product that are older than the delete, and if the name is among them, the
     /// product. A delete of the product leaves a tombstone, even if there was no product.
@@ -180,7 +143,6 @@ pub trait ProductDelete: Sync {
         account: &AccountId,
         product: &ProductKey,
         delete: ProductRemoval,
-        costs: &mut Costs,
     ) -> impl Future<Output = Result<Removed, RowError>> + Send;
 
     /// The key under which the product with each of these ids is stored, if there is one. Products that were
@@ -189,5 +151,5 @@ pub trait ProductDelete: Sync {
         &self,
         account: &AccountId,
         ids: &[ProductId],
-    ) -> impl Future<Output = Result<(HashMap<ProductId, ProductKey>, f64), Self::Error>> + Send;
+    ) -> impl Future<Output = Result<HashMap<ProductId, ProductKey>, Self::Error>> + Send;
 }

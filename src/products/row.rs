@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use super::{ExternalId, FIELDS, ProductId, ProductRow, Sku};
 use crate::{
     json::{Members, type_name},
-    text::FieldError,
+    text::{Fault, FieldError},
 };
 
 /// A row's change to a nullable field.
@@ -82,7 +82,7 @@ impl ProductRow {
             && row.name.is_none()
             && !members.0.iter().any(|(name, _)| name == "name")
         {
-            errors.insert(0, FieldError::new("name", "Required"));
+            errors.insert(0, FieldError::new("name", "Required").with_fault(Fault::Missing));
         }
         if !errors.is_empty() {
             return Err(errors);

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::{ExternalId, OrderedRow, ProductId, ProductKey, ProductRow, ProductWrites, Sku};
 use crate::{
     account::AccountId,
-    cost::{Costs, ReadCost},
     order::{Order, Origin},
+    text::{Fault, FieldError},
 };
 
 /// The number of products written concurrently. Each has its own connection: more connections would cost a
@@ -35,28 +35,43 @@ pub struct Applied {
 
 /// Why a row was not written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.field_error())]
 pub enum RowError {
     /// It matches no product, and a new product needs a name.
-    #[error("name: Required")]
     NameRequired,
     /// Its external id is in use by another product.
-    #[error("externalId: Already used by another product")]
     ExternalIdTaken {
         /// How to find that product.
         by: ProductKey,
     },
     /// The database rejected it again and again, or did not answer before the deadline.
-    #[error("write: temporarily unavailable, retry this row")]
     Unavailable,
     /// The record of an import is older than what is stored.
-    #[error("updatedAt: older than what is stored")]
     Stale,
     /// An internal error. The cause is only for the log.
-    #[error("write: failed, the cause is logged")]
     Failed {
         /// The cause.
         cause: String,
     },
+}
+
+impl RowError {
+    /// What the sender is told.
+    #[must_use]
+    pub fn field_error(&self) -> FieldError {
+        let (field, message, fault) = match self {
+            Self::NameRequired => ("name", "Required", Fault::Missing),
+            Self::ExternalIdTaken { .. } => {
+                ("externalId", "Already used by another product", Fault::Invalid)
+            }
+            Self::Unavailable => {
+                ("write", "temporarily unavailable, retry this row", Fault::Invalid)
+            }
+            Self::Stale => ("updatedAt", "older than what is stored", Fault::Invalid),
+            Self::Failed { .. } => ("write", "failed, the cause is logged", Fault::Invalid),
+        };
+        FieldError::new(field, message).with_fault(fault)
+    }
 }
 
 /// The result of a row.
@@ -82,13 +97,12 @@ pub async fn upsert<W: ProductWrites>(
     account: &AccountId,
     rows: &[OrderedRow<'_>],
     until: Instant,
-    costs: &mut Costs,
 ) -> Vec<RowResult> {
     let named = rows.iter().filter_map(|row| row.row.key()).collect();
     let run = Run { writes, account, rows, named, until };
     let mut results = vec![Err(RowError::Unavailable); rows.len()];
     // Without its link, a row with only an external id could belong to any product: it is not attempted.
-    let (links, unknown) = match run.links(&mut costs.reads).await {
+    let (links, unknown) = match run.links().await {
         Ok(links) => (links, false),
         Err(_) => (HashMap::new(), true),
     };
@@ -103,17 +117,9 @@ pub async fn upsert<W: ProductWrites>(
         let mut done = 0;
         let mut left = Vec::new();
         let mut outcomes = stream::iter(waiting)
-            .map(|group| {
-                let run = &run;
-                async move {
-                    let mut costs = Costs::default();
-                    let outcome = run.in_order(group, taken, &mut costs).await;
-                    (outcome, costs)
-                }
-            })
+            .map(|group| run.in_order(group, taken))
             .buffer_unordered(CONCURRENCY);
-        while let Some(((settled, rest), cost)) = outcomes.next().await {
-            costs.extend(cost);
+        while let Some((settled, rest)) = outcomes.next().await {
             done += settled.len();
             for (place, result) in settled {
                 results[place] = result;
@@ -157,7 +163,6 @@ impl<W: ProductWrites> Run<'_, W> {
         &self,
         places: Vec<usize>,
         taken: Taken,
-        costs: &mut Costs,
     ) -> (Vec<(usize, RowResult)>, Vec<usize>) {
         let mut done = Vec::with_capacity(places.len());
         for (at, &place) in places.iter().enumerate() {
@@ -166,7 +171,7 @@ impl<W: ProductWrites> Run<'_, W> {
             let result = if Instant::now() >= self.until {
                 Err(RowError::Unavailable)
             } else {
-                let write = self.writes.apply(self.account, self.rows[place], costs);
+                let write = self.writes.apply(self.account, self.rows[place]);
                 let outcome = tokio::time::timeout_at(self.until, write).await;
                 outcome.unwrap_or(Err(RowError::Unavailable))
             };
@@ -182,7 +187,7 @@ impl<W: ProductWrites> Run<'_, W> {
 
     /// The skus of external ids, if they are needed: rows with a sku and rows with only an external id may
     /// belong to the same product.
-    async fn links(&self, cost: &mut ReadCost) -> Result<HashMap<ExternalId, Sku>, RowError> {
+    async fn links(&self) -> Result<HashMap<ExternalId, Sku>, RowError> {
         let rows = self.rows.iter().map(|row| row.row);
         let by_sku = rows.clone().any(|row| row.sku.value().is_some());
         let mut external_ids: Vec<ExternalId> = rows
@@ -194,7 +199,7 @@ impl<W: ProductWrites> Run<'_, W> {
         }
         external_ids.sort();
         external_ids.dedup();
-        let links = self.writes.linked_skus(self.account, &external_ids, cost);
+        let links = self.writes.linked_skus(self.account, &external_ids);
         let until = self.until.min(Instant::now() + LINKS_TIME);
         tokio::time::timeout_at(until, links).await.unwrap_or(Err(RowError::Unavailable))
     }

@@ -12,33 +12,18 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{account::AccountId, json::Members};
+use crate::{account::AccountId, json::Members, objects::ObjectAddress};
 
 /// The folder of objects to import: `imports/<account>/<anything>`.
 pub const IMPORTS: &str = "imports/";
 
-/// An object to import.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObjectAddress {
-    /// Its bucket.
-    pub bucket: String,
-    /// Its key, decoded.
-    pub key: String,
-    /// Its version, where the bucket has versions.
-    pub version: Option<String>,
-    /// What orders the events of one key (S3's `sequencer`).
-    pub sequencer: Option<String>,
-}
-
-impl ObjectAddress {
-    /// The account whose catalog it is, and its name within the account's folder; `None`: it is none
-    /// to import.
-    #[must_use]
-    pub fn account_and_name(&self) -> Option<(AccountId, &str)> {
-        let (account, name) = self.key.strip_prefix(IMPORTS)?.split_once('/')?;
-        let account = AccountId::parse(account).ok()?;
-        (!name.is_empty() && !name.ends_with('/')).then_some((account, name))
-    }
+/// The account whose catalog an object belongs to, and its name within the account's folder; `None`: it is not
+/// one to import.
+#[must_use]
+pub(super) fn account_and_name(object: &ObjectAddress) -> Option<(AccountId, &str)> {
+    let (account, name) = object.key.strip_prefix(IMPORTS)?.split_once('/')?;
+    let account = AccountId::parse(account).ok()?;
+    (!name.is_empty() && !name.ends_with('/')).then_some((account, name))
 }
 
 /// What a message asks for.
@@ -268,7 +253,7 @@ fn object(entity: S3Entity, decode: impl FnOnce(String) -> String) -> Work {
         version: entity.object.version,
         sequencer: entity.object.sequencer,
     };
-    if address.account_and_name().is_some() { Work::Object(address, None) } else { Work::Nothing }
+    if account_and_name(&address).is_some() { Work::Object(address, None) } else { Work::Nothing }
 }
 
 fn import_event(detail: &RawValue, event: Option<Event>) -> Result<Vec<Work>, MessageError> {
@@ -281,7 +266,7 @@ fn import_event(detail: &RawValue, event: Option<Event>) -> Result<Vec<Work>, Me
         }
         ImportDetail { bucket: Some(bucket), key: Some(key), version_id, .. } => {
             let address = ObjectAddress { bucket, key, version: version_id, sequencer: None };
-            let importable = address.account_and_name().is_some();
+            let importable = account_and_name(&address).is_some();
             if importable {
                 Ok(vec![Work::Object(address, event)])
             } else {

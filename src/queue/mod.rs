@@ -17,14 +17,15 @@ use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Durati
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
+pub use message::IMPORTS;
 use message::{Event, MessageError, Work, parse};
-pub use message::{IMPORTS, ObjectAddress};
 use sha2::{Digest as _, Sha256};
 pub use sqs::{CONTINUES, Continuation, MessageQueue, SqsQueue};
 use tokio::time::Instant;
 
 use crate::{
     account::AccountId,
+    cause::{Cause, chain},
     imports::{
         Counts, GeneratedIds, Kind, OrderBy,
         job::{
@@ -34,7 +35,7 @@ use crate::{
         run::{End, Interruption, Observer, Report, Request, SnapshotPart, run},
         snapshot::{DEFAULT_SHARE, Snapshot, parse_share},
     },
-    objects::{ObjectError, Objects, OpenObject},
+    objects::{ObjectAddress, ObjectError, Objects, OpenObject},
     retry::{Patience, jittered},
     source::{Format, GroupStream},
     store::{GivenUp, Store, StoreError},
@@ -67,13 +68,13 @@ pub struct ImportCatalog {
 #[derive(Debug, thiserror::Error)]
 enum RetryReason {
     /// It has no known shape.
-    #[error("{0}")]
+    #[error(transparent)]
     Message(#[from] MessageError),
     /// The database failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The object could not be read.
-    #[error("{0}")]
+    #[error(transparent)]
     Object(#[from] ObjectError),
     /// The object is in a foreign bucket: the account in its key cannot be trusted.
     #[error("the object is in the bucket {0}, and not in the one that is imported from")]
@@ -82,11 +83,11 @@ enum RetryReason {
     #[error("another worker is importing it")]
     Busy(Duration),
     /// The run could not continue, and made no progress.
-    #[error("{0}")]
+    #[error(transparent)]
     Interrupted(#[from] Interruption),
     /// The run made progress, but its continuation could not be sent.
-    #[error("the message that continues it was not sent: {0}")]
-    NotContinued(String),
+    #[error("the message that continues it was not sent")]
+    NotContinued(#[source] Cause),
     /// Metadata of the object is invalid.
     #[error("the object's metadata {0} is invalid")]
     Metadata(&'static str),
@@ -220,7 +221,7 @@ impl ImportCatalog {
             let id = message.message_id.clone().unwrap_or_default();
             tracing::error!(
                 message_id = id,
-                cause = %reason,
+                cause = chain(&reason),
                 retry_after_seconds = delay.as_secs(),
                 "message is to be delivered again"
             );
@@ -236,7 +237,7 @@ impl ImportCatalog {
     /// Sends the continuation of a delivery. After that the delivery may be acknowledged.
     async fn send_on(&self, delivery: &Delivery<'_>, delay: Duration) -> Result<(), RetryReason> {
         let Some(queue) = &self.queue else {
-            return Err(RetryReason::NotContinued("there is no queue".to_owned()));
+            return Err(RetryReason::NotContinued("there is no queue".into()));
         };
         let send = || queue.send(delivery.continuation(delay));
         Patience::Attempts(3).retry(send, |_| true).await.map_err(RetryReason::NotContinued)
@@ -282,7 +283,9 @@ impl ImportCatalog {
         event: Option<Event>,
         deadline: Instant,
     ) -> Result<Done, RetryReason> {
-        let Some((account, name)) = address.account_and_name() else { return Ok(Done::Completed) };
+        let Some((account, name)) = message::account_and_name(address) else {
+            return Ok(Done::Completed);
+        };
         if self.bucket.as_ref().is_some_and(|own| *own != address.bucket) {
             return Err(RetryReason::ForeignBucket(address.bucket.clone()));
         }
@@ -557,19 +560,19 @@ impl Observer for Reports<'_> {
         }
     }
 
-    async fn store_errors(&self, part: u32, errors: Vec<u8>) -> Result<(), String> {
+    async fn store_errors(&self, part: u32, errors: Vec<u8>) -> Result<(), Cause> {
         let Some((bucket, key)) = self.at else { return Ok(()) };
         let stored = self.objects.put(bucket, &part_key(key, part), NDJSON, errors).await;
-        stored.map_err(|error| error.to_string())
+        stored.map_err(Cause::from)
     }
 
-    async fn store_report(&self, mut report: Report<'_>) -> Result<(), String> {
+    async fn store_report(&self, mut report: Report<'_>) -> Result<(), Cause> {
         let Some((bucket, key)) = self.at else { return Ok(()) };
         report.errors = (0..report.error_parts).map(|part| part_key(key, part)).collect();
-        let content = serde_json::to_vec(&report).map_err(|error| error.to_string())?;
+        let content = serde_json::to_vec(&report)?;
         let stored =
             self.objects.put(bucket, &format!("{key}.json"), "application/json", content).await;
-        stored.map_err(|error| error.to_string())
+        stored.map_err(Cause::from)
     }
 }
 

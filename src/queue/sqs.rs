@@ -5,6 +5,8 @@ use std::{fmt, time::Duration};
 use aws_sdk_sqs::{Client, types::MessageAttributeValue};
 use futures_util::future::BoxFuture;
 
+use crate::cause::Cause;
+
 /// A message that continues another one: the same body and account, and where it began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Continuation {
@@ -24,14 +26,14 @@ pub const CONTINUES: &str = "continues";
 /// A queue as a worker sees it.
 pub trait MessageQueue: fmt::Debug + Send + Sync {
     /// Sends a message that continues another one.
-    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), String>>;
+    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), Cause>>;
 
     /// Makes a received message visible again after this time.
     fn retry_after(
         &self,
         receipt_handle: String,
         delay: Duration,
-    ) -> BoxFuture<'_, Result<(), String>>;
+    ) -> BoxFuture<'_, Result<(), Cause>>;
 }
 
 /// A queue of SQS.
@@ -54,7 +56,7 @@ fn seconds(delay: Duration) -> i32 {
 }
 
 impl MessageQueue for SqsQueue {
-    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), String>> {
+    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), Cause>> {
         Box::pin(async move {
             let text = |value: String| {
                 MessageAttributeValue::builder().data_type("String").string_value(value).build()
@@ -65,16 +67,13 @@ impl MessageQueue for SqsQueue {
                 .queue_url(&self.url)
                 .message_body(message.body)
                 .delay_seconds(seconds(message.delay))
-                .message_attributes(
-                    CONTINUES,
-                    text(message.continues).map_err(|error| error.to_string())?,
-                );
+                .message_attributes(CONTINUES, text(message.continues)?);
             if let Some(account) = message.account {
-                let account = text(account).map_err(|error| error.to_string())?;
+                let account = text(account)?;
                 request = request.message_attributes("account", account);
             }
             let sent = request.send().await;
-            sent.map(|_| ()).map_err(|error| error.into_service_error().to_string())
+            sent.map(|_| ()).map_err(|error| error.into_service_error().into())
         })
     }
 
@@ -82,7 +81,7 @@ impl MessageQueue for SqsQueue {
         &self,
         receipt_handle: String,
         delay: Duration,
-    ) -> BoxFuture<'_, Result<(), String>> {
+    ) -> BoxFuture<'_, Result<(), Cause>> {
         Box::pin(async move {
             let changed = self
                 .client
@@ -92,7 +91,7 @@ impl MessageQueue for SqsQueue {
                 .visibility_timeout(seconds(delay))
                 .send()
                 .await;
-            changed.map(|_| ()).map_err(|error| error.into_service_error().to_string())
+            changed.map(|_| ()).map_err(|error| error.into_service_error().into())
         })
     }
 }

@@ -38,30 +38,27 @@ pub(super) fn projection_names(projection: Option<&str>) -> Option<HashMap<Strin
 }
 
 impl Store {
-    /// Reads items by their keys, which must be distinct; returns them with the read units consumed.
+    /// Reads items by their keys, which must be distinct.
     pub(super) async fn read_items(
         &self,
         operation: &'static str,
         wanted: Vec<Wanted>,
-    ) -> Result<(Vec<Item>, f64), StoreError> {
+    ) -> Result<Vec<Item>, StoreError> {
         let batches: Vec<Vec<Wanted>> = wanted.chunks(KEYS_PER_BATCH).map(<[_]>::to_vec).collect();
         let reads = batches.into_iter().map(|batch| self.read_batch(operation, batch));
         let mut replies = stream::iter(reads).buffer_unordered(CONCURRENT_BATCHES);
         let mut items = Vec::with_capacity(wanted.len());
-        let mut read_units = 0.0;
         while let Some(reply) = replies.next().await {
-            let (found, units) = reply?;
-            items.extend(found);
-            read_units += units;
+            items.extend(reply?);
         }
-        Ok((items, read_units))
+        Ok(items)
     }
 
     async fn read_batch(
         &self,
         operation: &'static str,
         batch: Vec<Wanted>,
-    ) -> Result<(Vec<Item>, f64), StoreError> {
+    ) -> Result<Vec<Item>, StoreError> {
         let mut by_table: HashMap<String, (Option<String>, Vec<Item>)> = HashMap::new();
         for Wanted { table, key, projection } in batch {
             by_table.entry(table).or_insert((projection, Vec::new())).1.push(key);
@@ -80,7 +77,7 @@ impl Store {
         let count = |pending: &HashMap<String, KeysAndAttributes>| {
             pending.values().map(|keys| keys.keys().len()).sum::<usize>()
         };
-        let (mut items, mut read_units, mut fruitless) = (Vec::new(), 0.0, 0);
+        let (mut items, mut fruitless) = (Vec::new(), 0);
         loop {
             let request = self
                 .client
@@ -91,11 +88,11 @@ impl Store {
                 .attempt(operation, Some(&self.batches), || request.clone().send())
                 .await
                 .map_err(|error| StoreError::from_sdk(operation, &error))?;
-            read_units += total_units(reply.consumed_capacity());
+            self.meter.add_read(total_units(reply.consumed_capacity()));
             items.extend(reply.responses.unwrap_or_default().into_values().flatten());
             let left = reply.unprocessed_keys.unwrap_or_default();
             if left.is_empty() {
-                return Ok((items, read_units));
+                return Ok(items);
             }
             // A reply also ends at 16 MB: if it brought items, the rest is requested immediately.
             fruitless = if count(&left) < count(&pending) { 0 } else { fruitless + 1 };

@@ -9,16 +9,15 @@ use super::{
     CAPACITY, CONCURRENT_WRITES, Store, StoreError,
     item::{
         EXPIRES_AT, Item, ORDER, OfferingItem, PromotionItem, VersionAttributes, expiry, order_of,
-        order_value, read, text, write,
+        order_value, read, write,
     },
-    networks, partners,
+    kinds::range_key,
     ranges::Keys,
     units,
 };
 use crate::{
     account::AccountId,
-    imports::{ChangeSet, Content, DocumentStore, Key, Stored, Write},
-    offerings::{OfferingId, PromoCode},
+    imports::{ChangeSet, Content, DocumentStore, Key, Kind, Stored, Write},
     write_error::WriteError,
 };
 
@@ -29,53 +28,49 @@ impl DocumentStore for Store {
         &self,
         account: &AccountId,
         keys: &[Key],
-    ) -> Result<(HashMap<Key, Stored>, f64), StoreError> {
+    ) -> Result<HashMap<Key, Stored>, StoreError> {
         const OPERATION: &str = "read stored versions";
-        let mut by_table: BTreeMap<&str, (&'static str, Vec<String>)> = BTreeMap::new();
+        let mut by_kind: BTreeMap<Kind, Vec<String>> = BTreeMap::new();
         for key in keys {
-            let wanted = by_table.entry(self.table_of(key)).or_insert((key_name(key), Vec::new()));
-            wanted.1.push(range_key(key));
+            by_kind.entry(key.kind()).or_default().push(range_key(key));
         }
-        let reads = by_table.into_iter().map(|(table, (range_key, names))| {
+        let reads = by_kind.into_iter().map(|(kind, names)| async move {
+            let place = self.place(kind);
+            let (table, range_key) = (place.table, place.range_key);
             let projection = Some(format!("{range_key}, #{ORDER}, {}", VersionAttributes::NAMES));
-            self.read_keys(OPERATION, Keys { table, account, range_key, names, projection })
+            let wanted = Keys { table, account, range_key, names, projection };
+            let items = self.read_keys(OPERATION, wanted).await?;
+            Ok::<_, StoreError>((place, items))
         });
-        let mut items = Vec::with_capacity(keys.len());
-        let mut read_units = 0.0;
-        for (found, units) in futures_util::future::try_join_all(reads).await? {
-            items.extend(found);
-            read_units += units;
+        let mut stored = HashMap::with_capacity(keys.len());
+        for (place, items) in futures_util::future::try_join_all(reads).await? {
+            for item in items {
+                let key = place.key_of(OPERATION, &item)?;
+                let order = order_of(&item, ORDER);
+                let version = read::<VersionAttributes>(OPERATION, item)?.version();
+                stored.insert(key, Stored { order, version });
+            }
         }
-        let mut stored = HashMap::with_capacity(items.len());
-        for item in items {
-            let key = stored_key(&item)
-                .ok_or_else(|| StoreError::unreadable(OPERATION, "an item without its key"))?;
-            let order = order_of(&item, ORDER);
-            let version = read::<VersionAttributes>(OPERATION, item)?.version();
-            stored.insert(key, Stored { order, version });
-        }
-        Ok((stored, read_units))
+        Ok(stored)
     }
 
     async fn write(
         &self,
         account: &AccountId,
         changes: ChangeSet,
-    ) -> Result<(Vec<(Key, WriteError)>, f64), StoreError> {
+    ) -> Result<Vec<(Key, WriteError)>, StoreError> {
         let writes = changes.into_iter().map(|(key, write)| async move {
-            let outcome = self.write_document(account, &key, write).await;
-            outcome.map(|(failure, units)| (failure.map(|why| (key, why)), units))
+            let failure = self.write_document(account, &key, write).await?;
+            Ok::<_, StoreError>(failure.map(|why| (key, why)))
         });
         // Collected first, so that all futures have the same type, whatever they borrow.
         let writes: Vec<_> = writes.collect();
         let mut outcomes = stream::iter(writes).buffer_unordered(CONCURRENT_WRITES);
-        let (mut not_stored, mut write_units) = (Vec::new(), 0.0);
+        let mut not_stored = Vec::new();
         while let Some(outcome) = outcomes.next().await {
-            let (failure, units) = outcome?;
-            not_stored.extend(failure);
-            write_units += units;
+            not_stored.extend(outcome?);
         }
-        Ok((not_stored, write_units))
+        Ok(not_stored)
     }
 }
 
@@ -85,18 +80,9 @@ const OPERATION: &str = "write document";
 const NOT_NEWER: &str = "attribute_not_exists(#at) OR #at <= :at";
 
 impl Store {
-    fn table_of(&self, key: &Key) -> &str {
-        match key {
-            Key::Offering(_) => &self.tables.offerings,
-            Key::Promotion(_) => &self.tables.promotions,
-            Key::PartnerOffering(_) => &self.tables.partner_offerings,
-            Key::ExchangeRate(_) => &self.tables.networks,
-        }
-    }
-
     /// The item that a write puts: a version, or a tombstone.
     fn item_of(&self, account: &AccountId, key: &Key, change: Write) -> Result<Item, StoreError> {
-        let key = key_item(account, key);
+        let key = self.place(key.kind()).item_key(account, key);
         let Write { order, version } = change;
         let mut item = if let Some((content, version)) = version {
             let with_document = |document: String| {
@@ -134,12 +120,12 @@ impl Store {
         account: &AccountId,
         key: &Key,
         change: Write,
-    ) -> Result<(Option<WriteError>, f64), StoreError> {
+    ) -> Result<Option<WriteError>, StoreError> {
         let order = order_value(change.order);
         let request = self
             .client
             .put_item()
-            .table_name(self.table_of(key))
+            .table_name(self.place(key.kind()).table)
             .set_item(Some(self.item_of(account, key, change)?))
             .condition_expression(NOT_NEWER)
             .expression_attribute_names("#at", ORDER)
@@ -147,55 +133,21 @@ impl Store {
             .return_consumed_capacity(CAPACITY);
         let outcome = self.attempt(OPERATION, Some(&self.writes), || request.clone().send()).await;
         let error = match outcome {
-            Ok(reply) => return Ok((None, units(reply.consumed_capacity()))),
+            Ok(reply) => {
+                self.meter.add_write(units(reply.consumed_capacity()));
+                return Ok(None);
+            }
             Err(error) => StoreError::from_sdk(OPERATION, &error),
         };
         match error.write_error() {
             // A failed condition consumes as much as the write would have, but the error does not say how
             // much.
-            Some(WriteError::Stale) => Ok((Some(WriteError::Stale), 1.0)),
-            Some(why) => Ok((Some(why), 0.0)),
+            Some(WriteError::Stale) => {
+                self.meter.add_write(1.0);
+                Ok(Some(WriteError::Stale))
+            }
+            Some(why) => Ok(Some(why)),
             None => Err(error),
         }
     }
-}
-
-fn key_name(key: &Key) -> &'static str {
-    match key {
-        Key::Offering(_) => "productOfferingId",
-        Key::Promotion(_) => "code",
-        Key::PartnerOffering(_) => "offeringKey",
-        Key::ExchangeRate(_) => "itemKey",
-    }
-}
-
-fn range_key(key: &Key) -> String {
-    match key {
-        Key::Offering(id) => id.as_str().to_owned(),
-        Key::Promotion(code) => code.as_str().to_owned(),
-        Key::PartnerOffering(key) => partners::offering_key(key),
-        Key::ExchangeRate(pair) => networks::rate_key(*pair),
-    }
-}
-
-fn key_item(account: &AccountId, key: &Key) -> Item {
-    Item::from([
-        ("account".to_owned(), text(account.as_str())),
-        (key_name(key).to_owned(), text(range_key(key))),
-    ])
-}
-
-/// The key of an item that was read with [`key_name`].
-pub(super) fn stored_key(item: &Item) -> Option<Key> {
-    let identity = |name: &str| item.get(name).and_then(|value: &AttributeValue| value.as_s().ok());
-    if let Some(id) = identity("productOfferingId") {
-        return OfferingId::parse(id).ok().map(Key::Offering);
-    }
-    if let Some(code) = identity("code") {
-        return PromoCode::parse(code).ok().map(Key::Promotion);
-    }
-    if let Some(key) = identity("offeringKey") {
-        return partners::parse_offering_key(key).map(Key::PartnerOffering);
-    }
-    identity("itemKey").and_then(|key| networks::parse_rate_key(key)).map(Key::ExchangeRate)
 }

@@ -16,14 +16,18 @@ use aws_sdk_dynamodb::{
 use serde::Deserialize;
 
 use super::item::Item;
-use crate::write_error::WriteError;
+use crate::{
+    cause::{Cause, chain},
+    write_error::WriteError,
+    xray::Failure,
+};
 
 /// A failed database operation. Its details are for the log; callers use only the predicates.
 #[derive(Debug)]
 pub struct StoreError {
     kind: Kind,
     operation: &'static str,
-    cause: String,
+    cause: Cause,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +50,15 @@ impl StoreError {
     /// The database throttled the request.
     pub(crate) fn is_throttled(&self) -> bool {
         self.kind == Kind::Throttled
+    }
+
+    /// How a trace shows the error.
+    pub(super) fn failure(&self) -> Failure {
+        match self.kind {
+            Kind::Throttled => Failure::Throttle,
+            Kind::Unavailable => Failure::Fault,
+            Kind::ConditionFailed | Kind::Invalid | Kind::Other => Failure::Error,
+        }
     }
 
     /// The database rejected the content of the request: because an item is too large, for instance.
@@ -141,23 +154,23 @@ impl StoreError {
             other => (Kind::Other, chain(other)),
         };
         let request_id = error.request_id().unwrap_or("none");
-        Self { kind, operation, cause: format!("{cause} (request {request_id})") }
+        Self { kind, operation, cause: format!("{cause} (request {request_id})").into() }
     }
 
     /// A stored item that this version cannot parse.
-    pub(super) fn unreadable(operation: &'static str, cause: impl fmt::Display) -> Self {
-        Self { kind: Kind::Other, operation, cause: format!("unreadable item: {cause}") }
+    pub(super) fn unreadable(operation: &'static str, cause: impl Into<Cause>) -> Self {
+        Self { kind: Kind::Other, operation, cause: UnreadableItem(cause.into()).into() }
     }
 
     /// A request that could not be built: an internal error.
-    pub(super) fn unbuildable(operation: &'static str, cause: impl fmt::Display) -> Self {
-        Self { kind: Kind::Other, operation, cause: format!("request not built: {cause}") }
+    pub(super) fn unbuildable(operation: &'static str, cause: impl Into<Cause>) -> Self {
+        Self { kind: Kind::Other, operation, cause: RequestNotBuilt(cause.into()).into() }
     }
 
     /// DynamoDB left keys of a batch unprocessed until the retries were exhausted.
     pub(super) fn left_over(operation: &'static str, count: usize) -> Self {
         let cause = format!("{count} keys left unprocessed after all retries");
-        Self { kind: Kind::Unavailable, operation, cause }
+        Self { kind: Kind::Unavailable, operation, cause: cause.into() }
     }
 }
 
@@ -204,25 +217,25 @@ pub(super) fn failed_condition(
     }
 }
 
-/// The messages of an error and of its causes.
-fn chain(error: &dyn Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        words.push_str(": ");
-        words.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    words
-}
-
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.operation, self.cause)
+        f.write_str(self.operation)
     }
 }
 
-impl Error for StoreError {}
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.cause)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("unreadable item")]
+struct UnreadableItem(#[source] Cause);
+
+#[derive(Debug, thiserror::Error)]
+#[error("request not built")]
+struct RequestNotBuilt(#[source] Cause);
 
 #[cfg(test)]
 mod tests {

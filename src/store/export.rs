@@ -6,20 +6,19 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
-    CAPACITY, Store, StoreError,
-    documents::stored_key,
+    Store, StoreError,
     item::{
         Item, ORDER, OfferingItem, VersionAttributes, document, is_record, order_of, read, text,
     },
+    kinds::Place,
     networks::{Part, part},
     products::product_of,
-    units,
 };
 use crate::{
     account::AccountId,
     imports::{
         Kind, MAX_LINE_BYTES,
-        snapshot::{Existing, ExistingRecord},
+        existing::{Existing, ExistingRecord},
     },
     networks::{Network, NetworkId},
     offerings::Status,
@@ -37,7 +36,6 @@ pub struct Export<'a> {
     ended: bool,
     /// The network whose bundles are being read.
     network: Option<WholeNetwork>,
-    read_units: f64,
 }
 
 impl<'a> Export<'a> {
@@ -54,13 +52,7 @@ impl<'a> Export<'a> {
     /// Starts an export.
     #[must_use]
     pub fn new(store: &'a Store, account: &'a AccountId, kind: Kind) -> Self {
-        Self { store, account, kind, start: None, ended: false, network: None, read_units: 0.0 }
-    }
-
-    /// The read units consumed so far.
-    #[must_use]
-    pub fn read_units(&self) -> f64 {
-        self.read_units
+        Self { store, account, kind, start: None, ended: false, network: None }
     }
 
     /// The next records, as JSON, in the order of their keys; `None` after the last.
@@ -87,9 +79,8 @@ impl<'a> Export<'a> {
 
     async fn items(&mut self) -> Result<Vec<Item>, StoreError> {
         let start = self.start.take();
-        let (items, next, read_units) =
+        let (items, next) =
             self.store.items_of_kind(OPERATION, self.account, self.kind, start).await?;
-        self.read_units += read_units;
         self.start = next;
         Ok(items)
     }
@@ -149,41 +140,31 @@ impl<'a> Export<'a> {
 }
 
 impl Store {
-    /// A page of the items of a kind, read consistently; also where the next page begins, and the read units
-    /// consumed.
+    /// A page of the items of a kind, read consistently, and where the next page begins.
     async fn items_of_kind(
         &self,
         operation: &'static str,
         account: &AccountId,
         kind: Kind,
         start: Option<Item>,
-    ) -> Result<(Vec<Item>, Option<Item>, f64), StoreError> {
-        let tables = &self.tables;
-        let (table, prefix) = match kind {
-            Kind::Offering => (&tables.offerings, None),
-            Kind::Promotion => (&tables.promotions, None),
-            Kind::PartnerOffering => (&tables.partner_offerings, None),
-            Kind::Network | Kind::Bundle => (&tables.networks, Some("NETWORK#")),
-            Kind::ExchangeRate => (&tables.networks, Some("RATE#")),
-            Kind::Product => (&tables.products, None),
-        };
+    ) -> Result<(Vec<Item>, Option<Item>), StoreError> {
+        let place = self.place(kind);
         let query = self
             .client
             .query()
-            .table_name(table)
+            .table_name(place.table)
             .expression_attribute_values(":account", text(account.as_str()))
             .consistent_read(true)
-            .set_exclusive_start_key(start)
-            .return_consumed_capacity(CAPACITY);
-        let query = match prefix {
-            None => query.key_condition_expression("account = :account"),
-            Some(prefix) => query
-                .key_condition_expression("account = :account AND begins_with(itemKey, :prefix)")
+            .set_exclusive_start_key(start);
+        let query = match place.prefix {
+            "" => query.key_condition_expression("account = :account"),
+            prefix => query
+                .key_condition_expression("account = :account AND begins_with(#key, :prefix)")
+                .expression_attribute_names("#key", place.range_key)
                 .expression_attribute_values(":prefix", text(prefix)),
         };
-        let reply = self.send(operation, || query.clone().send()).await?;
-        let read_units = units(reply.consumed_capacity());
-        Ok((reply.items.unwrap_or_default(), reply.last_evaluated_key, read_units))
+        let reply = self.query(operation, query).await?;
+        Ok((reply.items.unwrap_or_default(), reply.last_evaluated_key))
     }
 
     /// A page of the records of a kind that a snapshot may remove.
@@ -192,25 +173,25 @@ impl Store {
         account: &AccountId,
         kind: Kind,
         after: Option<Item>,
-    ) -> Result<(Vec<ExistingRecord>, Option<Item>, f64), StoreError> {
+    ) -> Result<(Vec<ExistingRecord>, Option<Item>), StoreError> {
         const OPERATION: &str = "list stored records";
-        let (items, next, read_units) = self.items_of_kind(OPERATION, account, kind, after).await?;
+        let (items, next) = self.items_of_kind(OPERATION, account, kind, after).await?;
         let mut existing = Vec::with_capacity(items.len());
         for item in items {
-            existing.extend(existing_record(OPERATION, kind, item)?);
+            existing.extend(existing_record(OPERATION, self.place(kind), item)?);
         }
-        Ok((existing, next, read_units))
+        Ok((existing, next))
     }
 }
 
 /// The record of an item that a snapshot may remove; `None` if there is none.
 fn existing_record(
     operation: &'static str,
-    kind: Kind,
+    place: Place<'_>,
     item: Item,
 ) -> Result<Option<ExistingRecord>, StoreError> {
     let order = order_of(&item, ORDER);
-    let what = match kind {
+    let what = match place.kind {
         Kind::Product => {
             let stored = product_of(operation, &item)?;
             return Ok(stored.map(|StoredProduct { product, orders }| ExistingRecord {
@@ -234,9 +215,7 @@ fn existing_record(
             Existing::Offering(Box::new(row))
         }
         Kind::Promotion | Kind::PartnerOffering | Kind::ExchangeRate => {
-            let key = stored_key(&item)
-                .ok_or_else(|| StoreError::unreadable(operation, "an item without its key"))?;
-            Existing::Document(key)
+            Existing::Document(place.key_of(operation, &item)?)
         }
     };
     Ok(Some(ExistingRecord { what, order }))

@@ -31,15 +31,15 @@ use super::{
 };
 use crate::{
     account::AccountId,
-    cost::ReadCost,
+    cost::Meter,
     imports::{
         Counts, ImportCost, Kind,
+        existing::ExistingRecord,
         job::{
             Claim, ImportId, Job, JobStore, Lease, ObjectVersion, Preflight, Progress, RunningJob,
             Source, Status,
         },
         run::GROUP_TIME,
-        snapshot::ExistingRecord,
     },
     order::Order,
     retry::Patience,
@@ -143,7 +143,7 @@ impl Store {
             key: key(account, id),
             projection: None,
         });
-        let (items, _) = self.read_items(operation, wanted.collect()).await?;
+        let items = self.read_items(operation, wanted.collect()).await?;
         Ok(items)
     }
 
@@ -314,6 +314,10 @@ impl JobStore for Store {
         Self { patience, ..self.clone() }
     }
 
+    fn metered(&self, meter: &Meter) -> Self {
+        Store::metered(self, meter)
+    }
+
     async fn claim(&self, lease: &Lease, source: &Source) -> Result<Claim, StoreError> {
         loop {
             let content = source.content.as_deref();
@@ -479,7 +483,7 @@ impl JobStore for Store {
             .expression_attribute_values(":running", text(Status::Running.as_str()))
             // A group may have begun just before its lease expired.
             .expression_attribute_values(":now", number(self.now_millis() - millis(GROUP_TIME)));
-        let items = self.query_all(OPERATION, query, &mut ReadCost::default()).await?;
+        let items = self.query_all(OPERATION, query).await?;
         let running = items.iter().map(|item| {
             let checkpoints = item.get("checkpoints").and_then(|count| count.as_n().ok());
             Ok(RunningJob {
@@ -496,7 +500,7 @@ impl JobStore for Store {
         account: &AccountId,
         kind: Kind,
         after: Option<Item>,
-    ) -> Result<(Vec<ExistingRecord>, Option<Item>, f64), StoreError> {
+    ) -> Result<(Vec<ExistingRecord>, Option<Item>), StoreError> {
         self.existing_records(account, kind, after).await
     }
 }
@@ -693,7 +697,7 @@ impl Store {
     pub async fn jobs(&self, account: &AccountId) -> Result<Vec<Job>, StoreError> {
         const OPERATION: &str = "list imports";
         let query = self.jobs_query(account);
-        let items = self.query_all(OPERATION, query, &mut ReadCost::default()).await?;
+        let items = self.query_all(OPERATION, query).await?;
         let jobs = items.iter().filter(|item| item.contains_key("status"));
         let mut jobs: Vec<Job> = jobs.map(|item| job(OPERATION, item)).collect::<Result<_, _>>()?;
         jobs.sort_by_key(|job| std::cmp::Reverse(job.updated_at));

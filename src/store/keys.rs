@@ -12,14 +12,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CAPACITY, Store, StoreError,
+    Store, StoreError,
     item::{read, text, write},
-    units,
 };
 use crate::{
-    access::{KeyAdmin, KeyHash, KeyLookup, KeyRecord, Permission},
+    access::{KeyHash, KeyLookup, KeyRecord, Permission},
     account::AccountId,
-    cost::{Read, ReadCost},
     money::Currency,
     offerings::{CatalogId, CustomerType},
 };
@@ -84,7 +82,7 @@ impl KeyItem {
 impl KeyLookup for Store {
     type Error = StoreError;
 
-    async fn key(&self, hash: &KeyHash) -> Result<Read<Option<KeyRecord>>, StoreError> {
+    async fn key(&self, hash: &KeyHash) -> Result<Option<KeyRecord>, StoreError> {
         const OPERATION: &str = "get API key";
         let request = self
             .client
@@ -93,20 +91,18 @@ impl KeyLookup for Store {
             .key("keyHash", text(hash.as_str()))
             // This costs half a unit more, once a minute; but a new key works at once, and so does a
             // revocation.
-            .consistent_read(true)
-            .return_consumed_capacity(CAPACITY);
-        let reply = self.get(OPERATION, request).await?;
-        let read_units = units(reply.consumed_capacity());
-        let value =
-            reply.item.map(|item| read(OPERATION, item).map(KeyItem::into_record)).transpose()?;
-        Ok(Read { value, read_units })
+            .consistent_read(true);
+        let item = self.get(OPERATION, request).await?;
+        item.map(|item| read(OPERATION, item).map(KeyItem::into_record)).transpose()
     }
 }
 
-impl KeyAdmin for Store {
-    type Error = StoreError;
-
-    async fn create_key(&self, hash: &KeyHash, record: &KeyRecord) -> Result<bool, StoreError> {
+impl Store {
+    /// Stores a new key; `false` if there is a key with this hash already, which is not changed.
+    ///
+    /// # Errors
+    /// When the table cannot be written.
+    pub async fn create_key(&self, hash: &KeyHash, record: &KeyRecord) -> Result<bool, StoreError> {
         const OPERATION: &str = "create API key";
         let request = self
             .client
@@ -118,7 +114,14 @@ impl KeyAdmin for Store {
         unless_condition_failed(OPERATION, outcome)
     }
 
-    async fn keys_of(&self, account: &AccountId) -> Result<Vec<(KeyHash, KeyRecord)>, StoreError> {
+    /// All keys of an account, the oldest first.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn keys_of(
+        &self,
+        account: &AccountId,
+    ) -> Result<Vec<(KeyHash, KeyRecord)>, StoreError> {
         const OPERATION: &str = "list API keys";
         let query = self
             .client
@@ -127,7 +130,7 @@ impl KeyAdmin for Store {
             .index_name("byAccount")
             .key_condition_expression("account = :account")
             .expression_attribute_values(":account", text(account.as_str()));
-        let items = self.query_all(OPERATION, query, &mut ReadCost::default()).await?;
+        let items = self.query_all(OPERATION, query).await?;
         let keys = items.into_iter().map(|item| {
             let item: KeyItem = read(OPERATION, item)?;
             let hash = KeyHash::parse(&item.key_hash)
@@ -137,7 +140,12 @@ impl KeyAdmin for Store {
         keys.collect()
     }
 
-    async fn revoke_key(
+    /// Revokes a key from `now` on; `false` if the account has no key with this hash. A key that was revoked
+    /// before keeps the time of its revocation.
+    ///
+    /// # Errors
+    /// When the table cannot be written.
+    pub async fn revoke_key(
         &self,
         account: &AccountId,
         hash: &KeyHash,

@@ -11,13 +11,14 @@
 //! | `networks` | a network with its bundles; networks by country; an exchange rate; changes to a network |
 //! | `products` | one row merged; one product by sku; products, newest first |
 //! | `documents` | documents of many keys; writes of documents, each on the condition that nothing newer is stored |
+//! | `kinds` | the table and the keys of each kind of record |
 //! | `batch`, `transaction` | many items read at once; all written or none |
 //! | `ranges` | the items of many keys, read as one key range where that is cheaper |
 //! | `limiter` | the concurrency limiter |
 //! | `jobs` | the job-state store: claims, checkpoints, ends of jobs; object versions and snapshots |
 //! | `export` | all records of an account; the records that a snapshot may remove |
 //!
-//! What serves requests and imports returns the capacity it consumed. Lists are eventually consistent, which
+//! The meter of a handle adds up what its requests consume ([`Store::metered`]). Lists are eventually consistent, which
 //! costs half a read unit per 4 KB. Reads that decide something are strongly consistent: a key's record, a
 //! product by its sku, links of external ids, what imports compare with, exports.
 
@@ -29,6 +30,7 @@ mod export;
 mod item;
 mod jobs;
 mod keys;
+mod kinds;
 mod limiter;
 mod networks;
 mod offerings;
@@ -49,8 +51,8 @@ use aws_sdk_dynamodb::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
     operation::{
-        get_item::{GetItemOutput, builders::GetItemFluentBuilder},
-        query::builders::QueryFluentBuilder,
+        get_item::builders::GetItemFluentBuilder,
+        query::{QueryOutput, builders::QueryFluentBuilder},
     },
     types::{ConsumedCapacity, ReturnConsumedCapacity},
 };
@@ -63,7 +65,7 @@ use limiter::Limiter;
 use ranges::Ranges;
 
 use self::batch::CONCURRENT_BATCHES;
-use crate::{clock::Clock, cost::ReadCost, retry::Patience, xray::Span};
+use crate::{cause::chain, clock::Clock, cost::Meter, retry::Patience, xray::Span};
 
 /// The names of the tables, from the environment of a function or from a common prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +121,9 @@ impl TableNames {
 #[derive(Clone, Debug)]
 pub struct Store {
     client: Client,
-    tables: TableNames,
+    tables: Arc<TableNames>,
+    /// Adds up the capacity that this handle's requests consume.
+    meter: Meter,
     /// Limits batches and transactions.
     batches: Arc<Limiter>,
     /// Limits writes of a single item.
@@ -141,7 +145,7 @@ impl ThrottleLog {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if told.is_none_or(|told| told.elapsed() >= Duration::from_secs(1)) {
             *told = Some(Instant::now());
-            tracing::warn!(cause = %error, "throttled");
+            tracing::warn!(cause = chain(error), "throttled");
         }
     }
 }
@@ -153,7 +157,8 @@ impl Store {
         let (batches, writes) = (Limiter::new(CONCURRENT_BATCHES), Limiter::new(CONCURRENT_WRITES));
         Self {
             client,
-            tables,
+            tables: Arc::new(tables),
+            meter: Meter::default(),
             batches: Arc::new(batches),
             writes: Arc::new(writes),
             ranges: Arc::default(),
@@ -161,6 +166,12 @@ impl Store {
             patience: Patience::REQUEST,
             clock: Clock::System,
         }
+    }
+
+    /// A handle to the same tables whose requests count on this meter.
+    #[must_use]
+    pub fn metered(&self, meter: &Meter) -> Self {
+        Self { meter: meter.clone(), ..self.clone() }
     }
 
     /// The same store with another clock.
@@ -214,7 +225,7 @@ impl Store {
             let span = Span::begin();
             let outcome = send().await;
             let class = outcome.as_ref().err().map(classify);
-            span.end(operation, class.as_ref());
+            span.end(operation, class.as_ref().map(StoreError::failure));
             if let Some(error) = class.as_ref().filter(|error| error.is_throttled()) {
                 self.throttles.tell(error);
             }
@@ -248,12 +259,13 @@ impl Store {
 const SINGLE_READ: Duration = Duration::from_secs(1);
 
 impl Store {
-    /// Sends a read of a single item, as [`Store::send`] does.
+    /// Reads a single item.
     async fn get(
         &self,
         operation: &'static str,
         request: GetItemFluentBuilder,
-    ) -> Result<GetItemOutput, StoreError> {
+    ) -> Result<Option<Item>, StoreError> {
+        let request = request.return_consumed_capacity(CAPACITY);
         let attempt = || {
             let attempt = tokio::time::timeout(SINGLE_READ, request.clone().send());
             async {
@@ -263,7 +275,21 @@ impl Store {
                 }
             }
         };
-        self.send(operation, attempt).await
+        let reply = self.send(operation, attempt).await?;
+        self.meter.add_read(units(reply.consumed_capacity()));
+        Ok(reply.item)
+    }
+
+    /// One reply of a query.
+    async fn query(
+        &self,
+        operation: &'static str,
+        query: QueryFluentBuilder,
+    ) -> Result<QueryOutput, StoreError> {
+        let query = query.return_consumed_capacity(CAPACITY);
+        let reply = self.send(operation, || query.clone().send()).await?;
+        self.meter.add_read(units(reply.consumed_capacity()));
+        Ok(reply)
     }
 
     /// All items of a query, from as many replies as it takes.
@@ -271,15 +297,12 @@ impl Store {
         &self,
         operation: &'static str,
         query: QueryFluentBuilder,
-        cost: &mut ReadCost,
     ) -> Result<Vec<Item>, StoreError> {
-        let query = query.return_consumed_capacity(CAPACITY);
         let mut items = Vec::new();
         let mut start = None;
         loop {
             let page = query.clone().set_exclusive_start_key(start);
-            let reply = self.send(operation, || page.clone().send()).await?;
-            cost.add(units(reply.consumed_capacity()));
+            let reply = self.query(operation, page).await?;
             items.extend(reply.items.unwrap_or_default());
             start = reply.last_evaluated_key;
             if start.is_none() {

@@ -20,23 +20,20 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CAPACITY, Store, StoreError,
+    Store, StoreError,
     batch::{CONCURRENT_BATCHES, Wanted},
     item::{
         EXPIRES_AT, Item, ORDER, document, expiry, is_record, order_of, order_value, read, text,
         write,
     },
-    units,
 };
 use crate::{
     account::AccountId,
-    cost::{Read, ReadCost},
     geography::Country,
     money::Currency,
     networks::{
         BundleId, CurrencyPair, ExchangeRate, ListedNetwork, Network, NetworkChanges, NetworkId,
-        NetworkKeys, NetworkLists, NetworkPartitions, NetworkProducts, NetworkState, RateLookup,
-        StoredBundle,
+        NetworkKeys, NetworkPartitions, NetworkState, StoredBundle,
     },
     order::Order,
     write_error::WriteError,
@@ -214,7 +211,6 @@ impl Store {
         account: &AccountId,
         id: NetworkId,
         reading: Reading,
-        cost: &mut ReadCost,
     ) -> Result<Vec<Item>, StoreError> {
         let Reading { operation, projection, consistent } = reading;
         let first = network_key(id);
@@ -235,7 +231,7 @@ impl Store {
                 projection.map(|_| HashMap::from([("#name".to_owned(), "name".to_owned())])),
             )
             .consistent_read(consistent);
-        self.query_all(operation, query, cost).await
+        self.query_all(operation, query).await
     }
 }
 
@@ -243,14 +239,15 @@ impl Store {
 const PRODUCT_ATTRIBUTES: &str = "account, itemKey, networkId, #name, country, countryCode, currency, \
      customAirtime, smsNotification, document";
 
-impl NetworkProducts for Store {
-    type Error = StoreError;
-
-    async fn network_products(
+impl Store {
+    /// A network with the published objects of its bundles, sorted by id; `None` if there is no such network.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn network_products(
         &self,
         account: &AccountId,
         id: NetworkId,
-        cost: &mut ReadCost,
     ) -> Result<Option<(Network, Vec<String>)>, StoreError> {
         const OPERATION: &str = "list network products";
         let reading = Reading {
@@ -258,7 +255,7 @@ impl NetworkProducts for Store {
             projection: Some(PRODUCT_ATTRIBUTES),
             consistent: false,
         };
-        let items = self.network_items(account, id, reading, cost).await?;
+        let items = self.network_items(account, id, reading).await?;
         let mut items = items.into_iter();
         let Some(own) = items.next().filter(|item| !is_record(item)) else {
             return Ok(None);
@@ -271,40 +268,39 @@ impl NetworkProducts for Store {
     }
 }
 
-impl RateLookup for Store {
-    type Error = StoreError;
-
-    async fn rate(
+impl Store {
+    /// The rate of a pair of currencies.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn rate(
         &self,
         account: &AccountId,
         pair: CurrencyPair,
-    ) -> Result<Read<Option<ExchangeRate>>, StoreError> {
+    ) -> Result<Option<ExchangeRate>, StoreError> {
         const OPERATION: &str = "get exchange rate";
         let request = self
             .client
             .get_item()
             .table_name(&self.tables.networks)
-            .set_key(Some(item_key(account, rate_key(pair))))
-            .return_consumed_capacity(CAPACITY);
-        let reply = self.get(OPERATION, request).await?;
-        let read_units = units(reply.consumed_capacity());
-        let Some(item) = reply.item.filter(is_record) else {
-            return Ok(Read { value: None, read_units });
-        };
-        let rate = serde_json::from_str(&document(OPERATION, item)?)
-            .map_err(|error| StoreError::unreadable(OPERATION, error))?;
-        Ok(Read { value: Some(rate), read_units })
+            .set_key(Some(item_key(account, rate_key(pair))));
+        let item = self.get(OPERATION, request).await?.filter(is_record);
+        let Some(item) = item else { return Ok(None) };
+        serde_json::from_str(&document(OPERATION, item)?)
+            .map(Some)
+            .map_err(|error| StoreError::unreadable(OPERATION, error))
     }
 }
 
-impl NetworkLists for Store {
-    type Error = StoreError;
-
-    async fn networks(
+impl Store {
+    /// Networks sorted by country code, then by id: all of the account, or those of one country.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn networks(
         &self,
         account: &AccountId,
         country: Option<Country>,
-        cost: &mut ReadCost,
     ) -> Result<Vec<ListedNetwork>, StoreError> {
         const OPERATION: &str = "list networks";
         #[derive(Deserialize)]
@@ -334,7 +330,7 @@ impl NetworkLists for Store {
                 .key_condition_expression("account = :account AND countryCode = :country")
                 .expression_attribute_values(":country", text(country.code())),
         };
-        let items = self.query_all(OPERATION, query, cost).await?;
+        let items = self.query_all(OPERATION, query).await?;
         let listed = items.into_iter().map(|item| {
             let entry: Entry = read(OPERATION, item)?;
             Ok(ListedNetwork {
@@ -361,7 +357,7 @@ impl NetworkPartitions for Store {
         &self,
         account: &AccountId,
         wanted: &[(NetworkId, NetworkKeys)],
-    ) -> Result<(Vec<NetworkState>, f64), StoreError> {
+    ) -> Result<Vec<NetworkState>, StoreError> {
         const OPERATION: &str = "read stored networks";
         let (mut own, mut bundles, mut all) = (Vec::new(), Vec::new(), Vec::new());
         let wanted_item = |key: String| Wanted {
@@ -382,26 +378,19 @@ impl NetworkPartitions for Store {
         // them, and a write fails on it if they changed in between. A query reads in the order of the keys,
         // and so the network's own item first.
         let some = async {
-            let (mut items, read_units) = self.read_items(OPERATION, own).await?;
-            let (more, more_units) = self.read_items(OPERATION, bundles).await?;
-            items.extend(more);
-            Ok::<_, StoreError>((items, read_units + more_units))
+            let mut items = self.read_items(OPERATION, own).await?;
+            items.extend(self.read_items(OPERATION, bundles).await?);
+            Ok::<_, StoreError>(items)
         };
         let whole = stream::iter(all)
             .map(|id| async move {
-                let mut cost = ReadCost::default();
                 let read = Reading { operation: OPERATION, projection: None, consistent: true };
-                let items = self.network_items(account, id, read, &mut cost).await?;
-                Ok::<_, StoreError>((items, cost.read_units))
+                self.network_items(account, id, read).await
             })
             .buffer_unordered(CONCURRENT_BATCHES)
             .try_collect::<Vec<_>>();
-        let ((mut items, mut read_units), whole) =
-            futures_util::future::try_join(some, whole).await?;
-        for (more, units) in whole {
-            items.extend(more);
-            read_units += units;
-        }
+        let (mut items, whole) = futures_util::future::try_join(some, whole).await?;
+        items.extend(whole.into_iter().flatten());
         let mut states: HashMap<String, NetworkState> = HashMap::new();
         for item in items {
             let key = item.get("itemKey").and_then(|key| key.as_s().ok()).cloned();
@@ -426,30 +415,28 @@ impl NetworkPartitions for Store {
             }
         }
         let states = wanted.iter().map(|(id, _)| states.remove(&network_key(*id)));
-        Ok((states.map(Option::unwrap_or_default).collect(), read_units))
+        Ok(states.map(Option::unwrap_or_default).collect())
     }
 
     async fn change_networks(
         &self,
         account: &AccountId,
         changes: Vec<NetworkChanges>,
-    ) -> Result<(HashMap<NetworkId, WriteError>, f64), StoreError> {
+    ) -> Result<HashMap<NetworkId, WriteError>, StoreError> {
         let changes: Vec<_> = changes
             .into_iter()
             .map(|change| async move {
                 let id = change.id;
-                let (failure, units) = self.change_network(account, change).await?;
-                Ok::<_, StoreError>((failure.map(|why| (id, why)), units))
+                let failure = self.change_network(account, change).await?;
+                Ok::<_, StoreError>(failure.map(|why| (id, why)))
             })
             .collect();
         let mut outcomes = stream::iter(changes).buffer_unordered(CONCURRENT_BATCHES);
-        let (mut not_stored, mut write_units) = (HashMap::new(), 0.0);
+        let mut not_stored = HashMap::new();
         while let Some(outcome) = outcomes.next().await {
-            let (failure, units) = outcome?;
-            not_stored.extend(failure);
-            write_units += units;
+            not_stored.extend(outcome?);
         }
-        Ok((not_stored, write_units))
+        Ok(not_stored)
     }
 }
 
@@ -477,7 +464,7 @@ impl Store {
         &self,
         account: &AccountId,
         change: NetworkChanges,
-    ) -> Result<(Option<WriteError>, f64), StoreError> {
+    ) -> Result<Option<WriteError>, StoreError> {
         let NetworkChanges { id, before, after, .. } = &change;
         let writes = self.bundle_writes(account, &change)?;
         let mut chunks: Vec<&[BundleWrite]> = writes.chunks(BUNDLES_PER_TRANSACTION).collect();
@@ -485,27 +472,23 @@ impl Store {
             chunks.push(&[]);
         }
         let moved: i64 = writes.iter().map(|write| write.by).sum();
-        let (mut count, mut revision, mut write_units) =
-            (after.product_count - moved, before.revision, 0.0);
+        let (mut count, mut revision) = (after.product_count - moved, before.revision);
         let last = chunks.len() - 1;
         for (number, chunk) in chunks.into_iter().enumerate() {
             count += chunk.iter().map(|write| write.by).sum::<i64>();
             let state = if number == last { after } else { before };
             let own = self.own_write(account, *id, state, count, revision)?;
             let items = chunk.iter().map(|write| write.item.clone()).chain([own]).collect();
-            match self.transact(WRITE, items).await {
-                Ok(units) => write_units += units,
-                Err(error) => {
-                    return match error.write_error() {
-                        Some(WriteError::Stale) => Ok((Some(WriteError::Conflict), write_units)),
-                        Some(why) => Ok((Some(why), write_units)),
-                        None => Err(error),
-                    };
-                }
+            if let Err(error) = self.transact(WRITE, items).await {
+                return match error.write_error() {
+                    Some(WriteError::Stale) => Ok(Some(WriteError::Conflict)),
+                    Some(why) => Ok(Some(why)),
+                    None => Err(error),
+                };
             }
             revision = Some(revision.unwrap_or_default() + 1);
         }
-        Ok((None, write_units))
+        Ok(None)
     }
 
     /// The write of the network's own item, on the condition that nothing of the network has changed.

@@ -5,16 +5,14 @@ use std::{collections::HashMap, fmt::Write as _};
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{
-    CAPACITY, Store, StoreError,
+    Store, StoreError,
     item::{Item, OfferingItem, is_record, read, row_key, text},
     units,
 };
 use crate::{
     account::AccountId,
-    cost::Read,
     offerings::{
-        CatalogFilter, OfferingId, OfferingLookup, OfferingRow, OfferingStreams, Range, RowKey,
-        Stream, StreamPage,
+        CatalogFilter, OfferingId, OfferingRow, OfferingStreams, Range, RowKey, Stream, StreamPage,
     },
 };
 
@@ -28,27 +26,25 @@ const ROW_ATTRIBUTES: &str = "productOfferingId, customerType, category, #status
 /// needs more is applied only here.
 const MAX_FILTER_TERMS: usize = 100;
 
-impl OfferingLookup for Store {
-    type Error = StoreError;
-
-    async fn offering(
+impl Store {
+    /// One offering, whatever its status.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn offering(
         &self,
         account: &AccountId,
         id: &OfferingId,
-    ) -> Result<Read<Option<OfferingRow>>, StoreError> {
+    ) -> Result<Option<OfferingRow>, StoreError> {
         const OPERATION: &str = "get offering";
         let request = self
             .client
             .get_item()
             .table_name(&self.tables.offerings)
             .key("account", text(account.as_str()))
-            .key("productOfferingId", text(id.as_str()))
-            .return_consumed_capacity(CAPACITY);
-        let reply = self.get(OPERATION, request).await?;
-        let read_units = units(reply.consumed_capacity());
-        let item = reply.item.filter(is_record);
-        let value = item.map(|item| row(OPERATION, item)).transpose()?;
-        Ok(Read { value, read_units })
+            .key("productOfferingId", text(id.as_str()));
+        let item = self.get(OPERATION, request).await?.filter(is_record);
+        item.map(|item| row(OPERATION, item)).transpose()
     }
 }
 
@@ -81,10 +77,8 @@ impl OfferingStreams for Store {
                 keys.values.into_iter().chain(filter_expression.values).collect(),
             ))
             .set_exclusive_start_key(after.map(|key| start_key(account, stream, key)))
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .return_consumed_capacity(CAPACITY);
-        let reply = self.send(OPERATION, || request.clone().send()).await?;
-
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX));
+        let reply = self.query(OPERATION, request).await?;
         let read_units = units(reply.consumed_capacity());
         let examined = u32::try_from(reply.scanned_count).unwrap_or_default();
         let resume = reply.last_evaluated_key.map(|key| row_key(OPERATION, key)).transpose()?;

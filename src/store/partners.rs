@@ -6,8 +6,7 @@ use super::{
 };
 use crate::{
     account::AccountId,
-    cost::ReadCost,
-    partners::{PartnerCatalog, PartnerOfferingKey, PartnerOfferingName, PartnerOfferingType},
+    partners::{PartnerOfferingKey, PartnerOfferingName, PartnerOfferingType},
 };
 
 /// The range key, which sorts as the published list does.
@@ -31,14 +30,12 @@ fn prefix(offering_type: PartnerOfferingType) -> &'static str {
     }
 }
 
-impl PartnerCatalog for Store {
-    type Error = StoreError;
-
-    async fn partner_catalog(
-        &self,
-        account: &AccountId,
-        cost: &mut ReadCost,
-    ) -> Result<Vec<String>, StoreError> {
+impl Store {
+    /// The published objects of all partner offerings: packages before add-ons, each sorted by name.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn partner_catalog(&self, account: &AccountId) -> Result<Vec<String>, StoreError> {
         const OPERATION: &str = "list partner offerings";
         let query = self
             .client
@@ -47,7 +44,7 @@ impl PartnerCatalog for Store {
             .key_condition_expression("account = :account")
             .expression_attribute_values(":account", text(account.as_str()))
             .projection_expression("document");
-        let items = self.query_all(OPERATION, query, cost).await?;
+        let items = self.query_all(OPERATION, query).await?;
         items.into_iter().filter(is_record).map(|item| document(OPERATION, item)).collect()
     }
 }

@@ -16,7 +16,7 @@ use std::{
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{
-    CAPACITY, Store, StoreError,
+    Store, StoreError,
     batch::{Wanted, projection_names},
     item::{Item, text},
     units,
@@ -77,17 +77,17 @@ impl Ranges {
 }
 
 impl Store {
-    /// The items of those keys that exist, read consistently, and the read units consumed.
+    /// The items of those keys that exist, read consistently.
     pub(super) async fn read_keys(
         &self,
         operation: &'static str,
         mut wanted: Keys<'_>,
-    ) -> Result<(Vec<Item>, f64), StoreError> {
+    ) -> Result<Vec<Item>, StoreError> {
         wanted.names.sort_unstable();
         wanted.names.dedup();
-        let (mut items, mut read_units) = (Vec::new(), 0.0);
+        let mut items = Vec::new();
         if wanted.names.len() >= FEWEST && self.ranges.may_try(wanted.table) {
-            read_units = self.read_range(operation, &mut wanted, &mut items).await?;
+            self.read_range(operation, &mut wanted, &mut items).await?;
             self.ranges.tried(wanted.table, wanted.names.is_empty());
         }
         let rest: Vec<Wanted> = wanted
@@ -102,9 +102,8 @@ impl Store {
                 projection: wanted.projection.clone(),
             })
             .collect();
-        let (more, more_units) = self.read_items(operation, rest).await?;
-        items.extend(more);
-        Ok((items, read_units + more_units))
+        items.extend(self.read_items(operation, rest).await?);
+        Ok(items)
     }
 
     /// Reads the range of the keys as long as that is cheaper than the single keys; keys that it did not
@@ -114,9 +113,9 @@ impl Store {
         operation: &'static str,
         wanted: &mut Keys<'_>,
         items: &mut Vec<Item>,
-    ) -> Result<f64, StoreError> {
+    ) -> Result<(), StoreError> {
         let (Some(first), Some(last)) = (wanted.names.first(), wanted.names.last()) else {
-            return Ok(0.0);
+            return Ok(());
         };
         #[allow(clippy::cast_precision_loss, reason = "a group has a few hundred keys")]
         let budget = wanted.names.len() as f64 * UNITS_PER_KEY;
@@ -135,13 +134,12 @@ impl Store {
             .expression_attribute_values(":last", text(last.as_str()))
             .set_projection_expression(wanted.projection.clone())
             .limit(limit)
-            .consistent_read(true)
-            .return_consumed_capacity(CAPACITY);
+            .consistent_read(true);
         let mut read_units = 0.0;
         let mut start: Option<Item> = None;
         for _ in 0..MOST_PAGES {
             let page = query.clone().set_exclusive_start_key(start.take());
-            let reply = self.send(operation, || page.clone().send()).await?;
+            let reply = self.query(operation, page).await?;
             read_units += units(reply.consumed_capacity());
             // They are sorted, and still contain every key of this page.
             let is_wanted = |item: &Item| {
@@ -160,7 +158,7 @@ impl Store {
             }
             start = Some(read_to);
         }
-        Ok(read_units)
+        Ok(())
     }
 }
 

@@ -6,12 +6,12 @@ use uuid::Uuid;
 use super::{CAPACITY, Store, StoreError, total_units};
 
 impl Store {
-    /// Writes all items or none, and returns the write units consumed.
+    /// Writes all items or none.
     pub(super) async fn transact(
         &self,
         operation: &'static str,
         items: Vec<TransactWriteItem>,
-    ) -> Result<f64, StoreError> {
+    ) -> Result<(), StoreError> {
         let request = self
             .client
             .transact_write_items()
@@ -24,6 +24,7 @@ impl Store {
         let send = || request.clone().send();
         let outcome = self.attempt_classified(operation, Some(&self.batches), send, classify).await;
         let reply = outcome.map_err(|error| classify(&error))?;
-        Ok(total_units(reply.consumed_capacity()))
+        self.meter.add_write(total_units(reply.consumed_capacity()));
+        Ok(())
     }
 }

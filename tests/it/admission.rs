@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::json;
 use serverless_catalog::{
-    access::{ApiKey, KeyAdmin as _, Permission},
+    access::{ApiKey, Permission},
     offerings::{CatalogId, CustomerType},
 };
 

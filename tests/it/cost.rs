@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use catalog_cli::local::sample;
 use serde_json::{Value, json};
-use serverless_catalog::{imports::Floors, source::Line};
+use serverless_catalog::{cost::Meter, imports::Floors, source::Line};
 
 use crate::support::{Answer, Catalog, importer, offering};
 
@@ -206,9 +206,11 @@ async fn importing_again_what_is_stored_writes_nothing() {
         .collect();
     let mut costs: Vec<Value> = Vec::new();
     for _ in 0..2 {
-        let mut importer = importer(catalog.stack.store(), &account, false);
+        let meter = Meter::default();
+        let store = catalog.stack.store().metered(&meter);
+        let mut importer = importer(&store, &account, false);
         importer.group(&lines, &Floors::default()).await.expect("import");
-        let (counts, cost) = (importer.counts(), importer.cost());
+        let (counts, cost) = (importer.counts(), meter.cost());
         costs.push(json!([counts.created, counts.unchanged, cost.write_units > 0.0]));
         let rows = u32::try_from(lines.len()).expect("small");
         assert!(cost.read_units <= f64::from(rows), "{cost:?}");

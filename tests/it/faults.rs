@@ -15,7 +15,7 @@ use serverless_catalog::{
     cursor::Cursors,
     imports::Floors,
     lambda::Settings,
-    offerings::{PromoCode, PromotionLookup as _},
+    offerings::PromoCode,
     source::Line,
     store::{Connection, Store, TableNames, lean_client},
 };

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use serverless_catalog::{
     account::AccountId,
+    cause::Cause,
     imports::job::Job,
     queue::{CONTINUES, Continuation, ImportCatalog, MessageQueue},
     store::{Connection, lean_s3_client},
@@ -133,7 +134,7 @@ impl Queue {
 }
 
 impl MessageQueue for Queue {
-    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), String>> {
+    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), Cause>> {
         self.sent.lock().expect("lock").push(message);
         Box::pin(async { Ok(()) })
     }
@@ -142,7 +143,7 @@ impl MessageQueue for Queue {
         &self,
         receipt_handle: String,
         delay: Duration,
-    ) -> BoxFuture<'_, Result<(), String>> {
+    ) -> BoxFuture<'_, Result<(), Cause>> {
         self.delays.lock().expect("lock").push((receipt_handle, delay));
         Box::pin(async { Ok(()) })
     }

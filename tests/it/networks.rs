@@ -7,6 +7,7 @@ use std::sync::{
 
 use serde_json::{Value, json};
 use serverless_catalog::{
+    cost::Meter,
     imports::Floors,
     money::Currency,
     source::Line,
@@ -283,14 +284,16 @@ async fn an_unchanged_network_costs_its_read_and_no_write() {
     let counts = catalog.import("ACME", &records).await;
     assert_eq!(counts.created, 30);
     let account = "ACME".parse().expect("account");
-    let mut importer = importer(catalog.stack.store(), &account, false);
+    let meter = Meter::default();
+    let store = catalog.stack.store().metered(&meter);
+    let mut importer = importer(&store, &account, false);
     let lines: Vec<Line> = (1..)
         .zip(&records)
         .map(|(line, record)| (line, Ok(record.to_string().into_bytes())))
         .collect();
     importer.group(&lines, &Floors::default()).await.expect("import");
     assert_eq!(importer.counts().unchanged, 30);
-    assert_eq!((importer.cost().write_units, importer.cost().read_units), (0.0, 30.0));
+    assert_eq!((meter.cost().write_units, meter.cost().read_units), (0.0, 30.0));
 }
 
 /// Killed after any number of writes and repeated, a re-import with fewer bundles ends right.

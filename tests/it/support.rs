@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use lambda_http::http::HeaderMap;
 use serde_json::{Value, json};
 use serverless_catalog::{
-    access::{ApiKey, KeyAdmin as _, KeyPrefix, KeyRecord, Permission},
+    access::{ApiKey, KeyPrefix, KeyRecord, Permission},
     account::AccountId,
     imports::{Counts, Floors, GeneratedIds, Importer, LineError, OrderBy, Ordering},
     money::Currency,

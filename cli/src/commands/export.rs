@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use serverless_catalog::{account::AccountId, imports::Kind, store};
+use serverless_catalog::{account::AccountId, cost::Meter, imports::Kind, store};
 
 use crate::{connect::Target, console::warn, error::CliError};
 
@@ -63,9 +63,10 @@ impl Export {
         path: PathBuf,
     ) -> Result<(), CliError> {
         let kinds = if self.kinds.is_empty() { &store::Export::KINDS[..] } else { &self.kinds };
-        let (mut count, mut read_units) = (0, 0.0);
+        let (mut count, meter) = (0, Meter::default());
+        let store = store.metered(&meter);
         for kind in kinds {
-            let mut export = store::Export::new(store, &self.account, *kind);
+            let mut export = store::Export::new(&store, &self.account, *kind);
             while let Some(records) = export.next().await? {
                 for record in records {
                     match writeln!(output, "{record}") {
@@ -76,7 +77,6 @@ impl Export {
                     }
                 }
             }
-            read_units += export.read_units();
         }
         match output.flush() {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -84,6 +84,7 @@ impl Export {
             }
             _ => {}
         }
+        let read_units = meter.cost().read_units;
         warn(format!("{count} records of {}, {read_units:.1} read units.", self.account));
         Ok(())
     }

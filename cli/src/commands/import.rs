@@ -20,6 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use serverless_catalog::{
     account::AccountId,
+    cause::chain,
     imports::{
         Counts, ImportCost, Kind, LineError, OrderBy,
         job::{ImportId, JobStore as _, LEASE_TERM, Lease, Progress, Source, Status},
@@ -270,7 +271,7 @@ impl Import {
     }
 
     fn report(&self, file: &str, refusal: &LineError) {
-        let FieldError { field, message } = &refusal.error;
+        let FieldError { field, message, .. } = &refusal.error;
         if self.json {
             let line = json!({ "file": file, "line": refusal.line, "field": field, "message": message, "code": refusal.code });
             say(json!({ "error": line }).to_string());
@@ -419,7 +420,7 @@ fn interrupted(name: String, cause: run::Interruption) -> CliError {
         run::Interruption::SourceBroken(cause) => {
             CliError::file("read", name)(io::Error::other(cause))
         }
-        cause => CliError::Unavailable(cause.to_string()),
+        cause => CliError::Unavailable(chain(&cause)),
     }
 }
 

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use serverless_catalog::{
-    access::{ApiKey, KeyAdmin as _, KeyHash, KeyPrefix, KeyRecord, Permission},
+    access::{ApiKey, KeyHash, KeyPrefix, KeyRecord, Permission},
     account::AccountId,
     money::Currency,
     offerings::{CatalogId, CustomerType},

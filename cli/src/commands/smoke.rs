@@ -14,11 +14,12 @@ use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use serverless_catalog::{
-    access::{ApiKey, KeyAdmin as _, KeyHash, KeyPrefix, KeyRecord, Permission},
+    access::{ApiKey, KeyHash, KeyPrefix, KeyRecord, Permission},
     account::AccountId,
+    cause::chain,
     imports::job::Job,
     money::Currency,
-    objects::Objects,
+    objects::{ObjectError, Objects},
     retry::Patience,
     store::{Store, TableNames},
     text::random_name,
@@ -126,7 +127,7 @@ impl Trial {
             created_at: Timestamp::now(),
         };
         let created = self.store.create_key(&self.key.hash(), &record).await;
-        created.map(|_| ()).map_err(|error| error.to_string())
+        created.map(|_| ()).map_err(|error| chain(&error))
     }
 
     /// A file of every kind of record by way of the bucket, to its report.
@@ -136,7 +137,9 @@ impl Trial {
         let key = format!("imports/{}/smoke.ndjson", self.account);
         let started = Instant::now();
         let objects = Objects::new(self.s3.clone());
-        let failed = |key: &str, error| format!("s3://{}/{key}: {error}", self.bucket);
+        let failed = |key: &str, error: ObjectError| {
+            format!("s3://{}/{key}: {}", self.bucket, chain(&error))
+        };
         let content = (lines.join("\n") + "\n").into_bytes();
         let put = objects.put(&self.bucket, &key, "application/x-ndjson", content).await;
         put.map_err(|error| failed(&key, error))?;
@@ -161,7 +164,7 @@ impl Trial {
     }
 
     async fn ended_job(&self) -> Result<Job, String> {
-        let jobs = self.store.jobs(&self.account).await.map_err(|error| error.to_string())?;
+        let jobs = self.store.jobs(&self.account).await.map_err(|error| chain(&error))?;
         let job = jobs.into_iter().next().ok_or("no import has begun")?;
         if job.status.is_end() { Ok(job) } else { Err(format!("it is {}", job.status.as_str())) }
     }

@@ -10,7 +10,7 @@ use serverless_catalog::{
         Endpoint, GetOffering, ListNetworkProducts, ListNetworks, ListOfferings,
         ListPartnerOfferings, ListProducts, LookupNetworkProducts, UpsertProducts,
     },
-    lambda::{Settings, edge, import_end, service},
+    lambda::{Settings, adapter, import_end, service},
     queue::ImportCatalog,
 };
 
@@ -22,7 +22,7 @@ type Invocation = BoxFuture<'static, Result<String, String>>;
 
 impl Function {
     fn of<E: Endpoint>(settings: &Settings, endpoint: E) -> Self {
-        let service = service(edge(settings, endpoint));
+        let service = service(adapter(settings, endpoint));
         Self(Arc::new(move |event, context| {
             let mut service = service.clone();
             async move {
@@ -72,30 +72,17 @@ impl fmt::Debug for Function {
 /// All functions by the names of their binaries.
 #[must_use]
 pub fn functions(settings: &Settings, cursors: &Arc<Cursors>) -> HashMap<&'static str, Function> {
-    let store = &settings.store;
     HashMap::from([
-        (
-            "list-offerings",
-            Function::of(settings, ListOfferings::new(store.clone(), cursors.clone())),
-        ),
-        ("get-offering", Function::of(settings, GetOffering::new(store.clone()))),
-        (
-            "list-partner-offerings",
-            Function::of(settings, ListPartnerOfferings::new(store.clone())),
-        ),
-        ("list-networks", Function::of(settings, ListNetworks::new(store.clone()))),
-        (
-            "list-network-products",
-            Function::of(settings, ListNetworkProducts::new(store.clone(), settings.cache)),
-        ),
+        ("list-offerings", Function::of(settings, ListOfferings::new(cursors.clone()))),
+        ("get-offering", Function::of(settings, GetOffering)),
+        ("list-partner-offerings", Function::of(settings, ListPartnerOfferings)),
+        ("list-networks", Function::of(settings, ListNetworks)),
+        ("list-network-products", Function::of(settings, ListNetworkProducts::new(settings.cache))),
         (
             "lookup-network-products",
-            Function::of(settings, LookupNetworkProducts::new(store.clone(), settings.cache)),
+            Function::of(settings, LookupNetworkProducts::new(settings.cache)),
         ),
-        ("upsert-products", Function::of(settings, UpsertProducts::new(store.clone()))),
-        (
-            "list-products",
-            Function::of(settings, ListProducts::new(store.clone(), cursors.clone())),
-        ),
+        ("upsert-products", Function::of(settings, UpsertProducts)),
+        ("list-products", Function::of(settings, ListProducts::new(cursors.clone()))),
     ])
 }

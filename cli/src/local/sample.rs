@@ -9,8 +9,9 @@ use std::{
 
 use jiff::Timestamp;
 use serverless_catalog::{
-    access::{ApiKey, KeyAdmin as _, KeyRecord, Permission},
+    access::{ApiKey, KeyRecord, Permission},
     account::AccountId,
+    cause::chain,
     imports::{
         Counts, GeneratedIds, LineError, OrderBy,
         job::{ImportId, LEASE_TERM, Lease, Source},
@@ -110,13 +111,13 @@ async fn load_records(
     let open = || GroupStream::of_bytes(records.as_bytes().to_vec(), Some(Format::Ndjson));
     let end = run(store, &request, open, None, &rejected).await?;
     if let Some(error) = rejected.0.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        let FieldError { field, message } = error.error;
+        let FieldError { field, message, .. } = error.error;
         let line = error.line;
         return Err(CliError::Incomplete(format!("the {name}, line {line}: {field} {message}")));
     }
     match end {
         End::Ended(job, _) => Ok(job.progress.counts),
-        End::Unfinished { cause, .. } => Err(CliError::Unavailable(cause.to_string())),
+        End::Unfinished { cause, .. } => Err(CliError::Unavailable(chain(&cause))),
         End::Busy(_) => Err(CliError::Incomplete(format!("the {name} is being imported"))),
     }
 }

@@ -15,6 +15,7 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use serverless_catalog::{
+    cause::Cause,
     lambda::LONGEST_RUN,
     objects::Objects,
     queue::{CONTINUES, Continuation, ImportCatalog, MessageQueue},
@@ -170,12 +171,12 @@ impl LocalQueue {
 }
 
 impl MessageQueue for LocalQueue {
-    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), String>> {
+    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), Cause>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(message);
         ready(Ok(())).boxed()
     }
 
-    fn retry_after(&self, _: String, _: Duration) -> BoxFuture<'_, Result<(), String>> {
+    fn retry_after(&self, _: String, _: Duration) -> BoxFuture<'_, Result<(), Cause>> {
         ready(Ok(())).boxed()
     }
 }

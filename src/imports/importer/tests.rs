@@ -7,7 +7,6 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
 use crate::{
-    cost::{Costs, ReadCost},
     imports::{ChangeSet, Key, LineErrorCode, Stored},
     networks::{NetworkChanges, NetworkId, NetworkKeys, NetworkState},
     products::{
@@ -37,17 +36,17 @@ impl DocumentStore for Memory {
         &self,
         _: &AccountId,
         keys: &[Key],
-    ) -> Result<(HashMap<Key, Stored>, f64), Self::Error> {
+    ) -> Result<HashMap<Key, Stored>, Self::Error> {
         let items = self.items.lock().expect("lock");
         let found = keys.iter().filter_map(|key| Some((key.clone(), items.get(key)?.0))).collect();
-        Ok((found, 0.0))
+        Ok(found)
     }
 
     async fn write(
         &self,
         _: &AccountId,
         changes: ChangeSet,
-    ) -> Result<(Vec<(Key, WriteError)>, f64), Self::Error> {
+    ) -> Result<Vec<(Key, WriteError)>, Self::Error> {
         if std::mem::take(&mut *self.fail_once.lock().expect("lock")) {
             return Err("away");
         }
@@ -69,7 +68,7 @@ impl DocumentStore for Memory {
             let content = write.version.map(|(content, _)| content.fingerprint_source());
             items.insert(key, (Stored { order, version }, content.unwrap_or_default()));
         }
-        Ok((not_stored, 0.0))
+        Ok(not_stored)
     }
 }
 
@@ -89,7 +88,7 @@ impl NetworkPartitions for Memory {
         &self,
         _: &AccountId,
         wanted: &[(NetworkId, NetworkKeys)],
-    ) -> Result<(Vec<NetworkState>, f64), Self::Error> {
+    ) -> Result<Vec<NetworkState>, Self::Error> {
         let networks = self.networks.lock().expect("lock");
         let read = |(id, keys): &(NetworkId, NetworkKeys)| {
             let mut state = networks.get(id).cloned().unwrap_or_default();
@@ -98,18 +97,18 @@ impl NetworkPartitions for Memory {
             }
             state
         };
-        Ok((wanted.iter().map(read).collect(), 0.0))
+        Ok(wanted.iter().map(read).collect())
     }
 
     async fn change_networks(
         &self,
         _: &AccountId,
         changes: Vec<NetworkChanges>,
-    ) -> Result<(HashMap<NetworkId, WriteError>, f64), Self::Error> {
+    ) -> Result<HashMap<NetworkId, WriteError>, Self::Error> {
         let mut networks = self.networks.lock().expect("lock");
         if std::mem::take(&mut *self.conflict_once.lock().expect("lock")) {
             let conflicts = changes.iter().map(|change| (change.id, WriteError::Conflict));
-            return Ok((conflicts.collect(), 0.0));
+            return Ok(conflicts.collect());
         }
         for change in changes {
             let state = networks.entry(change.id).or_default();
@@ -122,18 +121,13 @@ impl NetworkPartitions for Memory {
             let revision = Some(state.revision.unwrap_or_default() + 1);
             *state = NetworkState { revision, bundles, ..change.after };
         }
-        Ok((HashMap::new(), 0.0))
+        Ok(HashMap::new())
     }
 }
 
 /// These tests import no products.
 impl ProductWrites for Memory {
-    async fn apply(
-        &self,
-        _: &AccountId,
-        _: OrderedRow<'_>,
-        _: &mut Costs,
-    ) -> Result<Applied, RowError> {
+    async fn apply(&self, _: &AccountId, _: OrderedRow<'_>) -> Result<Applied, RowError> {
         Err(RowError::Unavailable)
     }
 
@@ -141,7 +135,6 @@ impl ProductWrites for Memory {
         &self,
         _: &AccountId,
         _: &[ExternalId],
-        _: &mut ReadCost,
     ) -> Result<HashMap<ExternalId, Sku>, RowError> {
         Err(RowError::Unavailable)
     }
@@ -154,7 +147,7 @@ impl ProductDelete for Memory {
         &self,
         _: &AccountId,
         _: &[ProductKey],
-    ) -> Result<(HashMap<ProductKey, StoredProduct>, f64), Self::Error> {
+    ) -> Result<HashMap<ProductKey, StoredProduct>, Self::Error> {
         Err("these tests import no products")
     }
 
@@ -163,7 +156,6 @@ impl ProductDelete for Memory {
         _: &AccountId,
         _: &ProductKey,
         _: ProductRemoval,
-        _: &mut Costs,
     ) -> Result<Removed, RowError> {
         Err(RowError::Unavailable)
     }
@@ -172,7 +164,7 @@ impl ProductDelete for Memory {
         &self,
         _: &AccountId,
         _: &[ProductId],
-    ) -> Result<(HashMap<ProductId, ProductKey>, f64), Self::Error> {
+    ) -> Result<HashMap<ProductId, ProductKey>, Self::Error> {
         Err("these tests import no products")
     }
 }

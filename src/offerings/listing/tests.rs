@@ -3,6 +3,7 @@ use std::{collections::BTreeSet, sync::Mutex, time::Duration};
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
+use crate::cost::{Cost, Meter};
 use crate::offerings::{
     CatalogId, Category, CustomerType, OfferingId, OfferingQuery, ProductType, Status, Visibility,
 };
@@ -15,11 +16,12 @@ struct Memory {
     page: u32,
     /// Ranges that were read from their start and held nothing.
     empty: Mutex<u32>,
+    meter: Meter,
 }
 
 impl Memory {
     fn new(rows: Vec<OfferingRow>, page: u32) -> Self {
-        Self { rows, page, empty: Mutex::new(0) }
+        Self { rows, page, empty: Mutex::new(0), meter: Meter::default() }
     }
 }
 
@@ -60,12 +62,14 @@ impl OfferingStreams for Memory {
         // Like DynamoDB, a read that used up its limit tells a place to go on, even at the end.
         let used_up = examined == limit.min(self.page) as usize;
         let bytes: usize = seen.iter().map(|row| row.document.len()).sum();
+        let units = bytes.div_ceil(4_096).max(1);
+        let read_units = f64::from(u32::try_from(units).expect("small")) * 0.5;
+        self.meter.add_read(read_units);
         Ok(StreamPage {
             rows: seen.iter().filter(|row| filter.admits(row)).map(|row| (*row).clone()).collect(),
             resume: seen.last().filter(|_| used_up).map(|row| key(row)),
             examined: u32::try_from(examined).expect("small"),
-            read_units: f64::from(u32::try_from(bytes.div_ceil(4_096).max(1)).expect("small"))
-                * 0.5,
+            read_units,
         })
     }
 }
@@ -102,7 +106,7 @@ fn plan(types: &[ProductType]) -> Plan {
 struct Paid {
     rows: Vec<OfferingRow>,
     next: Option<Position>,
-    cost: ReadCost,
+    cost: Cost,
     /// Ranges that were read for it and held nothing.
     empty: u32,
 }
@@ -115,11 +119,17 @@ async fn page(
     limit: u32,
     budget: Budget,
 ) -> Paid {
-    let mut cost = ReadCost::default();
     *memory.empty.lock().expect("lock") = 0;
+    let before = memory.meter.cost();
     let Ok(Listing { rows, next }) =
-        list(memory, &account(), plan, filter, start, limit, budget, &mut cost).await;
+        list(memory, &account(), plan, filter, start, limit, budget).await;
     let empty = *memory.empty.lock().expect("lock");
+    let after = memory.meter.cost();
+    let cost = Cost {
+        reads: after.reads - before.reads,
+        read_units: after.read_units - before.read_units,
+        ..Cost::default()
+    };
     Paid { rows, next, cost, empty }
 }
 
@@ -174,7 +184,7 @@ async fn empty_streams_are_opened_several_at_a_time() {
     let plan = Plan::new(CustomerType::ALL.to_vec(), [], categories, false);
     let filter = CatalogFilter::default();
     let page = page(&memory, &plan, &filter, Position::START, 10, budget(1e9)).await;
-    assert_eq!((page.rows.len(), page.cost.queries), (1, 200));
+    assert_eq!((page.rows.len(), page.cost.reads), (1, 200));
     assert_eq!(page.next, None);
     // 1 + 2 + 4 + 8 + 8 + …: 200 streams in 28 round trips.
     assert!((page.cost.read_units - 100.0).abs() < f64::EPSILON, "half a unit a stream");
@@ -193,7 +203,7 @@ async fn a_page_ends_after_200_empty_streams_and_the_next_one_goes_on_behind_the
     assert_eq!(plan.len(), 1_200);
     let pages = walk(&memory, &plan, &CatalogFilter::default(), &[10], 1e9).await;
     assert_eq!(ids(&pages), ["o00001"]);
-    let counts: Vec<_> = pages.iter().map(|page| (page.cost.queries, page.empty)).collect();
+    let counts: Vec<_> = pages.iter().map(|page| (page.cost.reads, page.empty)).collect();
     assert_eq!(counts, [(200, 200), (200, 200), (200, 200), (200, 200), (200, 200), (200, 199)]);
     assert!(pages.iter().all(|page| page.cost.read_units <= 100.0));
 }
@@ -222,7 +232,7 @@ async fn a_page_that_the_first_stream_fills_opens_no_other() {
     let memory = Memory::new(rows, 1_000);
     let filter = CatalogFilter::default();
     let page = page(&memory, &plan(&[]), &filter, Position::START, 10, budget(1e9)).await;
-    assert_eq!(page.cost.queries, 1);
+    assert_eq!(page.cost.reads, 1);
 }
 
 #[tokio::test]
@@ -253,7 +263,7 @@ async fn a_full_page_does_not_read_far_to_learn_whether_there_is_another() {
     let memory = Memory::new(rows, 1_000);
     let filter = CatalogFilter { catalogs: Some([catalog].into()), ..CatalogFilter::default() };
     let page = page(&memory, &plan(&[]), &filter, Position::START, 1, budget(1e9)).await;
-    assert_eq!((page.rows.len(), page.cost.queries), (1, 2));
+    assert_eq!((page.rows.len(), page.cost.reads), (1, 2));
     assert!(page.cost.read_units < 15.0, "{}", page.cost.read_units);
 
     // Two thousand categories after the one that fills the page.
@@ -265,7 +275,7 @@ async fn a_full_page_does_not_read_far_to_learn_whether_there_is_another() {
     let open = CatalogFilter::default();
     let page = self::page(&memory, &plan, &open, Position::START, 1, budget(1e9)).await;
     assert_eq!((page.rows.len(), page.next.is_some()), (1, true));
-    assert!(page.cost.queries <= 3, "{}", page.cost.queries);
+    assert!(page.cost.reads <= 3, "{}", page.cost.reads);
 }
 
 #[tokio::test]
@@ -497,7 +507,7 @@ proptest! {
         for page in &pages {
             prop_assert!(page.empty <= 200, "{} empty ranges", page.empty);
             if page.rows.is_empty() && page.next.is_some() {
-                prop_assert_eq!(page.cost.queries, 200, "it is empty for no other reason");
+                prop_assert_eq!(page.cost.reads, 200, "it is empty for no other reason");
                 prop_assert!(page.cost.read_units <= 100.0, "{} units", page.cost.read_units);
             }
         }

@@ -19,17 +19,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use serverless_catalog::{
     account::AccountId,
+    cause::Cause,
     clock,
-    cost::{Costs, ReadCost},
     imports::job::{ImportId, Job, Status},
-    networks::NetworkLists as _,
     objects::Objects,
     offerings::{
         CatalogFilter, CustomerType, OfferingStreams as _, Range, Status as OfferingStatus, Stream,
     },
     order::Origin,
-    partners::PartnerCatalog as _,
-    products::{ProductLists as _, ProductRow, RowError, arrived, upsert},
+    products::{ProductRow, RowError, arrived, upsert},
     queue::{CONTINUES, Continuation, ImportCatalog, MAX_RECEIVES, MessageQueue},
     store::{Export, Store, TableNames},
 };
@@ -113,16 +111,16 @@ impl Queue {
 }
 
 impl MessageQueue for Queue {
-    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), String>> {
+    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), Cause>> {
         let lost = self.random.lock().expect("lock").range(0..20);
         if lost > 0 {
             self.send_body(message.body, Some(message.continues), message.delay);
         }
         let answered = lost > 1;
-        std::future::ready(answered.then_some(()).ok_or_else(|| "lost".to_owned())).boxed()
+        std::future::ready(answered.then_some(()).ok_or_else(|| "lost".into())).boxed()
     }
 
-    fn retry_after(&self, id: String, delay: Duration) -> BoxFuture<'_, Result<(), String>> {
+    fn retry_after(&self, id: String, delay: Duration) -> BoxFuture<'_, Result<(), Cause>> {
         for message in self.messages.lock().expect("lock").iter_mut() {
             if message.id == id {
                 message.visible_at = Instant::now() + delay;
@@ -420,7 +418,7 @@ impl World {
         let origin = Origin::new(self.clock.now(), &name);
         let until = Instant::now() + Duration::from_secs(25);
         let ordered = arrived(&rows, &origin);
-        let results = upsert(&self.http, &account(), &ordered, until, &mut Costs::default()).await;
+        let results = upsert(&self.http, &account(), &ordered, until).await;
         for (effects, result) in effects.into_iter().zip(results) {
             match result {
                 Ok(applied) => self.rows.lock().expect("lock").push((effects, applied.order)),
@@ -570,7 +568,7 @@ impl World {
         stored: &BTreeMap<String, String>,
     ) -> Result<(), String> {
         let of = |prefix: &str| stored.keys().filter(|thing| thing.starts_with(prefix)).count();
-        let networks = store.networks(&account(), None, &mut ReadCost::default()).await;
+        let networks = store.networks(&account(), None).await;
         for network in networks.expect("networks") {
             let bundles = of(&format!("bundle {}/", network.id));
             if usize::try_from(network.product_count) != Ok(bundles) {
@@ -580,7 +578,8 @@ impl World {
                 return Err(format!("{network:?} is not as exported"));
             }
         }
-        let products = store.newest(&account(), None, None, Some(1_000)).await.expect("products");
+        let products =
+            store.newest_products(&account(), None, None, Some(1_000)).await.expect("products");
         let names =
             stored.keys().filter(|thing| thing.starts_with("product ") && thing.ends_with(" name"));
         if products.products.len() != names.count() {
@@ -603,7 +602,7 @@ impl World {
         if listed != exported {
             return Err(format!("listed offerings {listed:?}, exported {exported:?}"));
         }
-        let partners = store.partner_catalog(&account(), &mut ReadCost::default()).await;
+        let partners = store.partner_catalog(&account()).await;
         if partners.expect("partners").len() != of("partner ") {
             return Err("partner offerings are not as exported".to_owned());
         }

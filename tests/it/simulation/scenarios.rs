@@ -13,10 +13,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use serverless_catalog::{
     account::AccountId,
+    cause::Cause,
     clock,
-    cost::{Costs, ReadCost},
     imports::job::{Job, Status},
-    networks::NetworkLists as _,
     objects::Objects,
     order::Origin,
     products::{ProductRow, RowResult, arrived, upsert},
@@ -43,12 +42,12 @@ struct Queue {
 }
 
 impl MessageQueue for Queue {
-    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), String>> {
+    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), Cause>> {
         self.continuations.lock().expect("lock").push_back(message);
         ready(Ok(())).boxed()
     }
 
-    fn retry_after(&self, _: String, delay: Duration) -> BoxFuture<'_, Result<(), String>> {
+    fn retry_after(&self, _: String, delay: Duration) -> BoxFuture<'_, Result<(), Cause>> {
         self.retries.lock().expect("lock").push(delay);
         ready(Ok(())).boxed()
     }
@@ -188,7 +187,7 @@ impl Scene {
         let origin = Origin::new(self.store.clock().now(), &name);
         let until = Instant::now() + Duration::from_secs(25);
         let rows = arrived(&rows, &origin);
-        upsert(&self.store, &account(), &rows, until, &mut Costs::default()).await
+        upsert(&self.store, &account(), &rows, until).await
     }
 }
 
@@ -691,7 +690,7 @@ fn whole_networks_and_single_bundles_at_once_end_with_the_right_counts() {
             scene.import(&messages[1]),
             scene.import(&messages[2])
         );
-        let networks = scene.store.networks(&account(), None, &mut ReadCost::default()).await;
+        let networks = scene.store.networks(&account(), None).await;
         let networks = networks.expect("networks");
         assert_eq!(networks.len(), 60);
         for network in &networks {

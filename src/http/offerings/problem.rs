@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::{
+use crate::http::{
     ApiError,
     messages::{INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found, rejected},
 };
@@ -15,7 +15,7 @@ use crate::{
 
 #[derive(Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-pub(super) struct Problem<'a> {
+pub(in crate::http) struct Problem<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     title: &'static str,
@@ -30,7 +30,7 @@ pub(super) struct Problem<'a> {
 ///
 /// `type` is always `about:blank`, because the status and the named fields say everything. The title is then
 /// that of the status (RFC 9457 section 4.2.1).
-pub(super) fn body(error: &ApiError, path: &str) -> String {
+pub(in crate::http) fn error_body(error: &ApiError, path: &str) -> String {
     let required;
     let problem = Problem {
         kind: "about:blank",
@@ -73,10 +73,10 @@ fn detail(error: &ApiError) -> Cow<'static, str> {
         },
         ApiError::NotVisible(error) => format!("{} {}.", error.field, error.message).into(),
         ApiError::Required(field) => format!("{field} is required.").into(),
-        ApiError::NotAdmitted(Rejection::Malformed) => {
+        ApiError::KeyRejected(Rejection::Malformed) => {
             "Send one API key in the header X-Api-Key.".into()
         }
-        ApiError::NotAdmitted(rejection) => rejected(*rejection, Permission::OfferingsRead).into(),
+        ApiError::KeyRejected(rejection) => rejected(*rejection, Permission::OfferingsRead).into(),
         ApiError::NotFound(absent) => not_found(*absent).into(),
         ApiError::MethodNotAllowed(allowed) => format!("Use one of: {allowed}.").into(),
         ApiError::TooLarge(bytes) => format!("The body must be at most {bytes} bytes.").into(),

@@ -18,11 +18,11 @@ use lambda_http::{
 };
 use tracing::Level;
 
-use super::{Absent, ApiError, ApiRequest, Authenticator, Dialect, Payload, dialect::ErrorBody};
+use super::{Absent, ApiError, ApiRequest, Authenticator, Dialect, Reply, dialect::ErrorBody};
 use crate::{
-    access::{KeyLookup, Permission, Principal},
-    cost::{Read, ReadCost, WriteCost},
-    store::StoreError,
+    access::{Permission, Principal},
+    cost::{Cost, Meter},
+    store::Store,
     telemetry::RequestMeasures,
     xray,
 };
@@ -38,13 +38,20 @@ pub trait Endpoint: Send + Sync + 'static {
     /// The methods of the request's path; `None`: this endpoint does not have the path.
     fn methods(&self, request: &ApiRequest) -> Option<Methods>;
 
-    /// Answers an authenticated request, and records what it cost.
-    fn answer(
-        &self,
-        request: &ApiRequest,
-        principal: &Principal,
-        record: &mut RequestRecord,
-    ) -> impl Future<Output = Result<Payload, ApiError>> + Send;
+    /// Answers an authenticated request.
+    fn answer(&self, call: Call<'_>) -> impl Future<Output = Result<Reply, ApiError>> + Send;
+}
+
+/// An authenticated request, and what an endpoint needs to answer it.
+pub struct Call<'a> {
+    /// The request.
+    pub request: &'a ApiRequest,
+    /// Who sent it.
+    pub principal: &'a Principal,
+    /// The tables. What requests to them cost is the cost of this request.
+    pub store: &'a Store,
+    /// What the log line tells besides.
+    pub log: &'a mut RequestLog,
 }
 
 /// The methods of a path.
@@ -61,57 +68,48 @@ impl Methods {
     pub const READ: Self = Self { answered: &[Method::GET, Method::HEAD], allow: "GET, HEAD" };
 }
 
-/// The fields of a request's log line besides its status.
+/// What the log line of a request tells besides its status and its cost.
 #[derive(Debug, Default)]
-pub struct RequestRecord {
+pub struct RequestLog {
     /// The account whose data was requested.
     pub account: Option<String>,
     /// How many items the answer has.
     pub items: usize,
-    /// The cost of reading the catalog.
-    pub cost: ReadCost,
-    /// The cost of looking up a promotion.
-    pub promotion_cost: ReadCost,
-    /// The cost of writing.
-    pub write_cost: WriteCost,
     /// Rows of a bulk request that were rejected.
     pub rejected: usize,
     /// The internal error of a row, if the request itself succeeded.
     pub row_failure: Option<String>,
-    /// The read units of the key's own read: none while the key is cached.
-    pub key_read_units: f64,
     /// Whether the request had a cursor.
     pub has_cursor: bool,
     /// Whether the answer has a next cursor.
     pub has_next_page: bool,
 }
 
-impl RequestRecord {
-    /// Reads of the catalog, without the key's own read.
-    fn queries(&self) -> u32 {
-        self.cost.queries + self.promotion_cost.queries
-    }
-
-    /// Read units of the catalog, without the key's own read.
-    fn read_units(&self) -> f64 {
-        self.cost.read_units + self.promotion_cost.read_units
-    }
+/// What a request consumed.
+#[derive(Clone, Copy)]
+struct RequestCost {
+    /// For the catalog.
+    catalog: Cost,
+    /// The read units of the key: none while it is cached.
+    key_read_units: f64,
 }
 
 /// An endpoint, wrapped in what all endpoints have in common.
-pub struct Edge<E, K> {
+pub struct HttpAdapter<E> {
     endpoint: E,
-    keys: Authenticator<K>,
+    store: Store,
+    authenticator: Authenticator,
     show_cost: bool,
     log_percent: u8,
     warm: AtomicBool,
 }
 
-impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
+impl<E: Endpoint> HttpAdapter<E> {
     /// Wraps an endpoint. With `show_cost`, headers report what a request consumed; clients of a
     /// deployed stack should not see them.
-    pub fn new(endpoint: E, keys: Authenticator<K>, show_cost: bool) -> Self {
-        Self { endpoint, keys, show_cost, log_percent: 100, warm: AtomicBool::new(false) }
+    pub fn new(endpoint: E, store: Store, authenticator: Authenticator, show_cost: bool) -> Self {
+        let warm = AtomicBool::new(false);
+        Self { endpoint, store, authenticator, show_cost, log_percent: 100, warm }
     }
 
     /// Logs only this percentage of the requests that succeed within a second; all others are always logged.
@@ -123,28 +121,29 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
 
     /// Makes one warm-up read during initialization.
     pub async fn warm_up(&self) {
-        self.keys.warm_up().await;
+        self.authenticator.warm_up(&self.store).await;
     }
 
     /// Answers a request. Panics and timeouts become responses, too.
     pub async fn handle(&self, request: Request) -> Response<Body> {
         let started = Instant::now();
         let request = ApiRequest::new(request);
-        let mut record = RequestRecord::default();
+        let mut log = RequestLog::default();
+        let (key_meter, meter) = (Meter::default(), Meter::default());
 
         // Boxed: the compiler gives up on the type of all that an answer awaits.
-        let answer = Box::pin(self.answer(&request, &mut record));
+        let answer = Box::pin(self.answer(&request, &mut log, &key_meter, &meter));
         let answer = xray::traced(request.trace_id.as_deref(), answer);
         let answer = AssertUnwindSafe(answer).catch_unwind();
         let outcome = match tokio::time::timeout_at(request.deadline.into(), answer).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(panic)) => Err(ApiError::Internal(format!("panic: {}", panic_text(&*panic)))),
-            Err(_) => Err(ApiError::Unavailable("no answer before the deadline".to_owned())),
+            Ok(Err(panic)) => Err(ApiError::internal(format!("panic: {}", panic_text(&*panic)))),
+            Err(_) => Err(ApiError::Unavailable("no answer before the deadline".into())),
         };
-        let cause = outcome.as_ref().err().map(ApiError::cause).or(record.row_failure.take());
+        let cause = outcome.as_ref().err().map(ApiError::cause).or(log.row_failure.take());
         let failed = cause.is_some() && outcome.is_ok();
         let (dialect, mut response) = match outcome {
-            Ok(payload) => (E::DIALECT, payload.into_response(&request.headers)),
+            Ok(reply) => (E::DIALECT, reply.into_response(&request.headers)),
             Err(error) => Self::error_response(&error, &request),
         };
         if request.method == Method::HEAD && !matches!(response.body(), Body::Empty) {
@@ -155,13 +154,15 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
         let headers = response.headers_mut();
         insert(headers, "x-request-id", &request.id);
         vary_by(headers, dialect.key_header());
+        let cost =
+            RequestCost { catalog: meter.cost(), key_read_units: key_meter.cost().read_units };
         if self.show_cost {
-            insert(headers, "x-consumed-read-units", &record.read_units().to_string());
-            insert(headers, "x-queries", &record.queries().to_string());
-            if record.write_cost.requests > 0 {
-                let WriteCost { requests, write_units } = record.write_cost;
+            let Cost { reads, read_units, writes, write_units } = cost.catalog;
+            insert(headers, "x-consumed-read-units", &read_units.to_string());
+            insert(headers, "x-queries", &reads.to_string());
+            if writes > 0 {
                 insert(headers, "x-consumed-write-units", &write_units.to_string());
-                insert(headers, "x-writes", &requests.to_string());
+                insert(headers, "x-writes", &writes.to_string());
             }
         }
         let cold = !self.warm.swap(true, Ordering::Relaxed);
@@ -171,15 +172,15 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
         // Failed and slow requests are always logged.
         let went_well = cause.is_none() && millis < 1e3;
         if !went_well || fastrand::u8(..100) < self.log_percent {
-            log(&request, &record, (status, level), cold, millis, cause.as_deref());
+            write_log(&request, &log, cost, (status, level), cold, millis, cause.as_deref());
         }
         RequestMeasures {
             route: if request.route.is_empty() { "none" } else { &request.route },
             server_error: status.is_server_error(),
             millis,
-            items: record.items,
-            read_units: record.read_units() + record.key_read_units,
-            write_units: record.write_cost.write_units,
+            items: log.items,
+            read_units: cost.catalog.read_units + cost.key_read_units,
+            write_units: cost.catalog.write_units,
             cold_start: cold,
         }
         .publish();
@@ -189,18 +190,21 @@ impl<E: Endpoint, K: KeyLookup<Error = StoreError>> Edge<E, K> {
     async fn answer(
         &self,
         request: &ApiRequest,
-        record: &mut RequestRecord,
-    ) -> Result<Payload, ApiError> {
+        log: &mut RequestLog,
+        key_meter: &Meter,
+        meter: &Meter,
+    ) -> Result<Reply, ApiError> {
         let methods = self.endpoint.methods(request).ok_or(ApiError::NotFound(Absent::Path))?;
         if !methods.answered.contains(&request.method) {
             return Err(ApiError::MethodNotAllowed(methods.allow));
         }
         let key = E::DIALECT.key(&request.headers);
-        let Read { value: principal, read_units } =
-            self.keys.admit(key, E::PERMISSION, request.source_ip).await?;
-        record.key_read_units = read_units;
-        record.account = Some(principal.account.to_string());
-        self.endpoint.answer(request, &principal, record).await
+        let keys = self.store.metered(key_meter);
+        let principal =
+            self.authenticator.authenticate(&keys, key, E::PERMISSION, request.source_ip).await?;
+        log.account = Some(principal.account.to_string());
+        let store = self.store.metered(meter);
+        self.endpoint.answer(Call { request, principal: &principal, store: &store, log }).await
     }
 
     /// The response to an error, and the dialect it is in.
@@ -227,7 +231,7 @@ fn respond(error: &ApiError, rendered: ErrorBody) -> Response<Body> {
         ApiError::Unavailable(_) => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        ApiError::NotAdmitted(_) if error.status() == 401 => {
+        ApiError::KeyRejected(_) if error.status() == 401 => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(rendered.challenge));
         }
         _ => {}
@@ -260,9 +264,10 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 }
 
 /// Writes the log line of a request. It contains the names of parameters, never their values.
-fn log(
+fn write_log(
     request: &ApiRequest,
-    record: &RequestRecord,
+    log: &RequestLog,
+    cost: RequestCost,
     (status, level): (StatusCode, Level),
     cold: bool,
     millis: f64,
@@ -279,19 +284,19 @@ fn log(
                 route = request.route,
                 method = request.method.as_str(),
                 trace_id = request.trace_id,
-                account = record.account,
+                account = log.account,
                 status,
                 millis,
-                items = record.items,
-                queries = record.queries(),
-                read_units = record.read_units(),
-                key_read_units = record.key_read_units,
-                writes = record.write_cost.requests,
-                write_units = record.write_cost.write_units,
-                rejected = record.rejected,
+                items = log.items,
+                queries = cost.catalog.reads,
+                read_units = cost.catalog.read_units,
+                key_read_units = cost.key_read_units,
+                writes = cost.catalog.writes,
+                write_units = cost.catalog.write_units,
+                rejected = log.rejected,
                 cold_start = cold,
-                has_cursor = record.has_cursor,
-                has_next_page = record.has_next_page,
+                has_cursor = log.has_cursor,
+                has_next_page = log.has_next_page,
                 cause,
                 "request"
             )

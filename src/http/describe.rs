@@ -1,0 +1,302 @@
+//! The parts of the OpenAPI description that endpoints describe themselves with.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use super::{ApiError, Dialect, Endpoint, Methods};
+use crate::{
+    access::{Permission, Rejection},
+    text::FieldError,
+};
+
+/// The schemas of replies, collected by name.
+pub(super) struct Schemas {
+    generator: SchemaGenerator,
+}
+
+impl Schemas {
+    pub(super) fn new() -> Self {
+        let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
+            settings.meta_schema = None;
+            settings.definitions_path = "/components/schemas".into();
+        });
+        Self { generator: settings.into_generator() }
+    }
+
+    pub(super) fn of<T: JsonSchema>(&mut self) -> Schema {
+        self.generator.subschema_for::<T>()
+    }
+
+    pub(super) fn finish(mut self) -> Map<String, Value> {
+        let mut schemas = self.generator.take_definitions(true);
+        schemas.values_mut().for_each(tidy);
+        schemas
+    }
+}
+
+/// A member that is left out where there is nothing to tell is never null; and Rust's own names of
+/// number formats say nothing to others.
+fn tidy(schema: &mut Value) {
+    let Value::Object(members) = schema else { return };
+    let formats = ["uint", "uint8", "uint16", "uint32", "uint64"];
+    if members.get("format").and_then(Value::as_str).is_some_and(|format| formats.contains(&format))
+    {
+        members.remove("format");
+    }
+    let required: Vec<String> = members
+        .get("required")
+        .and_then(Value::as_array)
+        .map(|names| names.iter().filter_map(|name| name.as_str().map(ToOwned::to_owned)).collect())
+        .unwrap_or_default();
+    if let Some(Value::Object(properties)) = members.get_mut("properties") {
+        for (name, property) in properties {
+            if !required.contains(name) {
+                never_null(property);
+            }
+        }
+    }
+    for value in members.values_mut() {
+        match value {
+            Value::Array(values) => values.iter_mut().for_each(tidy),
+            value => tidy(value),
+        }
+    }
+}
+
+fn never_null(schema: &mut Value) {
+    let Value::Object(members) = schema else { return };
+    if let Some(Value::Array(types)) = members.get_mut("type") {
+        types.retain(|kind| kind != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            members.insert("type".to_owned(), only);
+        }
+    }
+    if let Some(Value::Array(values)) = members.get_mut("enum") {
+        values.retain(|value| !value.is_null());
+    }
+    if let Some(Value::Array(any)) = members.get_mut("anyOf") {
+        any.retain(|one| one.get("type").is_none_or(|kind| kind != "null"));
+        if let [Value::Object(only)] = any.as_slice() {
+            let only = only.clone();
+            members.remove("anyOf");
+            // A description beside the reference stays.
+            for (name, value) in only {
+                members.entry(name).or_insert(value);
+            }
+        }
+    }
+}
+
+pub(super) fn headers() -> Value {
+    json!({
+        "RequestId": { "description": "The name of this request in logs and support tickets.", "schema": { "type": "string" } },
+        "ETag": { "description": "The version of the data; send it back as `If-None-Match`.", "schema": { "type": "string" } },
+        "CacheControl": { "description": "How long a client may keep the reply.", "schema": { "type": "string" } },
+        "Allow": { "description": "The methods of the path.", "schema": { "type": "string" } },
+        "RetryAfter": { "description": "Seconds to wait.", "schema": { "type": "integer" } },
+        "WwwAuthenticate": { "description": "How to send the key.", "schema": { "type": "string" } },
+        "Link": { "description": "Where the list goes on, with `rel=\"next\"`.", "schema": { "type": "string" } },
+    })
+}
+
+pub(super) fn header(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/headers/{name}") })
+}
+
+/// What API Gateway answers itself: "Troubleshooting issues with HTTP APIs" in its developer guide.
+fn gateway_schema() -> Value {
+    json!({ "type": "object", "properties": { "message": { "type": "string" } }, "required": ["message"] })
+}
+
+pub(super) fn of_gateway(description: &str, message: &str) -> Value {
+    json!({
+        "description": description,
+        "content": { "application/json": {
+            "schema": gateway_schema(), "example": { "message": message },
+        } },
+    })
+}
+
+/// A reply of the function, or of API Gateway where the function gave none.
+pub(super) fn or_of_gateway(mut reply: Value, when: &str) -> Value {
+    let description = reply["description"].as_str().unwrap_or_default();
+    let description =
+        format!("{description} {when} API Gateway answers in its own form: a `message` alone.");
+    reply["description"] = description.into();
+    let json = &mut reply["content"]["application/json"];
+    if json.is_null() {
+        *json = json!({ "schema": gateway_schema() });
+    } else {
+        let own = json["schema"].take();
+        json["schema"] = json!({ "anyOf": [own, gateway_schema()] });
+    }
+    reply
+}
+
+/// An endpoint's description.
+pub(super) struct Operation {
+    pub(super) path: &'static str,
+    pub(super) method: &'static str,
+    pub(super) description: Value,
+}
+
+/// The errors an operation may answer with, each with the body its endpoint makes of it.
+pub(super) struct Failures {
+    dialect: Dialect,
+    permission: Permission,
+    path: &'static str,
+    /// The path of a request, where that differs.
+    instance: &'static str,
+    /// The methods of the path.
+    allow: &'static str,
+    schema: Value,
+}
+
+impl Failures {
+    /// The errors of an endpoint whose dialect has error bodies of type `B`.
+    pub(super) fn of<E: Endpoint, B: JsonSchema>(
+        schemas: &mut Schemas,
+        path: &'static str,
+    ) -> Self {
+        let schema = schemas.of::<B>();
+        let (dialect, permission) = (E::DIALECT, E::PERMISSION);
+        let allow = Methods::READ.allow;
+        Self { dialect, permission, path, instance: path, allow, schema: json!(schema) }
+    }
+
+    /// The same errors, of a path with these methods.
+    pub(super) fn allow(self, allow: &'static str) -> Self {
+        Self { allow, ..self }
+    }
+
+    /// The same errors, of a request with this path.
+    pub(super) fn at(self, instance: &'static str) -> Self {
+        Self { instance, ..self }
+    }
+
+    pub(super) fn reply(&self, description: &str, errors: &[(&str, ApiError)]) -> Value {
+        let request_id = "req_01J9ZC6YQ2";
+        let content_type = self.dialect.error_type();
+        let example = |error: &ApiError| {
+            let (path, permission) = (self.instance, self.permission);
+            let body = self.dialect.error_body(error, path, request_id, permission);
+            let mut body = serde_json::from_str(&body).unwrap_or(Value::Null);
+            if let Some(time) = body.pointer_mut("/meta/timestamp") {
+                // The description does not change with the time it is made.
+                *time = "2026-01-15T10:30:00.000Z".into();
+            }
+            json!({ "value": body })
+        };
+        let examples: Map<String, Value> =
+            errors.iter().map(|(name, error)| ((*name).to_owned(), example(error))).collect();
+        let mut headers = Map::from_iter([("X-Request-Id".to_owned(), header("RequestId"))]);
+        match errors.first().map(|(_, error)| error.status()) {
+            Some(401) => headers.insert("WWW-Authenticate".to_owned(), header("WwwAuthenticate")),
+            Some(405) => headers.insert("Allow".to_owned(), header("Allow")),
+            Some(503) => headers.insert("Retry-After".to_owned(), header("RetryAfter")),
+            _ => None,
+        };
+        json!({
+            "description": description,
+            "headers": headers,
+            "content": { content_type: { "schema": self.schema, "examples": examples } },
+        })
+    }
+
+    /// What every operation may answer.
+    fn common(&self) -> Map<String, Value> {
+        let rejected = ApiError::KeyRejected;
+        let unauthorized = [
+            ("missing", rejected(Rejection::Malformed)),
+            ("unknown", rejected(Rejection::Unknown)),
+            ("revoked", rejected(Rejection::Revoked)),
+            ("expired", rejected(Rejection::Expired)),
+        ];
+        let forbidden = [
+            ("permission", rejected(Rejection::PermissionLacking)),
+            ("address", rejected(Rejection::IpNotAllowed)),
+        ];
+        let replies = [
+            ("401", "There is no key, or it is not good.", &unauthorized[..]),
+            ("403", "The key may not do this.", &forbidden),
+            ("405", "Another method.", &[("method", ApiError::MethodNotAllowed(self.allow))]),
+            (
+                "500",
+                "A mistake of ours; the log has its cause.",
+                &[("internal", ApiError::internal(""))],
+            ),
+            ("503", "The database is busy or away.", &[("busy", ApiError::Unavailable("".into()))]),
+        ];
+        let mut common: Map<String, Value> = replies
+            .into_iter()
+            .map(|(status, description, errors)| {
+                let reply = self.reply(description, errors);
+                let silent = "Where the function crashed, was throttled or took too long,";
+                let reply = if status >= "500" { or_of_gateway(reply, silent) } else { reply };
+                (status.to_owned(), reply)
+            })
+            .collect();
+        common
+            .insert("429".to_owned(), json!({ "$ref": "#/components/responses/TooManyRequests" }));
+        common
+    }
+
+    pub(super) fn invalid(&self, field: &str, message: &str) -> Value {
+        let error = ApiError::Invalid(vec![FieldError::new(field, message)]);
+        self.reply("A parameter is wrong; the body names it.", &[("field", error)])
+    }
+}
+
+pub(super) fn operation(
+    name: &str,
+    texts: (&str, &str, &str),
+    parameters: &[Value],
+    failures: &Failures,
+    replies: Value,
+) -> Operation {
+    let (tag, summary, description) = texts;
+    let mut responses = failures.common();
+    if let Value::Object(replies) = replies {
+        responses.extend(replies);
+    }
+    let scheme = match failures.dialect {
+        Dialect::Offerings => "ApiKeyHeader",
+        Dialect::Partners | Dialect::Networks | Dialect::Products => "BearerKey",
+    };
+    let permission = failures.permission;
+    let description = json!({
+        "operationId": name,
+        "tags": [tag],
+        "summary": summary,
+        "description": format!("{description}\n\nPermission: `{permission}`."),
+        "security": [{ scheme: [] }],
+        "parameters": parameters,
+        "responses": responses,
+    });
+    Operation { path: failures.path, method: "get", description }
+}
+
+/// A reply that carries an `ETag`, and the 304 in its place.
+pub(super) fn read(description: &str, schema: impl Into<Value>, example: &Value) -> Value {
+    let schema: Value = schema.into();
+    let headers = json!({
+        "X-Request-Id": header("RequestId"), "ETag": header("ETag"), "Cache-Control": header("CacheControl"),
+    });
+    json!({
+        "200": {
+            "description": description,
+            "headers": headers,
+            "content": { "application/json": { "schema": schema, "example": example } },
+        },
+        "304": {
+            "description": "The data is that of the `ETag` sent as `If-None-Match`.",
+            "headers": headers,
+        },
+    })
+}
+
+pub(super) fn with(mut replies: Value, status: &str, reply: Value) -> Value {
+    replies[status] = reply;
+    replies
+}

@@ -1,0 +1,175 @@
+//! `GET /v2/catalog/lookup`: the products of the network that a phone number belongs to.
+
+use std::time::Duration;
+
+#[cfg(feature = "openapi")]
+use serde_json::{Value, json};
+
+#[cfg(feature = "openapi")]
+use super::envelope::Failure;
+#[cfg(feature = "openapi")]
+use super::{
+    described::{envelope_schema, in_envelope},
+    products::{NetworkData, network_products_example},
+};
+use super::{
+    envelope::{NETWORK_ID, PHONE_NUMBER},
+    products::{NetworkNumber, NetworkProducts},
+};
+#[cfg(feature = "openapi")]
+use crate::http::describe::{Failures, Operation, Schemas, operation, read, with};
+use crate::{
+    access::Permission,
+    account::AccountId,
+    http::{
+        Absent, ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply,
+        params::{Parameter, Params, QueryValue},
+    },
+    networks::{Likeness, ListedNetwork, NetworkId, PhoneNumber},
+    store::{Store, StoreError},
+};
+
+const PATH: &str = "/v2/catalog/lookup";
+
+/// What is wrong with a phone number that is none.
+const NO_PHONE_NUMBER: &str = "must be an international number, such as +233541112259";
+
+impl QueryValue for PhoneNumber {
+    fn parse(text: &str) -> Result<Self, String> {
+        PhoneNumber::parse(text).ok_or_else(|| NO_PHONE_NUMBER.to_owned())
+    }
+
+    #[cfg(feature = "openapi")]
+    fn schema(_: &mut Schemas) -> Value {
+        json!({
+            "type": "string", "pattern": "^\\+[1-9][0-9]{6,14}$", "description": "E.164.",
+            "example": "+233541112259",
+        })
+    }
+}
+
+/// A value that counts as missing if it is empty.
+struct Given<T>(Option<T>);
+
+impl<T: QueryValue> QueryValue for Given<T> {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Ok(Self(None)) } else { T::parse(text).map(|value| Self(Some(value))) }
+    }
+
+    #[cfg(feature = "openapi")]
+    fn schema(schemas: &mut Schemas) -> Value {
+        T::schema(schemas)
+    }
+}
+
+const NUMBER: Parameter<Given<PhoneNumber>> = Parameter::new(
+    PHONE_NUMBER,
+    "An international number. Its prefix tells the network it was first given to.",
+);
+
+const ID: Parameter<Given<NetworkNumber>> = Parameter::new(
+    NETWORK_ID,
+    "The identity of the network, where the number was ported to another one.",
+);
+
+/// `GET /v2/catalog/lookup`.
+pub struct LookupNetworkProducts {
+    products: NetworkProducts,
+}
+
+impl LookupNetworkProducts {
+    /// Creates the endpoint. It caches exchange rates for at most a minute, and at most for `cache`.
+    #[must_use]
+    pub fn new(cache: Duration) -> Self {
+        Self { products: NetworkProducts::new(cache) }
+    }
+}
+
+impl Endpoint for LookupNetworkProducts {
+    const DIALECT: Dialect = Dialect::Networks;
+    const PERMISSION: Permission = Permission::AirtimeRead;
+
+    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
+        request.parameters(PATH).map(|_| Methods::READ)
+    }
+
+    async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
+        let mut params = Params::parse(&call.request.query);
+        let number = params.single(&NUMBER).and_then(|Given(number)| number);
+        let id = params.single(&ID).and_then(|Given(id)| id);
+        params.finish()?;
+        let id = match (id, &number) {
+            // A number may have been ported to another network.
+            (Some(id), _) => id.id()?,
+            (None, Some(number)) => {
+                let found = network_of(call.store, &call.principal.account, number).await?;
+                found.ok_or(ApiError::NotFound(Absent::NetworkOfNumber))?
+            }
+            (None, None) => return Err(ApiError::Required(PHONE_NUMBER)),
+        };
+        self.products.reply(call, id, number).await
+    }
+}
+
+/// The account's network for the prefix of a number: the one with the carrier's name, or else the first whose
+/// name contains the carrier's among other words.
+async fn network_of(
+    store: &Store,
+    account: &AccountId,
+    number: &PhoneNumber,
+) -> Result<Option<NetworkId>, StoreError> {
+    let Some(carrier) = number.carrier() else { return Ok(None) };
+    let mut best: Option<(Likeness, NetworkId)> = None;
+    for country in &carrier.countries {
+        for ListedNetwork { id, name, .. } in store.networks(account, Some(*country)).await? {
+            if let Some(likeness) = carrier.is_called(&name)
+                && best.is_none_or(|(known, _)| likeness > known)
+            {
+                best = Some((likeness, id));
+            }
+        }
+    }
+    Ok(best.map(|(_, id)| id))
+}
+
+#[cfg(feature = "openapi")]
+pub(super) fn describe(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<LookupNetworkProducts, Failure<'_>>(schemas, PATH);
+    let data: Value = schemas.of::<NetworkData<'_>>().into();
+    let with_number = json!({
+        "allOf": [data, { "type": "object", "properties": { PHONE_NUMBER: Given::<PhoneNumber>::schema(schemas) } }],
+    });
+    let data = envelope_schema(schemas, with_number);
+    let mut found = json!({ PHONE_NUMBER: "+233541112259" });
+    if let (Value::Object(found), Value::Object(network)) = (&mut found, network_products_example())
+    {
+        found.extend(network);
+    }
+    let parameters = [NUMBER.describe(schemas), ID.describe(schemas)];
+    let wrong = [
+        ("missing", ApiError::Required(PHONE_NUMBER)),
+        ("noNumber", ApiError::invalid(PHONE_NUMBER, NO_PHONE_NUMBER)),
+        ("noNetwork", ApiError::NotFound(Absent::NetworkOfNumber)),
+    ];
+    let absent = [("network", ApiError::NotFound(Absent::Network))];
+    let replies = read("What tops the number up.", data, &in_envelope(found));
+    let replies = with(
+        replies,
+        "400",
+        failures.reply(
+            "A parameter is missing or wrong, or no network of the account has the prefix.",
+            &wrong,
+        ),
+    );
+    operation(
+        "lookupNetworkProducts",
+        (
+            "Networks",
+            "Look up the products of a phone number",
+            "By the prefix of the number, or by `network_id`; at least one of the two.",
+        ),
+        &parameters,
+        &failures,
+        with(replies, "404", failures.reply("The account has no such network.", &absent)),
+    )
+}

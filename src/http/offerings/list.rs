@@ -1,0 +1,234 @@
+//! `GET /product-offerings`.
+
+use std::sync::Arc;
+
+#[cfg(feature = "openapi")]
+use serde_json::json;
+
+#[cfg(feature = "openapi")]
+use super::pricing::offering_example;
+use super::pricing::{CACHE, PROMO_CODE, document, promotion};
+#[cfg(feature = "openapi")]
+use super::problem::Problem;
+use crate::{
+    access::Permission,
+    cursor::{Context, Cursors, InvalidCursor},
+    geography::{Country, Region},
+    http::{
+        ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply,
+        params::{ArrayParameter, CURSOR, Cursor, Limit, Parameter, Params},
+    },
+    offerings::{
+        Budget, CatalogId, Category, CustomerType, NotVisible, OfferingQuery, OfferingRow, Plan,
+        Position, ProductType, PromoCode, Promotion, list,
+    },
+    text::FieldError,
+};
+#[cfg(feature = "openapi")]
+use crate::{
+    http::describe::{Failures, Operation, Schemas, operation, read, with},
+    offerings::Offering,
+};
+
+const PATH: &str = "/product-offerings";
+
+/// The endpoint that cursors are bound to.
+const ENDPOINT: &str = "product-offerings";
+
+/// How many offerings a page has if the request does not say.
+const DEFAULT_LIMIT: u32 = 100;
+
+const TYPES: ArrayParameter<ProductType> = ArrayParameter::new("types", "Product types.");
+
+const CATEGORIES: ArrayParameter<Category> =
+    ArrayParameter::new("categories", "Categories, with or without `PRODUCT_CATEGORY_`.");
+
+const CUSTOMER_TYPE: Parameter<CustomerType> =
+    Parameter::new("customerType", "Without it: every customer type the key may see.");
+
+const PRODUCT_CATALOG: Parameter<CatalogId> =
+    Parameter::new("productCatalogId", "Only offerings of this catalog.");
+
+const INCLUDE_ARCHIVED: Parameter<bool> =
+    Parameter::new("includeArchived", "Archived offerings, too.");
+
+const COUNTRIES: ArrayParameter<Country> = ArrayParameter::new(
+    "countries",
+    "ISO 3166-1 alpha-2: offerings that cover any of them, by name or by region.",
+);
+
+const REGIONS: ArrayParameter<Region> =
+    ArrayParameter::new("regions", "Offerings that cover any of them, or a region that holds it.");
+
+const LIMIT: Parameter<Limit> =
+    Parameter::new("limit", "The most offerings of a page; 100 without it.");
+
+/// The query string of a request.
+struct ListRequest {
+    query: OfferingQuery,
+    promo_code: Option<PromoCode>,
+    limit: u32,
+    cursor: Option<Cursor>,
+}
+
+impl ListRequest {
+    fn parse(raw: &str) -> Result<Self, ApiError> {
+        let mut params = Params::parse(raw);
+        let request = Self {
+            query: OfferingQuery {
+                types: params.list(&TYPES),
+                categories: params.list(&CATEGORIES),
+                customer_type: params.single(&CUSTOMER_TYPE),
+                product_catalog: params.single(&PRODUCT_CATALOG),
+                include_archived: params.single(&INCLUDE_ARCHIVED).unwrap_or(false),
+                countries: params.list(&COUNTRIES),
+                regions: params.list(&REGIONS),
+            },
+            promo_code: params.single(&PROMO_CODE),
+            limit: params.single(&LIMIT).map_or(DEFAULT_LIMIT, |Limit(limit)| limit),
+            cursor: params.single(&CURSOR),
+        };
+        params.finish().map(|()| request)
+    }
+}
+
+/// `GET /product-offerings`.
+pub struct ListOfferings {
+    cursors: Arc<Cursors>,
+}
+
+impl ListOfferings {
+    /// Creates the endpoint, with cursors encrypted with these secrets.
+    #[must_use]
+    pub fn new(cursors: Arc<Cursors>) -> Self {
+        Self { cursors }
+    }
+}
+
+impl Endpoint for ListOfferings {
+    const DIALECT: Dialect = Dialect::Offerings;
+    const PERMISSION: Permission = Permission::OfferingsRead;
+
+    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
+        request.parameters(PATH).map(|_| Methods::READ)
+    }
+
+    async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
+        let Call { request, principal, store, log } = call;
+        let ListRequest { query, promo_code, limit, cursor } = ListRequest::parse(&request.query)?;
+        let account = &principal.account;
+        let customer_types = query.customer_types_for(principal).map_err(not_visible)?;
+        let filter = query.filter_for(principal).map_err(not_visible)?;
+        let plan = Plan::new(customer_types, query.types, query.categories, query.include_archived);
+        let fingerprint = plan.fingerprint(&filter, promo_code.as_ref().map(PromoCode::as_str));
+        let context = Context { account, endpoint: ENDPOINT, fingerprint: &fingerprint };
+        let start = match &cursor {
+            None => Position::START,
+            Some(Cursor(token)) => self
+                .cursors
+                .open(context, token)
+                .and_then(|bytes| plan.decode(&bytes).map_err(|_| InvalidCursor))?,
+        };
+        log.has_cursor = cursor.is_some();
+
+        let budget = Budget { read_units: Budget::READ_UNITS, until: request.page_end() };
+        // The promotion is looked up concurrently with the page, so it adds no latency of its own.
+        let (promotion, listing) =
+            tokio::try_join!(promotion(store, account, promo_code), async {
+                let page = list(store, account, &plan, &filter, start, limit, budget).await;
+                page.map_err(ApiError::from)
+            })?;
+        log.items = listing.rows.len();
+        let next = listing
+            .next
+            .map(|next| self.cursors.seal(context, &Plan::encode(&next)))
+            .transpose()?;
+        log.has_next_page = next.is_some();
+        Ok(Reply::cacheable(page(listing.rows, promotion.as_ref(), next.as_deref())?, CACHE))
+    }
+}
+
+fn not_visible(what: NotVisible) -> ApiError {
+    let (field, message) = match what {
+        NotVisible::CustomerType => (CUSTOMER_TYPE.name, "is a customer type this key may not see"),
+        NotVisible::ProductCatalog => (PRODUCT_CATALOG.name, "is a catalog this key may not see"),
+    };
+    ApiError::NotVisible(FieldError::new(field, message))
+}
+
+/// Joins documents, which are JSON already, to `{"items":[…],"pagination":{…}}`.
+fn page(
+    rows: Vec<OfferingRow>,
+    promotion: Option<&Promotion>,
+    next_cursor: Option<&str>,
+) -> Result<String, ApiError> {
+    let bytes: usize = rows.iter().map(|row| row.document.len() + 1).sum();
+    let mut body = String::with_capacity(bytes + 640);
+    body.push_str("{\"items\":[");
+    for (index, row) in rows.into_iter().enumerate() {
+        if index > 0 {
+            body.push(',');
+        }
+        body.push_str(&document(row, promotion)?);
+    }
+    body.push_str("],\"pagination\":{");
+    if let Some(cursor) = next_cursor {
+        // Cursors consist of URL-safe characters, so nothing needs to be escaped.
+        body.push_str("\"nextCursor\":\"");
+        body.push_str(cursor);
+        body.push('"');
+    }
+    body.push_str("}}");
+    Ok(body)
+}
+
+#[cfg(feature = "openapi")]
+pub(super) fn describe(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ListOfferings, Problem<'_>>(schemas, PATH);
+    let parameters = [
+        TYPES.describe(schemas),
+        CATEGORIES.describe(schemas),
+        CUSTOMER_TYPE.describe(schemas),
+        PRODUCT_CATALOG.describe(schemas),
+        INCLUDE_ARCHIVED.describe(schemas),
+        PROMO_CODE.describe(schemas),
+        COUNTRIES.describe(schemas),
+        REGIONS.describe(schemas),
+        LIMIT.describe(schemas),
+        CURSOR.describe(schemas),
+    ];
+    let page = json!({
+        "type": "object",
+        "required": ["items", "pagination"],
+        "properties": {
+            "items": { "type": "array", "items": schemas.of::<Offering>() },
+            "pagination": {
+                "type": "object",
+                "properties": { "nextCursor": {
+                    "type": "string", "maxLength": 512,
+                    "description": "Where the list goes on; left out on the last page.",
+                } },
+            },
+        },
+    });
+    let example =
+        json!({ "items": [offering_example()], "pagination": { "nextCursor": "AQ3xT0b1v5Kk" } });
+    operation(
+        "listOfferings",
+        (
+            "Offerings",
+            "List product offerings",
+            "Filters combine with AND, the values of one with OR. A page also ends before a reply \
+            would pass 5.5 MB, when a selective filter has read its budget, and when 200 of the ranges it comes to (one for \
+            each customer type, category, status and type asked for) are empty; it then carries a `nextCursor` even if it \
+            is short or empty.",
+        ),
+        &parameters,
+        &failures,
+        with(
+            read("A page of offerings.", page, &example),
+            "400",
+            failures.invalid(LIMIT.name, "must be a whole number from 1 to 1000"),
+        ),
+    )
+}

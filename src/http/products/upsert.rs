@@ -1,0 +1,275 @@
+//! `POST /api/v1/products`: a bulk upsert.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use lambda_http::http::{Method, StatusCode};
+use serde::{Serialize, de::IgnoredAny};
+use serde_json::value::RawValue;
+#[cfg(feature = "openapi")]
+use serde_json::{Map, Value, json};
+
+#[cfg(feature = "openapi")]
+use super::errors::Failure;
+use super::list::{ALLOW, PATH};
+use crate::{
+    access::Permission,
+    http::{ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply, body},
+    json::{Members, first_elements, json_type, type_name},
+    order::Origin,
+    products::{ProductRow, RowError, arrived, upsert},
+    text::{FieldError, random_name},
+};
+#[cfg(feature = "openapi")]
+use crate::{
+    http::{
+        body::MAX_BODY_BYTES,
+        describe::{Failures, Operation, Schemas, header, operation, or_of_gateway},
+    },
+    products::{FIELDS, Field, Rule, Scalar},
+};
+
+/// The maximum number of rows in a request.
+const MAX_ROWS: usize = 1_000;
+
+/// The time reserved before the deadline for reporting the result of each row.
+const RESERVE: Duration = Duration::from_secs(1);
+
+/// `POST /api/v1/products`.
+pub struct UpsertProducts;
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "UpsertOutcome"))]
+struct Outcome {
+    created: usize,
+    updated: usize,
+    errors: usize,
+    results: Vec<Line>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "UpsertedRow"))]
+struct Line {
+    index: usize,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Endpoint for UpsertProducts {
+    const DIALECT: Dialect = Dialect::Products;
+    const PERMISSION: Permission = Permission::ProductsWrite;
+
+    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
+        let methods = Methods { answered: &[Method::POST], allow: ALLOW };
+        request.parameters(PATH).map(|_| methods)
+    }
+
+    async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
+        let Call { request, principal, store, log } = call;
+        let rows = rows(body::json(request)?)?;
+        let (mut good, mut places) = (Vec::new(), Vec::new());
+        let mut results: Vec<Result<_, String>> = Vec::with_capacity(rows.len());
+        for (place, row) in rows.into_iter().enumerate() {
+            match ProductRow::parse(row) {
+                Ok(row) => {
+                    good.push(row);
+                    places.push(place);
+                    results.push(Err(String::new()));
+                }
+                Err(errors) => results.push(Err(joined(&errors))),
+            }
+        }
+        let until = request.deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
+        // Each request has its own random name: two concurrent requests are two sources.
+        let origin = Origin::new(Timestamp::now(), &random_name());
+        let rows = arrived(&good, &origin);
+        let written = upsert(store, &principal.account, &rows, until.into()).await;
+        for (place, result) in places.into_iter().zip(written) {
+            if let Err(RowError::Failed { cause }) = &result {
+                log.row_failure.get_or_insert_with(|| cause.clone());
+            }
+            results[place] = result.map_err(|error| error.to_string());
+        }
+
+        let mut outcome = Outcome {
+            created: 0,
+            updated: 0,
+            errors: 0,
+            results: Vec::with_capacity(results.len()),
+        };
+        for (index, result) in results.into_iter().enumerate() {
+            let (status, id, error) = match result {
+                Ok(applied) if applied.created => ("created", Some(applied.id.to_string()), None),
+                Ok(applied) => ("updated", Some(applied.id.to_string()), None),
+                Err(error) => ("error", None, Some(error)),
+            };
+            match status {
+                "created" => outcome.created += 1,
+                "updated" => outcome.updated += 1,
+                _ => outcome.errors += 1,
+            }
+            outcome.results.push(Line { index, status, id, error });
+        }
+        log.items = outcome.created + outcome.updated;
+        log.rejected = outcome.errors;
+        let status = if outcome.errors == 0 { StatusCode::OK } else { StatusCode::MULTI_STATUS };
+        let body = serde_json::to_string(&outcome).map_err(ApiError::internal)?;
+        Ok(Reply::uncacheable(status, body))
+    }
+}
+
+fn joined(errors: &[FieldError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// The rows of a body.
+fn rows(body: &str) -> Result<Vec<&RawValue>, ApiError> {
+    let wrong = |message: String| ApiError::invalid("", message);
+    let malformed = |error| wrong(format!("Malformed JSON: {error}"));
+    let kind = json_type(body.trim_start().as_bytes().first().copied());
+    if kind != "object" {
+        // A body that is not JSON at all is reported as such.
+        serde_json::from_str::<IgnoredAny>(body).map_err(malformed)?;
+        return Err(wrong(format!("Expected object, received {kind}")));
+    }
+    let members = Members::of(body, |name| name == "products").map_err(malformed)?;
+    if let Some(twice) = members.duplicate() {
+        return Err(wrong(format!("{twice}: Duplicate key")));
+    }
+    let products = members.0.into_iter().next();
+    let (_, products) = products.ok_or_else(|| wrong("products: Required".to_owned()))?;
+    if type_name(products) != "array" {
+        let message = format!("products: Expected array, received {}", type_name(products));
+        return Err(wrong(message));
+    }
+    let rows = first_elements(products, MAX_ROWS + 1).map_err(malformed)?;
+    match rows.len() {
+        0 => Err(wrong("products must not be empty".to_owned())),
+        1..=MAX_ROWS => Ok(rows),
+        _ => Err(wrong(format!("Max {MAX_ROWS} products per request"))),
+    }
+}
+
+#[cfg(feature = "openapi")]
+pub(super) fn describe(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<UpsertProducts, Failure>(schemas, PATH).allow(ALLOW);
+    let properties: Map<String, Value> =
+        FIELDS.iter().map(|field| (field.name.to_owned(), row_field(field))).collect();
+    let row = json!({
+        "type": "object",
+        "description": "Matched by `sku`, else by `externalId`, else created. Of a match only the fields present change, \
+            and null clears. Unknown fields are ignored.",
+        "properties": properties,
+    });
+    let body = json!({
+        "type": "object",
+        "required": ["products"],
+        "properties": { "products": {
+            "type": "array", "minItems": 1, "maxItems": MAX_ROWS, "items": row,
+        } },
+    });
+    let sent = json!({ "products": [
+        { "sku": "PLAN-PRO-MO", "price": 45.5 }, { "sku": "CABLE-2M", "name": "Cable", "price": 3.9 }, { "sku": "CABLE-3M" },
+    ] });
+    let some = json!({ "created": 1, "updated": 1, "errors": 1, "results": [
+        { "index": 0, "status": "updated", "id": "01920e3a-7b1c-7def-8123-456789abcdef" },
+        { "index": 1, "status": "created", "id": "01920e3a-7b1c-7def-8123-456789abcdf0" },
+        { "index": 2, "status": "error", "error": "name: Required" },
+    ] });
+    let all = json!({ "created": 0, "updated": 1, "errors": 0, "results": [
+        { "index": 0, "status": "updated", "id": "01920e3a-7b1c-7def-8123-456789abcdef" },
+    ] });
+    let outcome: Value = json!(schemas.of::<Outcome>());
+    let reply = |description: &str, example: Value| {
+        json!({
+            "description": description,
+            "headers": { "X-Request-Id": header("RequestId") },
+            "content": { "application/json": { "schema": outcome, "example": example } },
+        })
+    };
+    let wrong = [
+        ("empty", ApiError::invalid("", "products must not be empty")),
+        ("tooMany", ApiError::invalid("", format!("Max {} products per request", MAX_ROWS))),
+    ];
+    let too_large = [("body", ApiError::TooLarge(MAX_BODY_BYTES))];
+    let mut operation = operation(
+        "upsertProducts",
+        (
+            "Products",
+            "Upsert products",
+            "1 to 1,000 rows, each on its own. Rows of one product apply in their order.",
+        ),
+        &[],
+        &failures,
+        json!({
+            "200": reply("Every row was written.", all),
+            "207": reply("At least one row was not; `results` tells which and why, a line a row.", some),
+            "400": failures.reply("The request as a whole is wrong.", &wrong),
+            "413": or_of_gateway(
+                failures.reply("The body is too large.", &too_large),
+                "Where it is over 6 MB with its quotes, backslashes and line breaks counted twice, as Lambda does,",
+            ),
+        }),
+    );
+    operation.method = "post";
+    operation.description["requestBody"] = json!({
+        "required": true,
+        "content": { "application/json": { "schema": body, "example": sent } },
+    });
+    operation
+}
+
+#[cfg(feature = "openapi")]
+/// A field of a row.
+fn row_field(field: &Field) -> Value {
+    let mut kind = vec![];
+    let mut schema = match field.rule {
+        Rule::Text(0, max) | Rule::Key(max) => {
+            kind.push("string");
+            json!({ "maxLength": max })
+        }
+        Rule::Text(min, max) => {
+            kind.push("string");
+            json!({ "minLength": min, "maxLength": max })
+        }
+        Rule::OneOf(texts) => json!({ "enum": texts() }),
+        Rule::Currency => {
+            kind.push("string");
+            json!({ "description": "ISO 4217." })
+        }
+        Rule::Amount => {
+            kind.push("number");
+            json!({ "minimum": 0 })
+        }
+        Rule::Whole(min) => {
+            kind.push("integer");
+            json!({ "minimum": min })
+        }
+        Rule::Boolean => {
+            kind.push("boolean");
+            json!({})
+        }
+    };
+    if field.is_nullable {
+        kind.push("null");
+        if let Some(Value::Array(texts)) = schema.get_mut("enum") {
+            texts.push(Value::Null);
+        }
+    }
+    if schema.get("enum").is_none() {
+        schema["type"] = if let [only] = kind.as_slice() { json!(only) } else { json!(kind) };
+    }
+    match field.default {
+        Some(Scalar::Text(text)) => schema["default"] = text.into(),
+        Some(Scalar::Number(number)) => schema["default"] = json!(number),
+        Some(Scalar::Boolean(value)) => schema["default"] = value.into(),
+        None if !field.is_nullable => schema["description"] = "Required to create.".into(),
+        None => {}
+    }
+    schema
+}

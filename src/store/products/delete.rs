@@ -1,0 +1,237 @@
+//! What imports read of products, and their removal.
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::{StreamExt as _, stream};
+
+use super::{
+    CONFLICTS, NEWEST, Obstacle,
+    item::{Attributes, Found, product_item, range_key},
+    rewrite::{At, Rewrite, Seen, product_at},
+};
+use crate::{
+    account::AccountId,
+    order::Order,
+    products::{
+        FIELDS, ProductDelete, ProductId, ProductKey, ProductRemoval, ProductRow, Removed,
+        RowError, StoredProduct,
+    },
+    retry::Patience,
+    store::{Store, StoreError, batch::CONCURRENT_BATCHES, item::text, ranges::Keys},
+};
+
+impl ProductDelete for Store {
+    type Error = StoreError;
+
+    async fn stored_products(
+        &self,
+        account: &AccountId,
+        wanted: &[ProductKey],
+    ) -> Result<HashMap<ProductKey, StoredProduct>, StoreError> {
+        const OPERATION: &str = "read stored products";
+        let found = self.found(OPERATION, account, wanted.iter().map(range_key).collect()).await?;
+        let linked: HashSet<String> = found
+            .values()
+            .filter_map(|found| match found {
+                Found::Link(target) => Some(target.clone()),
+                Found::Product { .. } | Found::Deleted { .. } => None,
+            })
+            .filter(|target| !found.contains_key(target))
+            .collect();
+        let targets = self.found(OPERATION, account, linked.into_iter().collect()).await?;
+        let product = |key: &str| match found.get(key).or_else(|| targets.get(key))? {
+            Found::Product { stored, .. } => Some((**stored).clone()),
+            Found::Link(_) | Found::Deleted { .. } => None,
+        };
+        let mut products = HashMap::with_capacity(found.len());
+        for wanted in wanted {
+            let key = range_key(wanted);
+            let stored = match (found.get(&key), wanted) {
+                (Some(Found::Link(target)), ProductKey::ExternalId(id)) => {
+                    product(target).filter(|stored| stored.product.external_id.as_ref() == Some(id))
+                }
+                (Some(Found::Link(target)), ProductKey::Id(id)) => {
+                    product(target).filter(|stored| stored.product.id == *id)
+                }
+                (Some(Found::Product { .. }), _) => product(&key),
+                _ => None,
+            };
+            if let Some(stored) = stored {
+                products.insert(wanted.clone(), stored);
+            }
+        }
+        Ok(products)
+    }
+
+    async fn delete_product(
+        &self,
+        account: &AccountId,
+        product: &ProductKey,
+        removal: ProductRemoval,
+    ) -> Result<Removed, RowError> {
+        let mut conflicts = 0;
+        loop {
+            match self.remove_product(account, product, removal).await {
+                Ok(removed) => return Ok(removed),
+                Err(Obstacle::Row(error)) => return Err(error),
+                Err(Obstacle::Conflict | Obstacle::Newer(_)) => {
+                    conflicts += 1;
+                    if !Patience::Attempts(CONFLICTS).wait(conflicts).await {
+                        return Err(RowError::Unavailable);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn keys_of_ids(
+        &self,
+        account: &AccountId,
+        ids: &[ProductId],
+    ) -> Result<HashMap<ProductId, ProductKey>, StoreError> {
+        const OPERATION: &str = "find products by id";
+        let mut replies = stream::iter(ids.iter().copied())
+            .map(|id| async move {
+                let query = self
+                    .client
+                    .query()
+                    .table_name(&self.tables.products)
+                    .index_name(NEWEST)
+                    .key_condition_expression("account = :account AND id = :id")
+                    .expression_attribute_values(":account", text(account.as_str()))
+                    .expression_attribute_values(":id", text(id.to_string()));
+                let reply = self.query(OPERATION, query).await?;
+                let item = reply.items.unwrap_or_default().into_iter().next();
+                let product =
+                    item.map(|item| Attributes { operation: OPERATION, item: &item }.product());
+                Ok::<_, StoreError>((id, product.transpose()?))
+            })
+            .buffer_unordered(CONCURRENT_BATCHES);
+        let mut keys = HashMap::new();
+        while let Some(reply) = replies.next().await {
+            let (id, product) = reply?;
+            if let Some(product) = product {
+                keys.insert(id, product.key());
+            }
+        }
+        Ok(keys)
+    }
+}
+
+impl Store {
+    async fn found(
+        &self,
+        operation: &'static str,
+        account: &AccountId,
+        keys: Vec<String>,
+    ) -> Result<HashMap<String, Found>, StoreError> {
+        let (table, range_key) = (self.tables.products.as_str(), "productKey");
+        let wanted = Keys { table, account, range_key, names: keys, projection: None };
+        let items = self.read_keys(operation, wanted).await?;
+        let mut found = HashMap::with_capacity(items.len());
+        for item in &items {
+            let key = item.get("productKey").and_then(|key| key.as_s().ok());
+            let key = key.ok_or_else(|| StoreError::unreadable(operation, "no productKey"))?;
+            found.insert(key.clone(), Found::read(operation, item)?);
+        }
+        Ok(found)
+    }
+
+    /// Removes what is older than the removal from the product that a key leads to.
+    async fn remove_product(
+        &self,
+        account: &AccountId,
+        product: &ProductKey,
+        removal: ProductRemoval,
+    ) -> Result<Removed, Obstacle> {
+        let ProductRemoval { order, only_untouched } = removal;
+        let named = range_key(product);
+        let mut seen = Seen::new();
+        self.see(account, [named.clone()], &mut seen).await?;
+        let linked = match &seen[&named] {
+            Some(Found::Link(target)) => Some(target.clone()),
+            _ => None,
+        };
+        let key = linked.clone().unwrap_or_else(|| named.clone());
+        let Some(At { stored, revision, .. }) = product_at(&seen, &key) else {
+            if linked.is_some() {
+                return Err(Obstacle::Conflict);
+            }
+            let known = seen[&key].as_ref();
+            let orders = known.map(Found::orders).unwrap_or_default();
+            if orders.floor > Some(order) {
+                return Err(RowError::Stale.into());
+            }
+            if orders.floor < Some(order) {
+                let revision = known.map_or(0, Found::revision) + 1;
+                let mut writes = Rewrite::new(self, account, &seen);
+                writes.remember(&key, order, orders.last, revision)?;
+                writes.commit(REMOVE).await?;
+            }
+            return Ok(Removed::Nothing);
+        };
+        let StoredProduct { product: stored_product, orders } = &*stored;
+        let still_leads = match product {
+            ProductKey::ExternalId(id) => stored_product.external_id.as_ref() == Some(id),
+            ProductKey::Id(id) => stored_product.id == *id,
+            ProductKey::Sku(_) => true,
+        };
+        if !still_leads {
+            // The link changed between the two reads.
+            return Err(Obstacle::Conflict);
+        }
+        if only_untouched && !orders.admits(order) {
+            return Err(RowError::Stale.into());
+        }
+        if orders.of("name") > Some(order) {
+            let Some(after) = without_older_fields(&stored, order) else {
+                return Err(RowError::Stale.into());
+            };
+            let mut writes = Rewrite::new(self, account, &seen);
+            writes.put(&key, product_item(account, &after, revision + 1))?;
+            writes.commit(REMOVE).await?;
+            let changed = after.product != *stored_product;
+            return Ok(if changed { Removed::Fields } else { Removed::Nothing });
+        }
+        let external_id = stored_product.external_id.clone().map(ProductKey::ExternalId);
+        let other_keys = external_id.into_iter().chain([ProductKey::Id(stored_product.id)]);
+        let other_keys: Vec<String> = other_keys.map(|key| range_key(&key)).collect();
+        self.see(account, other_keys.clone(), &mut seen).await?;
+        let mut writes = Rewrite::new(self, account, &seen);
+        writes.remember(&key, order, orders.last, revision + 1)?;
+        // An older row may use any key of the product, and bring the id with which it was created.
+        for other in other_keys.iter().filter(|other| **other != key) {
+            match &seen[other] {
+                Some(found @ Found::Deleted { orders, .. }) if orders.floor < Some(order) => {
+                    writes.remember(other, order, orders.last, found.revision() + 1)?;
+                }
+                Some(found) if !found.leads_to(&key) => {}
+                _ => writes.remember(other, order, None, 1)?,
+            }
+        }
+        writes.commit(REMOVE).await?;
+        Ok(Removed::Product)
+    }
+}
+
+const REMOVE: &str = "delete product";
+
+/// A product without the fields that are older than a delete. Its keys stay, because newer writes found it by
+/// them. `None` if no field is older.
+fn without_older_fields(stored: &StoredProduct, order: Order) -> Option<StoredProduct> {
+    let StoredProduct { product, orders } = stored;
+    let is_older = |field: &str| {
+        orders.of(field) < Some(order) && !matches!(field, "name" | "sku" | "externalId")
+    };
+    if !FIELDS.iter().any(|field| is_older(field.name)) {
+        return None;
+    }
+    let mut cleared = ProductRow::reset();
+    cleared.retain(is_older);
+    let mut product = product.clone();
+    product.merge(&cleared);
+    let mut orders = orders.clone();
+    orders.floor = orders.floor.max(Some(order));
+    orders.own.retain(|_, own| *own > order);
+    Some(StoredProduct { product, orders })
+}

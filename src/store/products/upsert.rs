@@ -1,0 +1,427 @@
+//! One row merged into what is stored, with one `UpdateItem` if the keys are as expected.
+
+use std::{collections::HashMap, time::Duration};
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use jiff::Timestamp;
+
+use super::{
+    CONFLICTS, Obstacle,
+    item::{
+        Attributes, Found, LAST, attribute, field_order, item_key, newest_order, number, range_key,
+    },
+};
+use crate::{
+    account::AccountId,
+    order::Order,
+    products::{
+        Applied, Change, ExternalId, FIELDS, OrderedRow, ProductId, ProductKey, ProductRow,
+        ProductWrites, RowError, Sku,
+    },
+    retry::{Patience, jittered},
+    store::{
+        CAPACITY, Store, StoreError,
+        batch::Wanted,
+        error::failed_condition,
+        item::{EXPIRES_AT, Item, ORDER, order_value, text},
+        units,
+    },
+    text::rfc3339_millis,
+};
+
+/// The update expression of a row, with its names and values.
+#[derive(Default)]
+struct Expression {
+    sets: Vec<String>,
+    removes: Vec<String>,
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl Expression {
+    /// Sets the fields of a row, with their orders. A row with all fields has one order for all of them.
+    fn of(row: &ProductRow, order: Order) -> Self {
+        let mut expression = Self::default();
+        let has_all = row.changes().all(|(_, change)| change != Change::Keep);
+        expression.values.insert(":order".to_owned(), order_value(order));
+        for (field, change) in row.changes() {
+            match change {
+                Change::Keep => continue,
+                Change::Clear => expression.remove(field),
+                Change::Set(value) => expression.set(field, attribute(value)),
+            }
+            let (own, name) = (field_order(field), format!("#at_{field}"));
+            if has_all {
+                expression.removes.push(name.clone());
+            } else {
+                expression.sets.push(format!("{name} = :order"));
+            }
+            expression.names.insert(name, own);
+        }
+        if has_all {
+            expression.set_order(ORDER);
+        }
+        expression.values.insert(":one".to_owned(), number(&1));
+        expression.remove(EXPIRES_AT);
+        expression.name(ORDER);
+        expression
+    }
+
+    /// Sets the fields that a product gets when the update creates it.
+    fn created(&mut self, row: &ProductRow, created_at: Timestamp) {
+        self.set_if_new("createdAt", text(rfc3339_millis(created_at)));
+        for ((name, change), field) in row.changes().zip(FIELDS) {
+            if let (Change::Keep, Some(default)) = (change, field.default) {
+                self.set_if_new(name, attribute(default));
+            }
+        }
+    }
+
+    /// Makes this write the newest one.
+    fn newest_order(&mut self, order: Order) {
+        self.set_order(LAST);
+        self.set("updatedAt", text(rfc3339_millis(order.time())));
+    }
+
+    fn set_order(&mut self, name: &str) {
+        self.sets.push(format!("#{name} = :order"));
+        self.name(name);
+    }
+
+    fn name(&mut self, name: &str) {
+        self.names.insert(format!("#{name}"), name.to_owned());
+    }
+
+    fn set(&mut self, name: &str, value: AttributeValue) {
+        self.sets.push(format!("#{name} = :{name}"));
+        self.name(name);
+        self.values.insert(format!(":{name}"), value);
+    }
+
+    fn set_if_new(&mut self, name: &str, value: AttributeValue) {
+        self.sets.push(format!("#{name} = if_not_exists(#{name}, :{name})"));
+        self.name(name);
+        self.values.insert(format!(":{name}"), value);
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.removes.push(format!("#{name}"));
+        self.name(name);
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("SET {} ADD revision :one", self.sets.join(", "));
+        if !self.removes.is_empty() {
+            text.push_str(" REMOVE ");
+            text.push_str(&self.removes.join(", "));
+        }
+        text
+    }
+}
+
+/// The condition that nothing stored is newer than a write of this order. It also holds if the write is
+/// repeated.
+const IS_NEWEST: &str = "(attribute_not_exists(#last) OR #last <= :order) AND (attribute_not_exists(#at) OR #at <= :order)";
+
+/// The result of a conditional update.
+enum Updated {
+    Done(Applied),
+    /// The condition did not hold; with the stored item.
+    Otherwise(Option<Item>),
+}
+
+/// How often a row that always takes effect is written right after a newer write. Each repetition means that
+/// another writer has succeeded, so all writers finish.
+const MOST_OVERTAKEN: u32 = 32;
+
+/// How much the longest wait before such a repetition grows each time; before the first there is none.
+const OVERTAKEN_WAIT: Duration = Duration::from_millis(2);
+
+/// A row, and how it is to be written.
+#[derive(Clone, Copy)]
+pub(super) struct Upsert<'a> {
+    pub(super) account: &'a AccountId,
+    pub(super) row: &'a ProductRow,
+    pub(super) order: Order,
+    pub(super) always_counts: bool,
+    pub(super) new_id: ProductId,
+}
+
+impl Upsert<'_> {
+    /// Whether the record brings an id besides another key: the id must be unique, too.
+    fn brings_id(&self) -> bool {
+        self.row.id.is_some() && !matches!(self.row.key(), Some(ProductKey::Id(_)))
+    }
+}
+
+impl ProductWrites for Store {
+    async fn apply(&self, account: &AccountId, row: OrderedRow<'_>) -> Result<Applied, RowError> {
+        let OrderedRow { row, mut order, always_counts, new_id } = row;
+        let (mut conflicts, mut overtaken) = (0, 0);
+        loop {
+            let upsert = Upsert { account, row, order, always_counts, new_id };
+            match self.upsert_product(upsert).await {
+                Ok(applied) => return Ok(applied),
+                Err(Obstacle::Row(error)) => return Err(error),
+                Err(Obstacle::Newer(last)) if overtaken < MOST_OVERTAKEN => {
+                    order = order.right_after(last);
+                    tokio::time::sleep(jittered(OVERTAKEN_WAIT * overtaken)).await;
+                    overtaken += 1;
+                }
+                Err(Obstacle::Newer(_)) => return Err(RowError::Unavailable),
+                Err(Obstacle::Conflict) => {
+                    conflicts += 1;
+                    if !Patience::Attempts(CONFLICTS).wait(conflicts).await {
+                        return Err(RowError::Unavailable);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn linked_skus(
+        &self,
+        account: &AccountId,
+        ids: &[ExternalId],
+    ) -> Result<HashMap<ExternalId, Sku>, RowError> {
+        const OPERATION: &str = "read links of external ids";
+        let wanted = ids.iter().map(|id| Wanted {
+            table: self.tables.products.clone(),
+            key: item_key(account, &range_key(&ProductKey::ExternalId(id.clone()))),
+            projection: Some("productKey, linkedTo".to_owned()),
+        });
+        let items = self
+            // Consistently, because a link written a moment ago decides which rows belong to one product.
+            .read_items(OPERATION, wanted.collect())
+            .await
+            .map_err(|error| Obstacle::from(error).into_row_error())?;
+        let attribute = |item: &Item, name: &str, prefix: &str| {
+            Some(item.get(name)?.as_s().ok()?.strip_prefix(prefix)?.to_owned())
+        };
+        let links = items.iter().filter_map(|item| {
+            let id = ExternalId::parse(&attribute(item, "productKey", "EXT#")?)?;
+            Some((id, Sku::parse(&attribute(item, "linkedTo", "SKU#")?)?))
+        });
+        Ok(links.collect())
+    }
+}
+
+impl Store {
+    /// Merges a row with one update if the keys are as expected, and otherwise with a transaction.
+    async fn upsert_product(&self, upsert: Upsert<'_>) -> Result<Applied, Obstacle> {
+        let row = upsert.row;
+        let found = row.key();
+        let key = range_key(found.as_ref().unwrap_or(&ProductKey::Id(upsert.new_id)));
+        let keys_as_they_should_be = match (&found, &row.external_id) {
+            (Some(ProductKey::Sku(_)), Change::Set(_)) => Some("#externalId = :externalId"),
+            (Some(ProductKey::Sku(_)), Change::Clear) => Some("attribute_not_exists(externalId)"),
+            (Some(ProductKey::ExternalId(_) | ProductKey::Id(_)), _) => {
+                Some("attribute_not_exists(linkedTo)")
+            }
+            _ => None,
+        };
+        let there = match self.update(upsert, &key, keys_as_they_should_be).await? {
+            Updated::Done(applied) => return Ok(applied),
+            Updated::Otherwise(item) => item,
+        };
+        let link = there.as_ref().and_then(|item| item.get("linkedTo")?.as_s().ok());
+        match (&found, link) {
+            (Some(ProductKey::ExternalId(_)), Some(target)) if row.sku != Change::Clear => {
+                let still = Some("#externalId = :externalId");
+                match self.update(upsert, target, still).await? {
+                    Updated::Done(applied) => Ok(applied),
+                    // The link changed in between.
+                    Updated::Otherwise(_) => Err(Obstacle::Conflict),
+                }
+            }
+            (Some(ProductKey::ExternalId(_) | ProductKey::Id(_)), Some(_))
+            | (Some(ProductKey::Sku(_)), _)
+                if keys_as_they_should_be.is_some() =>
+            {
+                self.rewrite(upsert, &key, there).await
+            }
+            // A record that brings an id creates its product together with the item of the id.
+            _ if upsert.brings_id() && row.name.is_some() => {
+                self.rewrite(upsert, &key, there).await
+            }
+            // The only condition that remains is that the product exists.
+            _ => Err(RowError::NameRequired.into()),
+        }
+    }
+
+    async fn update(
+        &self,
+        upsert: Upsert<'_>,
+        key: &str,
+        condition: Option<&str>,
+    ) -> Result<Updated, Obstacle> {
+        let Upsert { row, order, new_id, .. } = upsert;
+        let must_exist = row.name.is_none() || upsert.brings_id();
+        let exists = must_exist.then_some("attribute_exists(id)");
+        let conditions: Vec<&str> =
+            condition.into_iter().chain(exists).chain([IS_NEWEST]).collect();
+        let mut expression = Expression::of(row, order);
+        expression.set_if_new("id", text(new_id.to_string()));
+        if row.name.is_some() {
+            expression.created(row, row.created_at.unwrap_or(order.time()));
+        }
+        expression.newest_order(order);
+        if key.starts_with("SKU#") && row.sku == Change::Keep {
+            // The product was found by a link: only the condition uses the name of the external id.
+            expression.name("externalId");
+        }
+        let there = match self.send_update(upsert, key, expression, conditions).await? {
+            Updated::Otherwise(Some(there)) => there,
+            done => return Ok(done),
+        };
+        if let Some(applied) = applied_before(upsert, &there)? {
+            return Ok(Updated::Done(applied));
+        }
+        match newest_order(&there).filter(|last| *last > order) {
+            Some(last) if upsert.always_counts => Err(Obstacle::Newer(last)),
+            Some(_) => self.update_late(upsert, key, there).await,
+            None => Ok(Updated::Otherwise(Some(there))),
+        }
+    }
+
+    /// Sets those fields of a late row that no newer write has set. `last` and `updatedAt` do not change.
+    async fn update_late(
+        &self,
+        upsert: Upsert<'_>,
+        key: &str,
+        there: Item,
+    ) -> Result<Updated, Obstacle> {
+        const OPERATION: &str = "upsert product late";
+        let found = Found::read(OPERATION, &there)?;
+        let (orders, revision) = match &found {
+            // The keys are checked first.
+            Found::Link(_) => return Ok(Updated::Otherwise(Some(there))),
+            found => (found.orders(), found.revision()),
+        };
+        let late = orders.late(upsert.row, upsert.order);
+        // The key by which the product was found changes nothing.
+        let found_by = match key.split_once('#') {
+            Some(("SKU", _)) => "sku",
+            Some(("EXT", _)) => "externalId",
+            _ => "",
+        };
+        let says_nothing = late.fields().iter().all(|field| *field == found_by);
+        let creates = match &found {
+            Found::Product { stored, .. } => {
+                if says_nothing {
+                    return Err(RowError::Stale.into());
+                }
+                let product = &stored.product;
+                let other_sku = match &late.sku {
+                    Change::Keep => false,
+                    Change::Clear => product.sku.is_some(),
+                    Change::Set(sku) => product.sku.as_ref() != Some(sku),
+                };
+                let other_external_id = match &late.external_id {
+                    Change::Keep => false,
+                    Change::Clear => product.external_id.is_some(),
+                    Change::Set(id) => product.external_id.as_ref() != Some(id),
+                };
+                if other_sku || other_external_id {
+                    return Ok(Updated::Otherwise(Some(there)));
+                }
+                false
+            }
+            Found::Deleted { .. } if late.name.is_none() => {
+                // The row is older than the delete, or it creates nothing.
+                let error = if upsert.row.name.is_some() || orders.floor > Some(upsert.order) {
+                    RowError::Stale
+                } else {
+                    RowError::NameRequired
+                };
+                return Err(error.into());
+            }
+            // A second key needs a transaction.
+            Found::Deleted { .. }
+                if upsert.brings_id()
+                    || late.external_id.value().is_some() && found_by == "sku" =>
+            {
+                return Ok(Updated::Otherwise(Some(there)));
+            }
+            Found::Deleted { .. } => true,
+            Found::Link(_) => false,
+        };
+        let mut expression = Expression::of(&late, upsert.order);
+        if !expression.sets.iter().any(|set| set.starts_with("#at =")) {
+            // Only the condition of the usual update uses this name.
+            expression.names.remove("#at");
+        }
+        expression.set_if_new("id", text(upsert.new_id.to_string()));
+        if creates {
+            expression.created(&late, upsert.row.created_at.unwrap_or(upsert.order.time()));
+            expression.set("updatedAt", text(rfc3339_millis(upsert.order.time())));
+        }
+        let seen = if there.contains_key("revision") {
+            expression.values.insert(":seen".to_owned(), number(&revision));
+            "revision = :seen"
+        } else {
+            "attribute_not_exists(revision)"
+        };
+        match self.send_update(upsert, key, expression, vec![seen]).await? {
+            Updated::Done(applied) => Ok(Updated::Done(applied)),
+            Updated::Otherwise(_) => Err(Obstacle::Conflict),
+        }
+    }
+
+    async fn send_update(
+        &self,
+        upsert: Upsert<'_>,
+        key: &str,
+        expression: Expression,
+        conditions: Vec<&str>,
+    ) -> Result<Updated, Obstacle> {
+        const OPERATION: &str = "upsert product";
+        let update = expression.text();
+        let request = self
+            .client
+            .update_item()
+            .table_name(&self.tables.products)
+            .set_key(Some(item_key(upsert.account, key)))
+            .update_expression(update)
+            .condition_expression(conditions.join(" AND "))
+            .set_expression_attribute_names(Some(expression.names))
+            .set_expression_attribute_values(Some(expression.values))
+            .return_values(ReturnValue::UpdatedNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .return_consumed_capacity(CAPACITY);
+        let outcome = self.attempt(OPERATION, Some(&self.writes), || request.clone().send()).await;
+        let reply = match outcome {
+            Ok(reply) => reply,
+            Err(error) => {
+                let there = failed_condition(OPERATION, error)?;
+                // A failed condition consumes as much as the write would have, one unit per KB; but the error
+                // does not say how much that is.
+                self.meter.add_write(1.0);
+                return Ok(Updated::Otherwise(there));
+            }
+        };
+        self.meter.add_write(units(reply.consumed_capacity()));
+        let item = reply.attributes.unwrap_or_default();
+        let attributes = Attributes { operation: OPERATION, item: &item };
+        let id = attributes.required("id", attributes.parsed("id", ProductId::parse)?)?;
+        // An attempt that succeeded, and whose answer was lost, may have created the product before this one.
+        // Only an id that an import brings may belong to an older product.
+        let first = upsert.row.id.is_none() || attributes.whole("revision")? == Some(1);
+        let created = id == upsert.new_id && first;
+        Ok(Updated::Done(Applied { id, created, order: upsert.order }))
+    }
+}
+
+/// Whether an earlier attempt of this row succeeded, its answer was lost, and others have written since.
+fn applied_before(upsert: Upsert<'_>, there: &Item) -> Result<Option<Applied>, StoreError> {
+    let Found::Product { stored, .. } = Found::read("upsert product", there)? else {
+        return Ok(None);
+    };
+    let (orders, order) = (&stored.orders, upsert.order);
+    let fields = upsert.row.fields();
+    let is_stored = fields.iter().any(|field| orders.own.get(field) == Some(&order))
+        || orders.floor == Some(order) && fields.len() == FIELDS.len();
+    let id = stored.product.id;
+    let created = id == upsert.new_id;
+    Ok((is_stored && orders.last > Some(order)).then_some(Applied { id, created, order }))
+}
