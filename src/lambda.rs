@@ -232,10 +232,15 @@ const QUERY: &AsciiSet = &CONTROLS
 /// paths, for one, arrive percent-decoded.
 fn make_convertible(event: &mut LambdaRequest) {
     let LambdaRequest::ApiGatewayV2(request) = event else { return };
-    let body = request.body.as_deref().unwrap_or_default();
-    if request.is_base64_encoded && STANDARD.decode(body).is_err() {
-        // The body stays as it is. It is not JSON, and the endpoint reports that.
-        request.is_base64_encoded = false;
+    if request.is_base64_encoded {
+        let decoded = STANDARD.decode(request.body.as_deref().unwrap_or_default());
+        match decoded.map(String::from_utf8) {
+            Ok(Ok(text)) => (request.body, request.is_base64_encoded) = (Some(text), false),
+            // It is no text: the adapter decodes it.
+            Ok(Err(_)) => {}
+            // The body stays as it is. It is not JSON, and the endpoint reports that.
+            Err(_) => request.is_base64_encoded = false,
+        }
     }
     if let Some(path) = &mut request.raw_path {
         let slash = if path.starts_with('/') { "" } else { "/" };

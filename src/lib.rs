@@ -8,7 +8,7 @@
 //!
 //! | Module | Contents |
 //! |---|---|
-//! | [`account`], [`money`], [`geography`], [`cost`], [`write_error`], [`cause`] | shared types: tenants, amounts, countries and regions, consumed capacity, why a write was not stored, and what caused an error |
+//! | [`account`], [`money`], [`geography`], [`cost`], [`outcome`], [`cause`] | shared types: tenants, amounts, countries and regions, consumed capacity, what became of a record, and what caused an error |
 //! | [`order`] | the total order of writes |
 //! | [`clock`], [`retry`] | the clock; the retry policy: how long to wait and how often to retry |
 //! | [`access`] | API keys: their format, their permissions, why one is rejected |
@@ -47,6 +47,7 @@ pub mod networks;
 pub mod objects;
 pub mod offerings;
 pub mod order;
+pub mod outcome;
 pub mod partners;
 pub mod products;
 pub mod queue;
@@ -56,5 +57,4 @@ pub mod source;
 pub mod store;
 pub mod telemetry;
 pub mod text;
-pub mod write_error;
 pub mod xray;

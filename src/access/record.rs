@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     account::AccountId,
@@ -29,25 +30,32 @@ spelled_enum! {
 }
 
 /// Everything stored about a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct KeyRecord {
     /// The account whose data it gives access to.
     pub account: AccountId,
     /// The name that its holder gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// Its permissions.
     pub permissions: BTreeSet<Permission>,
     /// The customer types it may see; `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_types: Option<BTreeSet<CustomerType>>,
     /// The product catalogs it may see; `None`: all, and offerings without a catalog.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product_catalogs: Option<BTreeSet<CatalogId>>,
     /// The currency that exchange rates convert from.
     pub wallet_currency: Currency,
     /// The IP networks it may be used from; empty: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_cidrs: Vec<IpNet>,
     /// When it expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
     /// When it was created.
     pub created_at: Timestamp,
@@ -84,6 +92,23 @@ pub struct Principal {
 }
 
 impl KeyRecord {
+    /// A key without restrictions, created now.
+    #[must_use]
+    pub fn new(account: AccountId, permissions: impl IntoIterator<Item = Permission>) -> Self {
+        Self {
+            account,
+            label: None,
+            permissions: permissions.into_iter().collect(),
+            customer_types: None,
+            product_catalogs: None,
+            wallet_currency: Currency::USD,
+            allowed_cidrs: Vec::new(),
+            expires_at: None,
+            revoked_at: None,
+            created_at: Timestamp::now(),
+        }
+    }
+
     /// Checks, in the contract's order, whether a request with this key is permitted.
     ///
     /// A key that is restricted to networks is rejected if the caller's address is unknown.
@@ -126,18 +151,8 @@ mod tests {
     use super::*;
 
     fn record() -> KeyRecord {
-        KeyRecord {
-            account: AccountId::parse("ACME").expect("account"),
-            label: None,
-            permissions: BTreeSet::from([Permission::OfferingsRead]),
-            customer_types: None,
-            product_catalogs: None,
-            wallet_currency: Currency::USD,
-            allowed_cidrs: vec![],
-            expires_at: None,
-            revoked_at: None,
-            created_at: Timestamp::UNIX_EPOCH,
-        }
+        let account = AccountId::parse("ACME").expect("account");
+        KeyRecord::new(account, [Permission::OfferingsRead])
     }
 
     fn admit(record: &KeyRecord, ip: &str) -> Result<(), Rejection> {

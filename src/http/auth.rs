@@ -118,7 +118,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::{account::AccountId, money::Currency};
+    use crate::account::AccountId;
 
     /// A fake directory: it returns the same record, or none, for every hash, and counts its reads.
     #[derive(Clone, Default)]
@@ -137,18 +137,8 @@ mod tests {
     }
 
     fn record() -> KeyRecord {
-        KeyRecord {
-            account: AccountId::parse("ACME").expect("account"),
-            label: None,
-            permissions: [Permission::OfferingsRead].into(),
-            customer_types: None,
-            product_catalogs: None,
-            wallet_currency: Currency::USD,
-            allowed_cidrs: vec![],
-            expires_at: None,
-            revoked_at: None,
-            created_at: Timestamp::UNIX_EPOCH,
-        }
+        let account = AccountId::parse("ACME").expect("account");
+        KeyRecord::new(account, [Permission::OfferingsRead])
     }
 
     /// Asks with a key, and returns how many reads that took.

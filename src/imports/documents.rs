@@ -13,9 +13,14 @@ use lru::LruCache;
 
 use super::{
     Content, DocumentRecord, Key, Operation, Ordered,
-    outcome::{Expected, LineOutcome, Outcome, resolve},
+    line::{Expected, LineOutcome, resolve},
 };
-use crate::{account::AccountId, order::Order, text::sha256_prefix, write_error::WriteError};
+use crate::{
+    account::AccountId,
+    order::Order,
+    outcome::{Outcome, WriteError},
+    text::sha256_prefix,
+};
 
 /// A hash of a record's content: the first 128 bits of a SHA-256.
 pub type ContentHash = [u8; 16];

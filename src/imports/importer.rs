@@ -12,14 +12,15 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     DocumentStore, Kind, Ordered, Record,
     documents::DocumentRecords,
+    line::{Counts, LineError, LineOutcome, Rejection},
     networks::NetworkRecords,
-    outcome::{Counts, LineError, LineOutcome, Outcome, Rejection},
     products::{GeneratedIds, ProductRecords},
 };
 use crate::{
     account::AccountId,
     networks::NetworkPartitions,
     order::{Order, Origin},
+    outcome::Outcome,
     products::{ProductDelete, ProductWrites},
     source::{Line, RejectedLine},
     text::{FieldError, spelled_enum},

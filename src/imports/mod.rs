@@ -2,7 +2,7 @@
 //!
 //! | File | |
 //! |---|---|
-//! | `outcome` | the result of a line: outcomes, line errors, counts, cost |
+//! | `line` | what becomes of lines: line errors, counts, cost |
 //! | `record` | parses and validates one line |
 //! | `importer` | compares records with what is stored, and writes only differences |
 //! | `documents` | records that are stored as documents |
@@ -11,6 +11,7 @@
 //! | `existing` | a stored record that a snapshot may remove |
 //! | `snapshot` | full snapshots: removes the records that are missing from the source |
 //! | `job` | an import as a job: its identity, its state |
+//! | `report` | what a job tells while it runs, and its report |
 //! | `run` | one run of a job: claim, groups, checkpoints, report, end |
 //!
 //! Each record is independent of all others. An invalid one is reported with its line, field and message, and
@@ -20,16 +21,17 @@ mod documents;
 pub mod existing;
 mod importer;
 pub mod job;
+mod line;
 mod networks;
-mod outcome;
 mod products;
 mod record;
+pub mod report;
 pub mod run;
 pub mod snapshot;
 
 pub use documents::{ChangeSet, ContentHash, DocumentStore, NotStored, Stored, Version, Write};
 pub use importer::{Floors, ImportStore, Importer, OrderBy, Ordering};
-pub use outcome::{Counts, ImportCost, LineError, LineErrorCode, Outcome};
+pub use line::{Counts, ImportCost, LineError, LineErrorCode};
 pub use products::GeneratedIds;
 pub use record::{
     Content, DocumentRecord, Key, Kind, MAX_LINE_BYTES, NetworkRecord, Operation, Ordered,

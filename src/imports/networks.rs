@@ -13,13 +13,13 @@ use lru::LruCache;
 
 use super::{
     NetworkRecord, Ordered,
-    outcome::{Expected, LineOutcome, Outcome, resolve},
+    line::{Expected, LineOutcome, resolve},
 };
 use crate::{
     account::AccountId,
     networks::{NetworkChanges, NetworkId, NetworkKeys, NetworkPartitions, NetworkState},
+    outcome::{Outcome, WriteError},
     retry::jittered,
-    write_error::WriteError,
 };
 
 /// The importer of networks and bundles.

@@ -15,16 +15,16 @@ use tokio::time::Instant;
 
 use super::{
     Ordered, ProductRecord,
-    outcome::{LineOutcome, Outcome, Rejection},
+    line::{LineOutcome, Rejection},
 };
 use crate::{
     account::AccountId,
     order::Order,
+    outcome::{Outcome, WriteError},
     products::{
         Change, FieldOrders, OrderedRow, Product, ProductDelete, ProductId, ProductKey,
-        ProductRemoval, ProductRow, ProductWrites, Removed, RowError, StoredProduct, upsert,
+        ProductRemoval, ProductRow, ProductWrites, RowError, StoredProduct, upsert,
     },
-    write_error::WriteError,
 };
 
 /// Generates the ids of products without keys: the same record gets the same id, however often it is
@@ -211,12 +211,7 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
             };
             let removal = ProductRemoval { order: *order, only_untouched };
             let removed = self.target.delete_product(self.account, key, removal).await;
-            let outcome = removed.map(|removed| match removed {
-                Removed::Product => Outcome::Deleted,
-                Removed::Fields => Outcome::Updated,
-                Removed::Nothing => Outcome::Unchanged,
-            });
-            outcomes.push((*line, settled(outcome)));
+            outcomes.push((*line, settled(removed)));
         }
     }
 

@@ -261,14 +261,6 @@ struct ProductIdentity {
     id: Option<String>,
 }
 
-/// The fields of an imported product that a row of the API does not have.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ProductOrigin {
-    #[serde(default)]
-    created_at: Option<Timestamp>,
-}
-
 impl Record {
     /// Parses and validates one line. Returns the record, and when it last changed according to its source.
     ///
@@ -383,13 +375,17 @@ fn product_identity(text: &str) -> Result<ProductKey, Vec<FieldError>> {
 
 /// A product's row, and what only an import brings: the id and the times it had where it comes from.
 fn product_row(text: &str) -> Result<ProductRow, Vec<FieldError>> {
-    let members = Members::of(text, |name| name == "id" || is_field(name))
+    let members = Members::of(text, |name| matches!(name, "id" | "createdAt") || is_field(name))
         .map_err(|error| vec![FieldError::new("", without_place(&error.to_string()))])?;
     let id = members.0.iter().find(|(name, _)| name == "id").and_then(|(_, id)| {
         // An id in another format belongs to the source alone.
         ProductId::parse(&serde_json::from_str::<String>(id.get()).ok()?)
     });
-    let created_at = read::<ProductOrigin>(text)?.created_at;
+    let created_at = members.0.iter().find(|(name, _)| name == "createdAt");
+    let created_at = created_at.map_or(Ok(None), |(name, time)| {
+        serde_json::from_str::<Option<Timestamp>>(time.get())
+            .map_err(|error| vec![FieldError::new(name, without_place(&error.to_string()))])
+    })?;
     let row = ProductRow::of(&members)?;
     Ok(ProductRow { id, created_at, ..row })
 }

@@ -7,14 +7,14 @@
 
 use std::{io, time::Duration};
 
-use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    Counts, DocumentStore, Floors, GeneratedIds, ImportCost, ImportStore, Importer, Kind,
-    LineError, OrderBy, Ordered, Ordering, Record,
+    DocumentStore, Floors, GeneratedIds, ImportCost, ImportStore, Importer, Kind, LineError,
+    OrderBy, Ordered, Ordering, Record,
     existing::ExistingRecord,
-    job::{Claim, ImportId, Job, JobStore, Lease, Progress, RunningJob, Source, Status},
+    job::{Claim, Job, JobStore, Lease, Progress, RunningJob, Source, Status},
+    report::{Observer, Report},
     snapshot::Snapshot,
 };
 use crate::{
@@ -23,7 +23,6 @@ use crate::{
     order::Order,
     retry::{Patience, jittered},
     source::{GROUP_LINES, Group, GroupStream, Line, SourceError},
-    text::rfc3339_millis,
 };
 
 /// How long an attempt to write a group may take before it is abandoned and the group starts again. It is
@@ -71,55 +70,6 @@ pub struct SnapshotPart<'a> {
     pub snapshot: &'a mut Snapshot,
     /// Whether the records missing from the snapshot are removed after this source.
     pub is_last: bool,
-}
-
-/// Observes a job: shows its progress, stores its errors and its report.
-pub trait Observer: Sync {
-    /// Lines were rejected.
-    fn rejected(&self, _errors: &[LineError]) {}
-
-    /// A checkpoint was stored.
-    fn progressed(&self, _progress: &Progress) {}
-
-    /// The database did not store all of a group; the group is retried after this wait.
-    fn waits(&self, _time: Duration) {}
-
-    /// Stores a part of the error list, as NDJSON. The call may be repeated for the same part.
-    fn store_errors(
-        &self,
-        _part: u32,
-        _errors: Vec<u8>,
-    ) -> impl Future<Output = Result<(), Cause>> + Send {
-        async { Ok(()) }
-    }
-
-    /// Stores the report of a job that is ending.
-    fn store_report(&self, _report: Report<'_>) -> impl Future<Output = Result<(), Cause>> + Send {
-        async { Ok(()) }
-    }
-}
-
-/// The report of a job that is ending.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Report<'a> {
-    import_id: &'a ImportId,
-    account: &'a str,
-    source: &'a str,
-    status: Status,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-    lines: u64,
-    counts: Counts,
-    cost: ImportCost,
-    started_at: String,
-    finished_at: String,
-    duration_ms: i64,
-    /// The objects that list every rejected line; the observer fills in their keys.
-    pub errors: Vec<String>,
-    /// How many such objects there are.
-    #[serde(skip)]
-    pub error_parts: u32,
 }
 
 /// How a run ended.
@@ -649,23 +599,9 @@ where
         if !self.job.pending_errors.is_empty() {
             self.store_pending_errors(deadline).await?;
         }
-        let Job { import_id, progress, error, started_at, .. } = &self.job;
-        let now = self.store.now().max(*started_at);
-        let report = Report {
-            import_id,
-            account: self.request.lease.account.as_str(),
-            source: &self.request.source.name,
-            status,
-            error: error.as_deref(),
-            lines: progress.counts.total(),
-            counts: progress.counts,
-            cost: progress.cost,
-            started_at: rfc3339_millis(*started_at),
-            finished_at: rfc3339_millis(now),
-            duration_ms: now.as_millisecond() - started_at.as_millisecond(),
-            errors: Vec::new(),
-            error_parts: progress.error_parts,
-        };
+        let Request { lease, source, .. } = self.request;
+        let origin = (&lease.account, source.name.as_str());
+        let report = Report::new(&self.job, origin, status, self.store.now());
         let store = || self.observer.store_report(report.clone());
         persistently(deadline, store).await.map_err(Interruption::Report)
     }

@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 
 use super::{BundleId, NetworkId, NetworkState, StoredBundle};
-use crate::{account::AccountId, geography::Country, money::Currency, write_error::WriteError};
+use crate::{account::AccountId, geography::Country, money::Currency, outcome::WriteError};
 
 /// A network as lists show it: the published object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use super::{Bundle, BundleId, Network};
-use crate::{imports::Outcome, order::Order};
+use crate::{order::Order, outcome::Outcome};
 
 /// A stored bundle, or its tombstone.
 #[derive(Clone, Debug, PartialEq, Eq)]

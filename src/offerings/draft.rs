@@ -4,7 +4,7 @@
 //! everything that is wrong with a record. Unknown fields are ignored, and so are derived ones
 //! (`price.discount`, `price.netPrice`): they follow from the gross price.
 
-use std::{collections::BTreeSet, num::NonZeroU32};
+use std::{collections::BTreeSet, fmt::Write as _, num::NonZeroU32};
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     money::{Amount, Currency},
-    text::FieldError,
+    text::{FieldError, rfc3339_millis},
 };
 
 /// The maximum size of a published document, in bytes. A DynamoDB item may have 400 KB, including its key and
@@ -85,6 +85,8 @@ struct BillingCycleDraft {
 pub struct PreparedOffering {
     offering: Offering,
     catalogs: BTreeSet<CatalogId>,
+    /// The published object without its times, which are its last members.
+    timeless: String,
 }
 
 impl OfferingDraft {
@@ -154,8 +156,10 @@ impl OfferingDraft {
             created_at: self.created_at,
             updated_at: self.updated_at,
         };
-        let prepared = PreparedOffering { offering, catalogs };
-        if errors.is_empty() && prepared.document().len() > MAX_DOCUMENT_BYTES {
+        let prepared = PreparedOffering::new(offering, catalogs);
+        let Offering { created_at, updated_at, .. } = prepared.offering;
+        let bytes = prepared.document(created_at, updated_at).len();
+        if errors.is_empty() && bytes > MAX_DOCUMENT_BYTES {
             let message =
                 format!("the offering must be at most {MAX_DOCUMENT_BYTES} bytes of JSON");
             errors.push(FieldError::new("", message));
@@ -165,12 +169,20 @@ impl OfferingDraft {
 }
 
 impl PreparedOffering {
+    fn new(offering: Offering, catalogs: BTreeSet<CatalogId>) -> Self {
+        let Offering { created_at, updated_at, .. } = offering;
+        let offering = Offering { created_at: None, updated_at: None, ..offering };
+        // Serializing cannot fail, so the fallback is never used.
+        let timeless = serde_json::to_string(&offering).unwrap_or_default();
+        Self { offering: Offering { created_at, updated_at, ..offering }, catalogs, timeless }
+    }
+
     /// A stored offering, archived; `None` if its document cannot be read.
     #[must_use]
     pub fn archived(row: OfferingRow) -> Option<Self> {
         let offering: Offering = serde_json::from_str(&row.document).ok()?;
         let offering = Offering { status: Status::Archived, ..offering };
-        Some(Self { offering, catalogs: row.visibility.catalogs })
+        Some(Self::new(offering, row.visibility.catalogs))
     }
 
     /// The id of the offering.
@@ -196,16 +208,13 @@ impl PreparedOffering {
     #[must_use]
     pub fn content(&self) -> String {
         let catalogs: Vec<&str> = self.catalogs.iter().map(CatalogId::as_str).collect();
-        let timeless = Offering { created_at: None, updated_at: None, ..self.offering.clone() };
-        format!("{}\0{}", document(&timeless), catalogs.join("\0"))
+        format!("{}\0{}", self.timeless, catalogs.join("\0"))
     }
 
     /// The row to store; these times are used where the record has none.
     #[must_use]
-    pub fn into_row(mut self, created_at: Timestamp, updated_at: Timestamp) -> OfferingRow {
-        self.offering.created_at = Some(created_at);
-        self.offering.updated_at = Some(updated_at);
-        let document = self.document();
+    pub fn into_row(self, created_at: Timestamp, updated_at: Timestamp) -> OfferingRow {
+        let document = self.document(Some(created_at), Some(updated_at));
         let Offering { product_offering_id, status, customer_type, product, .. } = self.offering;
         let Features { countries, regions, .. } = product.features.unwrap_or_default();
         OfferingRow {
@@ -220,15 +229,17 @@ impl PreparedOffering {
         }
     }
 
-    /// The offering as the API returns it.
-    fn document(&self) -> String {
-        document(&self.offering)
+    /// The offering as the API returns it, with these times.
+    fn document(&self, created_at: Option<Timestamp>, updated_at: Option<Timestamp>) -> String {
+        let mut document = self.timeless.strip_suffix('}').unwrap_or_default().to_owned();
+        for (name, time) in [("createdAt", created_at), ("updatedAt", updated_at)] {
+            if let Some(time) = time {
+                let _ = write!(document, ",\"{name}\":\"{}\"", rfc3339_millis(time));
+            }
+        }
+        document.push('}');
+        document
     }
-}
-
-fn document(offering: &Offering) -> String {
-    // Serializing cannot fail, so the fallback is never used.
-    serde_json::to_string(offering).unwrap_or_default()
 }
 
 /// The same JSON without line breaks, which occur only between its tokens: a document becomes one line of an

@@ -8,7 +8,7 @@ use std::{
 use super::{
     Applied, ExternalId, FIELDS, Product, ProductId, ProductKey, ProductRow, RowError, Sku,
 };
-use crate::{account::AccountId, order::Order};
+use crate::{account::AccountId, order::Order, outcome::Outcome};
 
 /// The orders of a product's fields: they decide which of two writes of a field is newer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,17 +113,6 @@ pub struct ProductRemoval {
     pub only_untouched: bool,
 }
 
-/// The result of a removal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removed {
-    /// The product was removed.
-    Product,
-    /// Fields of it were removed; its name is newer than the removal.
-    Fields,
-    /// There was no product. A tombstone was written.
-    Nothing,
-}
-
 /// Access pattern of imports: what is stored, and its removal.
 pub trait ProductDelete: Sync {
     /// An error that ends the import.
@@ -137,13 +126,14 @@ pub trait ProductDelete: Sync {
     ) -> impl Future<Output = Result<HashMap<ProductKey, StoredProduct>, Self::Error>> + Send;
 
     /// Removes the fields of a product that are older than the delete, and if the name is among them, the
-    /// product. A delete of the product leaves a tombstone, even if there was no product.
+    /// product: the outcome is `Updated` or `Deleted`. A delete leaves a tombstone, even if there was no
+    /// product: the outcome is `Unchanged`.
     fn delete_product(
         &self,
         account: &AccountId,
         product: &ProductKey,
         delete: ProductRemoval,
-    ) -> impl Future<Output = Result<Removed, RowError>> + Send;
+    ) -> impl Future<Output = Result<Outcome, RowError>> + Send;
 
     /// The key under which the product with each of these ids is stored, if there is one. Products that were
     /// written in the last moments may be missing.

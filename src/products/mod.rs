@@ -20,8 +20,7 @@ mod upsert;
 pub use field::{Field, Rule, Scalar};
 pub use fields::{FIELDS, Product, ProductRow};
 pub use lookup::{
-    FieldOrders, OrderedRow, Page, ProductDelete, ProductRemoval, ProductWrites, Removed,
-    StoredProduct,
+    FieldOrders, OrderedRow, Page, ProductDelete, ProductRemoval, ProductWrites, StoredProduct,
 };
 pub use product::{Billing, Category, ExternalId, ProductId, ProductType, Sku};
 pub use row::{Change, ProductKey, is_field};

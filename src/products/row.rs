@@ -20,6 +20,17 @@ pub enum Change<T> {
     Set(T),
 }
 
+impl<T: PartialEq> Change<T> {
+    /// Whether it changes a field with this value.
+    pub fn changes(&self, field: &Option<T>) -> bool {
+        match self {
+            Self::Keep => false,
+            Self::Clear => field.is_some(),
+            Self::Set(value) => field.as_ref() != Some(value),
+        }
+    }
+}
+
 impl<T> Change<T> {
     /// The new value, if there is one.
     #[must_use]

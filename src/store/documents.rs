@@ -18,7 +18,7 @@ use super::{
 use crate::{
     account::AccountId,
     imports::{ChangeSet, Content, DocumentStore, Key, Kind, Stored, Write},
-    write_error::WriteError,
+    outcome::WriteError,
 };
 
 impl DocumentStore for Store {

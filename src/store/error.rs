@@ -18,7 +18,7 @@ use serde::Deserialize;
 use super::item::Item;
 use crate::{
     cause::{Cause, chain},
-    write_error::WriteError,
+    outcome::WriteError,
     xray::Failure,
 };
 

@@ -1,82 +1,32 @@
 //! The table `ApiKeys`: lookup of an API key by its hash; creating, listing and revoking keys.
 
-use std::{collections::BTreeSet, error::Error};
+use std::error::Error;
 
 use aws_sdk_dynamodb::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
     types::AttributeValue,
 };
-use ipnet::IpNet;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::{
     Store, StoreError,
-    item::{read, text, write},
+    item::{Item, read, text, write},
 };
 use crate::{
-    access::{KeyHash, KeyLookup, KeyRecord, Permission},
+    access::{KeyHash, KeyLookup, KeyRecord},
     account::AccountId,
-    money::Currency,
-    offerings::{CatalogId, CustomerType},
 };
 
-/// An item of the table.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct KeyItem {
-    key_hash: String,
-    account: AccountId,
-    created_at: Timestamp,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    label: Option<String>,
-    permissions: BTreeSet<Permission>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    customer_types: Option<BTreeSet<CustomerType>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    product_catalogs: Option<BTreeSet<CatalogId>>,
-    wallet_currency: Currency,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    allowed_cidrs: Vec<IpNet>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    expires_at: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    revoked_at: Option<Timestamp>,
-}
-
-impl KeyItem {
-    fn new(hash: &KeyHash, record: &KeyRecord) -> Self {
-        let record = record.clone();
-        Self {
-            key_hash: hash.as_str().to_owned(),
-            account: record.account,
-            created_at: record.created_at,
-            label: record.label,
-            permissions: record.permissions,
-            customer_types: record.customer_types,
-            product_catalogs: record.product_catalogs,
-            wallet_currency: record.wallet_currency,
-            allowed_cidrs: record.allowed_cidrs,
-            expires_at: record.expires_at,
-            revoked_at: record.revoked_at,
-        }
-    }
-
-    fn into_record(self) -> KeyRecord {
-        KeyRecord {
-            account: self.account,
-            label: self.label,
-            permissions: self.permissions,
-            customer_types: self.customer_types,
-            product_catalogs: self.product_catalogs,
-            wallet_currency: self.wallet_currency,
-            allowed_cidrs: self.allowed_cidrs,
-            expires_at: self.expires_at,
-            revoked_at: self.revoked_at,
-            created_at: self.created_at,
-        }
-    }
+/// The item of a key.
+fn key_item(
+    operation: &'static str,
+    hash: &KeyHash,
+    record: &KeyRecord,
+) -> Result<Item, StoreError> {
+    let mut item = write(operation, record)?;
+    item.insert("keyHash".to_owned(), text(hash.as_str()));
+    Ok(item)
 }
 
 impl KeyLookup for Store {
@@ -93,7 +43,7 @@ impl KeyLookup for Store {
             // revocation.
             .consistent_read(true);
         let item = self.get(OPERATION, request).await?;
-        item.map(|item| read(OPERATION, item).map(KeyItem::into_record)).transpose()
+        item.map(|item| read(OPERATION, item)).transpose()
     }
 }
 
@@ -108,7 +58,7 @@ impl Store {
             .client
             .put_item()
             .table_name(&self.tables.api_keys)
-            .set_item(Some(write(OPERATION, KeyItem::new(hash, record))?))
+            .set_item(Some(key_item(OPERATION, hash, record)?))
             .condition_expression("attribute_not_exists(keyHash)");
         let outcome = self.attempt(OPERATION, None, || request.clone().send()).await;
         unless_condition_failed(OPERATION, outcome)
@@ -132,10 +82,10 @@ impl Store {
             .expression_attribute_values(":account", text(account.as_str()));
         let items = self.query_all(OPERATION, query).await?;
         let keys = items.into_iter().map(|item| {
-            let item: KeyItem = read(OPERATION, item)?;
-            let hash = KeyHash::parse(&item.key_hash)
-                .ok_or_else(|| StoreError::unreadable(OPERATION, "a malformed key hash"))?;
-            Ok((hash, item.into_record()))
+            let hash = item.get("keyHash").and_then(|hash| KeyHash::parse(hash.as_s().ok()?));
+            let hash =
+                hash.ok_or_else(|| StoreError::unreadable(OPERATION, "a malformed key hash"))?;
+            Ok((hash, read(OPERATION, item)?))
         });
         keys.collect()
     }

@@ -36,7 +36,7 @@ use crate::{
         NetworkKeys, NetworkPartitions, NetworkState, StoredBundle,
     },
     order::Order,
-    write_error::WriteError,
+    outcome::WriteError,
 };
 
 const BY_COUNTRY: &str = "byCountry";

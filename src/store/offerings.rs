@@ -20,7 +20,11 @@ const BY_CUSTOMER_TYPE: &str = "byCustomerType";
 const BY_CATEGORY: &str = "byCategory";
 
 /// The attributes that a list needs; the others are for imports.
-const ROW_ATTRIBUTES: &str = "productOfferingId, customerType, category, #status, #type, productCatalogIds, countries, #regions, document";
+const ROW_ATTRIBUTES: &str =
+    "productOfferingId, customerType, category, #status, #type, productCatalogIds, document";
+
+/// The attributes that only a filter by coverage needs: a row has up to 250 countries.
+const COVERAGE_ATTRIBUTES: &str = "countries, #regions";
 
 /// DynamoDB allows 300 operators and 4 KB in an expression, and a term takes at most 37 bytes. A filter that
 /// needs more is applied only here.
@@ -62,6 +66,15 @@ impl OfferingStreams for Store {
         const OPERATION: &str = "list offerings";
         let keys = KeyAttributes::of(account, stream);
         let filter_expression = FilterExpression::of(filter);
+        let by_coverage = filter.coverage.is_some() || !filter.regions.is_empty();
+        let projection = if by_coverage {
+            format!("{ROW_ATTRIBUTES}, {COVERAGE_ATTRIBUTES}")
+        } else {
+            ROW_ATTRIBUTES.to_owned()
+        };
+        let regions = by_coverage.then_some(("#regions".to_owned(), "regions".to_owned()));
+        let names = [("#status", "status"), ("#type", "type")];
+        let names = names.map(|(name, attribute)| (name.to_owned(), attribute.to_owned()));
         let request = self
             .client
             .query()
@@ -69,10 +82,8 @@ impl OfferingStreams for Store {
             .index_name(keys.index)
             .key_condition_expression(keys.condition)
             .set_filter_expression(filter_expression.text)
-            .projection_expression(ROW_ATTRIBUTES)
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#type", "type")
-            .expression_attribute_names("#regions", "regions")
+            .projection_expression(projection)
+            .set_expression_attribute_names(Some(names.into_iter().chain(regions).collect()))
             .set_expression_attribute_values(Some(
                 keys.values.into_iter().chain(filter_expression.values).collect(),
             ))

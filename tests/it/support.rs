@@ -1,6 +1,6 @@
 //! A running catalog, and the few words tests are written in.
 
-use std::{collections::BTreeSet, fmt::Write as _, sync::Mutex};
+use std::{fmt::Write as _, sync::Mutex};
 
 use catalog_cli::{
     local::{Stack, StackOptions, Storage},
@@ -13,7 +13,6 @@ use serverless_catalog::{
     access::{ApiKey, KeyPrefix, KeyRecord, Permission},
     account::AccountId,
     imports::{Counts, Floors, GeneratedIds, Importer, LineError, OrderBy, Ordering},
-    money::Currency,
     order::Origin,
     source::{GROUP_LINES, Line},
     store::Store,
@@ -111,18 +110,8 @@ impl Catalog {
         account: &str,
         change: impl FnOnce(&mut KeyRecord),
     ) -> String {
-        let mut record = KeyRecord {
-            account: AccountId::parse(account).expect("account"),
-            label: None,
-            permissions: Permission::ALL.iter().copied().collect::<BTreeSet<_>>(),
-            customer_types: None,
-            product_catalogs: None,
-            wallet_currency: Currency::USD,
-            allowed_cidrs: vec![],
-            expires_at: None,
-            revoked_at: None,
-            created_at: Timestamp::now(),
-        };
+        let account = AccountId::parse(account).expect("account");
+        let mut record = KeyRecord::new(account, Permission::ALL.iter().copied());
         change(&mut record);
         let key = ApiKey::generate(&KeyPrefix::default()).expect("random");
         self.stack.store().create_key(&key.hash(), &record).await.expect("key stored");

@@ -24,7 +24,8 @@ use serverless_catalog::{
     imports::{
         Counts, ImportCost, Kind, LineError, OrderBy,
         job::{ImportId, JobStore as _, LEASE_TERM, Lease, Progress, Source, Status},
-        run::{self, End, Observer, Request, SnapshotPart, run},
+        report::Observer,
+        run::{self, End, Request, SnapshotPart, run},
         snapshot::{DEFAULT_SHARE, Snapshot, parse_share},
     },
     source::{Format, GroupStream},
@@ -103,6 +104,20 @@ struct Totals {
 }
 
 impl Import {
+    /// Opens all files: a name mistyped last does not leave half an import.
+    fn inputs(&self) -> Result<Vec<Input>, CliError> {
+        let mut inputs = Vec::new();
+        for path in &self.files {
+            let input = Input::open(path)?;
+            if self.resume && input.identity.is_none() {
+                let message = "--resume needs files: standard input cannot be read again";
+                return Err(CliError::Usage(message.to_owned()));
+            }
+            inputs.push(input);
+        }
+        Ok(inputs)
+    }
+
     /// Runs the import.
     ///
     /// # Errors
@@ -113,16 +128,7 @@ impl Import {
             let message = "--replace network takes bundles away with their networks; there is no --replace bundle";
             return Err(CliError::Usage(message.to_owned()));
         }
-        // All files are opened first: a name mistyped last does not leave half an import.
-        let mut inputs = Vec::new();
-        for path in &self.files {
-            let input = Input::open(path)?;
-            if self.resume && input.identity.is_none() {
-                let message = "--resume needs files: standard input cannot be read again";
-                return Err(CliError::Usage(message.to_owned()));
-            }
-            inputs.push(input);
-        }
+        let inputs = self.inputs()?;
         let store = target.store().await?;
         let started = Instant::now();
         let mut interruption = Interruption::expect();

@@ -123,16 +123,13 @@ impl Create {
             .map_err(|error| CliError::Usage(format!("no randomness for a key: {error}")))?;
         let hash = key.hash();
         let record = KeyRecord {
-            account: self.account,
             label: self.label,
-            permissions: self.permissions.into_iter().collect(),
             customer_types: self.customer_types.map(|types| types.into_iter().collect()),
             product_catalogs: self.catalogs.map(|ids| ids.into_iter().collect::<BTreeSet<_>>()),
             wallet_currency: self.wallet_currency,
             allowed_cidrs: self.allow_cidr,
             expires_at: self.expires_at,
-            revoked_at: None,
-            created_at: Timestamp::now(),
+            ..KeyRecord::new(self.account, self.permissions)
         };
         target.store().await?.create_key(&hash, &record).await?;
         if self.json {

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, net::IpAddr, path::PathBuf};
 
 use clap::Args;
-use serverless_catalog::store::TableNames;
+use serverless_catalog::{imports::Counts, store::TableNames};
 
 use crate::{
     connect::Target,
@@ -13,7 +13,7 @@ use crate::{
     local::{
         BUCKET, Bucket, LOCALHOST, Project, Stack, StackOptions, Storage, Whereabouts, sample,
     },
-    template::Template,
+    template::{Route, Template},
 };
 
 /// Run the whole catalog on this machine: an embedded DynamoDB engine, the tables and routes of
@@ -118,6 +118,26 @@ impl Serve {
             whereabouts.write(path)?;
         }
 
+        self.greet(target, &whereabouts, &routes, loaded, bucket.as_ref());
+        end.wait().await;
+        say("Stopping.");
+        if let Some(path) = &self.ready_file {
+            let _ = std::fs::remove_file(path);
+        }
+        drop(bucket);
+        stack.stop().await;
+        Ok(())
+    }
+
+    /// Says what runs where, and how to begin.
+    fn greet(
+        &self,
+        target: &Target,
+        whereabouts: &Whereabouts,
+        routes: &[Route],
+        loaded: Option<Counts>,
+        bucket: Option<&Bucket>,
+    ) {
         let kept =
             if self.memory { "in memory".to_owned() } else { target.data.display().to_string() };
         say(format!("The catalog is running at {} (data: {kept})", whereabouts.url));
@@ -133,23 +153,14 @@ impl Serve {
                 counts.created, counts.updated, counts.unchanged
             ));
         }
-        if let Some(bucket) = &bucket {
+        if let Some(bucket) = bucket {
             say(format!("Files dropped into {} are imported.", bucket.imports().display()));
         }
         if !self.listen.is_loopback() {
             warn(open_to_others(self.listen));
         }
         say(String::new());
-        say(how_to_begin(&whereabouts, self.sample));
-
-        end.wait().await;
-        say("Stopping.");
-        if let Some(path) = &self.ready_file {
-            let _ = std::fs::remove_file(path);
-        }
-        drop(bucket);
-        stack.stop().await;
-        Ok(())
+        say(how_to_begin(whereabouts, self.sample));
     }
 }
 

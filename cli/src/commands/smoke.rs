@@ -1,7 +1,6 @@
 //! `catalog smoke`: does a running catalog do what it is for?
 
 use std::{
-    collections::BTreeSet,
     future::Future,
     time::{Duration, Instant},
 };
@@ -18,7 +17,6 @@ use serverless_catalog::{
     account::AccountId,
     cause::chain,
     imports::job::Job,
-    money::Currency,
     objects::{ObjectError, Objects},
     retry::Patience,
     store::{Store, TableNames},
@@ -115,16 +113,9 @@ impl Trial {
 
     async fn create_key(&self) -> Result<(), String> {
         let record = KeyRecord {
-            account: self.account.clone(),
             label: Some("catalog smoke".to_owned()),
-            permissions: Permission::ALL.iter().copied().collect::<BTreeSet<_>>(),
-            customer_types: None,
-            product_catalogs: None,
-            wallet_currency: Currency::USD,
-            allowed_cidrs: Vec::new(),
             expires_at: Some(Timestamp::now() + SignedDuration::from_hours(1)),
-            revoked_at: None,
-            created_at: Timestamp::now(),
+            ..KeyRecord::new(self.account.clone(), Permission::ALL.iter().copied())
         };
         let created = self.store.create_key(&self.key.hash(), &record).await;
         created.map(|_| ()).map_err(|error| chain(&error))

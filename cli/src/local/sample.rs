@@ -2,10 +2,7 @@
 //!
 //! The keys are known to everybody. Only [`load`] makes them, and only in a local engine.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, PoisonError},
-};
+use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serverless_catalog::{
@@ -15,9 +12,9 @@ use serverless_catalog::{
     imports::{
         Counts, GeneratedIds, LineError, OrderBy,
         job::{ImportId, LEASE_TERM, Lease, Source},
-        run::{End, Observer, Request, run},
+        report::Observer,
+        run::{End, Request, run},
     },
-    money::Currency,
     source::{Format, GroupStream},
     store::Store,
     text::FieldError,
@@ -137,15 +134,8 @@ impl Observer for FirstError {
 
 fn demo_record(account: AccountId) -> KeyRecord {
     KeyRecord {
-        account,
         label: Some("demo key of the sample data, local use only".to_owned()),
-        permissions: Permission::ALL.iter().copied().collect::<BTreeSet<_>>(),
-        customer_types: None,
-        product_catalogs: None,
-        wallet_currency: Currency::USD,
-        allowed_cidrs: Vec::new(),
-        expires_at: None,
-        revoked_at: None,
         created_at: Timestamp::UNIX_EPOCH,
+        ..KeyRecord::new(account, Permission::ALL.iter().copied())
     }
 }

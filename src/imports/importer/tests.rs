@@ -9,11 +9,11 @@ use super::*;
 use crate::{
     imports::{ChangeSet, Key, LineErrorCode, Stored},
     networks::{NetworkChanges, NetworkId, NetworkKeys, NetworkState},
+    outcome::WriteError,
     products::{
-        Applied, ExternalId, OrderedRow, ProductId, ProductKey, ProductRemoval, Removed, RowError,
-        Sku, StoredProduct,
+        Applied, ExternalId, OrderedRow, ProductId, ProductKey, ProductRemoval, RowError, Sku,
+        StoredProduct,
     },
-    write_error::WriteError,
 };
 
 /// Items in memory; every `reject_every`th write is rejected.
@@ -156,7 +156,7 @@ impl ProductDelete for Memory {
         _: &AccountId,
         _: &ProductKey,
         _: ProductRemoval,
-    ) -> Result<Removed, RowError> {
+    ) -> Result<Outcome, RowError> {
         Err(RowError::Unavailable)
     }
 

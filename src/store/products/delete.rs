@@ -12,9 +12,10 @@ use super::{
 use crate::{
     account::AccountId,
     order::Order,
+    outcome::Outcome,
     products::{
-        FIELDS, ProductDelete, ProductId, ProductKey, ProductRemoval, ProductRow, Removed,
-        RowError, StoredProduct,
+        FIELDS, ProductDelete, ProductId, ProductKey, ProductRemoval, ProductRow, RowError,
+        StoredProduct,
     },
     retry::Patience,
     store::{Store, StoreError, batch::CONCURRENT_BATCHES, item::text, ranges::Keys},
@@ -68,7 +69,7 @@ impl ProductDelete for Store {
         account: &AccountId,
         product: &ProductKey,
         removal: ProductRemoval,
-    ) -> Result<Removed, RowError> {
+    ) -> Result<Outcome, RowError> {
         let mut conflicts = 0;
         loop {
             match self.remove_product(account, product, removal).await {
@@ -143,7 +144,7 @@ impl Store {
         account: &AccountId,
         product: &ProductKey,
         removal: ProductRemoval,
-    ) -> Result<Removed, Obstacle> {
+    ) -> Result<Outcome, Obstacle> {
         let ProductRemoval { order, only_untouched } = removal;
         let named = range_key(product);
         let mut seen = Seen::new();
@@ -168,7 +169,7 @@ impl Store {
                 writes.remember(&key, order, orders.last, revision)?;
                 writes.commit(REMOVE).await?;
             }
-            return Ok(Removed::Nothing);
+            return Ok(Outcome::Unchanged);
         };
         let StoredProduct { product: stored_product, orders } = &*stored;
         let still_leads = match product {
@@ -191,7 +192,7 @@ impl Store {
             writes.put(&key, product_item(account, &after, revision + 1))?;
             writes.commit(REMOVE).await?;
             let changed = after.product != *stored_product;
-            return Ok(if changed { Removed::Fields } else { Removed::Nothing });
+            return Ok(if changed { Outcome::Updated } else { Outcome::Unchanged });
         }
         let external_id = stored_product.external_id.clone().map(ProductKey::ExternalId);
         let other_keys = external_id.into_iter().chain([ProductKey::Id(stored_product.id)]);
@@ -210,7 +211,7 @@ impl Store {
             }
         }
         writes.commit(REMOVE).await?;
-        Ok(Removed::Product)
+        Ok(Outcome::Deleted)
     }
 }
 

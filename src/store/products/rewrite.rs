@@ -82,20 +82,9 @@ impl Store {
             self.see(account, [id_key], &mut seen).await?;
         }
 
-        let deleted = |key: &str| match seen.get(key) {
-            Some(Some(found @ Found::Deleted { .. })) => Some(found.orders()),
-            _ => None,
-        };
-        let before = if let Some(at) = &matched {
-            at.stored.orders.clone()
-        } else {
-            // A delete by any of its keys counts.
-            let mut before = FieldOrders::default();
-            for orders in keys.all().filter_map(|key| deleted(&key)) {
-                before.floor = before.floor.max(orders.floor);
-                before.last = before.last.max(orders.last);
-            }
-            before
+        let before = match &matched {
+            Some(at) => at.stored.orders.clone(),
+            None => keys.deleted(&seen),
         };
         if let Some(last) = before.last.filter(|_| upsert.always_counts && !before.admits(order)) {
             return Err(Obstacle::Newer(last));
@@ -201,6 +190,19 @@ impl RowKeys {
     fn all(&self) -> impl Iterator<Item = String> + use<> {
         let Self { sku, external_id, id } = self;
         sku.clone().into_iter().chain(external_id.clone()).chain(id.clone())
+    }
+
+    /// The orders of the deletes by any of its keys.
+    fn deleted(&self, seen: &Seen) -> FieldOrders {
+        let mut deleted = FieldOrders::default();
+        for key in self.all() {
+            if let Some(Some(found @ Found::Deleted { .. })) = seen.get(&key) {
+                let orders = found.orders();
+                deleted.floor = deleted.floor.max(orders.floor);
+                deleted.last = deleted.last.max(orders.last);
+            }
+        }
+        deleted
     }
 
     /// The product that a row is about.

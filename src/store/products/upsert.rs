@@ -312,17 +312,8 @@ impl Store {
                     return Err(RowError::Stale.into());
                 }
                 let product = &stored.product;
-                let other_sku = match &late.sku {
-                    Change::Keep => false,
-                    Change::Clear => product.sku.is_some(),
-                    Change::Set(sku) => product.sku.as_ref() != Some(sku),
-                };
-                let other_external_id = match &late.external_id {
-                    Change::Keep => false,
-                    Change::Clear => product.external_id.is_some(),
-                    Change::Set(id) => product.external_id.as_ref() != Some(id),
-                };
-                if other_sku || other_external_id {
+                if late.sku.changes(&product.sku) || late.external_id.changes(&product.external_id)
+                {
                     return Ok(Updated::Otherwise(Some(there)));
                 }
                 false

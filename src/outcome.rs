@@ -1,4 +1,19 @@
-//! Why a write was not stored.
+//! What became of a record: its outcome, or why it was not stored.
+
+/// The outcome of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Stored, and new.
+    Created,
+    /// Stored in place of another version.
+    Updated,
+    /// Equal to what is stored.
+    Unchanged,
+    /// Older than what is stored.
+    Stale,
+    /// Removed.
+    Deleted,
+}
 
 /// Why the database did not store a write. The message is for the sender of the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::{
     cost::Cost,
+    outcome::{Outcome, WriteError},
     text::{Fault, FieldError, spelled_enum},
-    write_error::WriteError,
 };
 
 /// How many lines came to each outcome. Every line is counted once.
@@ -191,21 +191,6 @@ impl Rejection {
             }
         }
     }
-}
-
-/// The outcome of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Stored, and new.
-    Created,
-    /// Stored in place of another version.
-    Updated,
-    /// Equal to what is stored.
-    Unchanged,
-    /// Older than what is stored.
-    Stale,
-    /// Removed.
-    Deleted,
 }
 
 /// The outcome of one line.
