@@ -1,19 +1,18 @@
-//! Whose data it is.
+//! The account: the tenant that owns a catalog.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The owner of a catalog: a customer, organization, workspace or enterprise in the words of the
-/// published APIs. The first key attribute of every table, so isolation is structural.
+/// A tenant: the published APIs call it customer, organization, workspace or enterprise. All table and index
+/// keys of the catalog begin with it, so tenants are isolated by the keys themselves.
 ///
-/// 1 to 64 characters out of `A-Z a-z 0-9 . _ -`, because it is also a path segment of import
-/// objects (`imports/<account>/…`).
+/// 1 to 64 characters from `A-Z a-z 0-9 . _ -`, because it is also a path segment of import objects
+/// (`imports/<account>/…`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AccountId(String);
 
-/// The text is no account id.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "an account is 1 to 64 characters out of A-Z a-z 0-9 . _ - and starts with a letter or digit"
@@ -21,7 +20,7 @@ pub struct AccountId(String);
 pub struct InvalidAccountId;
 
 impl AccountId {
-    /// Reads an account id.
+    /// Parses an account id.
     ///
     /// # Errors
     /// [`InvalidAccountId`] when the text is empty, too long or has other characters.
@@ -35,7 +34,6 @@ impl AccountId {
         }
     }
 
-    /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -5,14 +5,18 @@ use std::error::Error;
 /// An error that caused another one.
 pub type Cause = Box<dyn Error + Send + Sync>;
 
-/// The messages of an error and of its causes, joined by colons.
+/// The messages of an error and of its causes, joined by colons. A cause that only repeats the message before
+/// it, as some errors of the AWS SDK do, is left out.
 #[must_use]
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let message = cause.to_string();
+        if !text.ends_with(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
         source = cause.source();
     }
     text

@@ -3,10 +3,8 @@
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// A clock.
 #[derive(Clone, Copy, Debug)]
 pub enum Clock {
-    /// The system's clock.
     System,
     /// A time that passes with tokio's clock, which tests may pause and advance.
     Simulated {

@@ -2,12 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What requests to the database consumed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     /// Read requests.
     pub reads: u32,
-    /// Read units.
     pub read_units: f64,
     /// Write requests.
     pub writes: u32,
@@ -20,13 +18,11 @@ pub struct Cost {
 pub struct Meter(Arc<Mutex<Cost>>);
 
 impl Meter {
-    /// What was consumed so far.
     #[must_use]
     pub fn cost(&self) -> Cost {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a read request.
     pub fn add_read(&self, units: f64) {
         self.add(|cost| {
             cost.reads += 1;
@@ -34,7 +30,6 @@ impl Meter {
         });
     }
 
-    /// Adds a write request.
     pub fn add_write(&self, units: f64) {
         self.add(|cost| {
             cost.writes += 1;

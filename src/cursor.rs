@@ -7,8 +7,8 @@
 //!
 //! The **context** is authenticated but not contained in the cursor: the account, the endpoint and a
 //! fingerprint of the filters. A cursor from another account's key, from another endpoint or with other
-//! filters fails to decrypt, just as one that was tampered with does, and the cause cannot be told. The limit
-//! is not part of the context: it may change between pages.
+//! filters fails to decrypt, just as one that was tampered with does, and the error does not show which. The
+//! limit is not part of the context: it may change between pages.
 //!
 //! The **key** is derived from a secret that outlives deployments. During a rotation, the previous secret
 //! still decrypts cursors; new cursors are encrypted with the current one.
@@ -31,7 +31,6 @@ const VERSION: u8 = 1;
 pub struct Context<'a> {
     /// The account whose list it belongs to.
     pub account: &'a AccountId,
-    /// The endpoint.
     pub endpoint: &'static str,
     /// The fingerprint of the filters, the same for every spelling of them.
     pub fingerprint: &'a [u8],
@@ -60,7 +59,6 @@ pub struct WeakSecret;
 #[error("is not a cursor of this list; start again without one")]
 pub struct InvalidCursor;
 
-/// The position is too long for a cursor.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the position does not fit a cursor")]
 pub struct PositionTooLong;

@@ -3,10 +3,8 @@
 //! Countries are ISO 3166-1 alpha-2 codes, plus `XK` (Kosovo, a user-assigned code, because mobile networks
 //! there carry it). The regions are the eight of the published API (Connect). Which region contains a country
 //! follows the United Nations' M49 geoscheme: the Caribbean and Central America belong to North America,
-//! Western Asia is the Middle East, and the rest of Asia with Oceania is Asia-Pacific. There are two
-//! deviations, both because travel products use the words so: Cyprus belongs to Europe, and Iran to the
-//! Middle East.
-//! the Middle East.
+//! Western Asia is the Middle East, and the rest of Asia with Oceania is Asia-Pacific. Two deviations follow
+//! the usage of travel products: Cyprus belongs to Europe, and Iran to the Middle East.
 
 use std::fmt;
 
@@ -81,7 +79,6 @@ impl Country {
         codes.filter_map(|code| Self::parse(code).ok())
     }
 
-    /// The two-letter code.
     #[must_use]
     pub fn code(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()

@@ -31,10 +31,8 @@ use crate::{
 /// How long an execution environment caches keys and exchange rates: the maximum that the contract allows.
 const CACHE: Duration = Duration::from_mins(1);
 
-/// The settings of a function.
 #[derive(Debug)]
 pub struct Settings {
-    /// The catalog's tables.
     pub store: Store,
     /// How long a key's record or an exchange rate is cached.
     pub cache: Duration,
@@ -44,16 +42,12 @@ pub struct Settings {
     pub log_percent: u8,
 }
 
-/// A setting is missing or invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// It is missing.
     #[error("the environment variable {0} is missing")]
     Missing(&'static str),
-    /// Its value is invalid.
     #[error("the environment variable {0} is wrong: {1}")]
     Wrong(&'static str, String),
-    /// The client for the database cannot be built.
     #[error(transparent)]
     Client(#[from] ClientError),
 }
@@ -66,6 +60,7 @@ impl Settings {
     pub fn from_environment() -> Result<Self, SettingsError> {
         let tables = TableNames {
             offerings: required("OFFERINGS_TABLE")?,
+            offering_areas: required("OFFERING_AREAS_TABLE")?,
             promotions: required("PROMOTIONS_TABLE")?,
             partner_offerings: required("PARTNER_OFFERINGS_TABLE")?,
             networks: required("NETWORKS_TABLE")?,
@@ -127,7 +122,7 @@ pub async fn run<E: Endpoint>(
     telemetry::init();
     let settings = Settings::from_environment()?;
     let adapter = adapter(&settings, wire(&settings)?);
-    // Boxed: the compiler gives up on the type of all that it awaits.
+    // Boxed, because the type of the unboxed future exceeds the compiler's limits.
     Box::pin(adapter.warm_up()).await;
     lambda_runtime::run(service(adapter)).await
 }
@@ -236,7 +231,7 @@ fn make_convertible(event: &mut LambdaRequest) {
         let decoded = STANDARD.decode(request.body.as_deref().unwrap_or_default());
         match decoded.map(String::from_utf8) {
             Ok(Ok(text)) => (request.body, request.is_base64_encoded) = (Some(text), false),
-            // It is no text: the adapter decodes it.
+            // It is not text: the adapter decodes it.
             Ok(Err(_)) => {}
             // The body stays as it is. It is not JSON, and the endpoint reports that.
             Err(_) => request.is_base64_encoded = false,

@@ -25,7 +25,6 @@ pub enum AmountError {
 }
 
 impl Amount {
-    /// Zero.
     pub const ZERO: Self = Self(Decimal::ZERO);
 
     /// Parses a JSON number, with or without an exponent, without rounding.
@@ -81,7 +80,6 @@ impl Amount {
             .map_err(|_| AmountError::TooPrecise)
     }
 
-    /// Whether the amount is below zero.
     #[must_use]
     pub fn is_negative(self) -> bool {
         self < Self::ZERO
@@ -164,7 +162,6 @@ pub struct Currency(iso_currency::Currency);
 
 crate::schema::schema!(Currency, { "type": "string", "pattern": "^[A-Z]{3}$" });
 
-/// The text is not an ISO 4217 code.
 #[derive(Debug, thiserror::Error)]
 #[error("must be an ISO 4217 currency code such as USD")]
 pub struct UnknownCurrency;
@@ -181,7 +178,6 @@ impl Currency {
         iso_currency::Currency::from_code(code).map(Self).ok_or(UnknownCurrency)
     }
 
-    /// The three-letter code.
     #[must_use]
     pub fn code(self) -> &'static str {
         self.0.code()

@@ -17,14 +17,12 @@ use tokio::sync::mpsc;
 
 use crate::{cause::Cause, retry::Patience};
 
-/// An object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectAddress {
-    /// Its bucket.
     pub bucket: String,
     /// Its key, decoded.
     pub key: String,
-    /// Its version, where the bucket has versions.
+    /// Its version, if the bucket has versioning.
     pub version: Option<String>,
     /// What orders the events of one key (S3's `sequencer`).
     pub sequencer: Option<String>,
@@ -33,7 +31,6 @@ pub struct ObjectAddress {
 /// Why an object cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
-    /// It does not exist.
     #[error("the object does not exist")]
     Missing,
     /// The function has no permission to read it.
@@ -72,7 +69,6 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Creates it over this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client }
@@ -165,7 +161,6 @@ impl Objects {
     }
 }
 
-/// An object that has been opened for reading.
 #[derive(Debug)]
 pub struct OpenObject {
     /// S3's `ETag`: tells this content from other contents under the same key.
@@ -178,7 +173,6 @@ pub struct OpenObject {
     pub length: Option<u64>,
     /// Its user-defined metadata, with lower-case names.
     pub metadata: HashMap<String, String>,
-    /// Its content.
     pub body: Body,
 }
 

@@ -31,7 +31,6 @@ impl Order {
         bytes.try_into().ok().map(Self)
     }
 
-    /// The bytes to store.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; Self::BYTES] {
         &self.0
@@ -100,7 +99,6 @@ impl Origin {
         self
     }
 
-    /// The source's time.
     #[must_use]
     pub fn time(&self) -> Timestamp {
         self.time

@@ -1,7 +1,7 @@
-//! JSON Schemas of types that are written as one text or number: what serde makes of them cannot be
-//! told from their parts. Only the operator's tool asks for schemas (feature `openapi`).
+//! JSON Schemas of types that serde writes as a string or a number: they cannot be derived from the fields.
+//! Only the operator's tool needs schemas (feature `openapi`).
 
-/// Gives a type a JSON Schema that stands where the type is used.
+/// Gives a type a JSON Schema that is inlined where the type is used.
 macro_rules! schema {
     ($name:ty, $($schema:tt)+) => {
         #[cfg(feature = "openapi")]

@@ -1,7 +1,7 @@
 //! Logs and metrics: JSON lines on standard output, which Lambda sends to CloudWatch.
 //!
-//! Metrics are log lines, too, in CloudWatch's embedded metric format: they need no call and no agent, and
-//! take no time of a request. They are written only if `METRICS_NAMESPACE` is set.
+//! Metrics are log lines, too, in CloudWatch's embedded metric format: they need neither calls nor an agent,
+//! and delay no request. They are written only if `METRICS_NAMESPACE` is set.
 
 use std::{io::Write, sync::OnceLock, time::Duration};
 
@@ -75,16 +75,13 @@ pub struct RequestMeasures<'a> {
     pub millis: f64,
     /// The number of items in the reply.
     pub items: usize,
-    /// Read units consumed.
     pub read_units: f64,
-    /// Write units consumed.
     pub write_units: f64,
     /// Whether this is the first request of the execution environment.
     pub cold_start: bool,
 }
 
 impl RequestMeasures<'_> {
-    /// Publishes these metrics.
     pub fn publish(self) {
         print_noted(|| self.note());
     }
@@ -115,12 +112,10 @@ pub struct ImportMeasures {
     pub counts: Counts,
     /// The capacity that this run consumed.
     pub cost: ImportCost,
-    /// The duration of the run.
     pub elapsed: Duration,
 }
 
 impl ImportMeasures {
-    /// Publishes these metrics.
     pub fn publish(self) {
         print_noted(|| self.note());
     }

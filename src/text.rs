@@ -19,12 +19,9 @@ pub struct FieldError {
 /// What is wrong with a field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fault {
-    /// Its value.
     #[default]
     Invalid,
-    /// It is required, and missing.
     Missing,
-    /// It is not UTF-8.
     NotUtf8,
 }
 
@@ -37,13 +34,11 @@ impl std::fmt::Display for FieldError {
 }
 
 impl FieldError {
-    /// An error of `field`.
     #[must_use]
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into(), fault: Fault::Invalid }
     }
 
-    /// The same error, of this kind.
     #[must_use]
     pub fn with_fault(self, fault: Fault) -> Self {
         Self { fault, ..self }
@@ -139,7 +134,6 @@ macro_rules! identifier {
                 Ok(Self(text.to_owned()))
             }
 
-            /// The identifier as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -189,7 +183,7 @@ pub(crate) fn forbidden_message(forbidden: &str) -> String {
     message
 }
 
-/// What a time looks like in replies.
+/// The schema of a time in replies.
 #[cfg(feature = "openapi")]
 pub(crate) struct Time;
 

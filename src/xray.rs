@@ -24,7 +24,7 @@ const HEADER: &str = "{\"format\": \"json\", \"version\": 1}\n";
 pub(crate) enum Failure {
     /// The database failed, or was not reached.
     Fault,
-    /// The request was not right.
+    /// The request was invalid.
     Error,
     /// The database throttled the request.
     Throttle,

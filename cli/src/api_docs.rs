@@ -1,4 +1,4 @@
-//! The description of the APIs as a file, and as a page to try it out.
+//! The OpenAPI description: as a file, and as a page on which to try the APIs.
 
 use axum::{
     Router,
@@ -12,18 +12,18 @@ use swagger_ui_dist::{ApiDefinition, OpenApiSource, generate_routes};
 
 use crate::local::sample::SAMPLES;
 
-/// Where the page is.
+/// The path of the page.
 pub const DOCS: &str = "/docs";
 
-/// Where the description is served.
+/// The path of the description.
 const DOCUMENT: &str = "/openapi.yaml";
 
-/// The description as YAML; equal code makes equal text.
+/// The description as YAML. The same code always gives the same text.
 #[must_use]
 pub fn yaml() -> String {
     const HEAD: &str = "# Made by `catalog openapi` from the code; do not edit.\n";
     const ORDER: [&str; 6] = ["openapi", "info", "servers", "tags", "paths", "components"];
-    // Values of JSON are values of YAML: neither step can fail.
+    // Every JSON value is a YAML value: neither step can fail.
     let document = serde_yaml_ng::to_value(openapi::document()).unwrap_or_default();
     let mut ordered = Mapping::new();
     for name in ORDER {
@@ -36,7 +36,7 @@ pub fn yaml() -> String {
     format!("{HEAD}{}\n", lines.join("\n"))
 }
 
-/// A line whose value is a time, with quotes: readers of YAML 1.1 make something else of it than a text.
+/// Quotes the value of a line if it is a time: YAML 1.1 parsers would not read it as a string.
 fn quoted_time(line: &str) -> String {
     match line.rsplit_once(' ') {
         Some((before, value)) if value.parse::<jiff::Timestamp>().is_ok() => {
@@ -46,8 +46,8 @@ fn quoted_time(line: &str) -> String {
     }
 }
 
-/// The description, and a page at `/docs` that shows it and tries it out, without anything from
-/// elsewhere. With `sample`, the demo key is filled in.
+/// The description, and a page at `/docs` on which to try the APIs; it loads nothing from other hosts. With
+/// `sample`, the demo key is filled in.
 pub fn routes(sample: bool) -> Router {
     let assets = ApiDefinition {
         uri_prefix: "/docs/ui".to_owned(),
@@ -63,7 +63,7 @@ pub fn routes(sample: bool) -> Router {
 }
 
 fn page(key: Option<&str>) -> String {
-    // A key is of letters, digits and underscores: nothing to escape.
+    // A key has only letters, digits and underscores: nothing to escape.
     let authorize = key.map_or_else(String::new, |key| {
         format!(
             "ui.preauthorizeApiKey('ApiKeyHeader', '{key}');\n        \

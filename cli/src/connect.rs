@@ -1,4 +1,4 @@
-//! How a command reaches a catalog's tables.
+//! How a command connects to a catalog.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -60,14 +60,14 @@ pub struct Target {
 /// Where a database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// At a URL: a local engine, as a rule.
+    /// At a URL: usually a local engine.
     Endpoint(String),
-    /// In a region of AWS.
+    /// In an AWS region.
     Aws(String),
 }
 
 impl Place {
-    /// Is it AWS itself?
+    /// Whether it is AWS itself, not a local stand-in.
     #[must_use]
     pub fn is_aws(&self) -> bool {
         matches!(self, Self::Aws(_))
@@ -83,16 +83,16 @@ impl fmt::Display for Place {
     }
 }
 
-/// A catalog as a command reaches it.
+/// A connection to a catalog.
 #[derive(Debug)]
 pub struct Connected {
     /// Where its database is.
     pub place: Place,
-    /// The client of its database.
+    /// The client for its database.
     pub client: Client,
-    /// The client of its bucket, unless it has none.
+    /// The client for its bucket; `None` if it has no bucket.
     pub s3: Option<aws_sdk_s3::Client>,
-    /// The URL of its HTTP API and the name of its bucket, where a running catalog tells them.
+    /// The addresses that `catalog serve` has published, if that is what the command connects to.
     pub whereabouts: Option<Whereabouts>,
 }
 
@@ -112,7 +112,7 @@ impl Target {
             return self.local(&database, objects.as_deref(), Some(running));
         }
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-        // A connection that a network has forgotten ends an attempt, and not the whole command.
+        // A connection that the network dropped silently ends one attempt, not the whole command.
         let times = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(5))
             .operation_attempt_timeout(Duration::from_secs(30))
@@ -158,7 +158,7 @@ impl Target {
         })
     }
 
-    /// The catalog's tables; tells on standard error where they are.
+    /// Connects to the catalog's tables, and prints on standard error where they are.
     ///
     /// # Errors
     /// As [`Target::connect`].

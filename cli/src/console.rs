@@ -2,8 +2,7 @@
 
 use std::io::Write as _;
 
-/// Writes a line to standard output. A reader that went away (`catalog keys list | head -1`) is no
-/// error.
+/// Writes a line to standard output. A closed pipe (`catalog keys list | head -1`) is not an error.
 pub fn say(line: impl AsRef<str>) {
     let _ = writeln!(std::io::stdout(), "{}", line.as_ref());
 }

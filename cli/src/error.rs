@@ -1,10 +1,10 @@
-//! What can go wrong with a command: what, where, and what to do about it.
+//! The errors of a command: what failed, where, and what to do about it.
 
 use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 
 use serverless_catalog::{cause::chain, store::StoreError};
 
-/// A command that could not do what it was asked.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// A file could not be used.
@@ -25,18 +25,18 @@ pub enum CliError {
         /// Where and why.
         cause: String,
     },
-    /// What is stored was not reached for as long as it was tried.
+    /// The run of an import could not continue, even after retries.
     #[error(
         "{0}\n  is the catalog running (`catalog serve`), or --endpoint-url right, or are the AWS credentials good?"
     )]
     Unavailable(String),
-    /// A port could not be had.
+    /// A port is not available.
     #[error(
         "cannot listen on {address}: {source}; choose another port with --port, or --port 0 for any, and with \
          --listen an address that this machine has"
     )]
     Port {
-        /// Which one, and on which address.
+        /// The address and the port.
         address: SocketAddr,
         /// Why it failed.
         source: io::Error,
@@ -44,16 +44,16 @@ pub enum CliError {
     /// Another `catalog serve` uses the data.
     #[error("another `catalog serve` is using {}; stop it, or choose other data with --data DIR or --memory", .0.display())]
     DataInUse(PathBuf),
-    /// A catalog is about to run, and not reached yet.
+    /// `catalog serve` is starting, and cannot be reached yet.
     #[error("a catalog is starting in {}; try again in a moment (or give --endpoint-url or --aws)", .0.display())]
     Starting(PathBuf),
     /// The embedded engine failed.
     #[error("the embedded DynamoDB engine failed: {0}")]
     Engine(String),
-    /// `template.yaml` is not understood.
+    /// `template.yaml` cannot be interpreted.
     #[error("template.yaml: {0}")]
     Template(String),
-    /// The tables are not reached.
+    /// A request to the tables failed.
     #[error(
         "{}\n  is the catalog running (`catalog serve`), or --endpoint-url right, or are the AWS credentials good?",
         chain(.0)
@@ -67,10 +67,10 @@ pub enum CliError {
         /// Why it failed.
         cause: String,
     },
-    /// The arguments do not fit together.
+    /// The arguments are not valid together.
     #[error("{0}")]
     Usage(String),
-    /// Not everything that was asked for was done; the output told what was not.
+    /// The command did only part of its work; its output says what is missing.
     #[error("{0}")]
     Incomplete(String),
 }

@@ -1,24 +1,24 @@
-//! Being told to stop.
+//! Interruption by Ctrl-C or SIGTERM.
 
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Ctrl-C, or SIGTERM where there is one; expected from the start on, so that what is told while a command
-/// begins, or between two of its steps, is not lost.
+/// Ctrl-C or SIGTERM. The handlers are installed early, so that a signal that arrives while a command starts,
+/// or between two of its steps, is not lost.
 #[cfg(unix)]
 #[derive(Debug)]
 pub struct Interruption(Option<(Signal, Signal)>);
 
 #[cfg(unix)]
 impl Interruption {
-    /// Expects one from now on.
+    /// Installs the signal handlers.
     #[must_use]
     pub fn expect() -> Self {
         let interrupt = signal(SignalKind::interrupt());
         Self(interrupt.and_then(|i| Ok((i, signal(SignalKind::terminate())?))).ok())
     }
 
-    /// Ends when it has come.
+    /// Waits for the signal.
     pub async fn wait(&mut self) {
         match &mut self.0 {
             Some((interrupt, terminate)) => {
@@ -39,13 +39,13 @@ pub struct Interruption;
 
 #[cfg(not(unix))]
 impl Interruption {
-    /// Expects one.
+    /// Does nothing on this platform.
     #[must_use]
     pub fn expect() -> Self {
         Self
     }
 
-    /// Ends when it has come.
+    /// Waits for the signal.
     pub async fn wait(&mut self) {
         let _ = tokio::signal::ctrl_c().await;
     }

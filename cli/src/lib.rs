@@ -1,13 +1,13 @@
-//! What the operator's tool `catalog` is made of.
+//! The operator's tool `catalog`.
 //!
-//! | Room | What lives there |
+//! | Module | Contents |
 //! |---|---|
 //! | [`template`] | `template.yaml` as the tool reads it: tables, functions, routes |
-//! | [`local`] | a laptop's stand-in for the cloud: embedded DynamoDB engine, API Gateway, sample data |
-//! | [`connect`] | how a command reaches a catalog's tables: a running `serve`, an endpoint, AWS |
-//! | [`api_docs`] | the description of the APIs: a file, and a page to try it out |
-//! | [`commands`] | what the tool does: `serve`, `keys`, `import`, `imports`, `export`, `tables`, `openapi` |
-//! | [`console`], [`interruption`] | output that survives a closed pipe; being told to stop |
+//! | [`local`] | local stand-ins for AWS: embedded DynamoDB engine, API Gateway, S3; sample data |
+//! | [`connect`] | how a command connects to a catalog: a running `serve`, an endpoint, AWS |
+//! | [`api_docs`] | the OpenAPI description: a file, and a page on which to try the APIs |
+//! | [`commands`] | the commands: `serve`, `keys`, `import`, `imports`, `export`, `tables`, `openapi` |
+//! | [`console`], [`interruption`] | output that survives a closed pipe; Ctrl-C and SIGTERM |
 
 pub mod api_docs;
 pub mod commands;

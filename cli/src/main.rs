@@ -52,7 +52,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let Cli { command, target } = Cli::parse();
-    // A line a request of `serve`, on standard error; LOG_LEVEL=warn silences it.
+    // `serve` logs one line per request on standard error; LOG_LEVEL=warn silences it.
     let level = std::env::var("LOG_LEVEL").ok().and_then(|level| level.parse().ok());
     let targets = Targets::new()
         .with_target("serverless_catalog", level.unwrap_or(tracing::Level::INFO))
@@ -90,7 +90,7 @@ mod tests {
 
     use super::Cli;
 
-    /// The help texts of a command and of all commands below it.
+    /// The help texts of a command and of all its subcommands.
     fn helps(command: &mut clap::Command) -> Vec<(String, String)> {
         let name = command.get_name().to_owned();
         let (long, short) = (command.render_long_help(), command.render_help());

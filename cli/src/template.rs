@@ -1,6 +1,6 @@
 //! `template.yaml` as the tool reads it: its tables, its functions and their routes.
 //!
-//! Only what a laptop needs is resolved: `!Sub` with the stack's name, and `!Ref` of it.
+//! Only `!Sub` and `!Ref` of the stack's name are resolved: local use needs no more.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub struct Table {
     pub name: String,
     /// The types of its key attributes.
     pub attributes: Vec<AttributeDefinition>,
-    /// Its own key.
+    /// Its primary key.
     pub key: Vec<KeySchemaElement>,
     /// Its global secondary indexes.
     pub indexes: Vec<GlobalSecondaryIndex>,
@@ -53,25 +53,25 @@ impl Template {
     /// The template this tool was built with.
     ///
     /// # Errors
-    /// [`CliError::Template`] when it is no YAML.
+    /// [`CliError::Template`] if it is not YAML.
     pub fn built_in() -> Result<Self, CliError> {
         Self::parse(BUILT_IN)
     }
 
-    /// Reads a template.
+    /// Parses a template.
     ///
     /// # Errors
-    /// [`CliError::Template`] when it is no YAML.
+    /// [`CliError::Template`] if it is not YAML.
     pub fn parse(yaml: &str) -> Result<Self, CliError> {
         let root =
             serde_yaml_ng::from_str(yaml).map_err(|error| CliError::Template(error.to_string()))?;
         Ok(Self { root })
     }
 
-    /// The tables, as a stack of this name has them.
+    /// The tables of a stack with this name.
     ///
     /// # Errors
-    /// [`CliError::Template`] naming what is missing or not understood.
+    /// [`CliError::Template`] that names what is missing or invalid.
     pub fn tables(&self, stack: &str) -> Result<Vec<Table>, CliError> {
         self.resources("AWS::DynamoDB::Table")
             .map(|(logical_id, properties)| {
@@ -85,7 +85,7 @@ impl Template {
     /// The routes, as the functions' events declare them.
     ///
     /// # Errors
-    /// [`CliError::Template`] naming what is missing or not understood.
+    /// [`CliError::Template`] that names what is missing or invalid.
     pub fn routes(&self) -> Result<Vec<Route>, CliError> {
         let mut routes = Vec::new();
         for (logical_id, properties) in self.resources("AWS::Serverless::Function") {
@@ -172,7 +172,7 @@ fn key_schema(owner: &Value) -> Option<Vec<KeySchemaElement>> {
     elements.collect()
 }
 
-/// A text, or a `!Sub` or `!Ref` of the stack's name.
+/// Resolves a string, or a `!Sub` or `!Ref` of the stack's name.
 fn resolve(value: &Value, stack: &str) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -188,14 +188,14 @@ fn resolve(value: &Value, stack: &str) -> Option<String> {
 }
 
 impl Table {
-    /// Creates the table, on demand, and waits until it can be used; a table that is there already
-    /// stays as it is. With `protected` it is encrypted, guarded against deletion and recoverable to
-    /// any point in time, as the template has it; local engines know none of that.
+    /// Creates the table with on-demand capacity, and waits until it is active; an existing table is not
+    /// changed. With `protected` it gets encryption, deletion protection and point-in-time recovery, as in
+    /// the template; local engines support none of these.
     ///
     /// Returns whether it was created.
     ///
     /// # Errors
-    /// [`CliError::Aws`] when the database refuses.
+    /// [`CliError::Aws`] if the database rejects it.
     pub async fn create(&self, client: &Client, protected: bool) -> Result<bool, CliError> {
         let indexes = (!self.indexes.is_empty()).then(|| self.indexes.clone());
         let created = client
@@ -223,7 +223,7 @@ impl Table {
                 if error.as_service_error().is_some_and(aws_sdk_dynamodb::operation::create_table::CreateTableError::is_resource_in_use_exception) =>
             {
                 if protected {
-                    // An earlier run may have ended in between.
+                    // An earlier run may have been interrupted before this.
                     self.make_recoverable(client).await?;
                 }
                 Ok(false)
@@ -260,7 +260,7 @@ impl Table {
     }
 }
 
-/// How often a new table is looked at, a second apart, before it is given up.
+/// How often the status of a new table is polled, once a second, before giving up.
 const MAX_LOOKS: u32 = 300;
 
 #[cfg(test)]

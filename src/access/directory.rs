@@ -1,4 +1,4 @@
-//! What authentication needs of the stored keys.
+//! The lookup of API keys for authentication.
 
 use std::future::Future;
 
@@ -6,7 +6,6 @@ use super::{KeyHash, KeyRecord};
 
 /// Access pattern of authentication: one key by its hash.
 pub trait KeyLookup: Send + Sync + 'static {
-    /// An error of the database.
     type Error: Send;
 
     /// The record of the key with this hash, if there is one.

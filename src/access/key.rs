@@ -19,7 +19,6 @@ pub struct ApiKey(String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyPrefix(String);
 
-/// The text is not a valid key prefix.
 #[derive(Debug, thiserror::Error)]
 #[error("a key prefix is 1 to 16 lower-case letters and digits, a letter first")]
 pub struct InvalidPrefix;
@@ -112,7 +111,6 @@ impl KeyHash {
         (text.len() == 64 && text.bytes().all(digit)).then(|| Self(text.to_owned()))
     }
 
-    /// The 64 digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

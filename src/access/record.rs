@@ -38,7 +38,6 @@ pub struct KeyRecord {
     /// The name that its holder gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// Its permissions.
     pub permissions: BTreeSet<Permission>,
     /// The customer types it may see; `None`: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,13 +50,10 @@ pub struct KeyRecord {
     /// The IP networks it may be used from; empty: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_cidrs: Vec<IpNet>,
-    /// When it expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// When it was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
-    /// When it was created.
     pub created_at: Timestamp,
 }
 
@@ -66,11 +62,8 @@ pub struct KeyRecord {
 pub enum Rejection {
     /// No key, more than one, or a malformed one.
     Malformed,
-    /// There is no such key.
     Unknown,
-    /// The key was revoked.
     Revoked,
-    /// The key has expired.
     Expired,
     /// The caller's address is not in the key's networks.
     IpNotAllowed,
@@ -81,7 +74,6 @@ pub enum Rejection {
 /// An authenticated caller, and what it may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// The account whose data is requested.
     pub account: AccountId,
     /// The customer types it may see; `None`: all.
     pub customer_types: Option<BTreeSet<CustomerType>>,

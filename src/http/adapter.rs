@@ -29,7 +29,6 @@ use crate::{
 
 /// An endpoint: what a function answers.
 pub trait Endpoint: Send + Sync + 'static {
-    /// The dialect of its paths.
     const DIALECT: Dialect;
 
     /// The permission that a key needs.
@@ -44,17 +43,13 @@ pub trait Endpoint: Send + Sync + 'static {
 
 /// An authenticated request, and what an endpoint needs to answer it.
 pub struct Call<'a> {
-    /// The request.
     pub request: &'a ApiRequest,
-    /// Who sent it.
     pub principal: &'a Principal,
     /// The tables. What requests to them cost is the cost of this request.
     pub store: &'a Store,
-    /// What the log line tells besides.
     pub log: &'a mut RequestLog,
 }
 
-/// The methods of a path.
 #[derive(Clone, Copy, Debug)]
 pub struct Methods {
     /// The methods that this endpoint answers.
@@ -68,10 +63,9 @@ impl Methods {
     pub const READ: Self = Self { answered: &[Method::GET, Method::HEAD], allow: "GET, HEAD" };
 }
 
-/// What the log line of a request tells besides its status and its cost.
+/// What the log line of a request reports besides status and cost.
 #[derive(Debug, Default)]
 pub struct RequestLog {
-    /// The account whose data was requested.
     pub account: Option<String>,
     /// How many items the answer has.
     pub items: usize,
@@ -88,7 +82,7 @@ pub struct RequestLog {
 /// What a request consumed.
 #[derive(Clone, Copy)]
 struct RequestCost {
-    /// For the catalog.
+    /// For the catalog's data.
     catalog: Cost,
     /// The read units of the key: none while it is cached.
     key_read_units: f64,
@@ -131,7 +125,7 @@ impl<E: Endpoint> HttpAdapter<E> {
         let mut log = RequestLog::default();
         let (key_meter, meter) = (Meter::default(), Meter::default());
 
-        // Boxed: the compiler gives up on the type of all that an answer awaits.
+        // Boxed, because the type of the unboxed future exceeds the compiler's limits.
         let answer = Box::pin(self.answer(&request, &mut log, &key_meter, &meter));
         let answer = xray::traced(request.trace_id.as_deref(), answer);
         let answer = AssertUnwindSafe(answer).catch_unwind();

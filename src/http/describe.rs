@@ -1,4 +1,4 @@
-//! The parts of the OpenAPI description that endpoints describe themselves with.
+//! The building blocks with which endpoints describe themselves in the OpenAPI document.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -34,8 +34,7 @@ impl Schemas {
     }
 }
 
-/// A member that is left out where there is nothing to tell is never null; and Rust's own names of
-/// number formats say nothing to others.
+/// Optional members are omitted and never null, and Rust's names of number formats mean nothing to clients.
 fn tidy(schema: &mut Value) {
     let Value::Object(members) = schema else { return };
     let formats = ["uint", "uint8", "uint16", "uint32", "uint64"];
@@ -80,7 +79,7 @@ fn never_null(schema: &mut Value) {
         if let [Value::Object(only)] = any.as_slice() {
             let only = only.clone();
             members.remove("anyOf");
-            // A description beside the reference stays.
+            // A description next to the reference stays.
             for (name, value) in only {
                 members.entry(name).or_insert(value);
             }
@@ -104,7 +103,8 @@ pub(super) fn header(name: &str) -> Value {
     json!({ "$ref": format!("#/components/headers/{name}") })
 }
 
-/// What API Gateway answers itself: "Troubleshooting issues with HTTP APIs" in its developer guide.
+/// The body of errors that API Gateway itself returns (developer guide, "Troubleshooting issues with HTTP
+/// APIs").
 fn gateway_schema() -> Value {
     json!({ "type": "object", "properties": { "message": { "type": "string" } }, "required": ["message"] })
 }
@@ -118,7 +118,7 @@ pub(super) fn of_gateway(description: &str, message: &str) -> Value {
     })
 }
 
-/// A reply of the function, or of API Gateway where the function gave none.
+/// A reply of the function, or of API Gateway if the function gave none.
 pub(super) fn or_of_gateway(mut reply: Value, when: &str) -> Value {
     let description = reply["description"].as_str().unwrap_or_default();
     let description =
@@ -141,12 +141,12 @@ pub(super) struct Operation {
     pub(super) description: Value,
 }
 
-/// The errors an operation may answer with, each with the body its endpoint makes of it.
+/// The errors of an operation, each with the body that its endpoint returns.
 pub(super) struct Failures {
     dialect: Dialect,
     permission: Permission,
     path: &'static str,
-    /// The path of a request, where that differs.
+    /// The path of a request, if it differs from `path`.
     instance: &'static str,
     /// The methods of the path.
     allow: &'static str,
@@ -165,12 +165,12 @@ impl Failures {
         Self { dialect, permission, path, instance: path, allow, schema: json!(schema) }
     }
 
-    /// The same errors, of a path with these methods.
+    /// The same errors, for a path with these methods.
     pub(super) fn allow(self, allow: &'static str) -> Self {
         Self { allow, ..self }
     }
 
-    /// The same errors, of a request with this path.
+    /// The same errors, for a request with this path.
     pub(super) fn at(self, instance: &'static str) -> Self {
         Self { instance, ..self }
     }
@@ -183,7 +183,7 @@ impl Failures {
             let body = self.dialect.error_body(error, path, request_id, permission);
             let mut body = serde_json::from_str(&body).unwrap_or(Value::Null);
             if let Some(time) = body.pointer_mut("/meta/timestamp") {
-                // The description does not change with the time it is made.
+                // A constant, so that the description does not depend on the time.
                 *time = "2026-01-15T10:30:00.000Z".into();
             }
             json!({ "value": body })
@@ -204,7 +204,7 @@ impl Failures {
         })
     }
 
-    /// What every operation may answer.
+    /// The errors of every operation.
     fn common(&self) -> Map<String, Value> {
         let rejected = ApiError::KeyRejected;
         let unauthorized = [
@@ -277,7 +277,7 @@ pub(super) fn operation(
     Operation { path: failures.path, method: "get", description }
 }
 
-/// A reply that carries an `ETag`, and the 304 in its place.
+/// The replies of a read: 200 with an `ETag`, or 304.
 pub(super) fn read(description: &str, schema: impl Into<Value>, example: &Value) -> Value {
     let schema: Value = schema.into();
     let headers = json!({

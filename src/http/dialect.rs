@@ -23,7 +23,6 @@ pub enum Dialect {
 
 /// An error in the format of its dialect.
 pub(super) struct ErrorBody {
-    /// The media type of the body.
     pub(super) content_type: &'static str,
     /// The body, as JSON.
     pub(super) body: String,
@@ -46,7 +45,6 @@ impl Dialect {
         path.split('/').find_map(by_segment).unwrap_or(Self::Offerings)
     }
 
-    /// The header that carries the key.
     #[must_use]
     pub(super) fn key_header(self) -> &'static str {
         match self {
@@ -97,7 +95,6 @@ impl Dialect {
         }
     }
 
-    /// The body of an error.
     pub(super) fn error_body(
         self,
         error: &ApiError,

@@ -52,7 +52,6 @@ impl ApiError {
         Self::Invalid(vec![FieldError::new(field, message)])
     }
 
-    /// An internal error with this cause.
     #[must_use]
     pub fn internal(cause: impl Into<Cause>) -> Self {
         Self::Internal(cause.into())
@@ -64,7 +63,6 @@ impl ApiError {
         Self::internal(format!("stored document: {error}"))
     }
 
-    /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {

@@ -22,7 +22,6 @@ pub(super) fn rejected(rejection: Rejection, permission: Permission) -> String {
     }
 }
 
-/// The message for what was not found.
 #[must_use]
 pub(super) fn not_found(absent: Absent) -> &'static str {
     match absent {

@@ -11,8 +11,8 @@
 //! | `dialect` | the dialect of a path; its error bodies and its API key header |
 //! | `body` | JSON bodies: media type and size |
 //! | `reply` | `ETag`, conditional requests, gzip, `HEAD` |
-//! | `offerings`, `partners`, `networks`, `products` | the four dialects, an endpoint a file: path, parameters, answer, description |
-//! | `openapi`, `describe` | the OpenAPI description of all endpoints, and what they describe themselves with (feature `openapi`) |
+//! | `offerings`, `partners`, `networks`, `products` | the four dialects, one file per endpoint |
+//! | `openapi`, `describe` | the OpenAPI document, and its building blocks (feature `openapi`) |
 //! | `messages` | messages that several dialects share |
 //!
 //! # Rules for every endpoint

@@ -1,5 +1,5 @@
-//! The OpenAPI 3.1 description of the four APIs, made of the very types, limits and error bodies that the
-//! endpoints use. `openapi.yaml` is what `catalog openapi` prints of it.
+//! The OpenAPI 3.1 description of the four APIs, generated from the types, limits and error bodies that the
+//! endpoints use. `openapi.yaml` is the output of `catalog openapi`.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,6 @@ use super::{
     networks, offerings, partners, products,
 };
 
-/// The whole description.
 #[must_use]
 pub fn document() -> Value {
     let mut schemas = Schemas::new();

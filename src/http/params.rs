@@ -1,6 +1,5 @@
-//! Query strings: the parameters of endpoints are declared here with their type; one declaration parses,
-//! validates and describes a parameter. Parses all spellings of an array, and collects an error for each
-//! invalid parameter.
+//! Query strings. A parameter is declared once, with its type; the declaration parses, validates and
+//! describes it. All spellings of an array are accepted, and every invalid parameter is reported.
 
 use std::marker::PhantomData;
 
@@ -20,17 +19,16 @@ use crate::{
 /// The maximum number of values in one array: each may cost a key range of an index.
 const MAX_VALUES: usize = 100;
 
-/// What the value of a parameter may be.
+/// The type of a parameter's value.
 pub(super) trait QueryValue: Sized {
     /// Parses a value, or says what it must be.
     fn parse(text: &str) -> Result<Self, String>;
 
-    /// Its JSON Schema.
     #[cfg(feature = "openapi")]
     fn schema(schemas: &mut Schemas) -> Value;
 }
 
-/// Types that know how to parse themselves, and have a schema.
+/// Implements `QueryValue` for types that have a parser and a schema of their own.
 macro_rules! query_values {
     ($($type:ty: $parse:expr;)+) => {
         $(impl QueryValue for $type {
@@ -82,7 +80,7 @@ impl QueryValue for bool {
     }
 }
 
-/// The most items of a page.
+/// The maximum number of items on a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limit(pub(super) u32);
 

@@ -14,7 +14,7 @@ use lambda_http::{
 };
 use percent_encoding::percent_decode_str;
 
-/// How long an HTTP API waits at most. A request has this much time if there is no deadline to read.
+/// How long an HTTP API waits at most. A request has this much time if its event has no deadline.
 const LONGEST: Duration = Duration::from_secs(29);
 
 /// The time reserved before the deadline for sending the reply.
@@ -35,7 +35,6 @@ pub struct ApiRequest {
     pub invocation: String,
     /// The route of the HTTP API that matched, for the log: `GET /product-offerings`.
     pub route: String,
-    /// `GET`, `HEAD`, …
     pub method: Method,
     /// The path, still percent-encoded, without the query.
     pub path: String,
@@ -43,7 +42,6 @@ pub struct ApiRequest {
     path_parameters: QueryMap,
     /// The raw query string.
     pub query: String,
-    /// All headers.
     pub headers: HeaderMap,
     /// The body, decoded if API Gateway sent it as base64.
     pub body: Body,
@@ -51,7 +49,7 @@ pub struct ApiRequest {
     pub source_ip: Option<IpAddr>,
     /// The header of its X-Ray trace.
     pub trace_id: Option<String>,
-    /// When the answer must be on its way.
+    /// When the answer must be ready.
     pub deadline: Instant,
 }
 

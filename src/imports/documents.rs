@@ -6,6 +6,7 @@
 //! return the version before the last one, and so lose a revert or a delete.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::{future::Future, num::NonZeroUsize};
 
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::{
     account::AccountId,
+    offerings::OfferingRow,
     order::Order,
     outcome::{Outcome, WriteError},
     text::sha256_prefix,
@@ -26,30 +28,40 @@ use crate::{
 pub type ContentHash = [u8; 16];
 
 /// What is stored under a key. Without a version it is a tombstone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
     /// The order of the write; `None` if it was written before writes had one.
     pub order: Option<Order>,
-    /// The version.
     pub version: Option<Version>,
+    /// What was read.
+    pub before: Before,
 }
 
-/// A stored version.
+/// What was stored under a key when it was read. An offering's entries are changed from it, on the condition
+/// that it is still there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    /// The order of its write.
+    pub order: Option<Order>,
+    /// The offering, without its document.
+    pub offering: Option<Arc<OfferingRow>>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {
     /// The hash of the record it was written from.
     pub content_hash: ContentHash,
-    /// When the record was created.
     pub created_at: Timestamp,
 }
 
 /// One conditional write of an item.
 #[derive(Clone, Debug)]
 pub struct Write {
-    /// The order of the write.
     pub order: Order,
-    /// What to store; `None`: replace what is stored by a tombstone.
+    /// What to store; `None`: replace what is stored with a tombstone.
     pub version: Option<(Content, Version)>,
+    /// What was stored when its record was compared.
+    pub before: Before,
 }
 
 /// The writes of one group, at most one per key.
@@ -63,7 +75,8 @@ pub trait DocumentStore: Sync {
     /// An error that ends the import.
     type Error: Send;
 
-    /// The stored versions under these keys, which must be distinct, read consistently. Keys without an item are omitted.
+    /// The stored versions under these keys, read consistently. The keys must be distinct; keys without an
+    /// item are omitted.
     fn stored(
         &self,
         account: &AccountId,
@@ -117,7 +130,7 @@ impl<'a, T: DocumentStore> DocumentRecords<'a, T> {
         if let Some(tried) = &mut self.dry_run {
             for key in &keys {
                 if let Some(version) = tried.get(key) {
-                    stored.insert(key.clone(), *version);
+                    stored.insert(key.clone(), version.clone());
                 }
             }
         }
@@ -139,7 +152,7 @@ impl<'a, T: DocumentStore> DocumentRecords<'a, T> {
         if let Some(tried) = &mut self.dry_run {
             for (key, _) in changes {
                 if let Some(version) = stored.get(&key) {
-                    tried.put(key, *version);
+                    tried.put(key, version.clone());
                 }
             }
         } else if !changes.is_empty() {
@@ -155,9 +168,9 @@ fn decide(
     order: Order,
     stored: &mut HashMap<Key, Stored>,
 ) -> (Outcome, Option<Write>) {
-    let known = stored.get(&key).copied();
-    let version = known.and_then(|known| known.version);
-    let is_stale = known.is_some_and(|known| known.order > Some(order));
+    let known = stored.get(&key).cloned().unwrap_or_default();
+    let version = known.version;
+    let is_stale = known.order > Some(order);
     let (outcome, version) = match operation {
         Operation::Upsert(content) => {
             let content_hash = sha256_prefix(content.fingerprint_source());
@@ -182,13 +195,14 @@ fn decide(
         Operation::Delete if is_stale => return (Outcome::Stale, None),
         Operation::Delete if version.is_some() => (Outcome::Deleted, None),
         // This same delete is stored already.
-        Operation::Delete if known.is_some_and(|known| known.order == Some(order)) => {
+        Operation::Delete if known.order == Some(order) => {
             return (Outcome::Unchanged, None);
         }
         // A tombstone is written even if nothing was stored, because an older record may still arrive.
         Operation::Delete => (Outcome::Unchanged, None),
     };
     let remembered = version.as_ref().map(|(_, version)| *version);
-    stored.insert(key, Stored { order: Some(order), version: remembered });
-    (outcome, Some(Write { order, version }))
+    let before = known.before;
+    stored.insert(key, Stored { order: Some(order), version: remembered, before: before.clone() });
+    (outcome, Some(Write { order, version, before }))
 }

@@ -14,7 +14,6 @@ use crate::{
 /// A stored record that a snapshot of its kind may remove.
 #[derive(Clone, Debug)]
 pub struct ExistingRecord {
-    /// The record.
     pub what: Existing,
     /// The order of its newest write.
     pub order: Option<Order>,
@@ -27,9 +26,7 @@ pub enum Existing {
     Offering(Box<OfferingRow>),
     /// A promotion, a partner offering or an exchange rate.
     Document(Key),
-    /// A network.
     Network(NetworkId),
-    /// A product.
     Product(Box<Product>),
 }
 

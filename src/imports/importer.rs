@@ -79,7 +79,6 @@ impl<T> ImportStore for T where
 pub struct Ordering {
     /// The part of an order that all its records share.
     pub origin: Origin,
-    /// Which time orders its records.
     pub order_by: OrderBy,
     /// The kind whose snapshot it is, and the order of the snapshot.
     pub snapshot: Option<(Kind, Order)>,

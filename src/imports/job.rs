@@ -44,14 +44,12 @@ impl ImportId {
         (text.len() == 32 && text.bytes().all(digits)).then(|| Self(text.to_owned()))
     }
 
-    /// The hexadecimal form.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The progress of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
@@ -59,20 +57,17 @@ pub struct Progress {
     pub line: u64,
     /// The outcomes of the lines so far.
     pub counts: Counts,
-    /// What they cost so far.
     pub cost: ImportCost,
     /// How many parts of the error list are stored.
     pub error_parts: u32,
 }
 
 spelled_enum! {
-    /// The status of a job.
     pub enum Status {
         /// A worker holds it, or held it when it died.
         Running = "running",
         /// It waits to be continued from its checkpoint.
         Waiting = "waiting",
-        /// It is complete.
         Done = "done",
         /// Its source cannot be read to the end: what comes before the unreadable place is imported.
         Failed = "failed",
@@ -82,7 +77,6 @@ spelled_enum! {
 }
 
 impl Status {
-    /// Whether the job has ended.
     #[must_use]
     pub fn is_end(self) -> bool {
         match self {
@@ -96,13 +90,10 @@ impl Status {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Job {
-    /// Its identity.
     pub import_id: ImportId,
     /// Its source, for reports and logs.
     pub source: String,
-    /// Its status.
     pub status: Status,
-    /// Its progress.
     #[serde(flatten)]
     pub progress: Progress,
     /// Errors of rejected lines that are not in a stored part yet, as NDJSON.
@@ -111,7 +102,7 @@ pub struct Job {
     /// Why it failed or was superseded, or why its snapshot removed nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The time of those of its records that have none of their own. The first claim fixes it.
+    /// The time of records that have none of their own. The first claim fixes it.
     pub source_time: Timestamp,
     /// When it was first claimed.
     pub started_at: Timestamp,
@@ -136,9 +127,7 @@ pub const LEASE_TERM: Duration = Duration::from_mins(2);
 /// A worker's claim on a job.
 #[derive(Clone, Debug)]
 pub struct Lease {
-    /// The account whose catalog it is.
     pub account: AccountId,
-    /// The job's identity.
     pub import: ImportId,
     /// A random name for this claim.
     pub holder: String,
@@ -146,7 +135,6 @@ pub struct Lease {
     pub term: Duration,
 }
 
-/// The source of an import.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// Its name, which is part of its records' orders and appears in reports and logs: `s3://bucket/key`,
@@ -178,7 +166,6 @@ impl Source {
 pub struct ObjectVersion {
     /// The sequencer of the S3 event that announced the version, if there is one.
     pub sequencer: Option<String>,
-    /// The time of the last modification.
     pub modified: Timestamp,
 }
 
@@ -194,7 +181,6 @@ pub struct Preflight {
 /// A job that another worker is running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunningJob {
-    /// The job's identity.
     pub import: ImportId,
     /// How often its state was stored: once this has grown, any group that began before has ended.
     pub checkpoints: u64,
@@ -208,7 +194,6 @@ pub type ExistingPage<C> = (Vec<ExistingRecord>, Option<C>);
 /// Access pattern: the states of jobs, of object versions and of snapshots, and the stored records that a
 /// snapshot may remove.
 pub trait JobStore: Sync + Sized {
-    /// What can go wrong.
     type Error: Error + Send + Sync + 'static;
 
     /// The cursor of a list of existing records.
@@ -217,11 +202,11 @@ pub trait JobStore: Sync + Sized {
     /// The time by the store's clock.
     fn now(&self) -> Timestamp;
 
-    /// The same store, which retries until this time what the database does not answer.
+    /// The same store, but requests that the database does not answer are retried until this time.
     #[must_use]
     fn until(&self, deadline: Option<Instant>) -> Self;
 
-    /// The same store, whose requests count on this meter.
+    /// The same store, whose requests are counted by this meter.
     #[must_use]
     fn metered(&self, meter: &Meter) -> Self;
 

@@ -14,7 +14,7 @@ use crate::{
     text::{Fault, FieldError, spelled_enum},
 };
 
-/// How many lines came to each outcome. Every line is counted once.
+/// How many lines had each outcome. Every line is counted once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Stored, and new.
@@ -32,7 +32,6 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// All lines counted.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.created + self.updated + self.unchanged + self.stale + self.deleted + self.failed
@@ -61,7 +60,6 @@ impl Counts {
         }
     }
 
-    /// What was counted since an earlier count.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         self.zip(earlier, u64::saturating_sub)
@@ -80,14 +78,12 @@ impl Add for Counts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImportCost {
-    /// Read units.
     pub read_units: f64,
     /// Write units, index entries included.
     pub write_units: f64,
 }
 
 impl ImportCost {
-    /// What was consumed since an earlier time.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         Self {
@@ -115,17 +111,13 @@ impl Add for ImportCost {
 }
 
 spelled_enum! {
-    /// What kind of line error it is, for machines.
+    /// The kind of a line error, for programs.
     pub enum LineErrorCode {
-        /// The line is no record.
+        /// The line is not a record.
         Malformed = "MALFORMED",
-        /// A required field is missing.
         MissingField = "MISSING_FIELD",
-        /// A field has an invalid value.
         InvalidField = "INVALID_FIELD",
-        /// The line is too long.
         TooLong = "TOO_LONG",
-        /// The line is not UTF-8.
         NotUtf8 = "NOT_UTF8",
         /// The database rejects the record, now and later.
         Refused = "REFUSED",
@@ -151,22 +143,19 @@ impl LineErrorCode {
 pub struct LineError {
     /// The line's number, from 1.
     pub line: u64,
-    /// The field and the message.
     #[serde(flatten)]
     pub error: FieldError,
-    /// The kind of error.
     pub code: LineErrorCode,
 }
 
 impl LineError {
-    /// May the same record succeed later?
+    /// Whether the same record may succeed later.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         self.code == LineErrorCode::Unavailable
     }
 }
 
-/// Why a record was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Rejection {
     /// The record is invalid, field by field.
@@ -193,7 +182,6 @@ impl Rejection {
     }
 }
 
-/// The outcome of one line.
 pub(super) type LineOutcome = (u64, Result<Outcome, Rejection>);
 
 /// The outcome of a line if its write is stored.

@@ -11,7 +11,7 @@
 //! | `existing` | a stored record that a snapshot may remove |
 //! | `snapshot` | full snapshots: removes the records that are missing from the source |
 //! | `job` | an import as a job: its identity, its state |
-//! | `report` | what a job tells while it runs, and its report |
+//! | `report` | what a job reports while it runs, and its final report |
 //! | `run` | one run of a job: claim, groups, checkpoints, report, end |
 //!
 //! Each record is independent of all others. An invalid one is reported with its line, field and message, and
@@ -29,7 +29,9 @@ pub mod report;
 pub mod run;
 pub mod snapshot;
 
-pub use documents::{ChangeSet, ContentHash, DocumentStore, NotStored, Stored, Version, Write};
+pub use documents::{
+    Before, ChangeSet, ContentHash, DocumentStore, NotStored, Stored, Version, Write,
+};
 pub use importer::{Floors, ImportStore, Importer, OrderBy, Ordering};
 pub use line::{Counts, ImportCost, LineError, LineErrorCode};
 pub use products::GeneratedIds;

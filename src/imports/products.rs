@@ -1,5 +1,5 @@
-//! Imports records of products: compares what a row would make of the stored product with that product, and
-//! writes rows that change something like the rows of a bulk upsert.
+//! Imports records of products: compares the stored product with the result of merging a row into it, and
+//! writes only rows that change something, as a bulk upsert does.
 //!
 //! Writes are ordered field by field: a late row sets the fields that no newer write has set.
 

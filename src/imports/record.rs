@@ -25,19 +25,13 @@ pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 spelled_enum! {
     /// What a record is about.
     pub enum Kind {
-        /// A product offering.
         Offering = "offering",
-        /// A promotion.
         Promotion = "promotion",
-        /// A partner offering.
         PartnerOffering = "partnerOffering",
         /// A network, with its bundles or without.
         Network = "network",
-        /// A bundle of a network.
         Bundle = "bundle",
-        /// An exchange rate.
         ExchangeRate = "exchangeRate",
-        /// A product.
         Product = "product",
     }
 }
@@ -53,18 +47,13 @@ enum Wanted {
 /// The identity of a document within its account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
-    /// An offering.
     Offering(OfferingId),
-    /// A promotion.
     Promotion(PromoCode),
-    /// A partner offering.
     PartnerOffering(PartnerOfferingKey),
-    /// An exchange rate.
     ExchangeRate(CurrencyPair),
 }
 
 impl Key {
-    /// The kind of record that it identifies.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
@@ -94,35 +83,27 @@ impl Key {
 /// A validated record.
 #[derive(Clone, Debug)]
 pub enum Record {
-    /// A record of a document.
     Document(DocumentRecord),
     /// A record of a network or a bundle.
     Network(NetworkRecord),
-    /// A record of a product.
     Product(ProductRecord),
 }
 
 /// A record and its order.
 #[derive(Clone, Debug)]
 pub struct Ordered<R> {
-    /// Its line.
     pub line: u64,
-    /// Its order.
     pub order: Order,
-    /// The record.
     pub record: R,
 }
 
 /// A record of a network or a bundle.
 #[derive(Clone, Debug)]
 pub struct NetworkRecord {
-    /// The network.
     pub network: NetworkId,
-    /// The change.
     pub change: Change,
 }
 
-/// A record of a product.
 #[derive(Clone, Debug)]
 pub enum ProductRecord {
     /// Merge this row.
@@ -153,7 +134,6 @@ impl ProductRecord {
         }
     }
 
-    /// All keys in it.
     #[must_use]
     pub fn keys(&self) -> Vec<ProductKey> {
         match self {
@@ -170,31 +150,21 @@ impl ProductRecord {
 /// A record of a document: an offering, a promotion, a partner offering or an exchange rate.
 #[derive(Clone, Debug)]
 pub struct DocumentRecord {
-    /// The identity of the document.
     pub key: Key,
-    /// The operation.
     pub operation: Operation,
 }
 
-/// The operation on a document.
 #[derive(Clone, Debug)]
 pub enum Operation {
-    /// Store this version.
     Upsert(Content),
-    /// Remove what is stored.
     Delete,
 }
 
-/// The content of a document.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// An offering.
     Offering(Box<PreparedOffering>),
-    /// A promotion.
     Promotion(Box<PreparedPromotion>),
-    /// A partner offering.
     PartnerOffering(Box<PartnerOffering>),
-    /// An exchange rate.
     ExchangeRate(Box<ExchangeRate>),
 }
 
@@ -373,12 +343,12 @@ fn product_identity(text: &str) -> Result<ProductKey, Vec<FieldError>> {
         .ok_or_else(|| vec![FieldError::new("sku", "is required, or externalId, or id")])
 }
 
-/// A product's row, and what only an import brings: the id and the times it had where it comes from.
+/// A product's row, and what only an import brings: the id and the creation time that it has in its source.
 fn product_row(text: &str) -> Result<ProductRow, Vec<FieldError>> {
     let members = Members::of(text, |name| matches!(name, "id" | "createdAt") || is_field(name))
         .map_err(|error| vec![FieldError::new("", without_place(&error.to_string()))])?;
     let id = members.0.iter().find(|(name, _)| name == "id").and_then(|(_, id)| {
-        // An id in another format belongs to the source alone.
+        // An id in another format means something only to the source.
         ProductId::parse(&serde_json::from_str::<String>(id.get()).ok()?)
     });
     let created_at = members.0.iter().find(|(name, _)| name == "createdAt");

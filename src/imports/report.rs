@@ -1,4 +1,4 @@
-//! What a job tells while it runs, and the report when it ends.
+//! What a job reports while it runs, and its final report.
 
 use std::time::Duration;
 
@@ -38,7 +38,6 @@ pub trait Observer: Sync {
     }
 }
 
-/// The report of a job that is ending.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report<'a> {

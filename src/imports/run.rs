@@ -44,11 +44,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// What to import, and how.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The worker's claim on the job.
     pub lease: Lease,
-    /// The source.
     pub source: Source,
-    /// Which time orders its records.
     pub order_by: OrderBy,
     /// What generates the ids of products without keys; `None`: they are derived from the job.
     pub ids: Option<GeneratedIds>,
@@ -66,7 +63,6 @@ pub const CLOSING_TIME: Duration = Duration::from_secs(8);
 /// A snapshot, which may have several sources, and whether this source is its last.
 #[derive(Debug)]
 pub struct SnapshotPart<'a> {
-    /// The snapshot.
     pub snapshot: &'a mut Snapshot,
     /// Whether the records missing from the snapshot are removed after this source.
     pub is_last: bool,
@@ -81,7 +77,6 @@ pub enum End {
     Busy(Duration),
     /// The run could not complete the job; another run continues it.
     Unfinished {
-        /// The job.
         job: Box<Job>,
         /// The progress at which this run began.
         before: Progress,

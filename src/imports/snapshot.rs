@@ -54,7 +54,6 @@ impl Snapshot {
         Self { kind, share, seen, begun: None }
     }
 
-    /// The kind of its records.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind

@@ -78,7 +78,7 @@ pub struct BundleRecord {
     price_usd: Amount,
     #[serde(default)]
     local_value: Option<String>,
-    // Required here, because a bundle without its network does not know the network's currency.
+    // Required here: unlike a bundle within a network's record, this one cannot use the network's currency.
     local_currency: Currency,
     #[serde(default)]
     description: Option<String>,

@@ -45,7 +45,6 @@ pub enum NetworkKeys {
 /// revision is the one that was read.
 #[derive(Clone, Debug)]
 pub struct NetworkChanges {
-    /// The network.
     pub id: NetworkId,
     /// The state that was read.
     pub before: NetworkState,

@@ -30,7 +30,6 @@ macro_rules! number_id {
                 NonZeroU32::new(number).map(Self)
             }
 
-            /// The number.
             #[must_use]
             pub fn get(self) -> u32 {
                 self.0.get()
@@ -68,17 +67,14 @@ spelled_enum! {
 /// A mobile network and how it is topped up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// Its id.
     pub id: NetworkId,
     /// The operator's name.
     pub name: String,
     /// The country's name.
     pub country: String,
-    /// The country.
     pub country_code: Country,
     /// The local currency.
     pub currency: Currency,
-    /// A picture.
     pub logo_url: Option<String>,
     /// Its airtime of any amount.
     pub custom_airtime: CustomAirtime,
@@ -136,7 +132,7 @@ impl Bundle {
     /// The published JSON object.
     #[must_use]
     pub fn document(&self) -> String {
-        // It has only texts and numbers: serializing them cannot fail.
+        // It has only strings and numbers: serializing them cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
@@ -163,7 +159,6 @@ pub struct ExchangeRate {
 }
 
 impl ExchangeRate {
-    /// The currencies of the rate.
     #[must_use]
     pub fn pair(&self) -> CurrencyPair {
         CurrencyPair { source: self.source_currency, destination: self.destination_currency }
@@ -172,7 +167,7 @@ impl ExchangeRate {
     /// The published JSON object.
     #[must_use]
     pub fn document(&self) -> String {
-        // It has only texts and a number: serializing them cannot fail.
+        // It has only strings and a number: serializing them cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 }

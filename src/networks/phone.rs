@@ -1,8 +1,8 @@
 //! Phone numbers, and the carriers that their prefixes belong to.
 //!
-//! `data/phone_prefixes.py` makes the table from libphonenumber's prefixes. It is a text that is searched as
-//! it is (binary search): lines of equal length, sorted by number, each with the beginning of a range and the
-//! number of its carrier.
+//! `data/phone_prefixes.py` generates the table from libphonenumber's prefixes. It is text, and searched
+//! without parsing it first (binary search): lines of equal length, sorted by number, each with the beginning
+//! of a range and the number of its carrier.
 
 use std::fmt;
 

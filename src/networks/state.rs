@@ -47,16 +47,13 @@ pub struct NetworkState {
 pub enum Change {
     /// Store the network. With `bundles`, these are all its bundles: others are deleted.
     Network {
-        /// The network.
         network: Box<Network>,
         /// All its bundles, if the record carries them.
         bundles: Option<Vec<Bundle>>,
     },
     /// Remove the network with its bundles.
     DeleteNetwork,
-    /// Store one bundle.
     Bundle(Box<Bundle>),
-    /// Remove one bundle.
     DeleteBundle(BundleId),
 }
 
@@ -67,7 +64,6 @@ impl Change {
         matches!(self, Self::Network { bundles: Some(_), .. } | Self::DeleteNetwork)
     }
 
-    /// Whether it removes a network or a bundle.
     #[must_use]
     pub fn is_delete(&self) -> bool {
         matches!(self, Self::DeleteNetwork | Self::DeleteBundle(_))

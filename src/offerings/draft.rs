@@ -185,7 +185,6 @@ impl PreparedOffering {
         Some(Self::new(offering, row.visibility.catalogs))
     }
 
-    /// The id of the offering.
     #[must_use]
     pub fn id(&self) -> &OfferingId {
         &self.offering.product_offering_id

@@ -49,7 +49,6 @@ const TYPICAL_ITEM_BYTES: f64 = 1_500.0;
 
 /// Access pattern: one page of a key range of an index.
 pub trait OfferingStreams: Sync {
-    /// An error of the database.
     type Error: Send;
 
     /// Reads `stream` of `account` after the key `after`, examines at most `limit` items, and returns those
@@ -73,7 +72,6 @@ pub struct StreamPage {
     pub resume: Option<RowKey>,
     /// The number of items examined, admitted or not.
     pub examined: u32,
-    /// Read units consumed.
     pub read_units: f64,
 }
 

@@ -7,8 +7,12 @@
 //! | `query` | the filters of a list |
 //! | `plan` | turns the filters into streams, exact key ranges of an index |
 //! | `listing` | reads a page from those streams |
+//! | `area` | coverage entries: exact ranges for countries, regions and catalogs |
+//! | `area_list` | reads a page by those entries |
 //! | `promotion` | promo codes and promotional prices |
 
+mod area;
+mod area_list;
 mod draft;
 mod listing;
 mod offering;
@@ -16,6 +20,8 @@ mod plan;
 mod promotion;
 mod query;
 
+pub use area::{Area, Bound, entries, row_of_entry};
+pub use area_list::{EntryPage, OfferingAreas, list_by_area};
 pub use draft::{OfferingDraft, PreparedOffering};
 pub use listing::{Budget, Listing, OfferingStreams, StreamPage, list};
 pub use offering::{

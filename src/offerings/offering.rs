@@ -94,8 +94,8 @@ identifier! {
 
 /// What kind of product an offering sells; an open list, grouped by [`ProductType`] (Connect).
 ///
-/// One page of Connect spells categories with the prefix `PRODUCT_CATEGORY_`, another without: both are read,
-/// responses go without.
+/// One page of Connect spells categories with the prefix `PRODUCT_CATEGORY_`, another without: both are
+/// accepted, and responses omit it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Category(String);
@@ -306,7 +306,6 @@ pub struct Group {
 /// and never parses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OfferingRow {
-    /// Its id.
     pub id: OfferingId,
     /// Part of every index key.
     pub status: Status,
@@ -318,7 +317,6 @@ pub struct OfferingRow {
     pub visibility: Visibility,
     /// The countries that it lists itself.
     pub countries: BTreeSet<Country>,
-    /// Regions it covers.
     pub regions: BTreeSet<Region>,
     /// The published JSON object.
     pub document: String,
@@ -327,9 +325,7 @@ pub struct OfferingRow {
 /// What decides whether a key may see an offering.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Visibility {
-    /// Who the offering is for.
     pub customer_type: CustomerType,
-    /// The catalogs it belongs to.
     pub catalogs: BTreeSet<CatalogId>,
 }
 

@@ -30,11 +30,8 @@ pub struct Stream<'a> {
 /// The part of a partition that a stream covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Range {
-    /// All of it.
     Everything,
-    /// One status.
     Status(Status),
-    /// One status and one type.
     StatusAndType(Status, ProductType),
 }
 
@@ -119,7 +116,6 @@ impl Plan {
         Self { customer_types, categories, ranges }
     }
 
-    /// How many streams there are.
     #[must_use]
     pub fn len(&self) -> u32 {
         let categories = self.categories.as_ref().map_or(1, Vec::len);

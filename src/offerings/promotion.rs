@@ -67,7 +67,6 @@ impl From<PromoCode> for String {
     }
 }
 
-/// The discount of a promotion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discount {
     /// A percentage of the gross price, above 0 and at most 100.
@@ -80,17 +79,13 @@ pub enum Discount {
 /// price.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Promotion {
-    /// The discount.
     pub discount: Discount,
     /// When it becomes valid.
     pub valid_from: Option<Timestamp>,
     /// When it is no longer valid.
     pub valid_until: Option<Timestamp>,
-    /// The offerings that it applies to.
     pub product_offering_ids: Option<BTreeSet<OfferingId>>,
-    /// The categories that it applies to.
     pub categories: Option<BTreeSet<Category>>,
-    /// The customer types that it applies to.
     pub customer_types: Option<BTreeSet<CustomerType>>,
 }
 
@@ -99,9 +94,7 @@ pub struct Promotion {
 pub enum PromotionRejection {
     /// The account has no such code.
     Unknown,
-    /// It is not valid yet.
     NotYetValid,
-    /// It is no longer valid.
     Expired,
 }
 
@@ -260,7 +253,6 @@ impl PromotionDraft {
 }
 
 impl PreparedPromotion {
-    /// Its code.
     #[must_use]
     pub fn code(&self) -> &PromoCode {
         &self.draft.code
@@ -272,7 +264,7 @@ impl PreparedPromotion {
         self.draft.updated_at
     }
 
-    /// The promotion as JSON. This is stored, and two versions are equal if it is.
+    /// The promotion as JSON. It is what is stored, and what decides whether two versions are equal.
     #[must_use]
     pub fn document(&self) -> String {
         // Serializing cannot fail, so the fallback is never used.

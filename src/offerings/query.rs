@@ -16,13 +16,9 @@ use crate::{
 pub struct OfferingQuery {
     /// One customer type; `None` for all that the caller may see.
     pub customer_type: Option<CustomerType>,
-    /// Product types.
     pub types: BTreeSet<ProductType>,
-    /// Product categories.
     pub categories: BTreeSet<Category>,
-    /// One product catalog.
     pub product_catalog: Option<CatalogId>,
-    /// Whether archived offerings are included.
     pub include_archived: bool,
     /// Countries, of which at least one must be covered.
     pub countries: BTreeSet<Country>,
@@ -33,9 +29,7 @@ pub struct OfferingQuery {
 /// The caller requested something that the key may not see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotVisible {
-    /// A customer type that the key may not see.
     CustomerType,
-    /// A catalog that the key may not see.
     ProductCatalog,
 }
 
@@ -107,7 +101,6 @@ impl CatalogFilter {
         self.catalogs.is_none() && self.coverage.is_none() && self.regions.is_empty()
     }
 
-    /// Whether it admits this offering.
     #[must_use]
     pub fn admits(&self, row: &OfferingRow) -> bool {
         let in_catalog = self

@@ -33,9 +33,7 @@ identifier! {
 /// The identity of a partner offering within its account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PartnerOfferingKey {
-    /// Package or addon.
     pub offering_type: PartnerOfferingType,
-    /// Its name.
     pub name: PartnerOfferingName,
 }
 
@@ -80,7 +78,6 @@ impl PartnerOffering {
         Err(vec![FieldError::new("offering.quantity", message)])
     }
 
-    /// Its identity.
     #[must_use]
     pub fn key(&self) -> PartnerOfferingKey {
         let OfferingLine { name, offering_type, .. } = &self.offering;
@@ -90,7 +87,7 @@ impl PartnerOffering {
     /// The published object.
     #[must_use]
     pub fn document(&self) -> String {
-        // It has only texts and integers: serializing them cannot fail.
+        // It has only strings and integers: serializing them cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 }

@@ -8,12 +8,11 @@ use crate::{
     money::{Amount, AmountError, Currency},
 };
 
-/// A field of a product, as everything but Rust sees it. [`FIELDS`](super::FIELDS) lists them all.
+/// A field of a product as data. [`FIELDS`](super::FIELDS) lists them all.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
     /// The published name, which is also the name of its attribute and of its CSV column.
     pub name: &'static str,
-    /// What it may hold.
     pub rule: Rule,
     /// Whether null clears it.
     pub is_nullable: bool,
@@ -24,30 +23,25 @@ pub struct Field {
 /// What a field may hold.
 #[derive(Clone, Copy, Debug)]
 pub enum Rule {
-    /// A text, of at least and at most so many characters.
+    /// A text, with its minimum and maximum number of characters.
     Text(usize, usize),
-    /// A text of at least one and at most so many characters that is part of a DynamoDB key.
+    /// A text that is part of a DynamoDB key: at least one character, at most this many.
     Key(usize),
     /// One of these texts.
     OneOf(fn() -> Vec<&'static str>),
-    /// The code of a currency.
     Currency,
     /// A decimal number of at least zero.
     Amount,
     /// A whole number of at least this, and at most [`MAX_SAFE_INTEGER`].
     Whole(u64),
-    /// True or false.
     Boolean,
 }
 
 /// The value of a field, whatever its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scalar<'a> {
-    /// A text.
     Text(&'a str),
-    /// A number.
     Number(Amount),
-    /// True or false.
     Boolean(bool),
 }
 
@@ -67,7 +61,6 @@ pub(super) trait FieldValue: Clone {
     /// Converts a value; `None` if the type does not allow it.
     fn from_scalar(value: Scalar<'_>) -> Option<Self>;
 
-    /// The value.
     fn scalar(&self) -> Scalar<'_>;
 }
 
@@ -126,10 +119,9 @@ impl FieldValue for bool {
     }
 }
 
-/// A field in a row, which may not have it: `Option` if null is not allowed, [`Change`] if null clears the
-/// field.
+/// A field in a row, which may lack it: `Option` if null is not allowed, [`Change`] if null clears the field.
 pub(super) trait Slot: Sized {
-    /// The field in a product.
+    /// The type of the field in a product.
     type Held;
 
     /// Whether null clears the field.

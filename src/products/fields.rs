@@ -1,5 +1,5 @@
-//! The fields of a product. This table is the only place that names them: the product, the row, how one merges
-//! into the other, the stored item, CSV and the description of the API follow from it.
+//! The fields of a product. This table is the only place that names them: the product, the row, how one
+//! merges into the other, the stored item, CSV and the OpenAPI document follow from it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

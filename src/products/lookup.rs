@@ -57,18 +57,14 @@ impl FieldOrders {
 /// A product with the orders of its fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredProduct {
-    /// The product.
     pub product: Product,
-    /// The orders of its fields.
     pub orders: FieldOrders,
 }
 
 /// A row to write, and its order.
 #[derive(Clone, Copy, Debug)]
 pub struct OrderedRow<'a> {
-    /// The row.
     pub row: &'a ProductRow,
-    /// Its order.
     pub order: Order,
     /// Whether it takes effect whatever is stored: if the product has a newer write, the row is written right
     /// after it. A client that was told that its row is stored must find it.
@@ -87,7 +83,7 @@ pub trait ProductWrites: Sync {
         row: OrderedRow<'_>,
     ) -> impl Future<Output = Result<Applied, RowError>> + Send;
 
-    /// The products, of those that have a sku, that these external ids link to.
+    /// The skus of the products that these external ids link to.
     fn linked_skus(
         &self,
         account: &AccountId,
@@ -104,10 +100,8 @@ pub struct Page {
     pub more: bool,
 }
 
-/// A removal of a product.
 #[derive(Clone, Copy, Debug)]
 pub struct ProductRemoval {
-    /// The order of the removal.
     pub order: Order,
     /// Whether the product stays if any field of it is newer than the removal.
     pub only_untouched: bool,

@@ -70,13 +70,11 @@ impl ProductId {
         Uuid::try_parse(text).ok().filter(canonical).map(Self)
     }
 
-    /// Its 16 bytes.
     #[must_use]
     pub fn bytes(self) -> [u8; 16] {
         self.0.into_bytes()
     }
 
-    /// Converts 16 bytes to an id.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
@@ -108,7 +106,6 @@ macro_rules! short_text {
                 fits.then(|| Self(text.to_owned()))
             }
 
-            /// The text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0

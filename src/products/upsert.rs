@@ -1,4 +1,4 @@
-//! Bulk upserts: rows of one product are written in sequence, all others concurrently.
+//! Bulk upserts: rows of one product are written in sequence, different products concurrently.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -25,11 +25,8 @@ const LINKS_TIME: Duration = Duration::from_secs(5);
 /// The result of a row that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// The product.
     pub id: ProductId,
-    /// Whether the row created it.
     pub created: bool,
-    /// The order of the row.
     pub order: Order,
 }
 
@@ -74,10 +71,9 @@ impl RowError {
     }
 }
 
-/// The result of a row.
 pub type RowResult = Result<Applied, RowError>;
 
-/// The rows of a client's request. They take effect in their order, from the arrival of the request on.
+/// The rows of a client's request. They take effect in their order, at the time the request arrived.
 #[must_use]
 pub fn arrived<'a>(rows: &'a [ProductRow], origin: &Origin) -> Vec<OrderedRow<'a>> {
     // Ids are generated in the order of the rows. So the last row comes first in a list, newest first.

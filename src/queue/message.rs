@@ -1,8 +1,8 @@
 //! Message shapes: what a message asks to be imported.
 //!
-//! One queue takes all: S3's own notifications, S3 events by way of `EventBridge`, `catalog.import`
-//! events, and plain records; each of them also wrapped by SNS. Shapes: "Event message structure" in the
-//! S3 user guide, "S3 event message structure" for `EventBridge` there, "Amazon SNS message formats".
+//! One queue receives all shapes: S3's own notifications, S3 events through `EventBridge`, `catalog.import`
+//! events, and plain records; SNS may wrap any of them. Sources: "Event message structure" in the S3 user
+//! guide, "S3 event message structure" for `EventBridge` there, "Amazon SNS message formats".
 //!
 //! The account comes from an object's key, from the detail of a `catalog.import` event, or from the
 //! message attribute `account`; never from a record.
@@ -17,8 +17,8 @@ use crate::{account::AccountId, json::Members, objects::ObjectAddress};
 /// The folder of objects to import: `imports/<account>/<anything>`.
 pub const IMPORTS: &str = "imports/";
 
-/// The account whose catalog an object belongs to, and its name within the account's folder; `None`: it is not
-/// one to import.
+/// The account in an object's key, and the object's name within the account's folder; `None`: it is not an
+/// object to import.
 #[must_use]
 pub(super) fn account_and_name(object: &ObjectAddress) -> Option<(AccountId, &str)> {
     let (account, name) = object.key.strip_prefix(IMPORTS)?.split_once('/')?;
@@ -33,7 +33,7 @@ pub(super) enum Work {
     Object(ObjectAddress, Option<Event>),
     /// Records of an account, one JSON text each.
     Records(AccountId, Vec<Vec<u8>>, Option<Event>),
-    /// Nothing: a test event, or an object outside the imports.
+    /// Nothing: a test event, or an object outside `imports/`.
     Nothing,
 }
 
@@ -42,20 +42,17 @@ pub(super) enum Work {
 pub(super) struct Event {
     /// What distinguishes it from all others: its source and its id.
     pub name: String,
-    /// When it happened.
     pub time: Option<Timestamp>,
 }
 
-/// A message of no known shape. What it holds is not told: it may be a customer's.
+/// Why a message has no known shape. The error never quotes the message: it may contain customers' data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MessageError {
-    /// It is empty.
     #[error("the message is empty")]
     Empty,
     /// It is neither JSON nor lines of JSON.
     #[error("the message is not JSON: {problem} at line {line}, column {column}")]
     NotJson {
-        /// What kind of problem.
         problem: &'static str,
         /// Where, from 1.
         line: usize,
@@ -65,17 +62,15 @@ pub(super) enum MessageError {
     /// It is JSON of no known shape.
     #[error("the message is of no known kind")]
     Unknown,
-    /// Records without an account.
     #[error("records without an account: give the message attribute `account`")]
     NoAccount,
-    /// The account is malformed.
     #[error("the account is malformed")]
     WrongAccount,
 }
 
 impl From<serde_json::Error> for MessageError {
     fn from(error: serde_json::Error) -> Self {
-        // The error's own words may quote the text.
+        // The parser's own message may quote the text.
         let problem = match error.classify() {
             serde_json::error::Category::Io => "unreadable",
             serde_json::error::Category::Syntax => "a syntax error",
@@ -86,7 +81,7 @@ impl From<serde_json::Error> for MessageError {
     }
 }
 
-/// The fields that tell the shapes apart. A record may have fields of these names, too.
+/// The fields that distinguish the shapes. A record may have fields of these names, too.
 struct Envelope<'a>(Members<'a>);
 
 impl<'a> Envelope<'a> {
@@ -167,13 +162,13 @@ struct ImportDetail<'a> {
     records: Option<Vec<&'a RawValue>>,
 }
 
-/// How often one message may be wrapped in another.
+/// The maximum number of wrappers around a message.
 const MAX_WRAPPERS: u8 = 3;
 
 /// What a body asks for. `account` is the message attribute of that name.
 ///
 /// # Errors
-/// [`MessageError`]; such a message never gets better.
+/// [`MessageError`]; a retry would fail the same way.
 pub(super) fn parse(body: &str, account: Option<&str>) -> Result<Vec<Work>, MessageError> {
     parse_within(body, account, MAX_WRAPPERS)
 }
@@ -194,8 +189,8 @@ fn parse_within(
     let envelope = match Envelope::parse(body) {
         Ok(envelope) => envelope,
         Err(error) => {
-            // One record per line: where the first line is one, the others are imported as lines of a
-            // file are, and an invalid one is reported.
+            // One record per line: if the first line is a record, the others are imported like the lines of a
+            // file, and an invalid one is reported.
             let lines: Vec<&str> = body.lines().filter(|line| !line.trim().is_empty()).collect();
             let first = Envelope::parse(lines.first().unwrap_or(&""));
             if lines.len() > 1 && first.is_ok_and(|first| first.get("kind").is_some()) {

@@ -174,7 +174,6 @@ struct Import {
 }
 
 impl ImportCatalog {
-    /// Creates the function over these tables and buckets.
     #[must_use]
     pub fn new(store: Store, objects: Objects, bucket: Option<String>) -> Self {
         Self { store, objects, queue: None, bucket, lease: LEASE_TERM }
@@ -489,8 +488,8 @@ fn content_name(object: &OpenObject) -> String {
     object.etag.clone().unwrap_or_else(time_and_length)
 }
 
-/// The snapshot that an object declares with its metadata `replace: product`. With `replace-share: 0.9`, up to
-/// that share of the stored records may be removed; the default is half.
+/// The snapshot that an object declares with its metadata `replace: product`. With `replace-share: 0.9`, up
+/// to that share of the stored records may be removed; the default is half.
 fn snapshot(metadata: &HashMap<String, String>) -> Result<Option<Snapshot>, RetryReason> {
     let Some(kind) = metadata.get("replace") else { return Ok(None) };
     let kind: Kind = kind.parse().map_err(|_| RetryReason::Metadata("replace"))?;

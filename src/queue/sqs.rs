@@ -1,4 +1,4 @@
-//! The queue itself: what a worker tells it about the messages it received.
+//! The queue itself: sends continuations, and changes when received messages become visible again.
 
 use std::{fmt, time::Duration};
 
@@ -7,25 +7,24 @@ use futures_util::future::BoxFuture;
 
 use crate::cause::Cause;
 
-/// A message that continues another one: the same body and account, and where it began.
+/// A message that continues another one: the same body and account, and the identity of the first message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Continuation {
-    /// The body.
     pub body: String,
     /// The message attribute `account`.
     pub account: Option<String>,
     /// The message attribute [`CONTINUES`].
     pub continues: String,
-    /// How long it is to be held back; whole seconds, 15 minutes at most.
+    /// How long SQS delays its delivery: whole seconds, at most 15 minutes.
     pub delay: Duration,
 }
 
-/// The message attribute of the message that began the work: its id and when it was sent.
+/// The message attribute with the first message's id, and the time at which that was sent.
 pub const CONTINUES: &str = "continues";
 
 /// A queue as a worker sees it.
 pub trait MessageQueue: fmt::Debug + Send + Sync {
-    /// Sends a message that continues another one.
+    /// Sends a continuation.
     fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), Cause>>;
 
     /// Makes a received message visible again after this time.
@@ -36,7 +35,6 @@ pub trait MessageQueue: fmt::Debug + Send + Sync {
     ) -> BoxFuture<'_, Result<(), Cause>>;
 }
 
-/// A queue of SQS.
 #[derive(Clone, Debug)]
 pub struct SqsQueue {
     client: Client,
@@ -44,7 +42,6 @@ pub struct SqsQueue {
 }
 
 impl SqsQueue {
-    /// The queue of this URL.
     #[must_use]
     pub fn new(client: Client, url: String) -> Self {
         Self { client, url }

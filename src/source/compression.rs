@@ -9,6 +9,7 @@ use ruzstd::decoding::{
 };
 
 use super::{PeekReader, invalid_data};
+use crate::cause::chain;
 
 /// The longest magic number.
 const MAGIC_BYTES: usize = 4;
@@ -104,7 +105,7 @@ struct Remembering {
 impl Remembering {
     fn remember<T>(failure: &mut Option<io::Error>, read: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &read {
-            *failure = Some(io::Error::new(error.kind(), error.to_string()));
+            *failure = Some(io::Error::new(error.kind(), chain(error)));
         }
         read
     }

@@ -83,7 +83,6 @@ impl Format {
 pub struct SourceError {
     /// The last line that was read.
     pub line: u64,
-    /// Why reading stopped.
     #[source]
     pub cause: io::Error,
 }

@@ -1,4 +1,4 @@
-//! Batch reads (`BatchGetItem`), strongly consistent.
+//! Batch reads (`BatchGetItem`).
 //!
 //! DynamoDB may leave keys of a batch unprocessed. They are requested again: immediately if the last reply
 //! brought items, otherwise after a wait.
@@ -32,9 +32,12 @@ pub(super) struct Wanted {
 
 /// Placeholders for the names in a projection that are reserved words of DynamoDB.
 pub(super) fn projection_names(projection: Option<&str>) -> Option<HashMap<String, String>> {
-    let placeholder = format!("#{ORDER}");
-    let names = || HashMap::from([(placeholder.clone(), ORDER.to_owned())]);
-    projection.filter(|projection| projection.contains(&placeholder)).map(|_| names())
+    let projection = projection?;
+    let reserved = [ORDER, "status", "type", "regions"];
+    let used = reserved.iter().map(|name| (format!("#{name}"), (*name).to_owned()));
+    let used: HashMap<_, _> =
+        used.filter(|(placeholder, _)| projection.contains(placeholder)).collect();
+    (!used.is_empty()).then_some(used)
 }
 
 impl Store {
@@ -45,20 +48,22 @@ impl Store {
         wanted: Vec<Wanted>,
     ) -> Result<Vec<Item>, StoreError> {
         let batches: Vec<Vec<Wanted>> = wanted.chunks(KEYS_PER_BATCH).map(<[_]>::to_vec).collect();
-        let reads = batches.into_iter().map(|batch| self.read_batch(operation, batch));
+        let reads = batches.into_iter().map(|batch| self.read_batch(operation, batch, true));
         let mut replies = stream::iter(reads).buffer_unordered(CONCURRENT_BATCHES);
         let mut items = Vec::with_capacity(wanted.len());
         while let Some(reply) = replies.next().await {
-            items.extend(reply?);
+            items.extend(reply?.0);
         }
         Ok(items)
     }
 
-    async fn read_batch(
+    /// Reads at most a hundred items; returns them with the read units consumed.
+    pub(super) async fn read_batch(
         &self,
         operation: &'static str,
         batch: Vec<Wanted>,
-    ) -> Result<Vec<Item>, StoreError> {
+        is_consistent: bool,
+    ) -> Result<(Vec<Item>, f64), StoreError> {
         let mut by_table: HashMap<String, (Option<String>, Vec<Item>)> = HashMap::new();
         for Wanted { table, key, projection } in batch {
             by_table.entry(table).or_insert((projection, Vec::new())).1.push(key);
@@ -69,7 +74,7 @@ impl Store {
                 .set_keys(Some(keys))
                 .set_expression_attribute_names(projection_names(projection.as_deref()))
                 .set_projection_expression(projection)
-                .consistent_read(true)
+                .consistent_read(is_consistent)
                 .build()
                 .map_err(|error| StoreError::unbuildable(operation, error))?;
             pending.insert(table, request);
@@ -77,7 +82,7 @@ impl Store {
         let count = |pending: &HashMap<String, KeysAndAttributes>| {
             pending.values().map(|keys| keys.keys().len()).sum::<usize>()
         };
-        let (mut items, mut fruitless) = (Vec::new(), 0);
+        let (mut items, mut read_units, mut fruitless) = (Vec::new(), 0.0, 0);
         loop {
             let request = self
                 .client
@@ -88,11 +93,13 @@ impl Store {
                 .attempt(operation, Some(&self.batches), || request.clone().send())
                 .await
                 .map_err(|error| StoreError::from_sdk(operation, &error))?;
-            self.meter.add_read(total_units(reply.consumed_capacity()));
+            let units = total_units(reply.consumed_capacity());
+            self.meter.add_read(units);
+            read_units += units;
             items.extend(reply.responses.unwrap_or_default().into_values().flatten());
             let left = reply.unprocessed_keys.unwrap_or_default();
             if left.is_empty() {
-                return Ok(items);
+                return Ok((items, read_units));
             }
             // A reply also ends at 16 MB: if it brought items, the rest is requested immediately.
             fruitless = if count(&left) < count(&pending) { 0 } else { fruitless + 1 };

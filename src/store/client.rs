@@ -39,7 +39,6 @@ const S3_POOL_IDLE: Duration = Duration::from_secs(5);
 /// How to reach a service.
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
-    /// The AWS region.
     pub region: Option<String>,
     /// The URL of a local stand-in, such as a DynamoDB emulator.
     pub endpoint: Option<String>,
@@ -59,7 +58,6 @@ impl Connection {
 /// Why a client cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// There is no region.
     #[error("AWS_REGION is missing: no region is a default, and another region has other tables")]
     NoRegion,
     /// The certificates cannot be read.
@@ -70,7 +68,6 @@ pub enum ClientError {
         /// The cause.
         source: io::Error,
     },
-    /// The TLS settings are invalid.
     #[error("the TLS settings were refused: {0}")]
     Tls(String),
 }

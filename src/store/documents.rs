@@ -7,6 +7,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::{
     CAPACITY, CONCURRENT_WRITES, Store, StoreError,
+    areas::{PLACE_ATTRIBUTES, placed},
     item::{
         EXPIRES_AT, Item, ORDER, OfferingItem, PromotionItem, VersionAttributes, expiry, order_of,
         order_value, read, write,
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     account::AccountId,
-    imports::{ChangeSet, Content, DocumentStore, Key, Kind, Stored, Write},
+    imports::{Before, ChangeSet, Content, DocumentStore, Key, Kind, Stored, Write},
     outcome::WriteError,
 };
 
@@ -37,7 +38,12 @@ impl DocumentStore for Store {
         let reads = by_kind.into_iter().map(|(kind, names)| async move {
             let place = self.place(kind);
             let (table, range_key) = (place.table, place.range_key);
-            let projection = Some(format!("{range_key}, #{ORDER}, {}", VersionAttributes::NAMES));
+            let mut projection = format!("{range_key}, #{ORDER}, {}", VersionAttributes::NAMES);
+            if kind == Kind::Offering {
+                // Items are charged whole: what entries are made of costs nothing more.
+                projection = format!("{projection}, {PLACE_ATTRIBUTES}");
+            }
+            let projection = Some(projection);
             let wanted = Keys { table, account, range_key, names, projection };
             let items = self.read_keys(OPERATION, wanted).await?;
             Ok::<_, StoreError>((place, items))
@@ -47,8 +53,13 @@ impl DocumentStore for Store {
             for item in items {
                 let key = place.key_of(OPERATION, &item)?;
                 let order = order_of(&item, ORDER);
+                let offering = match &key {
+                    Key::Offering(_) => placed(OPERATION, &item)?,
+                    _ => None,
+                };
                 let version = read::<VersionAttributes>(OPERATION, item)?.version();
-                stored.insert(key, Stored { order, version });
+                let before = Before { order, offering };
+                stored.insert(key, Stored { order, version, before });
             }
         }
         Ok(stored)
@@ -59,6 +70,9 @@ impl DocumentStore for Store {
         account: &AccountId,
         changes: ChangeSet,
     ) -> Result<Vec<(Key, WriteError)>, StoreError> {
+        if changes.iter().any(|(key, _)| key.kind() == Kind::Offering) {
+            self.mark_if_empty(account).await?;
+        }
         let writes = changes.into_iter().map(|(key, write)| async move {
             let failure = self.write_document(account, &key, write).await?;
             Ok::<_, StoreError>(failure.map(|why| (key, why)))
@@ -81,9 +95,14 @@ const NOT_NEWER: &str = "attribute_not_exists(#at) OR #at <= :at";
 
 impl Store {
     /// The item that a write puts: a version, or a tombstone.
-    fn item_of(&self, account: &AccountId, key: &Key, change: Write) -> Result<Item, StoreError> {
+    pub(super) fn item_of(
+        &self,
+        account: &AccountId,
+        key: &Key,
+        change: Write,
+    ) -> Result<Item, StoreError> {
         let key = self.place(key.kind()).item_key(account, key);
-        let Write { order, version } = change;
+        let Write { order, version, .. } = change;
         let mut item = if let Some((content, version)) = version {
             let with_document = |document: String| {
                 let mut item = key.clone();
@@ -121,6 +140,9 @@ impl Store {
         key: &Key,
         change: Write,
     ) -> Result<Option<WriteError>, StoreError> {
+        if let Key::Offering(_) = key {
+            return self.write_offering(account, key, change).await;
+        }
         let order = order_value(change.order);
         let request = self
             .client

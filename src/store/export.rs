@@ -49,7 +49,6 @@ impl<'a> Export<'a> {
         Kind::Product,
     ];
 
-    /// Starts an export.
     #[must_use]
     pub fn new(store: &'a Store, account: &'a AccountId, kind: Kind) -> Self {
         Self { store, account, kind, start: None, ended: false, network: None }
@@ -201,7 +200,7 @@ fn existing_record(
         }
         Kind::Network | Kind::Bundle => match part(operation, item)? {
             Part::Network(network, ..) => Existing::Network(network.id),
-            // A network that is not stored, with bundles: they are removed, too.
+            // Bundles whose network is not stored: they are removed, too.
             Part::Remembered(id, 1..) => Existing::Network(id),
             Part::Bundle(..) | Part::Remembered(..) => return Ok(None),
         },
@@ -223,7 +222,7 @@ fn existing_record(
 
 const OPERATION: &str = "export";
 
-/// A JSON object with more members put before its own.
+/// Adds members before those of a JSON object.
 fn with_head(head: &str, object: &str) -> String {
     match object.strip_prefix('{') {
         Some("}") | None => format!("{{{head}}}"),
@@ -292,7 +291,7 @@ impl WholeNetwork {
             records
                 .push(format!("{text}{updated_at},\"fixed_bundles\":[{}]}}", documents.join(",")));
         } else {
-            // More than fits into a line: each bundle gets a record of its own.
+            // They do not fit into one line: each bundle gets a record of its own.
             records.push(format!("{text}{}}}", member(self.own.map(Order::time))));
             let bundles = self.bundles.iter();
             records.extend(

@@ -31,7 +31,7 @@ pub(super) type Item = HashMap<String, AttributeValue>;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OfferingItem {
-    /// Omitted from projections: a reader knows it.
+    /// Omitted from projections: the reader already knows it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     account: String,
     product_offering_id: OfferingId,
@@ -47,6 +47,7 @@ pub(super) struct OfferingItem {
     countries: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "serde_dynamo::string_set")]
     regions: Vec<String>,
+    #[serde(default)]
     document: String,
 }
 

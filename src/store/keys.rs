@@ -39,8 +39,7 @@ impl KeyLookup for Store {
             .get_item()
             .table_name(&self.tables.api_keys)
             .key("keyHash", text(hash.as_str()))
-            // This costs half a unit more, once a minute; but a new key works at once, and so does a
-            // revocation.
+            // This costs half a unit more per minute, but new keys and revocations take effect at once.
             .consistent_read(true);
         let item = self.get(OPERATION, request).await?;
         item.map(|item| read(OPERATION, item)).transpose()

@@ -5,12 +5,13 @@
 //! | `client` | builds the lean SDK clients |
 //! | `error` | the errors of the database, and whether they are temporary |
 //! | `offerings` | a page of one key range of an index; one offering |
+//! | `areas` | coverage entries of offerings: pages of a range, changes with the offering, the backfill |
 //! | `promotions` | one promotion |
 //! | `keys` | one API key by its hash; creating, listing and revoking keys |
 //! | `partners` | the partner offerings of an account |
 //! | `networks` | a network with its bundles; networks by country; an exchange rate; changes to a network |
 //! | `products` | one row merged; one product by sku; products, newest first |
-//! | `documents` | documents of many keys; writes of documents, each on the condition that nothing newer is stored |
+//! | `documents` | reads of many keys; writes, each on the condition that nothing newer is stored |
 //! | `kinds` | the table and the keys of each kind of record |
 //! | `batch`, `transaction` | many items read at once; all written or none |
 //! | `ranges` | the items of many keys, read as one key range where that is cheaper |
@@ -18,10 +19,11 @@
 //! | `jobs` | the job-state store: claims, checkpoints, ends of jobs; object versions and snapshots |
 //! | `export` | all records of an account; the records that a snapshot may remove |
 //!
-//! The meter of a handle adds up what its requests consume ([`Store::metered`]). Lists are eventually consistent, which
-//! costs half a read unit per 4 KB. Reads that decide something are strongly consistent: a key's record, a
-//! product by its sku, links of external ids, what imports compare with, exports.
+//! The meter of a handle adds up what its requests consume ([`Store::metered`]). Lists are eventually
+//! consistent, which costs half a read unit per 4 KB. Reads that decide something are strongly consistent: a
+//! key's record, a product by its sku, links of external ids, what imports compare with, exports.
 
+mod areas;
 mod batch;
 mod client;
 mod documents;
@@ -64,25 +66,21 @@ pub use jobs::{ContentMemory, GivenUp};
 use limiter::Limiter;
 use ranges::Ranges;
 
-use self::batch::CONCURRENT_BATCHES;
+use self::{areas::Markers, batch::CONCURRENT_BATCHES};
 use crate::{cause::chain, clock::Clock, cost::Meter, retry::Patience, xray::Span};
 
 /// The names of the tables, from the environment of a function or from a common prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableNames {
-    /// Offerings.
     pub offerings: String,
-    /// Promotions.
+    /// Coverage entries of offerings.
+    pub offering_areas: String,
     pub promotions: String,
-    /// Partner offerings.
     pub partner_offerings: String,
     /// Networks, bundles and exchange rates.
     pub networks: String,
-    /// Products.
     pub products: String,
-    /// Import jobs.
     pub imports: String,
-    /// API keys.
     pub api_keys: String,
 }
 
@@ -93,6 +91,7 @@ impl TableNames {
     pub fn with_prefix(prefix: &str) -> Self {
         Self {
             offerings: format!("{prefix}-offerings"),
+            offering_areas: format!("{prefix}-offering-areas"),
             promotions: format!("{prefix}-promotions"),
             partner_offerings: format!("{prefix}-partner-offerings"),
             networks: format!("{prefix}-networks"),
@@ -104,9 +103,10 @@ impl TableNames {
 
     /// The environment variables that give a function the names of the tables, as `template.yaml` sets them.
     #[must_use]
-    pub fn variables(&self) -> [(&'static str, &str); 7] {
+    pub fn variables(&self) -> [(&'static str, &str); 8] {
         [
             ("OFFERINGS_TABLE", &self.offerings),
+            ("OFFERING_AREAS_TABLE", &self.offering_areas),
             ("PROMOTIONS_TABLE", &self.promotions),
             ("PARTNER_OFFERINGS_TABLE", &self.partner_offerings),
             ("NETWORKS_TABLE", &self.networks),
@@ -129,6 +129,7 @@ pub struct Store {
     /// Limits writes of a single item.
     writes: Arc<Limiter>,
     ranges: Arc<Ranges>,
+    markers: Arc<Markers>,
     throttles: Arc<ThrottleLog>,
     /// How long requests that failed temporarily are retried.
     patience: Patience,
@@ -151,7 +152,6 @@ impl ThrottleLog {
 }
 
 impl Store {
-    /// Creates a store over the tables with these names.
     #[must_use]
     pub fn new(client: Client, tables: TableNames) -> Self {
         let (batches, writes) = (Limiter::new(CONCURRENT_BATCHES), Limiter::new(CONCURRENT_WRITES));
@@ -162,19 +162,19 @@ impl Store {
             batches: Arc::new(batches),
             writes: Arc::new(writes),
             ranges: Arc::default(),
+            markers: Arc::default(),
             throttles: Arc::default(),
             patience: Patience::REQUEST,
             clock: Clock::System,
         }
     }
 
-    /// A handle to the same tables whose requests count on this meter.
+    /// A handle to the same tables, whose requests are counted by this meter.
     #[must_use]
     pub fn metered(&self, meter: &Meter) -> Self {
         Self { meter: meter.clone(), ..self.clone() }
     }
 
-    /// The same store with another clock.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;

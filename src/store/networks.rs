@@ -3,7 +3,7 @@
 //!
 //! | `itemKey` | |
 //! |---|---|
-//! | `NETWORK#0000000022` | a network; without a name, it is not a network but has the number of bundles that were stored without it, and the orders of its delete |
+//! | `NETWORK#0000000022` | a network; without a name, only the number of bundles that were stored without their network, and the orders of its delete |
 //! | `NETWORK#0000000022#BUNDLE#0000000101` | a bundle: its published document; without one, a tombstone |
 //! | `RATE#USD#GHS` | an exchange rate: its published document |
 //!
@@ -62,7 +62,7 @@ struct NetworkItem {
     currency: Option<Currency>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     logo_url: Option<String>,
-    /// `None`: it has no bundles, and is not a network either.
+    /// `None`: there is neither a network nor a bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     product_count: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,6 +11,7 @@
 mod admission;
 mod bad_input;
 mod cost;
+mod coverage;
 mod dialects;
 mod events;
 mod export;

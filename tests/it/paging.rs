@@ -6,7 +6,10 @@ use proptest::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Catalog, offering};
+use crate::{
+    coverage::without_entries,
+    support::{Answer, Catalog, offering},
+};
 
 const TYPES: [&str; 4] = ["SUBSCRIPTION", "SUBSCRIPTION_ADDON", "LICENSE", "EXTERNAL_PRODUCT"];
 const CASES: usize = 40;
@@ -251,8 +254,11 @@ async fn a_selective_filter_ends_its_pages_at_the_budget_and_still_finds_everyth
         })
         .collect();
     catalog.import("ACME", &records).await;
-    let key = catalog.key("ACME").await;
-    let pages = catalog.pages(&key, "productCatalogId=rare", &[100]).await;
+    let exact = catalog.pages(&catalog.key("ACME").await, "productCatalogId=rare", &[100]).await;
+    assert_eq!((exact.len(), exact[0].ids().len()), (1, 3));
+    // An account whose offerings have no entries yet reads them all.
+    without_entries(&catalog, "OLD").await;
+    let pages = catalog.pages(&catalog.key("OLD").await, "productCatalogId=rare", &[100]).await;
     let found: Vec<String> = pages.iter().flat_map(Answer::ids).collect();
     assert_eq!(found, ["o099", "o299", "o499"]);
     assert!(pages.len() > 3, "{} pages", pages.len());

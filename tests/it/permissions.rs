@@ -174,6 +174,8 @@ async fn done() -> BTreeMap<String, Operations> {
     })
     .await;
     let client = lean_client(&Connection::local(&url)).expect("client");
+    // Each of the two as a process of its own: neither knows what the other has cached.
+    let imports = Store::new(client.clone(), TableNames::with_prefix("test"));
     let store = Store::new(client, TableNames::with_prefix("test"));
     let take = || std::mem::take(&mut *seen.lock().expect("lock"));
 
@@ -201,7 +203,7 @@ async fn done() -> BTreeMap<String, Operations> {
     let server = ObjectServer::start(folder.path(), "catalog", LOCALHOST).await.expect("S3");
     let s3 = lean_s3_client(&Connection::local(&server.url())).expect("client");
     let bucket = Some("catalog".to_owned());
-    let import = ImportCatalog::new(store, Objects::new(s3.clone()), bucket);
+    let import = ImportCatalog::new(imports, Objects::new(s3.clone()), bucket);
     for records in records() {
         let body = records.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
         import_message(&import, &body).await;

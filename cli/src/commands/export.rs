@@ -36,7 +36,7 @@ impl Export {
     /// Runs the export.
     ///
     /// # Errors
-    /// [`CliError`] when the tables are not read or the output is not written.
+    /// [`CliError`] if the tables cannot be read, or the output cannot be written.
     pub async fn run(self, target: &Target) -> Result<(), CliError> {
         let store = target.store().await?;
         let Some(path) = self.output.as_ref().filter(|path| path.as_path() != Path::new("-"))
@@ -71,7 +71,7 @@ impl Export {
                 for record in records {
                     match writeln!(output, "{record}") {
                         Ok(()) => count += 1,
-                        // A reader that went away (`catalog export … | head -1`) wants no more.
+                        // The reader closed the pipe (`catalog export … | head -1`).
                         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
                         Err(error) => return Err(CliError::file("write", path)(error)),
                     }

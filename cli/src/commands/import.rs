@@ -1,8 +1,8 @@
-//! `catalog import`: files of records into an account.
+//! `catalog import`: imports files of records into an account.
 //!
-//! A file is read on a thread of its own, a few groups ahead of the database; memory is bounded
-//! whatever the file's size. It is a job as an object of the queue's is: checkpointed after each group
-//! of lines, so that after Ctrl-C, a crash or an outage `--resume` goes on where it was left.
+//! A separate thread reads the file, a few groups ahead of the database; memory is bounded, whatever the
+//! file's size. Each file is a job, like an object from the queue: a checkpoint is stored after each group of
+//! lines, so that `--resume` can continue after Ctrl-C, a crash or an outage.
 
 use std::{
     fs::{File, Metadata, TryLockError},
@@ -86,17 +86,17 @@ pub struct Import {
     files: Vec<PathBuf>,
 }
 
-/// How a file ended, if nothing failed.
+/// How the import of a file ended, if nothing failed.
 enum FileEnd {
-    /// Its end was reached; what stands against its snapshot, if anything does.
+    /// The file was read to its end. With the reason why its snapshot removed nothing, if there is one.
     Done(Option<String>),
-    /// It was imported completely before.
+    /// An earlier import had completed it.
     DoneBefore,
-    /// It was told to stop.
+    /// The operator interrupted it.
     Interrupted,
 }
 
-/// What became of the files so far.
+/// The totals of all files so far.
 #[derive(Clone, Copy, Default)]
 struct Totals {
     counts: Counts,
@@ -104,7 +104,7 @@ struct Totals {
 }
 
 impl Import {
-    /// Opens all files: a name mistyped last does not leave half an import.
+    /// Opens all files before the first is imported, so that a mistyped name does not leave half an import.
     fn inputs(&self) -> Result<Vec<Input>, CliError> {
         let mut inputs = Vec::new();
         for path in &self.files {
@@ -121,8 +121,8 @@ impl Import {
     /// Runs the import.
     ///
     /// # Errors
-    /// [`CliError`] when a file or the tables fail; [`CliError::Incomplete`] when records were refused
-    /// or Ctrl-C ended it.
+    /// [`CliError`] if a file or a table fails; [`CliError::Incomplete`] if records were rejected, or Ctrl-C
+    /// ended it.
     pub async fn run(self, target: &Target) -> Result<(), CliError> {
         if self.replace == Some(Kind::Bundle) {
             let message = "--replace network takes bundles away with their networks; there is no --replace bundle";
@@ -181,7 +181,7 @@ impl Import {
         if let (Err(_), Some(snapshot)) = (&ending, &snapshot)
             && let Some((import, order)) = snapshot.begun().filter(|_| !self.dry_run)
         {
-            // Until it is begun again it is no snapshot. Where this fails, too, the first failure counts.
+            // A failed snapshot must not leave its floor. If this fails, too, the first failure is reported.
             let floor = (snapshot.kind(), order);
             let _ = store.end_snapshot(&self.account, import, floor, false).await;
         }
@@ -196,7 +196,7 @@ impl Import {
         }
     }
 
-    /// Imports one file, from the beginning or, with `--resume`, from where it was left.
+    /// Imports one file, from the beginning or, with `--resume`, from its checkpoint.
     async fn file(
         &self,
         (store, interruption): (&Store, &mut Interruption),
@@ -209,15 +209,15 @@ impl Import {
         let is_file = input.identity.is_some();
         let import =
             input.identity.clone().unwrap_or_else(|| ImportId::of(&[&name, &random_name()]));
-        // The lock on the file tells processes apart, and ends with its process: an import that was
-        // killed can be resumed at once.
+        // The file lock keeps other processes out and ends with its process, so the holder needs no random
+        // name: an import that was killed can be resumed at once.
         let holder = format!("file {}", import.as_str());
         let lease = Lease { account: self.account.clone(), import, holder, term: LEASE_TERM };
         if is_file && !self.dry_run {
             if !input.lock() {
                 return Err(in_use(&name));
             }
-            // Whoever resumes an import that failed wants it tried again.
+            // An operator who resumes a failed import wants it to be retried.
             let forget = !self.resume || {
                 let job = store.job(&lease.account, &lease.import).await?;
                 job.is_some_and(|job| job.status == Status::Failed)
@@ -252,7 +252,7 @@ impl Import {
         bar.finish_and_clear();
         let Some(driven) = driven else {
             if request.is_stored {
-                // Where this fails, the lease runs out by itself.
+                // If this fails, the lease expires by itself.
                 let _ = store.release_job(&lease).await;
             }
             return Ok(FileEnd::Interrupted);
@@ -320,13 +320,13 @@ fn in_use(name: &str) -> CliError {
     CliError::Incomplete(format!("{name} is being imported by another process; wait for its end"))
 }
 
-/// A file or standard input, opened.
+/// An opened file, or standard input.
 struct Input {
     name: String,
-    /// What makes it this very file, unchanged; what cannot be read again has none.
+    /// Identifies the unchanged file; `None` if it cannot be read again, such as standard input.
     identity: Option<ImportId>,
     source: Box<dyn Read + Send>,
-    /// The file once more, for its lock.
+    /// A second handle to the file, for its lock.
     file: Option<File>,
     bytes: Option<u64>,
     format: Option<Format>,
@@ -362,8 +362,8 @@ impl Input {
         Ok(Self { name, identity, source: Box::new(file), file: Some(lock), bytes, format, read })
     }
 
-    /// Locks the file until this is dropped; `false`: another process has it locked. A file system
-    /// that knows no locks keeps nobody out.
+    /// Locks the file until this is dropped; `false`: another process holds the lock. A file system without
+    /// locks keeps nobody out.
     fn lock(&self) -> bool {
         let locked = self.file.as_ref().map(File::try_lock);
         !matches!(locked, Some(Err(TryLockError::WouldBlock)))
@@ -382,7 +382,7 @@ impl Input {
     }
 }
 
-/// The identity of a file of a folder: its place, its length and when it last changed. A pipe has none.
+/// The identity of a regular file: its path, length and modification time; `None` for a pipe.
 fn identity(path: &Path, metadata: &Metadata) -> Option<ImportId> {
     if !metadata.is_file() {
         return None;
@@ -393,7 +393,7 @@ fn identity(path: &Path, metadata: &Metadata) -> Option<ImportId> {
     Some(ImportId::of(&["file", &place.to_string_lossy(), &length, &changed]))
 }
 
-/// Shows how a file goes.
+/// Shows the progress of a file.
 struct Terminal<'a> {
     import: &'a Import,
     name: &'a str,
@@ -420,7 +420,7 @@ impl Observer for Terminal<'_> {
     }
 }
 
-/// Why a file was not read to its end, or not stored.
+/// The error of an import that could not continue.
 fn interrupted(name: String, cause: run::Interruption) -> CliError {
     match cause {
         run::Interruption::SourceBroken(cause) => {
@@ -431,6 +431,6 @@ fn interrupted(name: String, cause: run::Interruption) -> CliError {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    // The templates are this file's own; a wrong one would show the default bar.
+    // All templates are in this file; an invalid one would show the default bar.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -1,4 +1,4 @@
-//! `catalog imports`: the jobs of imports, by the queue and by `catalog import`.
+//! `catalog imports`: the import jobs of the queue and of `catalog import`.
 
 use clap::Subcommand;
 use serde_json::json;
@@ -49,7 +49,7 @@ impl Imports {
     /// Runs the command.
     ///
     /// # Errors
-    /// [`CliError`] when the tables are not reached or there is no such import.
+    /// [`CliError`] if the tables cannot be reached, or there is no such import.
     pub async fn run(self, target: &Target) -> Result<(), CliError> {
         let store = target.store().await?;
         match self {

@@ -95,7 +95,7 @@ pub struct Revoke {
     json: bool,
 }
 
-/// A network; a lone address is a network of one.
+/// Parses a network; a single address is a network of one.
 fn network(text: &str) -> Result<ipnet::IpNet, String> {
     let lone = || text.parse::<std::net::IpAddr>().map(ipnet::IpNet::from);
     text.parse::<ipnet::IpNet>()
@@ -107,7 +107,7 @@ impl Keys {
     /// Runs the command.
     ///
     /// # Errors
-    /// [`CliError`] when the tables are not reached or there is no such key.
+    /// [`CliError`] if the tables cannot be reached, or there is no such key.
     pub async fn run(self, target: &Target) -> Result<(), CliError> {
         match self {
             Self::Create(create) => create.run(target).await,

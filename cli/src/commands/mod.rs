@@ -1,4 +1,4 @@
-//! What the tool does, a file a command.
+//! The commands of the tool, one file each.
 
 pub mod export;
 pub mod import;

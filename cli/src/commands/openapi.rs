@@ -24,7 +24,7 @@ impl OpenApi {
     /// Runs the command.
     ///
     /// # Errors
-    /// [`CliError`] when the file cannot be written, or is another than it should be.
+    /// [`CliError`] if the file cannot be written or, with `--check`, differs from the description.
     pub fn run(self) -> Result<(), CliError> {
         let yaml = api_docs::yaml();
         if let Some(path) = self.check {

@@ -1,4 +1,4 @@
-//! `catalog serve`: everything on a laptop.
+//! `catalog serve`: runs the whole catalog locally.
 
 use std::{fmt::Write as _, net::IpAddr, path::PathBuf};
 
@@ -63,12 +63,12 @@ impl Serve {
     pub async fn run(self, target: &Target) -> Result<(), CliError> {
         let mut end = Interruption::expect();
         if let Some(path) = &self.ready_file {
-            // One of an earlier run would tell too early.
+            // A file from an earlier run would signal readiness too early.
             let _ = std::fs::remove_file(path);
         }
         let project = match Project::take(&target.data) {
             Ok(project) => Some(project),
-            // Without data of its own it needs no folder: only other commands do not find it then.
+            // A catalog in memory needs no folder; without one, other commands do not find it.
             Err(CliError::DataInUse(_)) if self.memory => None,
             Err(error) => return Err(error),
         };
@@ -101,7 +101,7 @@ impl Serve {
         .await?;
         let loaded = if self.sample { Some(sample::load(stack.store()).await?) } else { None };
         let mut whereabouts = stack.whereabouts();
-        // What is in memory has no folder to drop files into.
+        // A catalog in memory has no folder to drop files into.
         let bucket = match project.as_ref().filter(|_| !self.memory) {
             Some(project) => {
                 Some(Bucket::open(project.objects_folder(), stack.store(), self.listen).await?)
@@ -129,7 +129,7 @@ impl Serve {
         Ok(())
     }
 
-    /// Says what runs where, and how to begin.
+    /// Prints what runs where, and how to start.
     fn greet(
         &self,
         target: &Target,
@@ -164,7 +164,7 @@ impl Serve {
     }
 }
 
-/// What `--listen` opens.
+/// The warning about what `--listen` exposes.
 fn open_to_others(listen: IpAddr) -> String {
     let who = if listen.is_unspecified() {
         "every machine that reaches this one".to_owned()

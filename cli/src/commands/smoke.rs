@@ -1,4 +1,4 @@
-//! `catalog smoke`: does a running catalog do what it is for?
+//! `catalog smoke`: a smoke test of a running catalog.
 
 use std::{
     future::Future,
@@ -49,7 +49,7 @@ pub struct Smoke {
     timeout: u64,
 }
 
-/// What is tried, and with what.
+/// The catalog under test, and the temporary account and key of the test.
 struct Trial {
     account: AccountId,
     key: ApiKey,
@@ -61,10 +61,10 @@ struct Trial {
 }
 
 impl Smoke {
-    /// Tries it all, and removes what it made.
+    /// Runs all checks, and removes what they created.
     ///
     /// # Errors
-    /// [`CliError::Incomplete`] with what did not work.
+    /// [`CliError::Incomplete`] with the first check that failed.
     pub async fn run(self, target: &Target) -> Result<(), CliError> {
         let mut interruption = Interruption::expect();
         let catalog = target.connect().await?;
@@ -121,7 +121,7 @@ impl Trial {
         created.map(|_| ()).map_err(|error| chain(&error))
     }
 
-    /// A file of every kind of record by way of the bucket, to its report.
+    /// Imports a file with a record of every kind through the bucket, and waits for the report.
     async fn import(&self) -> Result<(), String> {
         let records = records();
         let lines: Vec<String> = records.iter().map(ToString::to_string).collect();
@@ -160,7 +160,7 @@ impl Trial {
         if job.status.is_end() { Ok(job) } else { Err(format!("it is {}", job.status.as_str())) }
     }
 
-    /// A request of every endpoint, and what must be in its answer.
+    /// Sends a request to every endpoint, and checks a value in each answer.
     async fn requests(&self) -> Result<(), String> {
         let requests: [(&str, Option<Value>, &str, Value); 9] = [
             ("/product-offerings?limit=1", None, "/items/0/productOfferingId", json!("smoke")),
@@ -186,7 +186,7 @@ impl Trial {
         for (path, body, pointer, expected) in requests {
             let method = if body.is_some() { "POST" } else { "GET" };
             let started = Instant::now();
-            // Lists come from indexes, which are a moment behind.
+            // Lists are read from indexes, which are eventually consistent.
             let answered = async || {
                 let (status, answer) = self.send(path, body.as_ref()).await?;
                 if status == 200 && answer.pointer(pointer) == Some(&expected) {
@@ -222,14 +222,14 @@ impl Trial {
             };
             let mut reply = reply.map_err(|error| error.to_string())?;
             let text = reply.body_mut().read_to_string().map_err(|error| error.to_string())?;
-            // What is no JSON is shown as the text it is.
+            // An answer that is not JSON is shown as text.
             let json = serde_json::from_str(&text).unwrap_or_else(|_| Value::from(text));
             Ok((reply.status().as_u16(), json))
         };
         tokio::task::spawn_blocking(send).await.map_err(|error| error.to_string())?
     }
 
-    /// Tries until it works; the last reason why it does not, when the patience is over.
+    /// Retries until it succeeds; returns the last error when the patience is exhausted.
     async fn wait<T, F>(&self, what: &str, attempt: impl Fn() -> F) -> Result<T, String>
     where
         F: Future<Output = Result<T, String>>,
@@ -291,7 +291,7 @@ async fn delete_key(client: &Client, table: &str, hash: &KeyHash) -> Result<(), 
     delete.map(|_| ()).map_err(|error| told(&error))
 }
 
-/// An error of the SDK with all its causes.
+/// An SDK error with all its causes.
 fn told(error: &(dyn std::error::Error + 'static)) -> String {
     aws_sdk_dynamodb::error::DisplayErrorContext(error).to_string()
 }
@@ -300,7 +300,7 @@ fn took(started: Instant) -> String {
     format!("{} ms", started.elapsed().as_millis())
 }
 
-/// A record of every kind.
+/// One record of every kind.
 fn records() -> Vec<Value> {
     let price = json!({"currency": "USD", "priceType": "ONE_TIME", "grossPrice": 10});
     vec![

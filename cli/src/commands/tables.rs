@@ -2,10 +2,11 @@
 
 use clap::Subcommand;
 use serde_json::json;
+use serverless_catalog::{account::AccountId, cost::Meter};
 
 use crate::{
     connect::{Connected, Target},
-    console::say,
+    console::{say, warn},
     error::CliError,
     template::Template,
 };
@@ -17,6 +18,20 @@ pub enum Tables {
     #[command(after_help = "Example:
   catalog tables create --endpoint-url http://127.0.0.1:8000")]
     Create,
+    /// Put the coverage entries of offerings that were stored before there were any
+    #[command(
+        long_about = "Put the coverage entries of offerings that were stored before there were any.
+
+Lists by country, region and catalog filter an account's offerings until all of them have entries; from then on such a
+list costs what it returns. Begin when no older version of the functions writes any more. Stop it at any time: the same
+command goes on where it was.",
+        after_help = "Example:\n  catalog tables backfill --account ACME --account GLOBEX --aws"
+    )]
+    Backfill {
+        /// The account; may be given several times
+        #[arg(long = "account", required = true)]
+        accounts: Vec<AccountId>,
+    },
     /// Show the tables: state, items, bytes, indexes
     #[command(after_help = "Example:\n  catalog tables describe --json")]
     Describe {
@@ -30,11 +45,15 @@ impl Tables {
     /// Runs the command.
     ///
     /// # Errors
-    /// [`CliError`] when the database is not reached, or a table is missing.
+    /// [`CliError`] if the database cannot be reached, or a table is missing.
     pub async fn run(self, target: &Target) -> Result<(), CliError> {
+        if let Self::Backfill { accounts } = &self {
+            return backfill(target, accounts).await;
+        }
         let Connected { client, place, .. } = target.connect().await?;
         let tables = Template::built_in()?.tables(&target.table_prefix)?;
         match self {
+            Self::Backfill { .. } => {}
             Self::Create => {
                 for table in tables {
                     let created = table.create(&client, place.is_aws()).await?;
@@ -73,4 +92,21 @@ impl Tables {
         }
         Ok(())
     }
+}
+
+/// Puts the entries of all offerings of these accounts.
+async fn backfill(target: &Target, accounts: &[AccountId]) -> Result<(), CliError> {
+    let meter = Meter::default();
+    let store = target.store().await?.metered(&meter);
+    for account in accounts {
+        let mut offerings = 0;
+        while let Some(count) = store.backfill_entries(account).await? {
+            offerings += count;
+            warn(format!("{account}: the entries of {offerings} offerings"));
+        }
+        say(format!("{account}: all offerings have their entries ({offerings} in this run)."));
+    }
+    let cost = meter.cost();
+    warn(format!("{:.1} read units, {:.1} write units.", cost.read_units, cost.write_units));
+    Ok(())
 }

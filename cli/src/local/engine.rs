@@ -31,7 +31,7 @@ pub struct Engine {
     thread: Option<JoinHandle<()>>,
 }
 
-/// How long a stop waits for requests under way.
+/// How long a stop waits for requests in flight.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Engine {

@@ -1,4 +1,4 @@
-//! Every Lambda of the project, by the name of its binary: the very service the binary runs.
+//! All Lambda functions by the names of their binaries: the same services that the binaries run.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -56,9 +56,9 @@ impl Function {
     /// Invokes it.
     ///
     /// # Errors
-    /// What went wrong, in words: Lambda would report a function error.
+    /// The message of the error: Lambda would report a function error.
     pub async fn invoke(&self, event: String, context: Context) -> Result<String, String> {
-        // On a task of its own, as Lambda has it in a process of its own: a panic ends only it.
+        // In its own task, as Lambda runs it in its own process: a panic ends only this invocation.
         tokio::spawn((self.0)(event, context)).await.map_err(|error| error.to_string())?
     }
 }

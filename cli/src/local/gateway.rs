@@ -1,5 +1,5 @@
-//! An HTTP API, as API Gateway would be one: routes out of the template, requests as
-//! events of payload format 2.0, replies of functions as responses.
+//! A stand-in for an HTTP API of API Gateway: it takes the routes from the template, and converts requests to
+//! events of payload format 2.0, and replies of functions to responses.
 //!
 //! Shapes and limits: "Working with AWS Lambda proxy integrations for HTTP APIs" and "Quotas for
 //! configuring and running an HTTP API" in the API Gateway developer guide.
@@ -35,16 +35,16 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::{Function, LOCALHOST, listener, url_of};
 use crate::{api_docs::DOCS, error::CliError, template::Route};
 
-/// The most bytes of request line and headers.
+/// The maximum size of request line and headers, in bytes.
 const MAX_HEAD: usize = 10_240;
 
-/// The most bytes of a function's event or reply: 6 MB.
+/// The maximum size of a function's event or reply, in bytes: 6 MB.
 const MAX_PAYLOAD: usize = 6 * 1024 * 1024;
 
-/// The longest an HTTP API waits for a function.
+/// How long an HTTP API waits for a function.
 const TIMEOUT: Duration = Duration::from_secs(29);
 
-/// How long a stop waits for requests under way.
+/// How long a stop waits for requests in flight.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running HTTP API.
@@ -61,7 +61,7 @@ struct Api {
 }
 
 impl Gateway {
-    /// Serves these routes on a port of this machine alone (0: any).
+    /// Serves these routes on a loopback port (0: any free one).
     ///
     /// # Errors
     /// As [`Gateway::start_beside`].
@@ -74,11 +74,11 @@ impl Gateway {
         Self::start_beside(listen, routes, functions, Router::new()).await
     }
 
-    /// Serves these routes, and beside them what no API Gateway would.
+    /// Serves these routes, and others that API Gateway would not have (`beside`).
     ///
     /// # Errors
-    /// [`CliError::Port`] when the port cannot be had; [`CliError::Template`] when a route's function
-    /// is unknown.
+    /// [`CliError::Port`] if the port is not available; [`CliError::Template`] if a route's function is
+    /// unknown.
     pub async fn start_beside(
         listen: SocketAddr,
         routes: Vec<Route>,
@@ -115,14 +115,14 @@ impl Gateway {
         url_of(self.address)
     }
 
-    /// Takes no more requests and waits, within bounds, for those under way.
+    /// Accepts no more requests, and waits a limited time for those in flight.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
         let _ = tokio::time::timeout(PATIENCE, self.server).await;
     }
 }
 
-/// Leads who opens the address in a browser to the documentation; all others get what the API answers.
+/// Redirects browsers to the documentation; other clients get the API's answer.
 async fn home(api: State<Arc<Api>>, peer: ConnectInfo<SocketAddr>, request: Request) -> Response {
     let accepts = request.headers().get(ACCEPT).and_then(|accepts| accepts.to_str().ok());
     let is_browser = accepts.is_some_and(|types| types.contains("text/html") || types == "*/*");
@@ -152,7 +152,7 @@ async fn answer(
         return message(StatusCode::NOT_FOUND, "Not Found");
     };
     let event = event(&parts, &body, peer, route, &path, &path_parameters).to_string();
-    // Of a body in JSON each quote counts twice there.
+    // The event has the body as a JSON string, in which each quote takes two bytes.
     if event.len() > MAX_PAYLOAD {
         return message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
     }
@@ -168,8 +168,8 @@ async fn answer(
 }
 
 impl Api {
-    /// The most specific route of a request: a path without variables before one with, its method
-    /// before `ANY`, `$default` last.
+    /// The most specific route of a request. A path without variables takes precedence over one with
+    /// variables, a method over `ANY`; `$default` comes last.
     fn find(
         &self,
         method: &str,
@@ -194,7 +194,7 @@ impl Api {
     }
 }
 
-/// The variables of a path that fits a pattern.
+/// The values of a pattern's variables, if the path matches it.
 fn matches(pattern: &str, path: &str) -> Option<HashMap<String, String>> {
     let mut parameters = HashMap::new();
     let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
@@ -216,7 +216,7 @@ fn matches(pattern: &str, path: &str) -> Option<HashMap<String, String>> {
     }
 }
 
-/// The event of a request.
+/// Converts a request to an event.
 fn event(
     parts: &Parts,
     body: &Bytes,
@@ -293,7 +293,7 @@ fn head_bytes(parts: &Parts) -> usize {
     line + parts.headers.iter().map(header).sum::<usize>()
 }
 
-/// The context of an invocation that may take so long.
+/// The context of an invocation with this timeout.
 pub(super) fn context(timeout: Duration) -> Context {
     let mut context = Context::default();
     context.request_id = random_hex(16);
@@ -305,12 +305,12 @@ pub(super) fn context(timeout: Duration) -> Context {
 
 fn random_hex(bytes: usize) -> String {
     let mut random = [0_u8; 16];
-    // Only a name for a request: without randomness it is one of zeros.
+    // It is only an id for logs: without randomness it is all zeros.
     let _ = getrandom::fill(&mut random);
     hex(&random[..bytes.min(random.len())])
 }
 
-/// A function's reply, as payload format 2.0 has it.
+/// A function's reply in payload format 2.0.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Reply {
@@ -342,7 +342,7 @@ fn response(reply: &str) -> Result<Response, &'static str> {
     Ok(response)
 }
 
-/// What API Gateway says when a function fails; the cause is for the operator.
+/// API Gateway's answer when a function fails; the cause is logged for the operator.
 fn internal_error(cause: &str) -> Response {
     tracing::error!(cause, "function error");
     message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")

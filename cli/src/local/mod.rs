@@ -1,14 +1,14 @@
-//! A laptop's stand-in for the cloud.
+//! Local stand-ins for AWS.
 //!
 //! | File | |
 //! |---|---|
 //! | `engine` | the embedded DynamoDB engine, on its own thread and listener |
-//! | `functions` | every Lambda of the project by its binary's name |
+//! | `functions` | all Lambda functions by the names of their binaries |
 //! | `objects` | an S3 server over a folder |
 //! | `gateway` | an HTTP API: requests become events, replies become responses |
-//! | `project` | the folder a running catalog keeps its data and its whereabouts in |
+//! | `project` | the folder in which a running catalog keeps its data and publishes its addresses |
 //! | `sample` | the sample catalogs and their keys |
-//! | `watch` | files dropped into the bucket becoming events |
+//! | `watch` | sends an event for each file dropped into the bucket |
 //! | `stack` | all of it together |
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -34,13 +34,13 @@ pub use project::{Project, Whereabouts};
 pub use stack::{Stack, StackOptions};
 pub use watch::{BUCKET, Bucket};
 
-/// This machine alone.
+/// The loopback address.
 pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Listens on an address and port (0: any free one).
 ///
 /// # Errors
-/// [`CliError::Port`] when it cannot be had.
+/// [`CliError::Port`] if the port is not available.
 async fn listener(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
     let refused = |source| CliError::Port { address: listen, source };
     let listener = TcpListener::bind(listen).await.map_err(refused)?;
@@ -48,7 +48,7 @@ async fn listener(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), CliEr
     Ok((listener, address))
 }
 
-/// The URL by which this machine reaches what listens on an address.
+/// The URL at which this machine reaches a server that listens on this address.
 fn url_of(address: SocketAddr) -> String {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => LOCALHOST,

@@ -24,17 +24,17 @@ pub struct ObjectServer {
 }
 
 impl ObjectServer {
-    /// Serves a folder on a free port of an address, with an empty bucket in it if there is none yet.
+    /// Serves a folder on a free port of this address; creates an empty bucket in it if there is none.
     ///
     /// # Errors
-    /// [`CliError`] when the folder cannot be used or no port can be had.
+    /// [`CliError`] if the folder cannot be used, or no port is available.
     pub async fn start(folder: &Path, bucket: &str, listen: IpAddr) -> Result<Self, CliError> {
         let path = folder.join(bucket);
         std::fs::create_dir_all(&path).map_err(CliError::file("make", &path))?;
         let files =
             FileSystem::new(folder).map_err(|error| CliError::Engine(format!("{error:?}")))?;
         let mut auth = SimpleAuth::from_single("local", "local");
-        // The SDK signs with what the environment has, if it has any.
+        // The SDK signs with the environment's credentials, if there are any.
         if let (Ok(key), Ok(secret)) =
             (std::env::var("AWS_ACCESS_KEY_ID"), std::env::var("AWS_SECRET_ACCESS_KEY"))
         {

@@ -1,4 +1,5 @@
-//! The folder a running catalog keeps its data and its whereabouts in: `.catalog` of the project.
+//! The folder in which a running catalog keeps its data and publishes its addresses: `.catalog` of the
+//! project.
 
 use std::{
     collections::BTreeMap,
@@ -16,14 +17,14 @@ use serverless_catalog::{store::TableNames, text::hex};
 use super::Bucket;
 use crate::error::CliError;
 
-/// The folder, used by this process alone while it lives.
+/// The folder, locked by this process until this is dropped.
 #[derive(Debug)]
 pub struct Project {
     folder: PathBuf,
     _lock: File,
 }
 
-/// Where a running catalog is reached: what `--ready-file` tells, and what other commands look up.
+/// The addresses of a running catalog, as written to `--ready-file`, and looked up by other commands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Whereabouts {
@@ -31,7 +32,7 @@ pub struct Whereabouts {
     pub url: String,
     /// The DynamoDB engine.
     pub dynamodb_url: String,
-    /// The S3 server, where there is one.
+    /// The S3 server, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects_url: Option<String>,
     /// The bucket of catalogs to import.
@@ -40,12 +41,12 @@ pub struct Whereabouts {
 }
 
 impl Whereabouts {
-    /// Where the catalog of this folder is running, if it is.
+    /// The addresses of the catalog that runs in this folder, if one does.
     ///
     /// # Errors
-    /// [`CliError::Starting`] while it is not reached yet: to go elsewhere then would be a mistake.
+    /// [`CliError::Starting`] while it cannot be reached yet: using another catalog then would be a mistake.
     pub fn of_running(folder: &Path) -> Result<Option<Self>, CliError> {
-        // A running catalog holds the lock; a killed one holds it no more.
+        // A running catalog holds the lock; if it is killed, the lock is released.
         let Ok(lock) = File::open(folder.join(LOCK)) else { return Ok(None) };
         match lock.try_lock_shared() {
             Err(TryLockError::WouldBlock) => {
@@ -57,7 +58,7 @@ impl Whereabouts {
         }
     }
 
-    /// Writes the file at once, so that a reader never sees half of it.
+    /// Writes the file atomically, so that a reader never sees half of it.
     ///
     /// # Errors
     /// [`CliError::File`].
@@ -80,10 +81,10 @@ const SECRET: &str = "cursor-secret";
 const DATA: &str = "catalog.db";
 
 impl Project {
-    /// Takes the folder for this process, making it if need be.
+    /// Locks the folder for this process; creates it if necessary.
     ///
     /// # Errors
-    /// [`CliError::DataInUse`] while another process has it; [`CliError::File`].
+    /// [`CliError::DataInUse`] while another process holds the lock; [`CliError::File`].
     pub fn take(folder: &Path) -> Result<Self, CliError> {
         fs::create_dir_all(folder).map_err(CliError::file("make", folder))?;
         let path = folder.join(LOCK);
@@ -95,7 +96,7 @@ impl Project {
             .map_err(CliError::file("open", &path))?;
         let mut locked = lock.try_lock();
         for _ in 0..LOCK_RETRIES {
-            // A command that looks whether a catalog is running holds the lock for a moment.
+            // A command that checks whether a catalog is running holds the lock for a moment.
             if !matches!(locked, Err(TryLockError::WouldBlock)) {
                 break;
             }
@@ -105,7 +106,7 @@ impl Project {
         match locked {
             Ok(()) => {
                 let project = Self { folder: folder.to_owned(), _lock: lock };
-                // A catalog that was killed left its own.
+                // A catalog that was killed leaves its files behind.
                 project.withdraw();
                 Ok(project)
             }
@@ -122,13 +123,13 @@ impl Project {
         self.folder.join(DATA)
     }
 
-    /// The folder of buckets.
+    /// The folder that contains the buckets.
     #[must_use]
     pub fn objects_folder(&self) -> PathBuf {
         self.folder.join("objects")
     }
 
-    /// The secret cursors are sealed with, made at first use: cursors survive a restart.
+    /// The secret that encrypts cursors. It is generated once and kept, so that cursors survive a restart.
     ///
     /// # Errors
     /// [`CliError::File`]; [`CliError::Engine`] when the system has no randomness.
@@ -146,9 +147,9 @@ impl Project {
         Ok(secret)
     }
 
-    /// Tells other commands where the catalog is reached, and leaves the environment in which the
-    /// Lambda binaries themselves run against its engine: for `cargo lambda watch --env-file`, and for
-    /// `sam local --env-vars`, whose containers reach this machine by another name.
+    /// Publishes the addresses for other commands, and the environment variables with which the Lambda
+    /// binaries themselves run against this engine: for `cargo lambda watch --env-file`, and for `sam local
+    /// --env-vars`, whose containers reach this machine by another name.
     ///
     /// # Errors
     /// [`CliError::File`].
@@ -172,7 +173,7 @@ impl Project {
         }
         write_private(&self.folder.join(FUNCTIONS), &environment)?;
 
-        // There is no queue here: `sam local` would give the name of one.
+        // Empty, because there is no queue here, and `sam local` would set a name.
         variables.push(("IMPORT_QUEUE_URL", String::new()));
         let variables: BTreeMap<_, _> =
             variables.into_iter().map(|(name, value)| (name, from_container(&value))).collect();
@@ -182,13 +183,13 @@ impl Project {
     }
 }
 
-/// A URL of this machine alone as a container has it: by the name that container engines give their host.
+/// A loopback URL as containers reach it: by the name that container engines give their host.
 fn from_container(url: &str) -> String {
     url.replace("//127.0.0.1:", "//host.docker.internal:")
         .replace("//[::1]:", "//host.docker.internal:")
 }
 
-/// Writes a file that only its owner reads.
+/// Writes a file that only its owner can read.
 fn write_private(path: &Path, text: &str) -> Result<(), CliError> {
     let mut options = File::options();
     options.create(true).truncate(true).write(true);
@@ -199,7 +200,7 @@ fn write_private(path: &Path, text: &str) -> Result<(), CliError> {
 }
 
 impl Project {
-    /// Takes back what was announced.
+    /// Deletes the published files.
     fn withdraw(&self) {
         for name in [RUNNING, FUNCTIONS, SAM_VARIABLES] {
             let _ = fs::remove_file(self.folder.join(name));

@@ -1,6 +1,6 @@
-//! The sample catalogs (`data/sample/`) and the keys that open them.
+//! The sample catalogs (`data/sample/`) and their API keys.
 //!
-//! The keys are known to everybody. Only [`load`] makes them, and only in a local engine.
+//! The keys are public. Only [`load`] creates them, and only in a local engine.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -25,11 +25,11 @@ use crate::error::CliError;
 /// One account's sample.
 #[derive(Debug)]
 pub struct Sample {
-    /// Whose it is.
+    /// The account that owns it.
     pub account: &'static str,
-    /// The key that opens it, with every permission.
+    /// Its API key, which has all permissions.
     pub key: &'static str,
-    /// Import records, one a line: offerings and promotions, networks and rates, partner offerings,
+    /// Import records, one per line: offerings and promotions, networks and rates, partner offerings,
     /// products.
     pub records: [&'static str; 4],
 }
@@ -58,10 +58,10 @@ pub const SAMPLES: [Sample; 2] = [
     },
 ];
 
-/// Imports every sample catalog (what is stored already costs no write) and makes their keys.
+/// Imports all sample catalogs (unchanged records cost no write), and creates their keys.
 ///
 /// # Errors
-/// [`CliError::Store`]; [`CliError::Incomplete`] when a sample record is refused.
+/// [`CliError::Store`]; [`CliError::Incomplete`] if a sample record is rejected.
 pub async fn load(store: &Store) -> Result<Counts, CliError> {
     let mut counts = Counts::default();
     for sample in &SAMPLES {
@@ -98,7 +98,7 @@ async fn load_records(
             time: store.clock().now(),
         },
         order_by: OrderBy::Record,
-        // The same products at every start.
+        // The same ids at every start.
         ids: Some(GeneratedIds { seed: name.to_owned(), time: Timestamp::UNIX_EPOCH }),
         dry_run: false,
         is_stored: false,

@@ -16,8 +16,8 @@ use serverless_catalog::{
 use super::{Engine, Gateway, LOCALHOST, Storage, Whereabouts, functions};
 use crate::{api_docs, error::CliError, template::Template};
 
-/// How long a local function trusts what it knows of a key: shorter than in Lambda, so that trying
-/// out `catalog keys revoke` shows at once.
+/// How long a local function caches a key: shorter than in Lambda, so that `catalog keys revoke` takes effect
+/// soon.
 const KEY_CACHE: Duration = Duration::from_secs(2);
 
 /// What to run.
@@ -25,13 +25,13 @@ const KEY_CACHE: Duration = Duration::from_secs(2);
 pub struct StackOptions {
     /// The address that everything listens on.
     pub listen: IpAddr,
-    /// Port of the HTTP API; 0: any.
+    /// The port of the HTTP API; 0: any free one.
     pub port: u16,
     /// Where the engine keeps its data.
     pub storage: Storage,
     /// The stack's name: the tables' prefix.
     pub name: String,
-    /// What seals cursors.
+    /// The secret that encrypts cursors.
     pub cursor_secret: String,
     /// The template to run.
     pub template: Template,
@@ -40,7 +40,7 @@ pub struct StackOptions {
 }
 
 impl StackOptions {
-    /// The built-in template on free ports of this machine alone.
+    /// The built-in template on free loopback ports.
     ///
     /// # Errors
     /// [`CliError::Template`].
@@ -70,7 +70,7 @@ impl Stack {
     /// Starts the engine, creates the template's tables, and serves the template's routes.
     ///
     /// # Errors
-    /// [`CliError`] of whatever part does not start.
+    /// The [`CliError`] of the part that does not start.
     pub async fn start(options: StackOptions) -> Result<Self, CliError> {
         let engine = Engine::start(options.storage, options.listen).await?;
         let client = lean_client(&Connection::local(&engine.url()))
@@ -98,7 +98,7 @@ impl Stack {
         Ok(Self { gateway, engine, client, store })
     }
 
-    /// Where it is reached.
+    /// Its addresses.
     #[must_use]
     pub fn whereabouts(&self) -> Whereabouts {
         Whereabouts {
@@ -115,16 +115,16 @@ impl Stack {
         &self.store
     }
 
-    /// The client of its engine.
+    /// The client for its engine.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Stops it, after the requests under way.
+    /// Stops it after the requests in flight.
     pub async fn stop(self) {
         self.gateway.stop().await;
-        // The engine joins its thread: not on a thread of this runtime.
+        // Dropping the engine joins its thread, which must not block a thread of this runtime.
         let _ = tokio::task::spawn_blocking(move || drop(self.engine)).await;
     }
 }

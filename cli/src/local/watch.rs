@@ -1,5 +1,5 @@
-//! Files dropped into the bucket's folder become events, as S3 would send them, for the function
-//! `import-catalog`.
+//! Watches the bucket's folder, and sends the function `import-catalog` the event that S3 would send for each
+//! file dropped there.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -26,10 +26,10 @@ use tokio::task::JoinHandle;
 use super::{Function, ObjectServer, gateway::context};
 use crate::{console::say, error::CliError};
 
-/// How often the folder is looked at. A file is taken when it has not changed between two looks.
+/// How often the folder is polled. A file is imported once it has not changed between two polls.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// What a file looks like from outside.
+/// A file's metadata, which shows that the file has changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Look {
     modified: SystemTime,
@@ -39,7 +39,7 @@ struct Look {
 /// The local bucket's name.
 pub const BUCKET: &str = "catalog";
 
-/// A bucket in a folder: served as S3, and its `imports/` watched, until this is dropped.
+/// A bucket in a folder. Until this is dropped, it is served as S3, and its `imports/` is watched.
 #[derive(Debug)]
 pub struct Bucket {
     folder: PathBuf,
@@ -54,7 +54,7 @@ impl Drop for Bucket {
 }
 
 impl Bucket {
-    /// Serves and watches a folder; what is imported goes to these tables.
+    /// Serves and watches a folder, and imports into these tables.
     ///
     /// # Errors
     /// [`CliError`] when the folder cannot be used.
@@ -72,7 +72,7 @@ impl Bucket {
         Ok(Self { folder, server, watch })
     }
 
-    /// Where files to import are dropped, a folder an account.
+    /// The folder for files to import, with one subfolder per account.
     #[must_use]
     pub fn imports(&self) -> PathBuf {
         self.folder.join(BUCKET).join("imports")
@@ -84,7 +84,7 @@ impl Bucket {
         self.server.url()
     }
 
-    /// What the function's environment says of it.
+    /// The environment variables that tell the function about the bucket.
     #[must_use]
     pub fn environment(&self) -> [(&'static str, String); 2] {
         [("AWS_ENDPOINT_URL_S3", self.server.url()), ("CATALOG_BUCKET", BUCKET.to_owned())]
@@ -117,7 +117,7 @@ fn watch(folder: PathBuf, function: Function, queue: Arc<LocalQueue>) -> JoinHan
     })
 }
 
-/// Every file below a folder, but hidden ones.
+/// All files below a folder, except hidden ones.
 fn files(folder: &Path) -> Vec<(PathBuf, Look)> {
     let mut found = Vec::new();
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -136,7 +136,7 @@ fn files(folder: &Path) -> Vec<(PathBuf, Look)> {
     found
 }
 
-/// Sends the event of an object, and the messages that continue it; returns whether all were acknowledged.
+/// Sends the event of an object, and its continuations; returns whether all were acknowledged.
 async fn deliver(function: &Function, queue: &LocalQueue, key: &str, look: Look) -> bool {
     let mut message = queue_message(&notification(key, look).to_string());
     loop {
@@ -159,8 +159,8 @@ async fn deliver(function: &Function, queue: &LocalQueue, key: &str, look: Look)
     true
 }
 
-/// The queue of a local function: messages that continue others. What is to be delivered again is
-/// delivered again by the watch itself.
+/// The queue of a local function: it holds only continuations. Failed events are sent again by the watch
+/// itself.
 #[derive(Debug, Default)]
 struct LocalQueue(Mutex<VecDeque<Continuation>>);
 

@@ -20,7 +20,7 @@ use crate::{
     },
     offerings::{
         Budget, CatalogId, Category, CustomerType, NotVisible, OfferingQuery, OfferingRow, Plan,
-        Position, ProductType, PromoCode, Promotion, list,
+        Position, ProductType, PromoCode, Promotion, list, list_by_area,
     },
     text::FieldError,
 };
@@ -135,7 +135,12 @@ impl Endpoint for ListOfferings {
         // The promotion is looked up concurrently with the page, so it adds no latency of its own.
         let (promotion, listing) =
             tokio::try_join!(promotion(store, account, promo_code), async {
-                let page = list(store, account, &plan, &filter, start, limit, budget).await;
+                let by_area = !filter.is_open() && store.has_entries(account).await?;
+                let page = if by_area {
+                    list_by_area(store, account, &plan, &filter, start, limit, budget).await
+                } else {
+                    list(store, account, &plan, &filter, start, limit, budget).await
+                };
                 page.map_err(ApiError::from)
             })?;
         log.items = listing.rows.len();

@@ -55,6 +55,6 @@ pub(in crate::http) fn error_body(error: &ApiError, permission: Permission) -> S
         ApiError::Internal(_) => ("10-50000", "", INTERNAL_ERROR.to_owned()),
     };
     let body = Errors { errors: [Entry { message, field, error_id }] };
-    // It has only texts: serializing them cannot fail.
+    // It has only strings: serializing them cannot fail.
     serde_json::to_string(&body).unwrap_or_default()
 }

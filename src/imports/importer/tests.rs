@@ -7,7 +7,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
 use crate::{
-    imports::{ChangeSet, Key, LineErrorCode, Stored},
+    imports::{Before, ChangeSet, Key, LineErrorCode, Stored},
     networks::{NetworkChanges, NetworkId, NetworkKeys, NetworkState},
     outcome::WriteError,
     products::{
@@ -25,7 +25,7 @@ struct Memory {
     reject_every: Option<u32>,
     /// The next write fails as a whole.
     fail_once: Mutex<bool>,
-    /// The next change of networks meets another writer.
+    /// The next change of networks conflicts with another writer.
     conflict_once: Mutex<bool>,
 }
 
@@ -38,7 +38,8 @@ impl DocumentStore for Memory {
         keys: &[Key],
     ) -> Result<HashMap<Key, Stored>, Self::Error> {
         let items = self.items.lock().expect("lock");
-        let found = keys.iter().filter_map(|key| Some((key.clone(), items.get(key)?.0))).collect();
+        let found =
+            keys.iter().filter_map(|key| Some((key.clone(), items.get(key)?.0.clone()))).collect();
         Ok(found)
     }
 
@@ -66,14 +67,17 @@ impl DocumentStore for Memory {
             }
             let version = write.version.as_ref().map(|(_, version)| *version);
             let content = write.version.map(|(content, _)| content.fingerprint_source());
-            items.insert(key, (Stored { order, version }, content.unwrap_or_default()));
+            items.insert(
+                key,
+                (Stored { order, version, before: Before::default() }, content.unwrap_or_default()),
+            );
         }
         Ok(not_stored)
     }
 }
 
 impl Memory {
-    /// What is stored, but for what only remembers a delete.
+    /// What is stored, without tombstones.
     fn documents(&self) -> BTreeMap<String, String> {
         let items = self.items.lock().expect("lock");
         let stored = items.iter().filter(|(_, (stored, _))| stored.version.is_some());
@@ -177,7 +181,7 @@ fn at(minute: u8) -> Timestamp {
     format!("2026-01-01T00:{minute:02}:00Z").parse().expect("a time")
 }
 
-/// The ordering of a source of this minute.
+/// The ordering of a source whose time is this minute.
 fn source(minute: u8) -> Ordering {
     Ordering {
         origin: Origin::new(at(minute), &format!("source {minute}")),
@@ -220,7 +224,7 @@ async fn import_as(
     (importer.counts(), rejected)
 }
 
-/// Imports lines as a source of this minute.
+/// Imports lines as a source whose time is this minute.
 async fn import(memory: &Memory, minute: u8, lines: &[String]) -> (Counts, Vec<LineError>) {
     import_as(memory, source(minute), lines, 10, &Floors::default()).await
 }
@@ -286,7 +290,7 @@ async fn a_record_from_the_future_is_rejected() {
     assert_eq!((counts.created, counts.failed), (1, 1), "clocks may differ by ten minutes");
     let told = (rejected[0].line, rejected[0].error.to_string(), rejected[0].code);
     assert_eq!(told, (2, "updatedAt: is in the future".to_owned(), LineErrorCode::InvalidField));
-    // Where the source's time counts, a record's own does not.
+    // If the source's time counts, a record's own does not.
     let ordering = Ordering { order_by: OrderBy::Source, ..source(6) };
     let (counts, _) = import_as(&memory, ordering, &lines, 10, &Floors::default()).await;
     assert_eq!((counts.unchanged, counts.created), (1, 1));
@@ -372,7 +376,7 @@ async fn a_network_that_others_changed_meanwhile_is_read_again() {
     assert_eq!(counts.created, 1);
 }
 
-/// A line of a source: which id, its content (none: a delete), and its own minute, if it has one.
+/// A line of a source: its id, its content (`None`: a delete), and its own minute, if it has one.
 type Step = (&'static str, Option<&'static str>, Option<u8>);
 
 proptest! {
@@ -388,7 +392,7 @@ proptest! {
         arrival in any::<prop::sample::Index>(),
         group in 1_usize..6,
     ) {
-        // Contents are distinct: an equal record would take no place in the order.
+        // Contents are distinct, because an unchanged record is not written: its order is not stored.
         let step = |source: usize, line: usize, (id, content, minute): &Step| {
             let name = format!("{source}.{line}");
             let text = match content {
@@ -437,8 +441,8 @@ proptest! {
         }
     }
 
-    /// Whatever the grouping, networks and bundles end where replaying their lines one by one ends,
-    /// and the number of bundles is right.
+    /// Whatever the grouping, the networks and bundles are those that applying the lines one by one gives,
+    /// and the number of bundles is correct.
     #[test]
     fn networks_end_where_the_replay_of_their_lines_ends(
         steps in vec((0_u8..5, 1_u32..3, vec(1_u32..5, 0..4), select(vec!["N", "M"])), 0..40),
@@ -483,7 +487,7 @@ proptest! {
         }
     }
 
-    /// Whatever comes first, networks and bundles end as their orders say.
+    /// Whatever comes first, the orders alone decide which networks and bundles remain.
     #[test]
     fn networks_end_alike_whatever_comes_first(
         steps in vec((0_u8..5, vec(1_u32..4, 0..3)), 1..7),
@@ -522,7 +526,8 @@ proptest! {
     }
 }
 
-/// A whole network (0), a network alone (1), its removal (2), a bundle (3), a bundle's removal (4).
+/// A network with its bundles (0), a network alone (1), its removal (2), a bundle (3), a bundle's removal
+/// (4).
 fn network_line(kind: u8, id: u32, bundles: &[u32], name: &str) -> String {
     let fields = |id: u32| {
         format!(r#""id":{id},"name":"{name}","type":"DATA","price_usd":1,"local_currency":"GHS""#)

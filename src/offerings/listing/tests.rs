@@ -8,13 +8,13 @@ use crate::offerings::{
     CatalogId, Category, CustomerType, OfferingId, OfferingQuery, ProductType, Status, Visibility,
 };
 
-/// Index ranges over a list in memory, sorted as DynamoDB sorts them, with a price tag: every item
-/// examined costs its bytes, every read at least half a unit.
+/// Key ranges of a list in memory, sorted as DynamoDB sorts them. Every item examined costs its bytes, every
+/// read at least half a unit.
 struct Memory {
     rows: Vec<OfferingRow>,
-    /// The most items a read examines, as DynamoDB's 1 MB would.
+    /// The maximum number of items that a read examines, in place of DynamoDB's 1 MB.
     page: u32,
-    /// Ranges that were read from their start and held nothing.
+    /// How many ranges were read from their start and were empty.
     empty: Mutex<u32>,
     meter: Meter,
 }
@@ -59,7 +59,7 @@ impl OfferingStreams for Memory {
         let examined = range.len().saturating_sub(from).min(limit.min(self.page) as usize);
         let seen = &range[from..from + examined];
         *self.empty.lock().expect("lock") += u32::from(after.is_none() && range.is_empty());
-        // Like DynamoDB, a read that used up its limit tells a place to go on, even at the end.
+        // As in DynamoDB, a read that used up its limit returns a key to continue after, even at the end.
         let used_up = examined == limit.min(self.page) as usize;
         let bytes: usize = seen.iter().map(|row| row.document.len()).sum();
         let units = bytes.div_ceil(4_096).max(1);
@@ -101,13 +101,13 @@ fn plan(types: &[ProductType]) -> Plan {
     Plan::new(CustomerType::ALL.to_vec(), types.iter().copied(), [], false)
 }
 
-/// A page and what it cost.
+/// A page and its cost.
 #[derive(Debug)]
 struct Paid {
     rows: Vec<OfferingRow>,
     next: Option<Position>,
     cost: Cost,
-    /// Ranges that were read for it and held nothing.
+    /// How many ranges that were read for it were empty.
     empty: u32,
 }
 
@@ -145,7 +145,7 @@ async fn walk(
     let mut next = Some(Position::START);
     while let Some(position) = next {
         assert!(pages.len() < 10_000, "the list does not end");
-        // Through its bytes, as a cursor carries it.
+        // Encoded and decoded, as in a cursor.
         let position = plan.decode(&Plan::encode(&position)).expect("position");
         let limit = limits[pages.len() % limits.len()];
         let page = page(memory, plan, filter, position, limit, budget(units)).await;
@@ -315,7 +315,7 @@ async fn items_added_and_removed_meanwhile_neither_repeat_nor_hide_others() {
         let page = page(&memory, &plan(&[]), &filter, position, 7, budget(1e9)).await;
         seen.extend(page.rows.iter().map(|row| row.id.clone()));
         next = page.next;
-        // Behind, at and before the place reached: remove the item just seen, add one on each side.
+        // Changes around the position reached: remove the item just seen, add one on each side.
         let last = seen.last().cloned().expect("seen");
         memory.rows.retain(|row| row.id != last);
         memory.rows.push(row(step * 2 + 1, CustomerType::Consumer, ProductType::License));
@@ -434,7 +434,7 @@ proptest! {
             query.categories.clone(),
             query.include_archived,
         );
-        // The same question put to the whole list, without plan or pages.
+        // The same query on the whole list, without plan or pages.
         let mut expected: Vec<String> = rows
             .iter()
             .filter(|row| query.customer_type.is_none_or(|t| t == row.visibility.customer_type))
@@ -482,7 +482,7 @@ proptest! {
             })
             .collect();
         let (customer_type, types) = asked;
-        // Every second one, then the others: what is asked for lies far apart.
+        // Every second category, then the others, so that those requested are far apart.
         let asked: BTreeSet<Category> = (0..100)
             .step_by(2)
             .chain((1..100).step_by(2))

@@ -189,7 +189,7 @@ impl Store {
         }
     }
 
-    /// Claims a job for a content, or for whatever its content is; `None` if it was started for another
+    /// Claims a job for this content (`None`: for any). Returns `None` if the job was started for another
     /// content, and has been reset.
     async fn claim_content(
         &self,

@@ -1,4 +1,4 @@
-//! Jobs as the operator and the queue see them: listed, released, begun again, given up.
+//! Jobs as the operator and the queue see them: listing, releasing, restarting and giving up.
 
 use aws_sdk_dynamodb::{operation::query::builders::QueryFluentBuilder, types::AttributeValue};
 use jiff::Timestamp;
@@ -23,12 +23,9 @@ pub struct ContentMemory {
     pub given_up: Option<GivenUp>,
 }
 
-/// A job that was given up.
 #[derive(Clone, Debug)]
 pub struct GivenUp {
-    /// The job.
     pub import: ImportId,
-    /// The name of its source.
     pub source: String,
     /// Whether the message in question has already begun to continue it.
     pub is_continued: bool,

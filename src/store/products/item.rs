@@ -7,7 +7,9 @@ use crate::{
     account::AccountId,
     money::Amount,
     order::Order,
-    products::{FIELDS, Field, FieldOrders, Product, ProductId, ProductKey, Scalar, StoredProduct},
+    products::{
+        FIELDS, Field, FieldOrders, Product, ProductId, ProductKey, Rule, Scalar, StoredProduct,
+    },
     store::{
         StoreError,
         item::{Item, ORDER, order_of, order_value, text},
@@ -134,12 +136,16 @@ impl Attributes<'_> {
         self.number(name)?.map(parsed).transpose()
     }
 
-    fn scalar(&self, name: &str) -> Result<Option<Scalar<'_>>, StoreError> {
-        Ok(match self.item.get(name) {
-            None => None,
-            Some(AttributeValue::S(text)) => Some(Scalar::Text(text)),
-            Some(AttributeValue::Bool(value)) => Some(Scalar::Boolean(*value)),
-            Some(_) => Some(Scalar::Number(self.required(name, self.number(name)?)?)),
+    /// The value of a field; an attribute of another type than the field's counts as missing.
+    fn scalar(&self, field: &Field) -> Result<Option<Scalar<'_>>, StoreError> {
+        Ok(match (field.rule, self.item.get(field.name)) {
+            (Rule::Amount | Rule::Whole(_), _) => self.number(field.name)?.map(Scalar::Number),
+            (Rule::Boolean, Some(AttributeValue::Bool(value))) => Some(Scalar::Boolean(*value)),
+            (
+                Rule::Text(..) | Rule::Key(_) | Rule::OneOf(_) | Rule::Currency,
+                Some(AttributeValue::S(text)),
+            ) => Some(Scalar::Text(text)),
+            _ => None,
         })
     }
 
@@ -155,7 +161,7 @@ impl Attributes<'_> {
         let id = self.required("id", self.parsed("id", ProductId::parse)?)?;
         let created_at = self.required("createdAt", self.time("createdAt")?)?;
         let updated_at = self.required("updatedAt", self.time("updatedAt")?)?;
-        let values = FIELDS.iter().map(|field| self.scalar(field.name));
+        let values = FIELDS.iter().map(|field| self.scalar(field));
         let values: Vec<_> = values.collect::<Result<_, _>>()?;
         Product::from_values(id, (created_at, updated_at), values.into_iter())
             .map_err(|name| self.wrong(name))

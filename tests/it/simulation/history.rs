@@ -152,7 +152,17 @@ impl Author {
     fn offering(&mut self) -> (Value, Vec<Effect>) {
         let id = format!("o{}", self.random.range(1..OFFERINGS + 1));
         let name = format!("n{}", self.new_value());
-        let record = crate::support::offering(&id, json!({"name": name}));
+        let some = |random: &mut Self, of: &[&'static str]| -> Vec<&'static str> {
+            of.iter().copied().filter(|_| random.random.chance(33)).collect()
+        };
+        let (countries, regions) = (some(self, &["GH", "FR"]), some(self, &["AFRICA", "GLOBAL"]));
+        let (catalogs, categories) = (some(self, &["k1", "k2"]), some(self, &["C1", "C2"]));
+        let mut product = json!({"features": {"countries": countries, "regions": regions}});
+        if let Some(category) = categories.first() {
+            product["category"] = json!(category);
+        }
+        let change = json!({"name": name, "product": product, "productCatalogIds": catalogs});
+        let record = crate::support::offering(&id, change);
         (record, vec![Effect { thing: format!("offering {id}"), value: Some(name) }])
     }
 

@@ -1,0 +1,175 @@
+//! Coverage entries: what makes lists by country, region and catalog exact key ranges.
+//!
+//! For each area that an offering belongs to, two small entries are stored: one for lists of all categories,
+//! and one for its own category. An entry is only a key, in the order of lists: area, customer type, category,
+//! status, type, id. A page reads the keys of its areas, and then the offerings that they name.
+//!
+//! # Minimal cover
+//! A region inside another region of the offering has no entry, and neither has a country inside one of its
+//! regions. A query for a country reads the ranges of that country and of all regions that contain it, so it
+//! finds the offering all the same; and because those regions are a chain, the ranges of one country never
+//! have the same offering twice.
+
+use std::collections::BTreeSet;
+
+use super::{
+    CatalogFilter, CatalogId, OfferingId, OfferingRow, ProductType, Range, RowKey, Status, Stream,
+};
+use crate::geography::{Country, Region};
+
+/// What an entry is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Area {
+    /// A country that the offering lists.
+    Country(Country),
+    /// A region that the offering lists.
+    Region(Region),
+    /// A catalog that the offering belongs to.
+    Catalog(CatalogId),
+}
+
+/// Ends a part of a key. It sorts before all characters, so that keys sort part by part.
+const END: u8 = 0;
+
+/// Sorts after everything that continues a prefix: no part of a key has this byte (it is not UTF-8).
+const AFTER_ALL: u8 = 0xff;
+
+fn part(key: &mut Vec<u8>, text: &str) {
+    key.extend_from_slice(text.as_bytes());
+    key.push(END);
+}
+
+impl Area {
+    fn prefix(&self, stream: Stream<'_>) -> Vec<u8> {
+        let mut key = Vec::with_capacity(96);
+        match self {
+            Self::Country(country) => {
+                key.push(b'C');
+                part(&mut key, country.code());
+            }
+            Self::Region(region) => {
+                key.push(b'R');
+                part(&mut key, region.as_str());
+            }
+            Self::Catalog(catalog) => {
+                key.push(b'K');
+                part(&mut key, catalog.as_str());
+            }
+        }
+        part(&mut key, stream.customer_type.as_str());
+        part(&mut key, stream.category.map_or("", |category| category.as_str()));
+        match stream.range {
+            Range::Everything => {}
+            Range::Status(status) => part(&mut key, status.as_str()),
+            Range::StatusAndType(status, product_type) => {
+                part(&mut key, status.as_str());
+                part(&mut key, product_type.as_str());
+            }
+        }
+        key
+    }
+
+    /// The first and the last key of a stream's entries in this area, from `from` on, which it includes.
+    #[must_use]
+    pub fn range(&self, stream: Stream<'_>, from: &Bound<'_>) -> (Vec<u8>, Vec<u8>) {
+        let prefix = self.prefix(stream);
+        let mut last = prefix.clone();
+        last.push(AFTER_ALL);
+        let whole = |key: &RowKey| self.key(stream, key);
+        let first = match from {
+            Bound::Start => prefix,
+            Bound::At(key) => whole(key),
+            Bound::After(key) => {
+                let mut key = whole(key);
+                key.push(END);
+                key
+            }
+        };
+        (first, last)
+    }
+
+    fn key(&self, stream: Stream<'_>, row: &RowKey) -> Vec<u8> {
+        let mut key = self.prefix(Stream { range: Range::Everything, ..stream });
+        part(&mut key, row.status.as_str());
+        part(&mut key, row.product_type.as_str());
+        key.extend_from_slice(row.id.as_str().as_bytes());
+        key
+    }
+}
+
+/// Where a read of a range begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound<'a> {
+    /// With its first entry.
+    Start,
+    /// With this key, or the next one.
+    At(&'a RowKey),
+    /// After this key.
+    After(&'a RowKey),
+}
+
+/// The offering that an entry is about, and its place in a list; `None` if it is not an entry.
+#[must_use]
+pub fn row_of_entry(key: &[u8]) -> Option<RowKey> {
+    let mut parts = key.rsplitn(4, |byte| *byte == END).map(std::str::from_utf8);
+    let mut next = || parts.next()?.ok();
+    let (id, product_type, status) = (next()?, next()?, next()?);
+    Some(RowKey {
+        status: Status::parse(status)?,
+        product_type: ProductType::parse(product_type)?,
+        id: OfferingId::parse(id).ok()?,
+    })
+}
+
+/// The keys of an offering's entries.
+#[must_use]
+pub fn entries(row: &OfferingRow) -> BTreeSet<Vec<u8>> {
+    let is_inside = |region: &Region| {
+        let containing = region.with_containing().iter().filter(|wider| *wider != region);
+        containing.into_iter().any(|wider| row.regions.contains(wider))
+    };
+    let regions = row.regions.iter().filter(|region| !is_inside(region)).copied();
+    let countries = row
+        .countries
+        .iter()
+        .filter(|country| !country.regions().iter().any(|region| row.regions.contains(region)));
+    let areas = regions
+        .map(Area::Region)
+        .chain(countries.copied().map(Area::Country))
+        .chain(row.visibility.catalogs.iter().cloned().map(Area::Catalog));
+    let (status, product_type, id) = (row.status, row.product_type, row.id.clone());
+    let key = RowKey { status, product_type, id };
+    let stream = |category| Stream {
+        customer_type: row.visibility.customer_type,
+        category,
+        range: Range::Everything,
+    };
+    areas
+        .flat_map(|area| {
+            let own = row.category.as_ref().map(|category| area.key(stream(Some(category)), &key));
+            [Some(area.key(stream(None), &key)), own].into_iter().flatten()
+        })
+        .collect()
+}
+
+impl CatalogFilter {
+    /// The areas of a filter: an offering matches if it is in at least one area of each set.
+    #[must_use]
+    pub fn areas(&self) -> Vec<Vec<Area>> {
+        let mut all: Vec<Vec<Area>> = Vec::new();
+        if let Some(catalogs) = &self.catalogs {
+            all.push(catalogs.iter().cloned().map(Area::Catalog).collect());
+        }
+        if let Some(coverage) = &self.coverage {
+            let regions = coverage.regions.iter().copied().map(Area::Region);
+            let countries = coverage.countries.iter().copied().map(Area::Country);
+            all.push(regions.chain(countries).collect());
+        }
+        if !self.regions.is_empty() {
+            all.push(self.regions.iter().copied().map(Area::Region).collect());
+        }
+        // The smallest first: if it has no entries, the others are not read.
+        all.sort_by_key(Vec::len);
+        all
+    }
+}

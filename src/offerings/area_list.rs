@@ -1,0 +1,390 @@
+//! One page of a list by country, region or catalog: merges the entries of the areas in the order of the list,
+//! and reads the offerings that they name.
+//!
+//! # What a page costs
+//! An entry is only a key, so half a read unit has about 27 of them; an offering costs half a unit for every
+//! 4 KB. Offerings are read only if they belong on the page: whether there is a next page is told by the entry
+//! after the last one. A filter by one area, or by several of one kind, reads entries that match. Filters of
+//! several kinds (a country and a catalog) are intersected by their entries: each side leaps to the key that the
+//! other has reached, and no offering is read for an entry that only one side has.
+//!
+//! # When a page ends
+//! As every page does (see `listing`): when it is full, when one more offering would exceed the size of a
+//! reply, when the list has ended, when the budget is spent, or before it would read more than 200 empty ranges.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    future::Future,
+};
+
+use futures_util::future::try_join_all;
+
+use super::{
+    Area, Bound, Budget, CatalogFilter, Listing, OfferingId, OfferingRow, Plan, Position, RowKey,
+    Stream,
+};
+use crate::{
+    account::AccountId,
+    json::{PAGE_BYTES, bytes_in_reply},
+};
+
+/// The entries that half a read unit has, with keys of usual length.
+const ENTRIES_PER_READ: u32 = 27;
+
+/// The most entries of one read.
+const MAX_ENTRIES: u32 = 1_000;
+
+/// The most empty ranges of a page: they cost 100 read units.
+const MAX_EMPTY_RANGES: u32 = 200;
+
+/// How many offerings are read before their size is known: as many as fit on a page if each has 200 KB.
+const FIRST_OFFERINGS: usize = 25;
+
+/// The most offerings that one request reads.
+const OFFERINGS_PER_READ: usize = 100;
+
+/// Access pattern: the entries of an area, and the offerings that they name.
+pub trait OfferingAreas: Sync {
+    /// An error of the database.
+    type Error: Send;
+
+    /// At most `limit` entries of a stream in an area, in order.
+    fn entries(
+        &self,
+        account: &AccountId,
+        area: &Area,
+        stream: Stream<'_>,
+        from: Bound<'_>,
+        limit: u32,
+    ) -> impl Future<Output = Result<EntryPage, Self::Error>> + Send;
+
+    /// The offerings with these ids, at most a hundred, and the read units that they cost.
+    fn offerings(
+        &self,
+        account: &AccountId,
+        ids: &[OfferingId],
+    ) -> impl Future<Output = Result<(HashMap<OfferingId, OfferingRow>, f64), Self::Error>> + Send;
+}
+
+/// Entries of one range.
+#[derive(Clone, Debug, Default)]
+pub struct EntryPage {
+    /// Their keys.
+    pub keys: Vec<RowKey>,
+    /// Whether the range has ended.
+    pub is_last: bool,
+    /// Read units consumed.
+    pub read_units: f64,
+}
+
+/// The entries of one area in one stream, read a page at a time.
+struct Entries<'a> {
+    area: &'a Area,
+    keys: VecDeque<RowKey>,
+    /// The last key that was read; the next read begins after it.
+    last: Option<RowKey>,
+    has_ended: bool,
+    was_read: bool,
+}
+
+/// What reading a page has cost so far.
+#[derive(Debug, Default)]
+struct Spent {
+    reads: u32,
+    read_units: f64,
+    empty_ranges: u32,
+}
+
+/// Reads one page of at most `limit` offerings, starting at `start`.
+///
+/// # Errors
+/// The first error of a read; the page is then discarded.
+pub async fn list_by_area<S: OfferingAreas>(
+    store: &S,
+    account: &AccountId,
+    plan: &Plan,
+    filter: &CatalogFilter,
+    start: Position,
+    limit: u32,
+    budget: Budget,
+) -> Result<Listing, S::Error> {
+    let areas = filter.areas();
+    let ranges = u32::try_from(areas.iter().map(Vec::len).sum::<usize>()).unwrap_or(u32::MAX);
+    let mut page = Page {
+        store,
+        account,
+        filter,
+        limit,
+        budget,
+        rows: Vec::new(),
+        bytes: 0,
+        offering_bytes: None,
+        spent: Spent::default(),
+    };
+    let mut number = start.stream;
+    let mut after = start.after;
+    while let Some(stream) = plan.stream(number) {
+        // The first range of a page is always read, so that a list ends.
+        let would_be_empty = page.spent.empty_ranges.saturating_add(ranges);
+        if page.spent.reads > 0 && (would_be_empty > MAX_EMPTY_RANGES || page.is_over()) {
+            return Ok(page.finish(Some(Position { stream: number, after: None })));
+        }
+        let mut matches = Matches::new(&areas, stream, after.take());
+        if let Some(last) = page.fill(&mut matches).await? {
+            return Ok(page.finish(Some(Position { stream: number, after: last })));
+        }
+        number += 1;
+    }
+    Ok(page.finish(None))
+}
+
+/// The page in progress.
+struct Page<'a, S> {
+    store: &'a S,
+    account: &'a AccountId,
+    filter: &'a CatalogFilter,
+    limit: u32,
+    budget: Budget,
+    rows: Vec<OfferingRow>,
+    bytes: usize,
+    /// The bytes of an offering, on average of those read.
+    offering_bytes: Option<usize>,
+    spent: Spent,
+}
+
+impl<S: OfferingAreas> Page<'_, S> {
+    fn room(&self) -> usize {
+        (self.limit as usize).saturating_sub(self.rows.len())
+    }
+
+    fn is_over(&self) -> bool {
+        let units = self.spent.read_units.max(f64::from(self.spent.reads) * 0.5);
+        units >= self.budget.read_units || std::time::Instant::now() >= self.budget.until
+    }
+
+    /// Adds the matches of a stream. Returns the key after which the next page begins, if this one has to end;
+    /// `None`: the stream has ended.
+    async fn fill(
+        &mut self,
+        matches: &mut Matches<'_>,
+    ) -> Result<Option<Option<RowKey>>, S::Error> {
+        let mut passed = matches.after.clone();
+        loop {
+            // One more than fits tells whether there is a next page.
+            let wanted = self.room().min(self.next_batch()) + 1;
+            let mut keys: Vec<RowKey> = Vec::new();
+            while keys.len() < wanted {
+                match matches.next(self).await? {
+                    Next::Key(key) => keys.push(key),
+                    Next::End => break,
+                    Next::Over(at) if keys.is_empty() => return Ok(Some(at.or(passed))),
+                    Next::Over(_) => break,
+                }
+            }
+            if keys.is_empty() {
+                return Ok(None);
+            }
+            if self.room() == 0 {
+                return Ok(Some(passed));
+            }
+            let beyond = (keys.len() == wanted).then(|| keys.pop()).flatten();
+            if let Some(key) = beyond {
+                matches.put_back(key);
+            }
+            // An entry that outlived a change of its offering names it a second time.
+            let ids: BTreeSet<OfferingId> = keys.iter().map(|key| key.id.clone()).collect();
+            let ids: Vec<OfferingId> = ids.into_iter().collect();
+            let (mut offerings, read_units) = self.store.offerings(self.account, &ids).await?;
+            self.spent.reads += 1;
+            self.spent.read_units += read_units;
+            let read_bytes: usize = offerings.values().map(|row| row.document.len()).sum();
+            if let Some(average) = read_bytes.checked_div(offerings.len()) {
+                self.offering_bytes = Some(average);
+            }
+            for key in keys {
+                let is_match = |row: &OfferingRow| matches.admits(row, &key, self.filter);
+                if offerings.get(&key.id).is_some_and(is_match)
+                    && let Some(row) = offerings.remove(&key.id)
+                {
+                    let bytes = bytes_in_reply(&row.document) + 1;
+                    if !self.rows.is_empty() && self.bytes + bytes > PAGE_BYTES {
+                        return Ok(Some(passed));
+                    }
+                    self.bytes += bytes;
+                    self.rows.push(row);
+                }
+                passed = Some(key);
+            }
+            if self.is_over() && matches.may_have_more() {
+                return Ok(Some(passed));
+            }
+        }
+    }
+
+    /// How many offerings to read next: as many as will fit, judging by those that were read.
+    fn next_batch(&self) -> usize {
+        let Some(bytes) = self.offering_bytes else { return FIRST_OFFERINGS };
+        let left = PAGE_BYTES.saturating_sub(self.bytes);
+        left.checked_div(bytes).unwrap_or(OFFERINGS_PER_READ).clamp(1, OFFERINGS_PER_READ)
+    }
+
+    fn finish(self, next: Option<Position>) -> Listing {
+        Listing { rows: self.rows, next }
+    }
+}
+
+/// The next key that matches.
+enum Next {
+    /// It.
+    Key(RowKey),
+    /// The stream has no more.
+    End,
+    /// The budget is spent; everything up to this key was examined.
+    Over(Option<RowKey>),
+}
+
+/// The keys of one stream that are in at least one area of each set, in order.
+struct Matches<'a> {
+    stream: Stream<'a>,
+    sets: Vec<Vec<Entries<'a>>>,
+    /// There is no match up to this key that was not taken.
+    after: Option<RowKey>,
+    /// A key that was taken too early.
+    put_back: Option<RowKey>,
+}
+
+impl<'a> Matches<'a> {
+    fn new(areas: &'a [Vec<Area>], stream: Stream<'a>, after: Option<RowKey>) -> Self {
+        let entries = |area: &'a Area| Entries {
+            area,
+            keys: VecDeque::new(),
+            last: after.clone(),
+            has_ended: false,
+            was_read: false,
+        };
+        let sets = areas.iter().map(|set| set.iter().map(entries).collect()).collect();
+        Self { stream, sets, after, put_back: None }
+    }
+
+    fn put_back(&mut self, key: RowKey) {
+        self.put_back = Some(key);
+    }
+
+    fn may_have_more(&self) -> bool {
+        let has =
+            |set: &Vec<Entries<'_>>| set.iter().any(|one| !one.keys.is_empty() || !one.has_ended);
+        self.put_back.is_some() || self.sets.iter().all(has)
+    }
+
+    /// Whether an offering is what its entry says: an entry may outlive a change of its offering.
+    fn admits(&self, row: &OfferingRow, key: &RowKey, filter: &CatalogFilter) -> bool {
+        (row.status, row.product_type) == (key.status, key.product_type)
+            && row.visibility.customer_type == self.stream.customer_type
+            && self.stream.category.is_none_or(|wanted| row.category.as_ref() == Some(wanted))
+            && filter.admits(row)
+    }
+
+    async fn next<S: OfferingAreas>(&mut self, page: &mut Page<'_, S>) -> Result<Next, S::Error> {
+        if let Some(key) = self.put_back.take() {
+            return Ok(Next::Key(key));
+        }
+        // No set has a match before this key.
+        let mut candidate: Option<RowKey> = None;
+        loop {
+            let mut agreed = 0;
+            for number in 0..self.sets.len() {
+                if page.spent.reads > 0 && page.is_over() {
+                    return Ok(Next::Over(self.after.clone()));
+                }
+                match self.head(number, candidate.as_ref(), page).await? {
+                    None => return Ok(Next::End),
+                    Some(head) if candidate.as_ref() == Some(&head) => agreed += 1,
+                    Some(head) => {
+                        agreed = 1;
+                        candidate = Some(head);
+                    }
+                }
+            }
+            if agreed == self.sets.len() {
+                break;
+            }
+        }
+        let Some(key) = candidate else { return Ok(Next::End) };
+        // In several areas of a set the same offering may have an entry.
+        for entries in self.sets.iter_mut().flatten() {
+            if entries.keys.front() == Some(&key) {
+                entries.keys.pop_front();
+            }
+        }
+        self.after = Some(key.clone());
+        Ok(Next::Key(key))
+    }
+
+    /// The first key of a set that is not before `from`.
+    async fn head<S: OfferingAreas>(
+        &mut self,
+        number: usize,
+        from: Option<&RowKey>,
+        page: &mut Page<'_, S>,
+    ) -> Result<Option<RowKey>, S::Error> {
+        let Some(set) = self.sets.get_mut(number) else { return Ok(None) };
+        loop {
+            // What only this set has is no match.
+            for entries in set.iter_mut() {
+                while let (Some(key), Some(from)) = (entries.keys.front(), from)
+                    && sorts_before(key, from)
+                {
+                    if self.after.as_ref().is_none_or(|after| sorts_before(after, key)) {
+                        self.after = Some(key.clone());
+                    }
+                    entries.keys.pop_front();
+                }
+            }
+            let areas = u32::try_from(set.len()).unwrap_or(u32::MAX);
+            let missing: Vec<&mut Entries<'_>> = set
+                .iter_mut()
+                .filter(|entries| entries.keys.is_empty() && !entries.has_ended)
+                .collect();
+            if missing.is_empty() {
+                break;
+            }
+            // What a page needs, spread over the areas; half a unit is charged anyway.
+            let wanted = u32::try_from(page.room().min(page.next_batch())).unwrap_or(u32::MAX) + 1;
+            let limit = (wanted.div_ceil(areas) + 1).clamp(ENTRIES_PER_READ, MAX_ENTRIES);
+            let (store, account, stream) = (page.store, page.account, self.stream);
+            let reads = missing.iter().map(|entries| {
+                let bound = match (from, &entries.last) {
+                    (Some(from), Some(last)) if sorts_before(last, from) => Bound::At(from),
+                    (Some(from), None) => Bound::At(from),
+                    (_, Some(last)) => Bound::After(last),
+                    (None, None) => Bound::Start,
+                };
+                store.entries(account, entries.area, stream, bound, limit)
+            });
+            let replies = try_join_all(reads).await?;
+            for (entries, reply) in missing.into_iter().zip(replies) {
+                page.spent.reads += 1;
+                page.spent.read_units += reply.read_units;
+                if !std::mem::replace(&mut entries.was_read, true) && reply.keys.is_empty() {
+                    page.spent.empty_ranges += 1;
+                }
+                entries.has_ended = reply.is_last;
+                if let Some(last) = reply.keys.last() {
+                    entries.last = Some(last.clone());
+                }
+                entries.keys = reply.keys.into();
+            }
+        }
+        let heads = set.iter().filter_map(|entries| entries.keys.front());
+        Ok(heads.min_by(|one, other| sort_key(one).cmp(&sort_key(other))).cloned())
+    }
+}
+
+/// The order of lists: that of the stored texts.
+fn sort_key(key: &RowKey) -> (&str, &str, &str) {
+    (key.status.as_str(), key.product_type.as_str(), key.id.as_str())
+}
+
+fn sorts_before(one: &RowKey, other: &RowKey) -> bool {
+    sort_key(one) < sort_key(other)
+}
