@@ -26,9 +26,9 @@ pub enum WriteError {
     #[error("write: temporarily unavailable, import this record again")]
     Unavailable,
     /// Conflict: other writers changed the record again and again, so what is stored must be read anew.
-    #[error("write: another writer changed it meanwhile, import this record again")]
+    #[error("write: a concurrent writer changed it, import this record again")]
     Conflict,
     /// The database rejects this write, now and later: because the item is too large, for instance.
-    #[error("write: the database refuses this record")]
+    #[error("write: the database rejected this record")]
     Rejected,
 }

@@ -13,7 +13,7 @@ use serverless_catalog::store::{
     ClientError, Connection, Store, TableNames, lean_client, lean_s3_client,
 };
 
-use crate::{console::warn, error::CliError, local::Whereabouts};
+use crate::{console::warn, error::CliError, local::Endpoints};
 
 /// Where the catalog is. Without any of these: the `catalog serve` running in this folder, else AWS
 /// by the usual credential chain.
@@ -93,7 +93,7 @@ pub struct Connected {
     /// The client for its bucket; `None` if it has no bucket.
     pub s3: Option<aws_sdk_s3::Client>,
     /// The addresses that `catalog serve` has published, if that is what the command connects to.
-    pub whereabouts: Option<Whereabouts>,
+    pub endpoints: Option<Endpoints>,
 }
 
 impl Target {
@@ -106,7 +106,7 @@ impl Target {
             return self.local(url, Some(url), None);
         }
         if !self.aws
-            && let Some(running) = Whereabouts::of_running(&self.data)?
+            && let Some(running) = Endpoints::of_running(&self.data)?
         {
             let (database, objects) = (running.dynamodb_url.clone(), running.objects_url.clone());
             return self.local(&database, objects.as_deref(), Some(running));
@@ -137,7 +137,7 @@ impl Target {
             place: Place::Aws(region.to_string()),
             client: Client::new(&config),
             s3: Some(aws_sdk_s3::Client::new(&config)),
-            whereabouts: None,
+            endpoints: None,
         })
     }
 
@@ -145,7 +145,7 @@ impl Target {
         &self,
         database: &str,
         objects: Option<&str>,
-        whereabouts: Option<Whereabouts>,
+        endpoints: Option<Endpoints>,
     ) -> Result<Connected, CliError> {
         let region = self.region.clone().or_else(|| std::env::var("AWS_REGION").ok());
         let at = |url: &str| Connection { region: region.clone(), ..Connection::local(url) };
@@ -154,7 +154,7 @@ impl Target {
             place: Place::Endpoint(database.to_owned()),
             client: lean_client(&at(database)).map_err(failed)?,
             s3: objects.map(|url| lean_s3_client(&at(url))).transpose().map_err(failed)?,
-            whereabouts,
+            endpoints,
         })
     }
 

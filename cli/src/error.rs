@@ -18,7 +18,7 @@ pub enum CliError {
         source: io::Error,
     },
     /// A source of records could not be read to its end.
-    #[error("cannot read {name} {cause}; what stands before is imported")]
+    #[error("cannot read {name} {cause}; the lines before that are imported")]
     Source {
         /// Its name.
         name: String,

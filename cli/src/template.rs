@@ -234,7 +234,7 @@ impl Table {
 
     async fn become_active(&self, client: &Client) -> Result<(), CliError> {
         let doing = || format!("wait for table {}", self.name);
-        for _ in 0..MAX_LOOKS {
+        for _ in 0..MAX_POLLS {
             let reply = client.describe_table().table_name(&self.name).send().await;
             let table = reply.map_err(CliError::aws(doing()))?.table;
             if table.is_some_and(|table| table.table_status() == Some(&TableStatus::Active)) {
@@ -261,7 +261,7 @@ impl Table {
 }
 
 /// How often the status of a new table is polled, once a second, before giving up.
-const MAX_LOOKS: u32 = 300;
+const MAX_POLLS: u32 = 300;
 
 #[cfg(test)]
 mod tests {

@@ -95,7 +95,7 @@ pub(super) fn headers() -> Value {
         "Allow": { "description": "The methods of the path.", "schema": { "type": "string" } },
         "RetryAfter": { "description": "Seconds to wait.", "schema": { "type": "integer" } },
         "WwwAuthenticate": { "description": "How to send the key.", "schema": { "type": "string" } },
-        "Link": { "description": "Where the list goes on, with `rel=\"next\"`.", "schema": { "type": "string" } },
+        "Link": { "description": "Link to the next page, with `rel=\"next\"`.", "schema": { "type": "string" } },
     })
 }
 
@@ -218,15 +218,19 @@ impl Failures {
             ("address", rejected(Rejection::IpNotAllowed)),
         ];
         let replies = [
-            ("401", "There is no key, or it is not good.", &unauthorized[..]),
+            ("401", "There is no key, or it is invalid.", &unauthorized[..]),
             ("403", "The key may not do this.", &forbidden),
             ("405", "Another method.", &[("method", ApiError::MethodNotAllowed(self.allow))]),
             (
                 "500",
-                "A mistake of ours; the log has its cause.",
+                "An internal error; the log has its cause.",
                 &[("internal", ApiError::internal(""))],
             ),
-            ("503", "The database is busy or away.", &[("busy", ApiError::Unavailable("".into()))]),
+            (
+                "503",
+                "The database is busy or unavailable.",
+                &[("busy", ApiError::Unavailable("".into()))],
+            ),
         ];
         let mut common: Map<String, Value> = replies
             .into_iter()

@@ -101,11 +101,11 @@ pub(super) struct DocumentRecords<'a, T> {
 }
 
 /// How many keys a dry run keeps.
-const REMEMBERED_KEYS: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+const DRY_RUN_CACHE: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 
 impl<'a, T: DocumentStore> DocumentRecords<'a, T> {
     pub(super) fn new(target: &'a T, account: &'a AccountId, dry_run: bool) -> Self {
-        Self { target, account, dry_run: dry_run.then(|| LruCache::new(REMEMBERED_KEYS)) }
+        Self { target, account, dry_run: dry_run.then(|| LruCache::new(DRY_RUN_CACHE)) }
     }
 
     /// Imports records in the order of their lines.

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How far a record's time may be later than its source's, because clocks differ.
-const MOST_AHEAD: SignedDuration = SignedDuration::from_mins(10);
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(10);
 
 spelled_enum! {
     /// Which time orders the records of a source.
@@ -123,7 +123,7 @@ impl<'a, T: ImportStore> Importer<'a, T> {
     /// # Errors
     /// When the database cannot be read or written. The group may then be stored in part; importing it again
     /// is safe.
-    pub async fn group(
+    pub async fn import_group(
         &mut self,
         lines: &[Line],
         floors: &Floors,
@@ -160,8 +160,8 @@ impl<'a, T: ImportStore> Importer<'a, T> {
     /// Imports records that do not come from a line, and returns the errors of those that were rejected.
     ///
     /// # Errors
-    /// As [`Importer::group`].
-    pub async fn records(
+    /// As [`Importer::import_group`].
+    pub async fn import_records(
         &mut self,
         records: Vec<Ordered<Record>>,
     ) -> Result<Vec<LineError>, <T as DocumentStore>::Error> {
@@ -229,7 +229,7 @@ impl<'a, T: ImportStore> Importer<'a, T> {
 }
 
 fn is_ahead(time: Timestamp, of: Timestamp) -> bool {
-    time.duration_since(of) > MOST_AHEAD
+    time.duration_since(of) > MAX_CLOCK_SKEW
 }
 
 /// The kind of the snapshot that a record belongs to: bundles belong to that of networks.

@@ -31,7 +31,7 @@ pub(super) struct NetworkRecords<'a, T> {
 }
 
 /// How many networks a dry run keeps.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+const DRY_RUN_CACHE: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 
 /// How many networks are in memory at the same time, each with all its bundles.
 const NETWORKS_AT_ONCE: usize = 50;
@@ -47,7 +47,7 @@ type OfNetwork = (NetworkId, Vec<Ordered<NetworkRecord>>);
 
 impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
     pub(super) fn new(target: &'a T, account: &'a AccountId, dry_run: bool) -> Self {
-        Self { target, account, dry_run: dry_run.then(|| LruCache::new(REMEMBERED)) }
+        Self { target, account, dry_run: dry_run.then(|| LruCache::new(DRY_RUN_CACHE)) }
     }
 
     /// Imports records in the order of their lines.

@@ -55,7 +55,7 @@ pub(super) struct ProductRecords<'a, T> {
 }
 
 /// How many keys a dry run keeps.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(40_000).unwrap();
+const DRY_RUN_CACHE: NonZeroUsize = NonZeroUsize::new(40_000).unwrap();
 
 /// How long the rows of a group may take. The group itself has a much shorter limit.
 const GROUP_TIME: Duration = Duration::from_mins(10);
@@ -67,7 +67,7 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
         ids: GeneratedIds,
         dry_run: bool,
     ) -> Self {
-        let dry_run = dry_run.then(|| LruCache::new(REMEMBERED));
+        let dry_run = dry_run.then(|| LruCache::new(DRY_RUN_CACHE));
         Self { target, account, ids, dry_run }
     }
 
@@ -192,7 +192,7 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
                     Some(ProductKey::Id(id)) => id,
                     _ => self.ids.id(*line),
                 };
-                Some((*line, OrderedRow { row, order: *order, always_counts: false, new_id }))
+                Some((*line, OrderedRow { row, order: *order, always_takes_effect: false, new_id }))
             })
             .collect();
         let (lines, rows): (Vec<u64>, Vec<OrderedRow<'_>>) = rows.into_iter().unzip();
@@ -204,12 +204,12 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
             outcomes.push((line, settled(outcome)));
         }
         for Ordered { line, order, record } in records {
-            let (key, only_untouched) = match record {
+            let (key, only_if_unchanged) = match record {
                 ProductRecord::Upsert(_) => continue,
                 ProductRecord::Delete(key) => (key, false),
                 ProductRecord::Purge(key) => (key, true),
             };
-            let removal = ProductRemoval { order: *order, only_untouched };
+            let removal = ProductRemoval { order: *order, only_if_unchanged };
             let removed = self.target.delete_product(self.account, key, removal).await;
             outcomes.push((*line, settled(removed)));
         }

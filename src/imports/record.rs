@@ -39,7 +39,7 @@ spelled_enum! {
 /// The operation that a record asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Wanted {
+enum RequestedOperation {
     Upsert,
     Delete,
 }
@@ -175,7 +175,7 @@ struct Envelope {
     #[serde(default)]
     kind: Option<Kind>,
     #[serde(default)]
-    op: Option<Wanted>,
+    op: Option<RequestedOperation>,
     #[serde(default)]
     updated_at: Option<Timestamp>,
 }
@@ -249,9 +249,9 @@ impl Record {
         let kind = envelope.kind.ok_or_else(|| {
             vec![FieldError::new("kind", format!("is required: one of {}", Kind::spellings()))]
         })?;
-        let wanted = envelope.op.unwrap_or(Wanted::Upsert);
+        let wanted = envelope.op.unwrap_or(RequestedOperation::Upsert);
         let updated_at = envelope.updated_at;
-        let delete = wanted == Wanted::Delete;
+        let delete = wanted == RequestedOperation::Delete;
         let (key, operation) = match kind {
             Kind::Offering if delete => {
                 let id = read::<OfferingIdentity>(text)?.product_offering_id;
@@ -362,7 +362,7 @@ fn product_row(text: &str) -> Result<ProductRow, Vec<FieldError>> {
 
 /// The kind of a line and all identities in it, whether or not the rest of the line is valid; `None` if the
 /// line does not say.
-pub(super) fn record_names(line: &[u8]) -> Option<(Kind, Vec<String>)> {
+pub(super) fn record_ids(line: &[u8]) -> Option<(Kind, Vec<String>)> {
     let text = std::str::from_utf8(line).ok()?;
     let kind = read::<Envelope>(text).ok()?.kind?;
     let key = match kind {

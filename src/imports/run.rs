@@ -89,11 +89,11 @@ pub enum End {
 #[derive(Debug, thiserror::Error)]
 pub enum Interruption {
     /// It reached its deadline, after this line.
-    #[error("the time is over after line {0}")]
+    #[error("the deadline was reached after line {0}")]
     DeadlineReached(u64),
     /// Reading the source failed midway.
-    #[error("the source broke off")]
-    SourceBroken(#[source] Cause),
+    #[error("reading the source failed midway")]
+    SourceInterrupted(#[source] Cause),
     /// The database was not available.
     #[error("the database failed")]
     Database(#[source] Cause),
@@ -127,7 +127,7 @@ impl From<SourceError> for Stop {
             io::ErrorKind::InvalidData
             | io::ErrorKind::InvalidInput
             | io::ErrorKind::UnexpectedEof => Self::Unreadable(error),
-            _ => Interruption::SourceBroken(error.into()).into(),
+            _ => Interruption::SourceInterrupted(error.into()).into(),
         }
     }
 }
@@ -209,8 +209,8 @@ where
         extended_at,
     };
     run.importer.resume(before.counts);
-    let driven = Box::pin(run.drive(open, snapshot.as_mut())).await;
-    Ok(Box::pin(run.end(driven, before, snapshot)).await)
+    let written = Box::pin(run.write_groups(open, snapshot.as_mut())).await;
+    Ok(Box::pin(run.end(written, before, snapshot)).await)
 }
 
 fn new_job(lease: &Lease, source: &Source) -> Job {
@@ -252,7 +252,7 @@ where
     O: Observer,
 {
     /// Writes the job's groups to the end of its source, then removes what is missing from its snapshot.
-    async fn drive(
+    async fn write_groups(
         &mut self,
         open: impl FnOnce() -> GroupStream,
         mut part: Option<&mut SnapshotPart<'_>>,
@@ -261,10 +261,10 @@ where
         let mut groups = open();
         loop {
             if self.is_over() {
-                return Err(self.over().into());
+                return Err(self.deadline_reached().into());
             }
             let group = within(self.request.deadline, groups.next()).await;
-            let group = group.ok_or_else(|| self.over())?;
+            let group = group.ok_or_else(|| self.deadline_reached())?;
             if let Some(part) = &mut part {
                 // In every run from the first line on: completed lines count as seen, too.
                 part.snapshot.note_group(group.as_ref());
@@ -274,7 +274,9 @@ where
                 Some(Group::End) => break,
                 Some(Group::Broken(error)) => return Err(error.into()),
                 None => {
-                    return Err(Interruption::SourceBroken("its reader ended early".into()).into());
+                    return Err(
+                        Interruption::SourceInterrupted("its reader ended early".into()).into()
+                    );
                 }
             };
             let done = self.job.progress.line;
@@ -324,7 +326,7 @@ where
         let (counts, mut wait) = (self.importer.counts(), FIRST_WAIT);
         loop {
             let attempt = tokio::time::timeout(GROUP_TIME, self.attempt(batch));
-            let attempt = within(deadline, attempt).await.ok_or_else(|| self.over())?;
+            let attempt = within(deadline, attempt).await.ok_or_else(|| self.deadline_reached())?;
             // An attempt that timed out is repeated, and reads the floors again.
             if let Ok(errors) = attempt {
                 let errors = errors?;
@@ -335,7 +337,7 @@ where
             self.importer.resume(counts);
             let pause = jittered(wait);
             if deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) {
-                return Err(self.over().into());
+                return Err(self.deadline_reached().into());
             }
             self.observer.waits(pause);
             tokio::time::sleep(pause).await;
@@ -347,7 +349,7 @@ where
     /// Makes one attempt to write a batch. Lines are compared with the current floors.
     async fn attempt(&mut self, batch: Batch<'_>) -> Result<Vec<LineError>, Stop> {
         let errors = match batch {
-            Batch::Removals(records) => self.importer.records(records.to_vec()).await,
+            Batch::Removals(records) => self.importer.import_records(records.to_vec()).await,
             Batch::Lines(lines) => {
                 let Request { lease, source, dry_run, .. } = self.request;
                 let preflight = self.store.preflight(&lease.account, source).await;
@@ -359,7 +361,7 @@ where
                 for (kind, order) in preflight.floors {
                     floors.raise(kind, order);
                 }
-                Box::pin(self.importer.group(lines, &floors)).await
+                Box::pin(self.importer.import_group(lines, &floors)).await
             }
         };
         errors.map_err(database_failed)
@@ -436,7 +438,7 @@ where
         }
         let (mut stored, mut unnamed, mut after) = (0_u64, 0_u64, None);
         loop {
-            self.look_for_newer(snapshot, order).await?;
+            self.check_superseded(snapshot, order).await?;
             let (page, next) = self.existing(snapshot, after).await?;
             stored += u64::try_from(page.len()).unwrap_or(u64::MAX);
             let removed = page.iter().filter(|existing| snapshot.removes(existing)).count();
@@ -446,7 +448,7 @@ where
                 break;
             }
         }
-        self.job.error = snapshot.objection(unnamed, stored);
+        self.job.error = snapshot.reason_to_keep(unnamed, stored);
         if self.job.error.is_some() {
             return Ok(());
         }
@@ -456,14 +458,16 @@ where
             let mut removals = Vec::new();
             for existing in page {
                 let is_counted = snapshot.removes(&existing);
-                if is_counted && unnamed == 0 || !is_counted && !snapshot.reaches_into(&existing) {
+                if is_counted && unnamed == 0
+                    || !is_counted && !snapshot.removes_parts_of(&existing)
+                {
                     continue;
                 }
                 unnamed -= u64::from(is_counted);
                 removals.extend(existing.removal(order));
             }
             for removals in removals.chunks(GROUP_LINES) {
-                self.look_for_newer(snapshot, order).await?;
+                self.check_superseded(snapshot, order).await?;
                 let errors = self.store_batch(Batch::Removals(removals)).await?;
                 self.advance(self.job.progress.line, &errors).await?;
             }
@@ -477,7 +481,7 @@ where
 
     /// Stops the removals once a newer version of the object, or a newer snapshot of the kind, is known: the
     /// records that it contains must stay, even those whose own time is earlier.
-    async fn look_for_newer(&self, snapshot: &Snapshot, order: Order) -> Result<(), Stop> {
+    async fn check_superseded(&self, snapshot: &Snapshot, order: Order) -> Result<(), Stop> {
         let Request { lease, source, .. } = self.request;
         let preflight = self.store.preflight(&lease.account, source).await;
         let preflight = preflight.map_err(database_failed)?;
@@ -505,7 +509,7 @@ where
                 break;
             }
             if self.is_over() {
-                return Err(self.over().into());
+                return Err(self.deadline_reached().into());
             }
             tokio::time::sleep(POLL_INTERVAL).await;
             self.checkpoint().await?;
@@ -519,7 +523,7 @@ where
         after: Option<S::Cursor>,
     ) -> Result<(Vec<ExistingRecord>, Option<S::Cursor>), Stop> {
         if self.is_over() {
-            return Err(self.over().into());
+            return Err(self.deadline_reached().into());
         }
         let account = &self.request.lease.account;
         let page = self.records.existing(account, snapshot.kind(), after).await;
@@ -531,11 +535,11 @@ where
     /// Ends the run. Ends the job, too, unless another run continues it.
     async fn end(
         mut self,
-        driven: Result<(), Stop>,
+        written: Result<(), Stop>,
         before: Progress,
         part: Option<SnapshotPart<'_>>,
     ) -> End {
-        match self.end_job(driven, part).await {
+        match self.end_job(written, part).await {
             Ok(()) => End::Ended(Box::new(self.job), Some(before)),
             Err(Stop::Interrupted(cause)) => self.unfinished(before, cause).await,
             // Only a lost lease comes here: `end_job` ends the job in the other two cases.
@@ -548,14 +552,14 @@ where
     /// Ends the job: first its snapshot, then its report, then its status. So every ended job has a report.
     async fn end_job(
         &mut self,
-        driven: Result<(), Stop>,
+        written: Result<(), Stop>,
         part: Option<SnapshotPart<'_>>,
     ) -> Result<(), Stop> {
-        let status = match driven {
+        let status = match written {
             Ok(()) => Status::Done,
             Err(Stop::Superseded) => {
                 self.job.error =
-                    Some("a younger version or a younger snapshot has taken its place".to_owned());
+                    Some("a newer version or a newer snapshot has taken its place".to_owned());
                 Status::Superseded
             }
             Err(Stop::Unreadable(error)) => {
@@ -615,7 +619,7 @@ where
         self.request.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    fn over(&self) -> Interruption {
+    fn deadline_reached(&self) -> Interruption {
         Interruption::DeadlineReached(self.job.progress.line)
     }
 }

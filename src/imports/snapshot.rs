@@ -11,7 +11,7 @@ use super::{
     Kind,
     existing::{Existing, ExistingRecord},
     job::ImportId,
-    record::record_names,
+    record::record_ids,
 };
 use crate::{
     order::Order,
@@ -81,7 +81,7 @@ impl Snapshot {
 
     fn note(&mut self, (_, line): &Line) {
         let record = line.as_ref().map_or_else(|rejected| rejected.record.as_ref(), Some);
-        match record.and_then(|record| record_names(record)) {
+        match record.and_then(|record| record_ids(record)) {
             // A record without a key of its own creates a product that no later record could identify.
             Some((kind, names)) if kind == self.kind && names.is_empty() => {
                 self.seen.unreadable += 1;
@@ -100,7 +100,7 @@ impl Snapshot {
     }
 
     /// Whether older parts of a newer record must be removed: bundles of a network that was written since.
-    pub(super) fn reaches_into(&self, existing: &ExistingRecord) -> bool {
+    pub(super) fn removes_parts_of(&self, existing: &ExistingRecord) -> bool {
         matches!(existing.what, Existing::Network(_)) && !self.names(existing)
     }
 
@@ -110,7 +110,7 @@ impl Snapshot {
 
     /// Why nothing may be removed, given how many of the stored records are missing from it; `None` if they
     /// may be.
-    pub(super) fn objection(&self, unnamed: u64, stored: u64) -> Option<String> {
+    pub(super) fn reason_to_keep(&self, unnamed: u64, stored: u64) -> Option<String> {
         let Self { kind, share, seen, .. } = self;
         if seen.unreadable > 0 {
             let lines = seen.unreadable;

@@ -178,7 +178,7 @@ pub struct Offering {
     /// Any JSON object, kept to the character.
     #[cfg_attr(feature = "openapi", schemars(with = "serde_json::Map<String, serde_json::Value>"))]
     pub metadata: Box<RawValue>,
-    /// When it came to be.
+    /// When it was created.
     #[serde(skip_serializing_if = "Option::is_none", with = "optional_millis")]
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schemars(with = "Option<crate::text::Time>"))]
@@ -208,7 +208,7 @@ pub struct Price {
     /// Whether tax is in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tax_included: Option<bool>,
-    /// Months a buyer is bound.
+    /// The minimum term in months.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bound_months: Option<u32>,
     /// The cycle of a recurring price.

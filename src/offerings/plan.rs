@@ -76,7 +76,7 @@ impl Position {
 
 /// The bytes do not encode a position in this plan.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the bytes are no position of this plan")]
+#[error("the bytes are not a position in this plan")]
 pub struct InvalidPosition;
 
 /// The streams of a query, in a fixed order. They are computed one at a time: a query may have thousands.

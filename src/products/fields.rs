@@ -49,7 +49,7 @@ macro_rules! product_fields {
             /// Its identity.
             pub id: ProductId,
             $($(#[$doc])* #[serde(rename = $name)] pub $field: held!($kind $type),)+
-            /// When it came to be.
+            /// When it was created.
             #[serde(serialize_with = "millis")]
             #[cfg_attr(feature = "openapi", schemars(with = "Time"))]
             pub created_at: Timestamp,
@@ -171,15 +171,15 @@ product_fields! {
     unit: nullable String, "unit", Rule::Text(0, 40);
     /// How often the price is due.
     billing_period: nullable Billing, "billingPeriod", Rule::OneOf(Billing::texts);
-    /// Months a buyer is bound.
+    /// The minimum term in months.
     term_months: nullable u64, "termMonths", Rule::Whole(1);
-    /// How many there are.
+    /// The quantity in stock.
     stock_qty: nullable u64, "stockQty", Rule::Whole(0);
-    /// At how many to order again.
+    /// The quantity at which to order again.
     reorder_level: nullable u64, "reorderLevel", Rule::Whole(0);
     /// A text for customers.
     description: nullable String, "description", Rule::Text(0, 10_000);
-    /// Another.
+    /// A second text for customers.
     features: nullable String, "features", Rule::Text(0, 10_000);
     /// Whether it is on sale.
     active: required bool, "active", Rule::Boolean, default Scalar::Boolean(true);

@@ -68,7 +68,7 @@ pub struct OrderedRow<'a> {
     pub order: Order,
     /// Whether it takes effect whatever is stored: if the product has a newer write, the row is written right
     /// after it. A client that was told that its row is stored must find it.
-    pub always_counts: bool,
+    pub always_takes_effect: bool,
     /// The id of the product that it creates, unless the row brings an id that is free.
     pub new_id: ProductId,
 }
@@ -104,7 +104,7 @@ pub struct Page {
 pub struct ProductRemoval {
     pub order: Order,
     /// Whether the product stays if any field of it is newer than the removal.
-    pub only_untouched: bool,
+    pub only_if_unchanged: bool,
 }
 
 /// Access pattern of imports: what is stored, and its removal.

@@ -37,7 +37,7 @@ pub enum RowError {
     /// It matches no product, and a new product needs a name.
     NameRequired,
     /// Its external id is in use by another product.
-    ExternalIdTaken {
+    ExternalIdInUse {
         /// How to find that product.
         by: ProductKey,
     },
@@ -58,7 +58,7 @@ impl RowError {
     pub fn field_error(&self) -> FieldError {
         let (field, message, fault) = match self {
             Self::NameRequired => ("name", "Required", Fault::Missing),
-            Self::ExternalIdTaken { .. } => {
+            Self::ExternalIdInUse { .. } => {
                 ("externalId", "Already used by another product", Fault::Invalid)
             }
             Self::Unavailable => {
@@ -80,7 +80,7 @@ pub fn arrived<'a>(rows: &'a [ProductRow], origin: &Origin) -> Vec<OrderedRow<'a
     let ordered = (1..).zip(rows).map(|(line, row)| OrderedRow {
         row,
         order: origin.order(line),
-        always_counts: true,
+        always_takes_effect: true,
         new_id: ProductId::generate(),
     });
     ordered.collect()
@@ -108,12 +108,12 @@ pub async fn upsert<W: ProductWrites>(
     }
     // One row may give up an external id that another one needs. So rows rejected because their external id
     // is in use are retried after all others, as long as any such row makes progress.
-    let mut taken = Taken::Wait;
+    let mut on_id_in_use = OnIdInUse::Wait;
     while !waiting.is_empty() {
         let mut done = 0;
         let mut left = Vec::new();
         let mut outcomes = stream::iter(waiting)
-            .map(|group| run.in_order(group, taken))
+            .map(|group| run.in_order(group, on_id_in_use))
             .buffer_unordered(CONCURRENCY);
         while let Some((settled, rest)) = outcomes.next().await {
             done += settled.len();
@@ -126,7 +126,7 @@ pub async fn upsert<W: ProductWrites>(
         }
         drop(outcomes);
         if done == 0 {
-            taken = Taken::Reject;
+            on_id_in_use = OnIdInUse::Reject;
         }
         left.sort_unstable();
         waiting = left;
@@ -136,7 +136,7 @@ pub async fn upsert<W: ProductWrites>(
 
 /// What to do with a row whose external id is in use by a product that other rows of the request name.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Taken {
+enum OnIdInUse {
     /// Retry it, and the rows after it, later.
     Wait,
     /// Reject it.
@@ -158,7 +158,7 @@ impl<W: ProductWrites> Run<'_, W> {
     async fn in_order(
         &self,
         places: Vec<usize>,
-        taken: Taken,
+        on_id_in_use: OnIdInUse,
     ) -> (Vec<(usize, RowResult)>, Vec<usize>) {
         let mut done = Vec::with_capacity(places.len());
         for (at, &place) in places.iter().enumerate() {
@@ -171,7 +171,8 @@ impl<W: ProductWrites> Run<'_, W> {
                 let outcome = tokio::time::timeout_at(self.until, write).await;
                 outcome.unwrap_or(Err(RowError::Unavailable))
             };
-            if let (Taken::Wait, Err(RowError::ExternalIdTaken { by })) = (taken, &result)
+            if let (OnIdInUse::Wait, Err(RowError::ExternalIdInUse { by })) =
+                (on_id_in_use, &result)
                 && self.named.contains(by)
             {
                 return (done, places[at..].to_vec());

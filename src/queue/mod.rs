@@ -78,7 +78,7 @@ enum RetryReason {
     #[error(transparent)]
     Object(#[from] ObjectError),
     /// The object is in a foreign bucket: the account in its key cannot be trusted.
-    #[error("the object is in the bucket {0}, and not in the one that is imported from")]
+    #[error("the object is in bucket {0}, which is not the import bucket")]
     ForeignBucket(String),
     /// Another worker holds its job; that lease expires after this time.
     #[error("another worker is importing it")]
@@ -87,7 +87,7 @@ enum RetryReason {
     #[error(transparent)]
     Interrupted(#[from] Interruption),
     /// The run made progress, but its continuation could not be sent.
-    #[error("the message that continues it was not sent")]
+    #[error("the continuation was not sent")]
     NotContinued(#[source] Cause),
     /// Metadata of the object is invalid.
     #[error("the object's metadata {0} is invalid")]
@@ -203,16 +203,18 @@ impl ImportCatalog {
             let done = if Instant::now() >= deadline {
                 Err(RetryReason::Interrupted(Interruption::DeadlineReached(0)))
             } else {
-                let work = AssertUnwindSafe(Box::pin(self.message(&delivery, deadline)));
+                let work = AssertUnwindSafe(Box::pin(self.handle_message(&delivery, deadline)));
                 work.catch_unwind().await.unwrap_or(Err(RetryReason::Panic))
             };
             let done = match done {
                 Ok(Done::Completed) => continue,
-                Ok(Done::Unfinished) => self.send_on(&delivery, Duration::ZERO).await,
+                Ok(Done::Unfinished) => self.send_continuation(&delivery, Duration::ZERO).await,
                 // Waiting for an import in progress must not send a message to the dead-letter queue.
                 Err(RetryReason::Busy(left)) if delivery.receives + 1 >= MAX_RECEIVES => {
                     let delay = RetryReason::Busy(left).delay(delivery.receives);
-                    self.send_on(&delivery, delay).await.map_err(|_| RetryReason::Busy(left))
+                    self.send_continuation(&delivery, delay)
+                        .await
+                        .map_err(|_| RetryReason::Busy(left))
                 }
                 Err(reason) => Err(reason),
             };
@@ -235,7 +237,11 @@ impl ImportCatalog {
     }
 
     /// Sends the continuation of a delivery. After that the delivery may be acknowledged.
-    async fn send_on(&self, delivery: &Delivery<'_>, delay: Duration) -> Result<(), RetryReason> {
+    async fn send_continuation(
+        &self,
+        delivery: &Delivery<'_>,
+        delay: Duration,
+    ) -> Result<(), RetryReason> {
         let Some(queue) = &self.queue else {
             return Err(RetryReason::NotContinued("there is no queue".into()));
         };
@@ -251,7 +257,7 @@ impl ImportCatalog {
         }
     }
 
-    async fn message(
+    async fn handle_message(
         &self,
         delivery: &Delivery<'_>,
         deadline: Instant,
@@ -260,13 +266,15 @@ impl ImportCatalog {
         for (place, work) in parts.into_iter().enumerate() {
             let done = match work {
                 Work::Nothing => Done::Completed,
-                Work::Object(address, event) => self.object(&address, event, deadline).await?,
+                Work::Object(address, event) => {
+                    self.import_object(&address, event, deadline).await?
+                }
                 Work::Records(account, records, Some(event)) => {
-                    self.event_records(account, &records, event, delivery, deadline).await?
+                    self.import_event_records(account, &records, event, delivery, deadline).await?
                 }
                 Work::Records(account, records, None) => {
                     let id = format!("{}.{place}", delivery.id);
-                    self.message_records(account, &records, &id, delivery, deadline).await?
+                    self.import_message_records(account, &records, &id, delivery, deadline).await?
                 }
             };
             if let Done::Unfinished = done {
@@ -277,7 +285,7 @@ impl ImportCatalog {
     }
 
     /// Imports an object: once per version; a newer version supersedes an older one.
-    async fn object(
+    async fn import_object(
         &self,
         address: &ObjectAddress,
         event: Option<Event>,
@@ -329,7 +337,7 @@ impl ImportCatalog {
     }
 
     /// Imports the records of an event, once for however many messages carry it.
-    async fn event_records(
+    async fn import_event_records(
         &self,
         account: AccountId,
         records: &[Vec<u8>],
@@ -359,7 +367,7 @@ impl ImportCatalog {
 
     /// Imports the records of a message. A message redriven from the dead-letter queue has a new id. It
     /// continues the job that was given up and whose message had the same content.
-    async fn message_records(
+    async fn import_message_records(
         &self,
         account: AccountId,
         records: &[Vec<u8>],

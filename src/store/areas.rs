@@ -27,7 +27,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
     CAPACITY, CONCURRENT_WRITES, Store, StoreError,
-    batch::Wanted,
+    batch::KeyToRead,
     item::{Item, ORDER, OfferingItem, is_record, order_of, order_value, read, text},
     units,
 };
@@ -123,7 +123,7 @@ impl OfferingAreas for Store {
         ids: &[OfferingId],
     ) -> Result<(HashMap<OfferingId, OfferingRow>, f64), StoreError> {
         const OPERATION: &str = "get offerings";
-        let wanted = ids.iter().map(|id| Wanted {
+        let wanted = ids.iter().map(|id| KeyToRead {
             table: self.tables.offerings.clone(),
             key: self.place(Kind::Offering).item_key(account, &Key::Offering(id.clone())),
             projection: None,
@@ -147,7 +147,7 @@ const DELETE_ENTRY: &str = "delete entry of an offering";
 enum Put {
     Done,
     /// Something else is stored than the difference was made from.
-    Otherwise(Option<Item>),
+    ConditionFailed(Option<Item>),
 }
 
 impl Store {
@@ -189,7 +189,7 @@ impl Store {
                     self.delete_entries(account, removed, order).await?;
                     return Ok(None);
                 }
-                Put::Otherwise(there) => there.unwrap_or_default(),
+                Put::ConditionFailed(there) => there.unwrap_or_default(),
             };
             let now = Before { order: order_of(&there, ORDER), offering: placed(WRITE, &there)? };
             if now.order >= Some(order) {
@@ -237,7 +237,7 @@ impl Store {
                     Some(there) => {
                         // It is charged as a write, but the error does not say how much.
                         self.meter.add_write(1.0);
-                        Ok(Put::Otherwise(there))
+                        Ok(Put::ConditionFailed(there))
                     }
                     None => Err(StoreError::from_sdk(WRITE, &error)),
                 }

@@ -22,7 +22,7 @@ pub(super) const CONCURRENT_BATCHES: usize = 8;
 
 /// An item to read.
 #[derive(Clone, Debug)]
-pub(super) struct Wanted {
+pub(super) struct KeyToRead {
     pub(super) table: String,
     pub(super) key: Item,
     /// The attributes to read, the same for all items of a table, with names as in [`projection_names`];
@@ -45,9 +45,10 @@ impl Store {
     pub(super) async fn read_items(
         &self,
         operation: &'static str,
-        wanted: Vec<Wanted>,
+        wanted: Vec<KeyToRead>,
     ) -> Result<Vec<Item>, StoreError> {
-        let batches: Vec<Vec<Wanted>> = wanted.chunks(KEYS_PER_BATCH).map(<[_]>::to_vec).collect();
+        let batches: Vec<Vec<KeyToRead>> =
+            wanted.chunks(KEYS_PER_BATCH).map(<[_]>::to_vec).collect();
         let reads = batches.into_iter().map(|batch| self.read_batch(operation, batch, true));
         let mut replies = stream::iter(reads).buffer_unordered(CONCURRENT_BATCHES);
         let mut items = Vec::with_capacity(wanted.len());
@@ -61,11 +62,11 @@ impl Store {
     pub(super) async fn read_batch(
         &self,
         operation: &'static str,
-        batch: Vec<Wanted>,
+        batch: Vec<KeyToRead>,
         is_consistent: bool,
     ) -> Result<(Vec<Item>, f64), StoreError> {
         let mut by_table: HashMap<String, (Option<String>, Vec<Item>)> = HashMap::new();
-        for Wanted { table, key, projection } in batch {
+        for KeyToRead { table, key, projection } in batch {
             by_table.entry(table).or_insert((projection, Vec::new())).1.push(key);
         }
         let mut pending = HashMap::with_capacity(by_table.len());
@@ -82,7 +83,7 @@ impl Store {
         let count = |pending: &HashMap<String, KeysAndAttributes>| {
             pending.values().map(|keys| keys.keys().len()).sum::<usize>()
         };
-        let (mut items, mut read_units, mut fruitless) = (Vec::new(), 0.0, 0);
+        let (mut items, mut read_units, mut empty_replies) = (Vec::new(), 0.0, 0);
         loop {
             let request = self
                 .client
@@ -102,8 +103,8 @@ impl Store {
                 return Ok((items, read_units));
             }
             // A reply also ends at 16 MB: if it brought items, the rest is requested immediately.
-            fruitless = if count(&left) < count(&pending) { 0 } else { fruitless + 1 };
-            if fruitless > 0 && !self.patience.wait(fruitless).await {
+            empty_replies = if count(&left) < count(&pending) { 0 } else { empty_replies + 1 };
+            if empty_replies > 0 && !self.patience.wait(empty_replies).await {
                 return Err(StoreError::left_over(operation, count(&left)));
             }
             pending = left;

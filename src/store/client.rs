@@ -58,7 +58,7 @@ impl Connection {
 /// Why a client cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    #[error("AWS_REGION is missing: no region is a default, and another region has other tables")]
+    #[error("AWS_REGION is missing; there is no default region")]
     NoRegion,
     /// The certificates cannot be read.
     #[error("AWS_CA_BUNDLE: {} cannot be read: {source}", path.display())]

@@ -105,7 +105,7 @@ impl<'a> Export<'a> {
                         network: *network,
                         own,
                         set,
-                        youngest: own.max(set),
+                        newest: own.max(set),
                         bundles: Vec::new(),
                     };
                     if let Some(before) = self.network.replace(next) {
@@ -114,14 +114,14 @@ impl<'a> Export<'a> {
                 }
                 Part::Bundle(id, document, order) => match (&mut self.network, document) {
                     (Some(whole), document) if whole.network.id == id => {
-                        whole.youngest = whole.youngest.max(order);
+                        whole.newest = whole.newest.max(order);
                         whole.bundles.extend(document.map(|document| (document, order)));
                     }
                     // The bundle was stored before its network.
                     (_, Some(document)) => records.push(bundle(id, &document, order)),
                     (_, None) => {}
                 },
-                Part::Remembered(..) => {}
+                Part::Placeholder(..) => {}
             },
             Kind::Promotion | Kind::PartnerOffering | Kind::ExchangeRate => {
                 if !is_record(&item) {
@@ -201,8 +201,8 @@ fn existing_record(
         Kind::Network | Kind::Bundle => match part(operation, item)? {
             Part::Network(network, ..) => Existing::Network(network.id),
             // Bundles whose network is not stored: they are removed, too.
-            Part::Remembered(id, 1..) => Existing::Network(id),
-            Part::Bundle(..) | Part::Remembered(..) => return Ok(None),
+            Part::Placeholder(id, 1..) => Existing::Network(id),
+            Part::Bundle(..) | Part::Placeholder(..) => return Ok(None),
         },
         _ if !is_record(&item) => return Ok(None),
         Kind::Offering => {
@@ -257,7 +257,7 @@ struct WholeNetwork {
     /// The order of the bundle set.
     set: Option<Order>,
     /// The newest order of the network and its bundles.
-    youngest: Option<Order>,
+    newest: Option<Order>,
     bundles: Vec<(String, Option<Order>)>,
 }
 
@@ -287,7 +287,7 @@ impl WholeNetwork {
         if text.len() + bytes + 64 <= MAX_LINE_BYTES {
             let documents: Vec<&str> =
                 self.bundles.iter().map(|(document, _)| document.as_str()).collect();
-            let updated_at = member(self.youngest.map(Order::time));
+            let updated_at = member(self.newest.map(Order::time));
             records
                 .push(format!("{text}{updated_at},\"fixed_bundles\":[{}]}}", documents.join(",")));
         } else {

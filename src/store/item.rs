@@ -67,7 +67,7 @@ pub(super) const ORDER: &str = "at";
 pub(super) const EXPIRES_AT: &str = "expiresAt";
 
 /// How long tombstones are kept. An older record that arrives later than that recreates what was deleted.
-const DELETES_REMEMBERED: SignedDuration = SignedDuration::from_hours(30 * 24);
+const TOMBSTONE_TTL: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Whether an item is a record: a tombstone has no document.
 pub(super) fn is_record(item: &Item) -> bool {
@@ -76,7 +76,7 @@ pub(super) fn is_record(item: &Item) -> bool {
 
 /// When a tombstone written now expires.
 pub(super) fn expiry(clock: Clock) -> AttributeValue {
-    AttributeValue::N((clock.now() + DELETES_REMEMBERED).as_second().to_string())
+    AttributeValue::N((clock.now() + TOMBSTONE_TTL).as_second().to_string())
 }
 
 /// An order as an attribute value.

@@ -23,11 +23,11 @@ struct State {
     /// How many requests may be in flight.
     limit: usize,
     /// How many requests are in flight.
-    under_way: usize,
+    in_flight: usize,
     /// Requests that the database accepted since the limit last changed.
-    taken: usize,
+    accepted: usize,
     /// How often the limit was decreased.
-    cuts: u64,
+    decreases: u64,
 }
 
 /// The permission to send one request; dropping it releases it.
@@ -35,13 +35,13 @@ struct State {
 pub(super) struct Permit<'a> {
     limiter: &'a Limiter,
     /// How often the limit had been decreased when this permit was issued.
-    cuts: u64,
+    decreases: u64,
 }
 
 impl Limiter {
     /// Starts with this limit, which is also the highest.
     pub(super) fn new(most: usize) -> Self {
-        let state = State { limit: most, under_way: 0, taken: 0, cuts: 0 };
+        let state = State { limit: most, in_flight: 0, accepted: 0, decreases: 0 };
         Self { most, state: Mutex::new(state), freed: Notify::new() }
     }
 
@@ -51,9 +51,9 @@ impl Limiter {
             let freed = self.freed.notified();
             {
                 let mut state = self.state();
-                if state.under_way < state.limit {
-                    state.under_way += 1;
-                    return Permit { limiter: self, cuts: state.cuts };
+                if state.in_flight < state.limit {
+                    state.in_flight += 1;
+                    return Permit { limiter: self, decreases: state.decreases };
                 }
             }
             freed.await;
@@ -68,17 +68,17 @@ impl Limiter {
 
 impl Permit<'_> {
     /// Releases the permit, and reports whether the database accepted the request or throttled it.
-    pub(super) fn end(self, taken: bool) {
-        if taken { self.taken() } else { self.throttled() }
+    pub(super) fn release(self, accepted: bool) {
+        if accepted { self.accepted() } else { self.throttled() }
     }
 
     /// The database accepted the request.
-    fn taken(self) {
+    fn accepted(self) {
         let mut state = self.limiter.state();
-        state.taken += 1;
-        if state.taken >= state.limit && state.limit < self.limiter.most {
+        state.accepted += 1;
+        if state.accepted >= state.limit && state.limit < self.limiter.most {
             state.limit += 1;
-            state.taken = 0;
+            state.accepted = 0;
             self.limiter.freed.notify_one();
         }
     }
@@ -87,17 +87,17 @@ impl Permit<'_> {
     /// another one.
     fn throttled(self) {
         let mut state = self.limiter.state();
-        if state.cuts == self.cuts {
+        if state.decreases == self.decreases {
             state.limit = (state.limit / 2).max(1);
-            state.taken = 0;
-            state.cuts += 1;
+            state.accepted = 0;
+            state.decreases += 1;
         }
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.limiter.state().under_way -= 1;
+        self.limiter.state().in_flight -= 1;
         self.limiter.freed.notify_one();
     }
 }
@@ -129,11 +129,11 @@ mod tests {
             assert_eq!(limit(&limiter), expected);
         }
         for expected in [2, 2, 3, 3, 3, 4] {
-            limiter.permit().await.taken();
+            limiter.permit().await.accepted();
             assert_eq!(limit(&limiter), expected);
         }
         for _ in 0..100 {
-            limiter.permit().await.taken();
+            limiter.permit().await.accepted();
         }
         assert_eq!(limit(&limiter), 8, "never more than at first");
     }
@@ -141,17 +141,17 @@ mod tests {
     #[tokio::test]
     async fn all_get_a_permit_and_never_more_at_once_than_allowed() {
         let limiter = Arc::new(Limiter::new(3));
-        let (under_way, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (in_flight, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let tasks = (0..100).map(|number| {
-            let (limiter, under_way, done) = (limiter.clone(), under_way.clone(), done.clone());
+            let (limiter, in_flight, done) = (limiter.clone(), in_flight.clone(), done.clone());
             tokio::spawn(async move {
                 let permit = limiter.permit().await;
-                assert!(under_way.fetch_add(1, Ordering::SeqCst) < 3);
+                assert!(in_flight.fetch_add(1, Ordering::SeqCst) < 3);
                 tokio::task::yield_now().await;
-                under_way.fetch_sub(1, Ordering::SeqCst);
+                in_flight.fetch_sub(1, Ordering::SeqCst);
                 match number % 3 {
                     0 => permit.throttled(),
-                    1 => permit.taken(),
+                    1 => permit.accepted(),
                     // An abandoned request: its future was dropped.
                     _ => drop(permit),
                 }

@@ -62,7 +62,7 @@ pub use client::{ClientError, Connection, lean_client, lean_s3_client, lean_sqs_
 pub use error::StoreError;
 pub use export::Export;
 use item::Item;
-pub use jobs::{ContentMemory, GivenUp};
+pub use jobs::{GivenUp, SeenContent};
 use limiter::Limiter;
 use ranges::Ranges;
 
@@ -142,10 +142,10 @@ pub struct Store {
 struct ThrottleLog(Mutex<Option<Instant>>);
 
 impl ThrottleLog {
-    fn tell(&self, error: &StoreError) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|told| told.elapsed() >= Duration::from_secs(1)) {
-            *told = Some(Instant::now());
+    fn log(&self, error: &StoreError) {
+        let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.is_none_or(|logged| logged.elapsed() >= Duration::from_secs(1)) {
+            *logged = Some(Instant::now());
             tracing::warn!(cause = chain(error), "throttled");
         }
     }
@@ -227,10 +227,10 @@ impl Store {
             let class = outcome.as_ref().err().map(classify);
             span.end(operation, class.as_ref().map(StoreError::failure));
             if let Some(error) = class.as_ref().filter(|error| error.is_throttled()) {
-                self.throttles.tell(error);
+                self.throttles.log(error);
             }
             if let Some(permit) = permit {
-                permit.end(!class.as_ref().is_some_and(StoreError::is_throttled));
+                permit.release(!class.as_ref().is_some_and(StoreError::is_throttled));
             }
             let is_unavailable = class.is_some_and(|error| error.is_unavailable());
             outcome.map_err(|error| (error, is_unavailable))

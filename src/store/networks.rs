@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Store, StoreError,
-    batch::{CONCURRENT_BATCHES, Wanted},
+    batch::{CONCURRENT_BATCHES, KeyToRead},
     item::{
         EXPIRES_AT, Item, ORDER, document, expiry, is_record, order_of, order_value, read, text,
         write,
@@ -87,7 +87,7 @@ pub(super) enum Part {
     /// A bundle of a network, and its order; without a document it is a tombstone.
     Bundle(NetworkId, Option<String>, Option<Order>),
     /// A network that is not stored, and how many bundles were stored before it.
-    Remembered(NetworkId, i64),
+    Placeholder(NetworkId, i64),
 }
 
 /// Parses an item of a network.
@@ -110,7 +110,7 @@ pub(super) fn part(operation: &'static str, mut item: Item) -> Result<Part, Stor
     let count = item.product_count;
     Ok(match item.network(operation)? {
         Some(network) => Part::Network(Box::new(network), order, set_order),
-        None => Part::Remembered(id, count.unwrap_or_default()),
+        None => Part::Placeholder(id, count.unwrap_or_default()),
     })
 }
 
@@ -360,7 +360,7 @@ impl NetworkPartitions for Store {
     ) -> Result<Vec<NetworkState>, StoreError> {
         const OPERATION: &str = "read stored networks";
         let (mut own, mut bundles, mut all) = (Vec::new(), Vec::new(), Vec::new());
-        let wanted_item = |key: String| Wanted {
+        let wanted_item = |key: String| KeyToRead {
             table: self.tables.networks.clone(),
             key: item_key(account, key),
             projection: None,

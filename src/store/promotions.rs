@@ -33,7 +33,7 @@ impl Store {
             .map_err(|error| StoreError::unreadable(OPERATION, error))?;
         let promotion = draft
             .promotion()
-            .map_err(|_| StoreError::unreadable(OPERATION, "a promotion that breaks the rules"))?;
+            .map_err(|_| StoreError::unreadable(OPERATION, "an invalid promotion"))?;
         Ok(Some(promotion))
     }
 }

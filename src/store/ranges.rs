@@ -17,20 +17,20 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{
     Store, StoreError,
-    batch::{Wanted, projection_names},
+    batch::{KeyToRead, projection_names},
     item::{Item, text},
     units,
 };
 use crate::account::AccountId;
 
 /// The minimum number of keys for which a range is tried.
-const FEWEST: usize = 20;
+const MIN_KEYS: usize = 20;
 
 /// The maximum number of replies for one range; each is a round trip.
-const MOST_PAGES: usize = 4;
+const MAX_PAGES: usize = 4;
 
 /// The longest suspension of a table's ranges, as a number of reads.
-const LONGEST_REST: u32 = 64;
+const MAX_SUSPENSION: u32 = 64;
 
 /// The cost of a key that is read by itself, consistently, if its item has at most 4 KB.
 const UNITS_PER_KEY: f64 = 1.0;
@@ -49,11 +49,11 @@ pub(super) struct Keys<'a> {
 
 /// The tables whose ranges are suspended.
 #[derive(Debug, Default)]
-pub(super) struct Ranges(Mutex<HashMap<String, Rest>>);
+pub(super) struct Ranges(Mutex<HashMap<String, Suspension>>);
 
 /// The suspension of a table's ranges.
 #[derive(Clone, Copy, Debug, Default)]
-struct Rest {
+struct Suspension {
     left: u32,
     last: u32,
 }
@@ -61,17 +61,19 @@ struct Rest {
 impl Ranges {
     /// Whether a range of this table may be tried now.
     fn may_try(&self, table: &str) -> bool {
-        let mut rests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(rest) = rests.get_mut(table).filter(|rest| rest.left > 0) else { return true };
+        let mut suspensions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(rest) = suspensions.get_mut(table).filter(|rest| rest.left > 0) else {
+            return true;
+        };
         rest.left -= 1;
         false
     }
 
     /// Records whether a range covered its keys.
     fn tried(&self, table: &str, covered: bool) {
-        let mut rests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let rest = rests.entry(table.to_owned()).or_default();
-        rest.last = if covered { 0 } else { (rest.last * 2).clamp(1, LONGEST_REST) };
+        let mut suspensions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = suspensions.entry(table.to_owned()).or_default();
+        rest.last = if covered { 0 } else { (rest.last * 2).clamp(1, MAX_SUSPENSION) };
         rest.left = rest.last;
     }
 }
@@ -86,14 +88,14 @@ impl Store {
         wanted.names.sort_unstable();
         wanted.names.dedup();
         let mut items = Vec::new();
-        if wanted.names.len() >= FEWEST && self.ranges.may_try(wanted.table) {
+        if wanted.names.len() >= MIN_KEYS && self.ranges.may_try(wanted.table) {
             self.read_range(operation, &mut wanted, &mut items).await?;
             self.ranges.tried(wanted.table, wanted.names.is_empty());
         }
-        let rest: Vec<Wanted> = wanted
+        let rest: Vec<KeyToRead> = wanted
             .names
             .iter()
-            .map(|key| Wanted {
+            .map(|key| KeyToRead {
                 table: wanted.table.to_owned(),
                 key: Item::from([
                     ("account".to_owned(), text(wanted.account.as_str())),
@@ -137,7 +139,7 @@ impl Store {
             .consistent_read(true);
         let mut read_units = 0.0;
         let mut start: Option<Item> = None;
-        for _ in 0..MOST_PAGES {
+        for _ in 0..MAX_PAGES {
             let page = query.clone().set_exclusive_start_key(start.take());
             let reply = self.query(operation, page).await?;
             read_units += units(reply.consumed_capacity());

@@ -19,7 +19,7 @@ async fn import(catalog: &Catalog, account: &str, records: impl Iterator<Item = 
         (1..).zip(records).map(|(n, record)| (n, Ok(record.to_string().into_bytes()))).collect();
     for group in lines.chunks(400) {
         let floors = Floors::default();
-        let rejected = Box::pin(importer.group(group, &floors)).await.expect("import");
+        let rejected = Box::pin(importer.import_group(group, &floors)).await.expect("import");
         assert!(rejected.is_empty(), "{rejected:?}");
     }
 }
@@ -185,7 +185,7 @@ async fn an_offering_that_stays_where_it_is_writes_no_entry() {
         let change = json!({"name": name, "product": {"category": "C1", "features": features}});
         let line = offering("one", change).to_string().into_bytes();
         let mut importer = importer(&store, &account, false);
-        importer.group(&[(1, Ok(line))], &Floors::default()).await.expect("import");
+        importer.import_group(&[(1, Ok(line))], &Floors::default()).await.expect("import");
         writes.push(meter.cost().writes - before);
     }
     // Six entries, the offering, and once the marker of the account.

@@ -138,7 +138,7 @@ async fn an_import_into_a_database_that_is_away_ends_with_an_error() {
     let account = "ACME".parse().expect("account");
     let mut importer = importer(&store, &account, false);
     let line = crate::support::offering("a", json!({})).to_string().into_bytes();
-    assert!(importer.group(&[(1, Ok(line))], &Floors::default()).await.is_err());
+    assert!(importer.import_group(&[(1, Ok(line))], &Floors::default()).await.is_err());
     assert_eq!(importer.counts().total(), 0, "nothing is counted that was not decided");
 }
 
@@ -148,7 +148,7 @@ async fn a_row_that_the_database_never_takes_costs_eight_requests_and_is_reporte
     let catalog = Catalog::start().await;
     let requests = Arc::new(Mutex::new(Vec::new()));
     let counted = requests.clone();
-    let url = proxy(&catalog.stack.whereabouts().dynamodb_url, move |operation, request| {
+    let url = proxy(&catalog.stack.endpoints().dynamodb_url, move |operation, request| {
         if operation != "PutItem" {
             return Fate::Pass;
         }
@@ -167,7 +167,7 @@ async fn a_row_that_the_database_never_takes_costs_eight_requests_and_is_reporte
             (n, Ok(line.into_bytes()))
         })
         .collect();
-    let rejected = importer.group(&lines, &Floors::default()).await.expect("import");
+    let rejected = importer.import_group(&lines, &Floors::default()).await.expect("import");
     let counts = importer.counts();
     assert_eq!((counts.created, counts.failed, rejected.len()), (24, 1, 1));
     assert_eq!(rejected[0].line, 3);
@@ -208,7 +208,7 @@ async fn upsert_over(url: &str, key: &str, rows: &Value) -> Value {
 async fn a_row_the_database_keeps_refusing_is_an_error_row_and_the_others_are_written() {
     let catalog = Catalog::start().await;
     let key = catalog.key("ACME").await;
-    let url = proxy(&catalog.stack.whereabouts().dynamodb_url, |_, request| {
+    let url = proxy(&catalog.stack.endpoints().dynamodb_url, |_, request| {
         if request.contains("SKU#bad") { Fate::Throttled } else { Fate::Pass }
     })
     .await;
@@ -233,7 +233,7 @@ async fn a_write_whose_success_was_not_seen_is_done_once_and_told_as_what_it_was
     let catalog = Catalog::start().await;
     let key = catalog.key("ACME").await;
     let seen = Mutex::new(std::collections::HashSet::new());
-    let url = proxy(&catalog.stack.whereabouts().dynamodb_url, move |operation, request| {
+    let url = proxy(&catalog.stack.endpoints().dynamodb_url, move |operation, request| {
         let body = request.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned();
         // The first attempt of every write is done, and its answer is lost.
         let writes = ["UpdateItem", "TransactWriteItems"].contains(&operation);

@@ -62,7 +62,7 @@ async fn an_older_record_never_overwrites_a_newer_one_of_a_product() {
         let counts = catalog.import("ACME", &[at(&named("late"), 5)]).await;
         assert_eq!(counts.stale, 1);
         let counts = catalog.import("ACME", &[at(&delete, 7)]).await;
-        assert_eq!(counts.unchanged, 1, "the undated record is younger");
+        assert_eq!(counts.unchanged, 1, "the undated record is newer");
         let counts = catalog.import("ACME", std::slice::from_ref(&delete)).await;
         assert_eq!(counts.deleted, 1);
         assert!(all(&catalog, &key).await.is_empty());

@@ -176,7 +176,7 @@ impl Gate {
         let gate = Arc::new(Self { allowed: AtomicUsize::new(allowed), open, refused });
         let decides = gate.clone();
         let url =
-            proxy(&imports.catalog.stack.whereabouts().dynamodb_url, move |operation, request| {
+            proxy(&imports.catalog.stack.endpoints().dynamodb_url, move |operation, request| {
                 if about(operation, request) { decides.decide() } else { Fate::Pass }
             })
             .await;

@@ -291,7 +291,7 @@ async fn an_unchanged_network_costs_its_read_and_no_write() {
         .zip(&records)
         .map(|(line, record)| (line, Ok(record.to_string().into_bytes())))
         .collect();
-    importer.group(&lines, &Floors::default()).await.expect("import");
+    importer.import_group(&lines, &Floors::default()).await.expect("import");
     assert_eq!(importer.counts().unchanged, 30);
     assert_eq!((meter.cost().write_units, meter.cost().read_units), (0.0, 30.0));
 }
@@ -311,7 +311,7 @@ async fn a_reimport_that_was_killed_and_repeated_ends_right() {
     for writes in 0..16 {
         catalog.import("ACME", std::slice::from_ref(&before)).await;
         let done = Arc::new(AtomicU32::new(0));
-        let url = proxy(&catalog.stack.whereabouts().dynamodb_url, move |operation, _| {
+        let url = proxy(&catalog.stack.endpoints().dynamodb_url, move |operation, _| {
             let killed =
                 operation.contains("Write") && done.fetch_add(1, Ordering::Relaxed) >= writes;
             if killed { Fate::Lost } else { Fate::Pass }
@@ -322,7 +322,7 @@ async fn a_reimport_that_was_killed_and_repeated_ends_right() {
         let mut importer = importer(&store, &account, false);
         let line = [(1, Ok(after.to_string().into_bytes()))];
         let floors = Floors::default();
-        let killed = importer.group(&line, &floors);
+        let killed = importer.import_group(&line, &floors);
         let _ = tokio::time::timeout(std::time::Duration::from_millis(300), killed).await;
 
         catalog.import("ACME", std::slice::from_ref(&after)).await;

@@ -82,7 +82,7 @@ async fn a_version_that_is_overtaken_while_it_is_imported_stops_and_ends_superse
         imports.put(KEY, version(1, OLDER)).await;
         next_second().await;
         let older = async { deliver(&slow, &[first], ENOUGH).await };
-        let younger = async {
+        let newer = async {
             gate.reached().await;
             imports.put(KEY, version(2, YOUNGER)).await;
             done(&imports.import, &[second]).await;
@@ -90,7 +90,7 @@ async fn a_version_that_is_overtaken_while_it_is_imported_stops_and_ends_superse
             assert_eq!(statuses, [Status::Running, Status::Done], "the older one is under way");
             gate.open();
         };
-        let (back, ()) = tokio::join!(older, younger);
+        let (back, ()) = tokio::join!(older, newer);
         assert!(back.is_empty(), "it has ended, and its message is acknowledged");
 
         let prices = prices(&imports).await;
@@ -110,7 +110,7 @@ async fn a_version_that_is_overtaken_while_it_is_imported_stops_and_ends_superse
         let told: Vec<&str> =
             reports.iter().map(|report| report["status"].as_str().expect("status")).collect();
         assert_eq!(told, ["superseded", "done"]);
-        assert!(reports[0]["error"].as_str().is_some_and(|why| why.contains("younger version")));
+        assert!(reports[0]["error"].as_str().is_some_and(|why| why.contains("newer version")));
         assert!(reports[0]["lines"].as_u64().is_some_and(|lines| lines < 2 * OLDER as u64));
         assert_eq!(reports[1]["lines"], 2 * YOUNGER);
         reports.iter().for_each(assert_adds_up);
@@ -390,15 +390,15 @@ async fn beside_a_file_of_whole_networks_younger_single_bundles_stay_and_older_o
     let single =
         |bundle: u32, time: &str| lines((1..=COUNT).map(|id| at(&bundle_record(id, bundle), time)));
     imports.put("imports/ACME/whole.ndjson", lines(whole.iter().map(|n| at(n, JANUARY)))).await;
-    imports.put("imports/ACME/younger.ndjson", single(4, FEBRUARY)).await;
+    imports.put("imports/ACME/newer.ndjson", single(4, FEBRUARY)).await;
     imports.put("imports/ACME/older.ndjson", single(5, "2025-12-31T12:00:00Z")).await;
     let message =
         |name: &str| [Message::new(name, created(&format!("imports/ACME/{name}.ndjson"), "01"))];
-    let (whole, younger, older) = (message("whole"), message("younger"), message("older"));
+    let (whole, newer, older) = (message("whole"), message("newer"), message("older"));
     tokio::join!(
         done(&imports.import, &older),
         done(&imports.import, &whole),
-        done(&imports.import, &younger),
+        done(&imports.import, &newer),
     );
     let shown = networks_shown(&imports, &key).await;
     assert_eq!(shown.len(), COUNT as usize);
@@ -590,10 +590,10 @@ async fn an_undated_record_that_was_sent_earlier_does_not_bring_back_what_was_de
         let created = Message::of_records("created", std::slice::from_ref(&record));
         let late = Message::of_records("late", std::slice::from_ref(&record)).sent_later(2);
         let deleted = Message::of_records("deleted", &[delete(&named)]).sent_later(3);
-        let younger = Message::of_records("younger", std::slice::from_ref(&record)).sent_later(4);
+        let newer = Message::of_records("newer", std::slice::from_ref(&record)).sent_later(4);
         done(&imports.import, &[created, deleted.clone(), late.clone()]).await;
         assert!(!is_there(&imports, &record).await, "{kind}");
-        done(&imports.import, &[younger, late, deleted]).await;
+        done(&imports.import, &[newer, late, deleted]).await;
         assert!(is_there(&imports, &record).await, "{kind}");
     }
 }
@@ -666,12 +666,12 @@ async fn a_delete_is_remembered_for_thirty_days_in_an_item_of_a_hundred_bytes() 
     let second = Message::of_records("second", &deletes).sent_later(1);
     done(&imports.import, &[first, second.clone()]).await;
     let remembered = items().await;
-    let forgotten_at = Timestamp::now().as_second() + 30 * 24 * 60 * 60;
+    let job_expiry = Timestamp::now().as_second() + 30 * 24 * 60 * 60;
     for item in &remembered {
         let expires_at = item.get("expiresAt").map(|time| time.as_n().expect("a number"));
         let expires_at: i64 = expires_at.and_then(|time| time.parse().ok()).unwrap_or_default();
         // The network of a bundle that is gone only counts its bundles.
-        assert!((expires_at - forgotten_at).abs() < 60, "{item:?}");
+        assert!((expires_at - job_expiry).abs() < 60, "{item:?}");
         // A long name takes as much as it has: 20 bytes are a name here.
         let names = ["productOfferingId", "productKey", "itemKey", "offeringKey", "code"];
         let name = names.iter().find_map(|name| item.get(*name)?.as_s().ok()).expect("a name");

@@ -39,7 +39,7 @@ impl Imports {
         let server = ObjectServer::start(folder.path(), BUCKET, LOCALHOST).await.expect("S3");
         let objects =
             Objects::new(lean_s3_client(&Connection::local(&server.url())).expect("client"));
-        let import = Self::function(&catalog.stack.whereabouts().dynamodb_url, &objects);
+        let import = Self::function(&catalog.stack.endpoints().dynamodb_url, &objects);
         Self { catalog, folder, server, objects, import }
     }
 
@@ -465,7 +465,7 @@ async fn faults_lose_nothing_and_double_nothing() {
     for percent in [1_u64, 10, 50] {
         let imports = Imports::start().await;
         let random = Mutex::new(percent * 7_919);
-        let url = proxy(&imports.catalog.stack.whereabouts().dynamodb_url, move |_, _| {
+        let url = proxy(&imports.catalog.stack.endpoints().dynamodb_url, move |_, _| {
             let mut state = random.lock().expect("lock");
             // A small generator with a period long enough.
             *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

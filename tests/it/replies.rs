@@ -113,7 +113,7 @@ async fn metadata_full_of_tabs_does_not_pass_the_size_lambda_allows() {
         .collect();
     assert!(
         importer
-            .group(&lines, &serverless_catalog::imports::Floors::default())
+            .import_group(&lines, &serverless_catalog::imports::Floors::default())
             .await
             .expect("import")
             .is_empty()

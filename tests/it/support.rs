@@ -96,7 +96,7 @@ impl Catalog {
     }
 
     pub(crate) fn url(&self) -> String {
-        self.stack.whereabouts().url
+        self.stack.endpoints().url
     }
 
     /// A key of an account with every permission.
@@ -149,7 +149,7 @@ impl Catalog {
             .collect();
         let mut refused = Vec::new();
         for group in lines.chunks(GROUP_LINES) {
-            refused.extend(importer.group(group, &Floors::default()).await.expect("import"));
+            refused.extend(importer.import_group(group, &Floors::default()).await.expect("import"));
         }
         (importer.counts(), refused)
     }

@@ -127,7 +127,7 @@ async fn serve(
 }
 
 fn database_of(imports: &Imports) -> String {
-    imports.catalog.stack.whereabouts().dynamodb_url
+    imports.catalog.stack.endpoints().dynamodb_url
 }
 
 fn told(name: &str) -> Message {

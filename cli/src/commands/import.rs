@@ -125,7 +125,7 @@ impl Import {
     /// ended it.
     pub async fn run(self, target: &Target) -> Result<(), CliError> {
         if self.replace == Some(Kind::Bundle) {
-            let message = "--replace network takes bundles away with their networks; there is no --replace bundle";
+            let message = "--replace network removes bundles with their networks; there is no --replace bundle";
             return Err(CliError::Usage(message.to_owned()));
         }
         let inputs = self.inputs()?;
@@ -154,9 +154,7 @@ impl Import {
                     continue;
                 }
                 Ok(FileEnd::DoneBefore) => {
-                    warn(format!(
-                        "{name} was imported completely before; --resume passes it over."
-                    ));
+                    warn(format!("{name} was imported completely before; --resume skips it."));
                     continue;
                 }
                 Ok(FileEnd::Interrupted) => {
@@ -170,7 +168,7 @@ impl Import {
                     if resumable && progress.line > 0 {
                         let line = progress.line;
                         warn(format!(
-                            "{name} is done up to line {line}; --resume goes on from there."
+                            "{name} is done up to line {line}; --resume continues from there."
                         ));
                     }
                     Err(error)
@@ -192,7 +190,9 @@ impl Import {
         match (ending, totals.counts.failed) {
             (Err(error), _) => Err(error),
             (Ok(()), 0) => Ok(()),
-            (Ok(()), failed) => Err(CliError::Incomplete(format!("{failed} records were refused"))),
+            (Ok(()), failed) => {
+                Err(CliError::Incomplete(format!("{failed} records were rejected")))
+            }
         }
     }
 
@@ -223,7 +223,7 @@ impl Import {
                 job.is_some_and(|job| job.status == Status::Failed)
             };
             if forget {
-                store.forget_job(&lease.account, &lease.import).await?;
+                store.delete_job(&lease.account, &lease.import).await?;
             }
         }
         let Input { source, file: _lock, format, read, .. } = input;
@@ -423,7 +423,7 @@ impl Observer for Terminal<'_> {
 /// The error of an import that could not continue.
 fn interrupted(name: String, cause: run::Interruption) -> CliError {
     match cause {
-        run::Interruption::SourceBroken(cause) => {
+        run::Interruption::SourceInterrupted(cause) => {
             CliError::file("read", name)(io::Error::other(cause))
         }
         cause => CliError::Unavailable(chain(&cause)),

@@ -70,10 +70,10 @@ impl Imports {
             }
             Self::Retry { account, id } => {
                 let job = find(store.jobs(&account).await?, &account, &id)?;
-                store.forget_job(&account, &job.import_id).await?;
+                store.delete_job(&account, &job.import_id).await?;
                 let id = job.import_id.as_str();
                 say(format!(
-                    "Import {id} is forgotten; the next delivery of {} runs it.",
+                    "Import {id} was deleted; the next delivery of {} runs it.",
                     job.source
                 ));
                 Ok(())

@@ -33,7 +33,7 @@ impl OpenApi {
                 return Ok(());
             }
             return Err(CliError::Incomplete(format!(
-                "{0} is not what the code says; make it anew: catalog openapi --output {0}",
+                "{0} is out of date; regenerate it: catalog openapi --output {0}",
                 path.display()
             )));
         }

@@ -10,9 +10,7 @@ use crate::{
     console::{say, warn},
     error::CliError,
     interruption::Interruption,
-    local::{
-        BUCKET, Bucket, LOCALHOST, Project, Stack, StackOptions, Storage, Whereabouts, sample,
-    },
+    local::{BUCKET, Bucket, Endpoints, LOCALHOST, Project, Stack, StackOptions, Storage, sample},
     template::{Route, Template},
 };
 
@@ -100,7 +98,7 @@ impl Serve {
         })
         .await?;
         let loaded = if self.sample { Some(sample::load(stack.store()).await?) } else { None };
-        let mut whereabouts = stack.whereabouts();
+        let mut endpoints = stack.endpoints();
         // A catalog in memory has no folder to drop files into.
         let bucket = match project.as_ref().filter(|_| !self.memory) {
             Some(project) => {
@@ -108,17 +106,17 @@ impl Serve {
             }
             None => None,
         };
-        whereabouts.objects_url = bucket.as_ref().map(Bucket::url);
-        whereabouts.bucket = bucket.as_ref().map(|_| BUCKET.to_owned());
+        endpoints.objects_url = bucket.as_ref().map(Bucket::url);
+        endpoints.bucket = bucket.as_ref().map(|_| BUCKET.to_owned());
         if let Some(project) = &project {
             let tables = TableNames::with_prefix(&name);
-            project.announce(&whereabouts, &tables, &cursor_secret, bucket.as_ref())?;
+            project.announce(&endpoints, &tables, &cursor_secret, bucket.as_ref())?;
         }
         if let Some(path) = &self.ready_file {
-            whereabouts.write(path)?;
+            endpoints.write(path)?;
         }
 
-        self.greet(target, &whereabouts, &routes, loaded, bucket.as_ref());
+        self.greet(target, &endpoints, &routes, loaded, bucket.as_ref());
         end.wait().await;
         say("Stopping.");
         if let Some(path) = &self.ready_file {
@@ -133,20 +131,20 @@ impl Serve {
     fn greet(
         &self,
         target: &Target,
-        whereabouts: &Whereabouts,
+        endpoints: &Endpoints,
         routes: &[Route],
         loaded: Option<Counts>,
         bucket: Option<&Bucket>,
     ) {
         let kept =
             if self.memory { "in memory".to_owned() } else { target.data.display().to_string() };
-        say(format!("The catalog is running at {} (data: {kept})", whereabouts.url));
+        say(format!("The catalog is running at {} (data: {kept})", endpoints.url));
         for route in routes.iter().filter(|route| route.path.is_some()) {
             let path = route.path.as_deref().unwrap_or_default();
-            say(format!("  {}{path}  ({})", whereabouts.url, route.function));
+            say(format!("  {}{path}  ({})", endpoints.url, route.function));
         }
-        say(format!("Documentation to try out: {}/docs", whereabouts.url));
-        say(format!("DynamoDB engine: {}", whereabouts.dynamodb_url));
+        say(format!("Documentation to try out: {}/docs", endpoints.url));
+        say(format!("DynamoDB engine: {}", endpoints.dynamodb_url));
         if let Some(counts) = loaded {
             say(format!(
                 "Sample data: {} records new, {} changed, {} as before.",
@@ -157,15 +155,15 @@ impl Serve {
             say(format!("Files dropped into {} are imported.", bucket.imports().display()));
         }
         if !self.listen.is_loopback() {
-            warn(open_to_others(self.listen));
+            warn(exposure_warning(self.listen));
         }
         say(String::new());
-        say(how_to_begin(whereabouts, self.sample));
+        say(getting_started(endpoints, self.sample));
     }
 }
 
 /// The warning about what `--listen` exposes.
-fn open_to_others(listen: IpAddr) -> String {
+fn exposure_warning(listen: IpAddr) -> String {
     let who = if listen.is_unspecified() {
         "every machine that reaches this one".to_owned()
     } else {
@@ -177,8 +175,8 @@ fn open_to_others(listen: IpAddr) -> String {
     )
 }
 
-fn how_to_begin(whereabouts: &Whereabouts, sample: bool) -> String {
-    let url = &whereabouts.url;
+fn getting_started(endpoints: &Endpoints, sample: bool) -> String {
+    let url = &endpoints.url;
     let mut text = String::new();
     if sample {
         text.push_str("Try it with the demo keys:\n");

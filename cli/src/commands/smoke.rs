@@ -76,7 +76,7 @@ impl Smoke {
                 target.table_prefix
             ))
         };
-        let running = catalog.whereabouts.as_ref();
+        let running = catalog.endpoints.as_ref();
         let url =
             self.url.or_else(|| Some(running?.url.clone())).ok_or_else(|| missing("--url"))?;
         let bucket = self.bucket.or_else(|| running?.bucket.clone());
@@ -99,7 +99,7 @@ impl Smoke {
         };
         let removed = trial.remove(&catalog.client, &target.table_prefix).await;
         outcome.and(removed).map_err(|why| CliError::Incomplete(format!("smoke: {why}")))?;
-        say("All of it works; what was made is removed.");
+        say("All checks passed; the test data is removed.");
         Ok(())
     }
 }

@@ -64,14 +64,14 @@ impl Gateway {
     /// Serves these routes on a loopback port (0: any free one).
     ///
     /// # Errors
-    /// As [`Gateway::start_beside`].
+    /// As [`Gateway::start_with_routes`].
     pub async fn start(
         port: u16,
         routes: Vec<Route>,
         functions: &HashMap<&'static str, Function>,
     ) -> Result<Self, CliError> {
         let listen = SocketAddr::new(LOCALHOST, port);
-        Self::start_beside(listen, routes, functions, Router::new()).await
+        Self::start_with_routes(listen, routes, functions, Router::new()).await
     }
 
     /// Serves these routes, and others that API Gateway would not have (`beside`).
@@ -79,7 +79,7 @@ impl Gateway {
     /// # Errors
     /// [`CliError::Port`] if the port is not available; [`CliError::Template`] if a route's function is
     /// unknown.
-    pub async fn start_beside(
+    pub async fn start_with_routes(
         listen: SocketAddr,
         routes: Vec<Route>,
         functions: &HashMap<&'static str, Function>,

@@ -30,7 +30,7 @@ pub use engine::{Engine, Storage};
 pub use functions::{Function, functions};
 pub use gateway::Gateway;
 pub use objects::ObjectServer;
-pub use project::{Project, Whereabouts};
+pub use project::{Endpoints, Project};
 pub use stack::{Stack, StackOptions};
 pub use watch::{BUCKET, Bucket};
 

@@ -27,7 +27,7 @@ pub struct Project {
 /// The addresses of a running catalog, as written to `--ready-file`, and looked up by other commands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Whereabouts {
+pub struct Endpoints {
     /// The HTTP API.
     pub url: String,
     /// The DynamoDB engine.
@@ -40,7 +40,7 @@ pub struct Whereabouts {
     pub bucket: Option<String>,
 }
 
-impl Whereabouts {
+impl Endpoints {
     /// The addresses of the catalog that runs in this folder, if one does.
     ///
     /// # Errors
@@ -51,8 +51,8 @@ impl Whereabouts {
         match lock.try_lock_shared() {
             Err(TryLockError::WouldBlock) => {
                 let told = fs::read(folder.join(RUNNING)).ok();
-                let whereabouts = told.and_then(|json| serde_json::from_slice(&json).ok());
-                whereabouts.map(Some).ok_or_else(|| CliError::Starting(folder.to_owned()))
+                let endpoints = told.and_then(|json| serde_json::from_slice(&json).ok());
+                endpoints.map(Some).ok_or_else(|| CliError::Starting(folder.to_owned()))
             }
             _ => Ok(None),
         }
@@ -155,13 +155,13 @@ impl Project {
     /// [`CliError::File`].
     pub fn announce(
         &self,
-        whereabouts: &Whereabouts,
+        endpoints: &Endpoints,
         tables: &TableNames,
         cursor_secret: &str,
         bucket: Option<&Bucket>,
     ) -> Result<(), CliError> {
         let mut variables = vec![
-            ("AWS_ENDPOINT_URL_DYNAMODB", whereabouts.dynamodb_url.clone()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", endpoints.dynamodb_url.clone()),
             ("CURSOR_SECRET", cursor_secret.to_owned()),
         ];
         let tables = tables.variables().into_iter();
@@ -179,7 +179,7 @@ impl Project {
             variables.into_iter().map(|(name, value)| (name, from_container(&value))).collect();
         let sam_variables = format!("{:#}\n", json!({ "Parameters": variables }));
         write_private(&self.folder.join(SAM_VARIABLES), &sam_variables)?;
-        whereabouts.write(&self.folder.join(RUNNING))
+        endpoints.write(&self.folder.join(RUNNING))
     }
 }
 

@@ -13,7 +13,7 @@ use serverless_catalog::{
     store::{Connection, Store, TableNames, lean_client},
 };
 
-use super::{Engine, Gateway, LOCALHOST, Storage, Whereabouts, functions};
+use super::{Endpoints, Engine, Gateway, LOCALHOST, Storage, functions};
 use crate::{api_docs, error::CliError, template::Template};
 
 /// How long a local function caches a key: shorter than in Lambda, so that `catalog keys revoke` takes effect
@@ -87,7 +87,7 @@ impl Stack {
         let gateway = {
             let beside = api_docs::routes(options.demo_keys);
             let routes = options.template.routes()?;
-            Gateway::start_beside(
+            Gateway::start_with_routes(
                 SocketAddr::new(options.listen, options.port),
                 routes,
                 &functions,
@@ -100,8 +100,8 @@ impl Stack {
 
     /// Its addresses.
     #[must_use]
-    pub fn whereabouts(&self) -> Whereabouts {
-        Whereabouts {
+    pub fn endpoints(&self) -> Endpoints {
+        Endpoints {
             url: self.gateway.url(),
             dynamodb_url: self.engine.url(),
             objects_url: None,

@@ -27,11 +27,11 @@ use super::{Function, ObjectServer, gateway::context};
 use crate::{console::say, error::CliError};
 
 /// How often the folder is polled. A file is imported once it has not changed between two polls.
-const EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A file's metadata, which shows that the file has changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Look {
+struct Fingerprint {
     modified: SystemTime,
     bytes: u64,
 }
@@ -94,9 +94,9 @@ impl Bucket {
 /// Watches `imports/` of the bucket's folder.
 fn watch(folder: PathBuf, function: Function, queue: Arc<LocalQueue>) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let mut seen: HashMap<PathBuf, (Look, bool)> = HashMap::new();
+        let mut seen: HashMap<PathBuf, (Fingerprint, bool)> = HashMap::new();
         loop {
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             let root = folder.join(BUCKET);
             for (path, look) in files(&root.join("imports")) {
                 let before = seen.insert(path.clone(), (look, false));
@@ -118,7 +118,7 @@ fn watch(folder: PathBuf, function: Function, queue: Arc<LocalQueue>) -> JoinHan
 }
 
 /// All files below a folder, except hidden ones.
-fn files(folder: &Path) -> Vec<(PathBuf, Look)> {
+fn files(folder: &Path) -> Vec<(PathBuf, Fingerprint)> {
     let mut found = Vec::new();
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     for entry in entries {
@@ -130,14 +130,14 @@ fn files(folder: &Path) -> Vec<(PathBuf, Look)> {
         if metadata.is_dir() {
             found.extend(files(&entry.path()));
         } else if let Ok(modified) = metadata.modified() {
-            found.push((entry.path(), Look { modified, bytes: metadata.len() }));
+            found.push((entry.path(), Fingerprint { modified, bytes: metadata.len() }));
         }
     }
     found
 }
 
 /// Sends the event of an object, and its continuations; returns whether all were acknowledged.
-async fn deliver(function: &Function, queue: &LocalQueue, key: &str, look: Look) -> bool {
+async fn deliver(function: &Function, queue: &LocalQueue, key: &str, look: Fingerprint) -> bool {
     let mut message = queue_message(&notification(key, look).to_string());
     loop {
         let event = json!({ "Records": [message] });
@@ -182,7 +182,7 @@ impl MessageQueue for LocalQueue {
 }
 
 /// S3's notification of a new object.
-fn notification(key: &str, look: Look) -> Value {
+fn notification(key: &str, look: Fingerprint) -> Value {
     let nanos = look.modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let key = utf8_percent_encode(key, NON_ALPHANUMERIC).to_string().replace("%2F", "/");
     json!({"Records": [{

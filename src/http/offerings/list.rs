@@ -211,7 +211,7 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
                 "type": "object",
                 "properties": { "nextCursor": {
                     "type": "string", "maxLength": 512,
-                    "description": "Where the list goes on; left out on the last page.",
+                    "description": "The cursor of the next page; left out on the last page.",
                 } },
             },
         },

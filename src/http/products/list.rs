@@ -245,7 +245,7 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
         "required": ["products"],
         "properties": {
             "products": { "type": "array", "items": schemas.of::<Product>() },
-            "nextCursor": { "type": "string", "maxLength": 512, "description": "Where the list goes on, if it does." },
+            "nextCursor": { "type": "string", "maxLength": 512, "description": "The cursor of the next page, if there is one." },
         },
     });
     let parameters = [

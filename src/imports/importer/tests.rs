@@ -219,7 +219,7 @@ async fn import_as(
     let mut importer = Importer::new(memory, &account, ordering, false);
     let mut rejected = Vec::new();
     for lines in numbered(lines).chunks(group) {
-        rejected.extend(importer.group(lines, floors).await.expect("import"));
+        rejected.extend(importer.import_group(lines, floors).await.expect("import"));
     }
     (importer.counts(), rejected)
 }
@@ -278,7 +278,7 @@ async fn a_delete_counts_against_an_older_record_that_comes_after_it() {
     let (counts, _) = import(&memory, 8, &[delete("a")]).await;
     assert_eq!(counts.unchanged, 1);
     let (counts, _) = import(&memory, 7, &[offering("a", "A", None)]).await;
-    assert_eq!(counts.stale, 1, "the youngest delete is remembered");
+    assert_eq!(counts.stale, 1, "the newest delete is remembered");
     assert!(memory.documents().is_empty());
 }
 
@@ -324,7 +324,7 @@ async fn below_the_floor_of_a_snapshot_everything_is_stale_but_the_snapshots_own
     assert_eq!((counts.created, counts.unchanged), (1, 1));
     floors.raise(Kind::Offering, source(6).origin.order(0));
     let (counts, _) = import_as(&memory, own, &[offering("c", "C", None)], 10, &floors).await;
-    assert_eq!(counts.stale, 1, "a younger snapshot counts for an older one, too");
+    assert_eq!(counts.stale, 1, "a newer snapshot counts for an older one, too");
 }
 
 #[tokio::test]
@@ -349,8 +349,8 @@ async fn a_group_that_failed_can_be_imported_again_with_the_same_importer() {
     let account = account();
     let mut importer = Importer::new(&memory, &account, source(1), false);
     let lines = numbered(&[offering("a", "A", None)]);
-    assert!(importer.group(&lines, &Floors::default()).await.is_err());
-    assert!(importer.group(&lines, &Floors::default()).await.is_ok());
+    assert!(importer.import_group(&lines, &Floors::default()).await.is_err());
+    assert!(importer.import_group(&lines, &Floors::default()).await.is_ok());
     assert_eq!(importer.counts(), Counts { created: 1, ..Counts::default() });
     assert_eq!(memory.items.lock().expect("lock").len(), 1);
 }
@@ -361,7 +361,7 @@ async fn a_dry_run_counts_as_the_import_itself_would() {
     let (memory, account) = (Memory::default(), account());
     let mut importer = Importer::new(&memory, &account, source(1), true);
     for line in numbered(&lines).chunks(1) {
-        importer.group(line, &Floors::default()).await.expect("import");
+        importer.import_group(line, &Floors::default()).await.expect("import");
     }
     let (counts, _) = import_as(&Memory::default(), source(1), &lines, 1, &Floors::default()).await;
     assert_eq!(importer.counts(), counts);
@@ -403,7 +403,7 @@ proptest! {
             };
             (text, name)
         };
-        let mut youngest: BTreeMap<&str, (Order, Option<String>)> = BTreeMap::new();
+        let mut newest: BTreeMap<&str, (Order, Option<String>)> = BTreeMap::new();
         let mut texts = Vec::new();
         for (number, lines) in sources.iter().enumerate() {
             let minute = u8::try_from(10 + number).expect("few");
@@ -415,7 +415,7 @@ proptest! {
                 let place = u64::try_from(line + 1).expect("few");
                 let order = record.2.map_or(origin.order(place), |minute| origin.dated(at(minute), place));
                 let content = record.1.map(|_| name);
-                let known = youngest.entry(record.0).or_insert((order, content.clone()));
+                let known = newest.entry(record.0).or_insert((order, content.clone()));
                 if known.0 <= order {
                     *known = (order, content);
                 }
@@ -434,7 +434,7 @@ proptest! {
         }
         let stored = memory.documents();
         let expected: BTreeMap<&str, String> =
-            youngest.into_iter().filter_map(|(id, (_, name))| Some((id, name?))).collect();
+            newest.into_iter().filter_map(|(id, (_, name))| Some((id, name?))).collect();
         prop_assert_eq!(stored.len(), expected.len(), "{:?} {:?}", stored.keys(), expected);
         for (id, name) in expected {
             prop_assert!(stored[id].contains(&format!("\"{name}\"")), "{}: {} {}", id, name, stored[id]);

@@ -29,10 +29,10 @@ use aws_sdk_dynamodb::{
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use jiff::Timestamp;
 
-pub use self::operator::{ContentMemory, GivenUp};
+pub use self::operator::{GivenUp, SeenContent};
 use super::{
     Store, StoreError,
-    batch::Wanted,
+    batch::KeyToRead,
     error::failed_condition,
     item::{Item, order_of, order_value, text},
 };
@@ -134,7 +134,7 @@ fn content_id(content: &ImportId) -> String {
 /// The result of a conditional update.
 enum Conditional {
     Done(Item),
-    Otherwise(Item),
+    ConditionFailed(Item),
 }
 
 impl Store {
@@ -145,7 +145,7 @@ impl Store {
         account: &AccountId,
         ids: impl IntoIterator<Item = &str>,
     ) -> Result<Vec<Item>, StoreError> {
-        let wanted = ids.into_iter().map(|id| Wanted {
+        let wanted = ids.into_iter().map(|id| KeyToRead {
             table: self.tables.imports.clone(),
             key: key(account, id),
             projection: None,
@@ -184,7 +184,7 @@ impl Store {
             Ok(reply) => Ok(Conditional::Done(reply.attributes.unwrap_or_default())),
             Err(error) => {
                 let there = failed_condition(operation, error)?;
-                Ok(Conditional::Otherwise(there.unwrap_or_default()))
+                Ok(Conditional::ConditionFailed(there.unwrap_or_default()))
             }
         }
     }
@@ -225,12 +225,12 @@ impl Store {
             .expression_attribute_values(":until", number(now.saturating_add(millis(lease.term))))
             .expression_attribute_values(":now", number(now))
             .expression_attribute_values(":time", number(source.time.as_millisecond()))
-            .expression_attribute_values(":expires", self.forgotten_at())
+            .expression_attribute_values(":expires", self.job_expiry())
             .expression_attribute_values(":source", text(source.name.as_str()))
             .expression_attribute_values(":one", number(1));
         let claim = match self.conditional(OPERATION, update).await? {
             Conditional::Done(item) => Claim::Held(Box::new(job(OPERATION, &item)?)),
-            Conditional::Otherwise(item) => {
+            Conditional::ConditionFailed(item) => {
                 let job = job(OPERATION, &item)?;
                 let left = self.lease_left(&item);
                 let is_free = job.status == Status::Waiting || left.is_zero();
@@ -241,7 +241,7 @@ impl Store {
                 } else if is_free && another && item.contains_key("content") {
                     // A superseded job is not reset: it ends with what it has done.
                     if !self.preflight(&lease.account, source).await?.is_superseded {
-                        self.begin_anew(lease, &item).await?;
+                        self.reset_job(lease, &item).await?;
                         return Ok(None);
                     }
                     return Box::pin(self.claim_content(lease, source, None)).await;
@@ -254,8 +254,8 @@ impl Store {
     }
 
     /// Resets a job whose content was replaced in the meantime.
-    async fn begin_anew(&self, lease: &Lease, seen: &Item) -> Result<(), StoreError> {
-        const OPERATION: &str = "begin import anew";
+    async fn reset_job(&self, lease: &Lease, seen: &Item) -> Result<(), StoreError> {
+        const OPERATION: &str = "reset import";
         let update = self
             .update_import(&lease.account, lease.import.as_str())
             .update_expression(
@@ -276,7 +276,7 @@ impl Store {
         self.clock.now().as_millisecond()
     }
 
-    fn forgotten_at(&self) -> AttributeValue {
+    fn job_expiry(&self) -> AttributeValue {
         number(self.clock.now().as_second() + REMEMBERED_SECONDS)
     }
 
@@ -353,7 +353,7 @@ impl JobStore for Store {
             .expression_attribute_values(":status", text(job.status.as_str()))
             .expression_attribute_values(":until", number(now.saturating_add(millis(lease.term))))
             .expression_attribute_values(":now", number(now))
-            .expression_attribute_values(":expires", self.forgotten_at())
+            .expression_attribute_values(":expires", self.job_expiry())
             .expression_attribute_values(":readUnits", number(cost.read_units))
             .expression_attribute_values(":writeUnits", number(cost.write_units))
             .expression_attribute_values(":one", number(1));
@@ -386,7 +386,7 @@ impl JobStore for Store {
         let update = update.update_expression(expression);
         Ok(match self.conditional(OPERATION, update).await? {
             Conditional::Done(_) => true,
-            Conditional::Otherwise(item) => {
+            Conditional::ConditionFailed(item) => {
                 // An attempt that succeeded, but whose answer was lost, was repeated.
                 let is_ours = item.get("holder") == Some(&text(lease.holder.as_str()));
                 is_ours && item.get("status") == Some(&text(job.status.as_str()))
@@ -406,7 +406,7 @@ impl JobStore for Store {
         let mut update = self
             .update_import(account, &latest_id(name))
             .expression_attribute_values(":modified", number(version.modified.as_millisecond()))
-            .expression_attribute_values(":expires", self.forgotten_at());
+            .expression_attribute_values(":expires", self.job_expiry());
         if let Some(sequencer) = &version.sequencer {
             expression.push_str(", sequencer = :sequencer");
             // The last-modified time of a multipart upload is when the upload began. So times are compared

@@ -15,7 +15,7 @@ use crate::{
 
 /// What is known of the content of a message.
 #[derive(Clone, Debug)]
-pub struct ContentMemory {
+pub struct SeenContent {
     /// When it was first seen.
     pub first_seen: Timestamp,
     /// The job of an earlier message with this content that was given up, or whose message is at its last
@@ -68,7 +68,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn forget_job(
+    pub async fn delete_job(
         &self,
         account: &AccountId,
         import: &ImportId,
@@ -99,7 +99,7 @@ impl Store {
         account: &AccountId,
         content: &ImportId,
         message: &str,
-    ) -> Result<ContentMemory, StoreError> {
+    ) -> Result<SeenContent, StoreError> {
         const OPERATION: &str = "note content";
         let now = self.clock.now();
         let update = self
@@ -108,8 +108,8 @@ impl Store {
                 "SET firstSeen = if_not_exists(firstSeen, :now), expiresAt = :expires",
             )
             .expression_attribute_values(":now", number(now.as_millisecond()))
-            .expression_attribute_values(":expires", self.forgotten_at());
-        let (Conditional::Done(item) | Conditional::Otherwise(item)) =
+            .expression_attribute_values(":expires", self.job_expiry());
+        let (Conditional::Done(item) | Conditional::ConditionFailed(item)) =
             self.conditional(OPERATION, update).await?;
         let string = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
         let first_seen = item.get("firstSeen").and_then(|time| time.as_n().ok()?.parse().ok());
@@ -119,7 +119,7 @@ impl Store {
         let continued_by = item.get("continuedBy").and_then(|messages| messages.as_ss().ok());
         let is_continued =
             continued_by.is_some_and(|messages| messages.iter().any(|other| other == message));
-        Ok(ContentMemory {
+        Ok(SeenContent {
             first_seen: first_seen.unwrap_or(now),
             given_up: given_up.map(|import| GivenUp { import, source, is_continued }),
         })

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 use super::{
     CONFLICTS, NEWEST, Obstacle,
     item::{Attributes, Found, product_item, range_key},
-    rewrite::{At, Rewrite, Seen, product_at},
+    rewrite::{FoundProduct, Rewrite, Seen, product_at},
 };
 use crate::{
     account::AccountId,
@@ -145,16 +145,16 @@ impl Store {
         product: &ProductKey,
         removal: ProductRemoval,
     ) -> Result<Outcome, Obstacle> {
-        let ProductRemoval { order, only_untouched } = removal;
+        let ProductRemoval { order, only_if_unchanged } = removal;
         let named = range_key(product);
         let mut seen = Seen::new();
-        self.see(account, [named.clone()], &mut seen).await?;
+        self.read_keys_into(account, [named.clone()], &mut seen).await?;
         let linked = match &seen[&named] {
             Some(Found::Link(target)) => Some(target.clone()),
             _ => None,
         };
         let key = linked.clone().unwrap_or_else(|| named.clone());
-        let Some(At { stored, revision, .. }) = product_at(&seen, &key) else {
+        let Some(FoundProduct { stored, revision, .. }) = product_at(&seen, &key) else {
             if linked.is_some() {
                 return Err(Obstacle::Conflict);
             }
@@ -166,7 +166,7 @@ impl Store {
             if orders.floor < Some(order) {
                 let revision = known.map_or(0, Found::revision) + 1;
                 let mut writes = Rewrite::new(self, account, &seen);
-                writes.remember(&key, order, orders.last, revision)?;
+                writes.put_tombstone(&key, order, orders.last, revision)?;
                 writes.commit(REMOVE).await?;
             }
             return Ok(Outcome::Unchanged);
@@ -181,7 +181,7 @@ impl Store {
             // The link changed between the two reads.
             return Err(Obstacle::Conflict);
         }
-        if only_untouched && !orders.admits(order) {
+        if only_if_unchanged && !orders.admits(order) {
             return Err(RowError::Stale.into());
         }
         if orders.of("name") > Some(order) {
@@ -197,17 +197,17 @@ impl Store {
         let external_id = stored_product.external_id.clone().map(ProductKey::ExternalId);
         let other_keys = external_id.into_iter().chain([ProductKey::Id(stored_product.id)]);
         let other_keys: Vec<String> = other_keys.map(|key| range_key(&key)).collect();
-        self.see(account, other_keys.clone(), &mut seen).await?;
+        self.read_keys_into(account, other_keys.clone(), &mut seen).await?;
         let mut writes = Rewrite::new(self, account, &seen);
-        writes.remember(&key, order, orders.last, revision + 1)?;
+        writes.put_tombstone(&key, order, orders.last, revision + 1)?;
         // An older row may use any key of the product, and bring the id with which it was created.
         for other in other_keys.iter().filter(|other| **other != key) {
             match &seen[other] {
                 Some(found @ Found::Deleted { orders, .. }) if orders.floor < Some(order) => {
-                    writes.remember(other, order, orders.last, found.revision() + 1)?;
+                    writes.put_tombstone(other, order, orders.last, found.revision() + 1)?;
                 }
                 Some(found) if !found.leads_to(&key) => {}
-                _ => writes.remember(other, order, None, 1)?,
+                _ => writes.put_tombstone(other, order, None, 1)?,
             }
         }
         writes.commit(REMOVE).await?;

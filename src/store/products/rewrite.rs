@@ -37,7 +37,7 @@ impl Store {
     }
 
     /// Adds what is stored under these keys, and under the keys that links lead to.
-    pub(super) async fn see(
+    pub(super) async fn read_keys_into(
         &self,
         account: &AccountId,
         keys: impl IntoIterator<Item = String>,
@@ -74,19 +74,21 @@ impl Store {
         let there = there.map(|item| Found::read(REWRITE, &item)).transpose()?;
         let mut seen = Seen::from([(key.to_owned(), there)]);
         let keys = RowKeys::of(row);
-        self.see(account, keys.all(), &mut seen).await?;
+        self.read_keys_into(account, keys.all(), &mut seen).await?;
         let matched = keys.matched(row, order, &seen)?;
         if let Some(StoredProduct { product, .. }) = matched.as_ref().map(|at| &*at.stored) {
             // If an import gave the product its id, the item of the id is a link to it.
             let id_key = range_key(&ProductKey::Id(product.id));
-            self.see(account, [id_key], &mut seen).await?;
+            self.read_keys_into(account, [id_key], &mut seen).await?;
         }
 
         let before = match &matched {
             Some(at) => at.stored.orders.clone(),
             None => keys.deleted(&seen),
         };
-        if let Some(last) = before.last.filter(|_| upsert.always_counts && !before.admits(order)) {
+        if let Some(last) =
+            before.last.filter(|_| upsert.always_takes_effect && !before.admits(order))
+        {
             return Err(Obstacle::Newer(last));
         }
         let late = before.late(row, order);
@@ -141,16 +143,16 @@ impl Store {
 pub(super) type Seen = BTreeMap<String, Option<Found>>;
 
 /// A product, and the key under which it was found.
-pub(super) struct At {
+pub(super) struct FoundProduct {
     pub(super) key: String,
     pub(super) stored: Box<StoredProduct>,
     pub(super) revision: u64,
 }
 
-pub(super) fn product_at(seen: &Seen, key: &str) -> Option<At> {
+pub(super) fn product_at(seen: &Seen, key: &str) -> Option<FoundProduct> {
     match seen.get(key) {
         Some(Some(Found::Product { stored, revision })) => {
-            Some(At { key: key.to_owned(), stored: stored.clone(), revision: *revision })
+            Some(FoundProduct { key: key.to_owned(), stored: stored.clone(), revision: *revision })
         }
         _ => None,
     }
@@ -206,7 +208,12 @@ impl RowKeys {
     }
 
     /// The product that a row is about.
-    fn matched(&self, row: &ProductRow, order: Order, seen: &Seen) -> Result<Option<At>, Obstacle> {
+    fn matched(
+        &self,
+        row: &ProductRow,
+        order: Order,
+        seen: &Seen,
+    ) -> Result<Option<FoundProduct>, Obstacle> {
         let by_sku = self.sku.as_deref().and_then(|key| product_at(seen, key));
         // If a newer write has set the external id, the row's own does not count.
         let wants_external_id = by_sku.as_ref().is_none_or(|at| {
@@ -219,7 +226,7 @@ impl RowKeys {
         let owner = match slot {
             Some((key, Found::Product { .. })) => product_at(seen, key),
             Some((_, Found::Link(target))) => {
-                // The product that a link leads to must have the external id. Otherwise the product moved
+                // The product that a link leads to must have the external id. ConditionFailed the product moved
                 // between the two reads. To treat the link as one that leads nowhere could create the
                 // external id a second time, in case the product has moved back in between.
                 let owner = product_at(seen, target)
@@ -228,7 +235,9 @@ impl RowKeys {
             }
             _ => None,
         };
-        let taken = |at: At| Err(RowError::ExternalIdTaken { by: at.stored.product.key() }.into());
+        let taken = |at: FoundProduct| {
+            Err(RowError::ExternalIdInUse { by: at.stored.product.key() }.into())
+        };
         let matched = match (&self.sku, by_sku, owner) {
             (Some(_), Some(by_sku), Some(owner)) if owner.key != by_sku.key => return taken(owner),
             (Some(_), Some(by_sku), _) => Some(by_sku),
@@ -242,7 +251,7 @@ impl RowKeys {
     }
 
     /// The product with a row's id, if the row has no other key, or the product has none.
-    fn by_id(&self, row: &ProductRow, seen: &Seen) -> Option<At> {
+    fn by_id(&self, row: &ProductRow, seen: &Seen) -> Option<FoundProduct> {
         let key = self.id.as_ref()?;
         match seen.get(key)?.as_ref()? {
             Found::Product { .. } => product_at(seen, key),
@@ -363,7 +372,7 @@ impl<'a> Rewrite<'a> {
     }
 
     /// Replaces a product by a tombstone.
-    pub(super) fn remember(
+    pub(super) fn put_tombstone(
         &mut self,
         key: &str,
         order: Order,

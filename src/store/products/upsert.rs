@@ -21,7 +21,7 @@ use crate::{
     retry::{Patience, jittered},
     store::{
         CAPACITY, Store, StoreError,
-        batch::Wanted,
+        batch::KeyToRead,
         error::failed_condition,
         item::{EXPIRES_AT, Item, ORDER, order_value, text},
         units,
@@ -127,12 +127,12 @@ const IS_NEWEST: &str = "(attribute_not_exists(#last) OR #last <= :order) AND (a
 enum Updated {
     Done(Applied),
     /// The condition did not hold; with the stored item.
-    Otherwise(Option<Item>),
+    ConditionFailed(Option<Item>),
 }
 
 /// How often a row that always takes effect is written right after a newer write. Each repetition means that
 /// another writer has succeeded, so all writers finish.
-const MOST_OVERTAKEN: u32 = 32;
+const MAX_OVERTAKEN: u32 = 32;
 
 /// How much the longest wait before such a repetition grows each time; before the first there is none.
 const OVERTAKEN_WAIT: Duration = Duration::from_millis(2);
@@ -143,7 +143,7 @@ pub(super) struct Upsert<'a> {
     pub(super) account: &'a AccountId,
     pub(super) row: &'a ProductRow,
     pub(super) order: Order,
-    pub(super) always_counts: bool,
+    pub(super) always_takes_effect: bool,
     pub(super) new_id: ProductId,
 }
 
@@ -156,14 +156,14 @@ impl Upsert<'_> {
 
 impl ProductWrites for Store {
     async fn apply(&self, account: &AccountId, row: OrderedRow<'_>) -> Result<Applied, RowError> {
-        let OrderedRow { row, mut order, always_counts, new_id } = row;
+        let OrderedRow { row, mut order, always_takes_effect, new_id } = row;
         let (mut conflicts, mut overtaken) = (0, 0);
         loop {
-            let upsert = Upsert { account, row, order, always_counts, new_id };
+            let upsert = Upsert { account, row, order, always_takes_effect, new_id };
             match self.upsert_product(upsert).await {
                 Ok(applied) => return Ok(applied),
                 Err(Obstacle::Row(error)) => return Err(error),
-                Err(Obstacle::Newer(last)) if overtaken < MOST_OVERTAKEN => {
+                Err(Obstacle::Newer(last)) if overtaken < MAX_OVERTAKEN => {
                     order = order.right_after(last);
                     tokio::time::sleep(jittered(OVERTAKEN_WAIT * overtaken)).await;
                     overtaken += 1;
@@ -185,7 +185,7 @@ impl ProductWrites for Store {
         ids: &[ExternalId],
     ) -> Result<HashMap<ExternalId, Sku>, RowError> {
         const OPERATION: &str = "read links of external ids";
-        let wanted = ids.iter().map(|id| Wanted {
+        let wanted = ids.iter().map(|id| KeyToRead {
             table: self.tables.products.clone(),
             key: item_key(account, &range_key(&ProductKey::ExternalId(id.clone()))),
             projection: Some("productKey, linkedTo".to_owned()),
@@ -222,7 +222,7 @@ impl Store {
         };
         let there = match self.update(upsert, &key, keys_as_they_should_be).await? {
             Updated::Done(applied) => return Ok(applied),
-            Updated::Otherwise(item) => item,
+            Updated::ConditionFailed(item) => item,
         };
         let link = there.as_ref().and_then(|item| item.get("linkedTo")?.as_s().ok());
         match (&found, link) {
@@ -231,7 +231,7 @@ impl Store {
                 match self.update(upsert, target, still).await? {
                     Updated::Done(applied) => Ok(applied),
                     // The link changed in between.
-                    Updated::Otherwise(_) => Err(Obstacle::Conflict),
+                    Updated::ConditionFailed(_) => Err(Obstacle::Conflict),
                 }
             }
             (Some(ProductKey::ExternalId(_) | ProductKey::Id(_)), Some(_))
@@ -271,16 +271,16 @@ impl Store {
             expression.name("externalId");
         }
         let there = match self.send_update(upsert, key, expression, conditions).await? {
-            Updated::Otherwise(Some(there)) => there,
+            Updated::ConditionFailed(Some(there)) => there,
             done => return Ok(done),
         };
         if let Some(applied) = applied_before(upsert, &there)? {
             return Ok(Updated::Done(applied));
         }
         match newest_order(&there).filter(|last| *last > order) {
-            Some(last) if upsert.always_counts => Err(Obstacle::Newer(last)),
+            Some(last) if upsert.always_takes_effect => Err(Obstacle::Newer(last)),
             Some(_) => self.update_late(upsert, key, there).await,
-            None => Ok(Updated::Otherwise(Some(there))),
+            None => Ok(Updated::ConditionFailed(Some(there))),
         }
     }
 
@@ -295,7 +295,7 @@ impl Store {
         let found = Found::read(OPERATION, &there)?;
         let (orders, revision) = match &found {
             // The keys are checked first.
-            Found::Link(_) => return Ok(Updated::Otherwise(Some(there))),
+            Found::Link(_) => return Ok(Updated::ConditionFailed(Some(there))),
             found => (found.orders(), found.revision()),
         };
         let late = orders.late(upsert.row, upsert.order);
@@ -314,7 +314,7 @@ impl Store {
                 let product = &stored.product;
                 if late.sku.changes(&product.sku) || late.external_id.changes(&product.external_id)
                 {
-                    return Ok(Updated::Otherwise(Some(there)));
+                    return Ok(Updated::ConditionFailed(Some(there)));
                 }
                 false
             }
@@ -332,7 +332,7 @@ impl Store {
                 if upsert.brings_id()
                     || late.external_id.value().is_some() && found_by == "sku" =>
             {
-                return Ok(Updated::Otherwise(Some(there)));
+                return Ok(Updated::ConditionFailed(Some(there)));
             }
             Found::Deleted { .. } => true,
             Found::Link(_) => false,
@@ -355,7 +355,7 @@ impl Store {
         };
         match self.send_update(upsert, key, expression, vec![seen]).await? {
             Updated::Done(applied) => Ok(Updated::Done(applied)),
-            Updated::Otherwise(_) => Err(Obstacle::Conflict),
+            Updated::ConditionFailed(_) => Err(Obstacle::Conflict),
         }
     }
 
@@ -388,7 +388,7 @@ impl Store {
                 // A failed condition consumes as much as the write would have, one unit per KB; but the error
                 // does not say how much that is.
                 self.meter.add_write(1.0);
-                return Ok(Updated::Otherwise(there));
+                return Ok(Updated::ConditionFailed(there));
             }
         };
         self.meter.add_write(units(reply.consumed_capacity()));

@@ -329,11 +329,11 @@ impl Model {
         let none = Vec::new();
         let writes = self.writes.get(thing).unwrap_or(&none);
         let certain = writes.iter().filter(|write| !write.optional);
-        let youngest = certain.max_by_key(|write| write.order);
-        let order = youngest.map(|write| write.order);
+        let newest = certain.max_by_key(|write| write.order);
+        let order = newest.map(|write| write.order);
         let optional = writes.iter().filter(|write| write.optional && Some(write.order) > order);
         let optional = optional.map(|write| (Some(write.order), write.value.clone()));
-        let youngest = (order, youngest.and_then(|write| write.value.clone()));
+        let newest = (order, newest.and_then(|write| write.value.clone()));
         let before = |floor: Order| {
             let writes = writes.iter().filter(move |write| write.order < floor);
             writes.map(|write| write.value.clone())
@@ -345,7 +345,7 @@ impl Model {
         let archived = unnamed_by(&self.archived).filter(|_| thing.starts_with("offering "));
         let purged = unnamed_by(&self.purged).filter(|_| thing.starts_with("product "));
         let mut allowed = BTreeSet::new();
-        for (order, value) in optional.chain([youngest]) {
+        for (order, value) in optional.chain([newest]) {
             match (archived, purged) {
                 // A snapshot of offerings removes nothing: what it archives is shown as it was.
                 (Some(floor), _) if order < Some(floor) => {

@@ -754,7 +754,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 #[test]
-fn the_youngest_write_stays_and_every_import_ends_whatever_happens() {
+fn the_newest_write_stays_and_every_import_ends_whatever_happens() {
     let (first, count) = match number("SIMULATION_SEED") {
         Some(seed) => (seed, 1),
         None => {
@@ -784,7 +784,7 @@ fn the_youngest_write_stays_and_every_import_ends_whatever_happens() {
         let seeds: Vec<&u64> = failed.keys().collect();
         panic!(
             "seeds {seeds:?} failed; repeat the first with\n  SIMULATION_SEED={seed} cargo nextest run --test it \
-             the_youngest_write_stays\n{cause}"
+             the_newest_write_stays\n{cause}"
         );
     }
 }

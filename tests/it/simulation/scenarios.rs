@@ -609,7 +609,7 @@ fn a_late_row_sets_the_fields_that_no_younger_write_has_set() {
         let shown =
             ["name", "price", "stockQty", "unit", "category"].map(|field| exported[field].clone());
         assert_eq!(shown, [json!("of 5"), json!(6), json!(7), json!("of 6"), json!("of 4")]);
-        assert_eq!(exported["updatedAt"], "2025-12-01T00:07:00.000Z", "the youngest write's");
+        assert_eq!(exported["updatedAt"], "2025-12-01T00:07:00.000Z", "the newest write's");
         // A delete in between removes what is older, and with the name the product.
         let delete = |minute: u32| dated(minute, json!({"op": "delete"}));
         scene.send(&[dated(9, json!({"name": "of 9"})), delete(8)]).await;
