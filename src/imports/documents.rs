@@ -173,20 +173,15 @@ fn decide(
     let is_stale = known.order > Some(order);
     let (outcome, version) = match operation {
         Operation::Upsert(content) => {
-            let content_hash = sha256_prefix(content.fingerprint_source());
+            let content_hash = sha256_prefix(content.document());
             if version.is_some_and(|version| version.content_hash == content_hash) {
                 return (Outcome::Unchanged, None);
             }
             if is_stale {
                 return (Outcome::Stale, None);
             }
-            let source_created_at = match &content {
-                Content::Offering(offering) => offering.source_created_at(),
-                Content::Promotion(_) | Content::PartnerOffering(_) | Content::ExchangeRate(_) => {
-                    None
-                }
-            };
-            let created_at = source_created_at
+            let created_at = content
+                .source_created_at()
                 .or(version.map(|version| version.created_at))
                 .unwrap_or_else(|| order.time());
             let outcome = if version.is_some() { Outcome::Updated } else { Outcome::Created };

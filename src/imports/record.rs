@@ -410,15 +410,22 @@ fn product_names(
 }
 
 impl Content {
-    /// The bytes to hash: two versions are equal if these are.
+    /// What a version is hashed by: two are equal if it is equal. It is also the stored document, but of an
+    /// offering, which has its times in that.
     #[must_use]
-    pub fn fingerprint_source(&self) -> String {
+    pub fn document(&self) -> String {
         match self {
             Self::Offering(offering) => offering.content(),
             Self::Promotion(promotion) => promotion.document(),
             Self::PartnerOffering(offering) => offering.document(),
             Self::ExchangeRate(rate) => rate.document(),
         }
+    }
+
+    /// When the record was created, if its source says so.
+    #[must_use]
+    pub fn source_created_at(&self) -> Option<Timestamp> {
+        if let Self::Offering(offering) = self { offering.source_created_at() } else { None }
     }
 }
 

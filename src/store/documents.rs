@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::{StreamExt as _, stream};
 
 use super::{
     CAPACITY, CONCURRENT_WRITES, Store, StoreError,
     areas::{PLACE_ATTRIBUTES, placed},
     item::{
-        EXPIRES_AT, Item, ORDER, OfferingItem, PromotionItem, VersionAttributes, expiry, order_of,
-        order_value, read, write,
+        EXPIRES_AT, Item, ORDER, OfferingItem, VersionAttributes, expiry, order_of, order_value,
+        read, text, write,
     },
     kinds::range_key,
     ranges::Keys,
@@ -104,23 +103,13 @@ impl Store {
         let key = self.place(key.kind()).item_key(account, key);
         let Write { order, version, .. } = change;
         let mut item = if let Some((content, version)) = version {
-            let with_document = |document: String| {
-                let mut item = key.clone();
-                item.insert("document".to_owned(), AttributeValue::S(document));
+            let mut item = if let Content::Offering(offering) = content {
+                let row = offering.into_row(version.created_at, order.time());
+                write(OPERATION, OfferingItem::new(account, row))?
+            } else {
+                let mut item = key;
+                item.insert("document".to_owned(), text(content.document()));
                 item
-            };
-            let mut item = match content {
-                Content::Offering(offering) => {
-                    let row = offering.into_row(version.created_at, order.time());
-                    write(OPERATION, OfferingItem::new(account, row))?
-                }
-                Content::Promotion(promotion) => {
-                    let code = promotion.code().clone();
-                    let (account, document) = (account.to_string(), promotion.document());
-                    write(OPERATION, PromotionItem { account, code, document })?
-                }
-                Content::PartnerOffering(offering) => with_document(offering.document()),
-                Content::ExchangeRate(rate) => with_document(rate.document()),
             };
             item.extend(write(OPERATION, VersionAttributes::from(version))?);
             item

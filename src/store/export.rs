@@ -123,7 +123,8 @@ impl<'a> Export<'a> {
                 },
                 Part::Placeholder(..) => {}
             },
-            Kind::Promotion | Kind::PartnerOffering | Kind::ExchangeRate => {
+            // Documents.
+            _ => {
                 if !is_record(&item) {
                     return Ok(());
                 }
@@ -213,9 +214,8 @@ fn existing_record(
             }
             Existing::Offering(Box::new(row))
         }
-        Kind::Promotion | Kind::PartnerOffering | Kind::ExchangeRate => {
-            Existing::Document(place.key_of(operation, &item)?)
-        }
+        // Documents.
+        _ => Existing::Document(place.key_of(operation, &item)?),
     };
     Ok(Some(ExistingRecord { what, order }))
 }

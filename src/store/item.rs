@@ -18,8 +18,8 @@ use crate::{
     geography::{Country, Region},
     imports::Version,
     offerings::{
-        CatalogId, Category, CustomerType, OfferingId, OfferingRow, ProductType, PromoCode, RowKey,
-        Status, Visibility,
+        CatalogId, Category, CustomerType, OfferingId, OfferingRow, ProductType, RowKey, Status,
+        Visibility,
     },
     order::Order,
 };
@@ -49,14 +49,6 @@ pub(super) struct OfferingItem {
     regions: Vec<String>,
     #[serde(default)]
     document: String,
-}
-
-/// An item of the `Promotions` table.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct PromotionItem {
-    pub(super) account: String,
-    pub(super) code: PromoCode,
-    pub(super) document: String,
 }
 
 /// The attribute that contains an item's order.

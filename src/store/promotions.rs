@@ -2,7 +2,7 @@
 
 use super::{
     Store, StoreError,
-    item::{PromotionItem, is_record, read, text},
+    item::{document, is_record, text},
 };
 use crate::{
     account::AccountId,
@@ -28,8 +28,7 @@ impl Store {
             .key("code", text(code.as_str()));
         let item = self.get(OPERATION, request).await?.filter(is_record);
         let Some(item) = item else { return Ok(None) };
-        let item: PromotionItem = read(OPERATION, item)?;
-        let draft: PromotionDraft = serde_json::from_str(&item.document)
+        let draft: PromotionDraft = serde_json::from_str(&document(OPERATION, item)?)
             .map_err(|error| StoreError::unreadable(OPERATION, error))?;
         let promotion = draft
             .promotion()

@@ -66,7 +66,7 @@ impl DocumentStore for Memory {
                 continue;
             }
             let version = write.version.as_ref().map(|(_, version)| *version);
-            let content = write.version.map(|(content, _)| content.fingerprint_source());
+            let content = write.version.map(|(content, _)| content.document());
             items.insert(
                 key,
                 (Stored { order, version, before: Before::default() }, content.unwrap_or_default()),
