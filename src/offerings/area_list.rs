@@ -176,9 +176,8 @@ impl<S: OfferingAreas> Page<'_, S> {
             while keys.len() < wanted {
                 match matches.next(self).await? {
                     Next::Key(key) => keys.push(key),
-                    Next::End => break,
                     Next::Over(at) if keys.is_empty() => return Ok(Some(at.or(passed))),
-                    Next::Over(_) => break,
+                    Next::End | Next::Over(_) => break,
                 }
             }
             if keys.is_empty() {

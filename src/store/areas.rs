@@ -50,7 +50,7 @@ pub(super) const PLACE_ATTRIBUTES: &str =
 const MARKER: [u8; 1] = [0];
 
 /// How long an instance relies on an account's lists having to filter. That they need not stays true.
-const UNMARKED_FOR: Duration = Duration::from_secs(60);
+const UNMARKED_FOR: Duration = Duration::from_mins(1);
 
 /// How often an offering is written anew because another writer was first.
 const CONFLICTS: u32 = 32;

@@ -32,7 +32,7 @@ fn rare(n: usize) -> Value {
         n if n % 2 == 0 => (&["FR", "DE"], &["EUROPE"]),
         _ => (&["US"], &[]),
     };
-    let catalogs: &[&str] = if n % 50 == 0 { &["retail"] } else { &["web"] };
+    let catalogs: &[&str] = if n.is_multiple_of(50) { &["retail"] } else { &["web"] };
     let features = json!({"countries": countries, "regions": regions});
     let product = json!({"category": format!("C{}", n % 7), "features": features});
     let change = json!({"product": product, "productCatalogIds": catalogs});
@@ -253,7 +253,7 @@ async fn a_key_limited_to_catalogs_lists_by_their_ranges() {
     import(&catalog, "ACME", (0..2_000).map(rare)).await;
     let key = catalog
         .key_with("ACME", |record| {
-            record.product_catalogs = Some(["retail".parse().expect("id")].into())
+            record.product_catalogs = Some(["retail".parse().expect("id")].into());
         })
         .await;
     catalog.get(&key, "/product-offerings?limit=1").await;

@@ -194,7 +194,7 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
     };
     let wrong = [
         ("empty", ApiError::invalid("", "products must not be empty")),
-        ("tooMany", ApiError::invalid("", format!("Max {} products per request", MAX_ROWS))),
+        ("tooMany", ApiError::invalid("", format!("Max {MAX_ROWS} products per request"))),
     ];
     let too_large = [("body", ApiError::TooLarge(MAX_BODY_BYTES))];
     let mut operation = operation(

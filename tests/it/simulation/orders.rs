@@ -650,7 +650,7 @@ async fn check_areas(store: &Store, listed: impl Iterator<Item = &String>) -> Re
             let plan = Plan::new(CustomerType::ALL.to_vec(), [], category.clone(), true);
             let budget = Budget {
                 read_units: 1_000.0,
-                until: std::time::Instant::now() + Duration::from_secs(60),
+                until: std::time::Instant::now() + Duration::from_mins(1),
             };
             let page = list_by_area(
                 store,
