@@ -25,6 +25,9 @@ impl Order {
     /// for the sequencer, 4 for the line.
     pub const BYTES: usize = TIME + SOURCE + SEQUENCER + LINE;
 
+    /// An order that is older than all others.
+    pub const OLDEST: Self = Self([0; Self::BYTES]);
+
     /// Reads a stored order; `None` if the length is wrong.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {

@@ -28,6 +28,9 @@ pub enum Area {
     Catalog(CatalogId),
 }
 
+/// The most areas of a filter; a key may be limited to any number of catalogs.
+const MAX_RANGES: usize = 200;
+
 /// Ends a part of a key. It sorts before all characters, so that keys sort part by part.
 const END: u8 = 0;
 
@@ -153,6 +156,13 @@ pub fn entries(row: &OfferingRow) -> BTreeSet<Vec<u8>> {
 }
 
 impl CatalogFilter {
+    /// Whether entries serve the filter: it has areas, and no more ranges a stream than a page may read in vain.
+    #[must_use]
+    pub fn is_narrow(&self) -> bool {
+        let ranges: usize = self.areas().iter().map(Vec::len).sum();
+        (1..=MAX_RANGES).contains(&ranges)
+    }
+
     /// The areas of a filter: an offering matches if it is in at least one area of each set.
     #[must_use]
     pub fn areas(&self) -> Vec<Vec<Area>> {

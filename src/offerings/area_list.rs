@@ -17,7 +17,7 @@ use std::{
     future::Future,
 };
 
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
     Area, Bound, Budget, CatalogFilter, Listing, OfferingId, OfferingRow, Plan, Position, RowKey,
@@ -37,8 +37,14 @@ const MAX_ENTRIES: u32 = 1_000;
 /// The most empty ranges of a page: they cost 100 read units.
 const MAX_EMPTY_RANGES: u32 = 200;
 
-/// How many offerings are read before their size is known: as many as fit on a page if each has 200 KB.
-const FIRST_OFFERINGS: usize = 25;
+/// How many offerings are read before their size is known: fewer than fit on a page of the largest ones.
+const FIRST_OFFERINGS: usize = 10;
+
+/// How much the number of offerings read at once may grow, in case the next ones are larger.
+const GROWTH: usize = 4;
+
+/// How many ranges are read concurrently.
+const CONCURRENT_RANGES: usize = 16;
 
 /// The most offerings that one request reads.
 const OFFERINGS_PER_READ: usize = 100;
@@ -109,7 +115,8 @@ pub async fn list_by_area<S: OfferingAreas>(
     budget: Budget,
 ) -> Result<Listing, S::Error> {
     let areas = filter.areas();
-    let ranges = u32::try_from(areas.iter().map(Vec::len).sum::<usize>()).unwrap_or(u32::MAX);
+    // The first set is the smallest: if it has no entries in a stream, the others are not read.
+    let ranges = u32::try_from(areas.first().map_or(0, Vec::len)).unwrap_or(u32::MAX);
     let mut page = Page {
         store,
         account,
@@ -118,7 +125,8 @@ pub async fn list_by_area<S: OfferingAreas>(
         budget,
         rows: Vec::new(),
         bytes: 0,
-        offering_bytes: None,
+        last_batch: None,
+        advanced: false,
         spent: Spent::default(),
     };
     let mut number = start.stream;
@@ -134,6 +142,7 @@ pub async fn list_by_area<S: OfferingAreas>(
             return Ok(page.finish(Some(Position { stream: number, after: last })));
         }
         number += 1;
+        page.advanced = true;
     }
     Ok(page.finish(None))
 }
@@ -147,8 +156,10 @@ struct Page<'a, S> {
     budget: Budget,
     rows: Vec<OfferingRow>,
     bytes: usize,
-    /// The bytes of an offering, on average of those read.
-    offering_bytes: Option<usize>,
+    /// How many offerings were read last, and the largest of all that were read, as bytes of a reply.
+    last_batch: Option<(usize, usize)>,
+    /// Whether the next page will begin after this one.
+    advanced: bool,
     spent: Spent,
 }
 
@@ -196,10 +207,9 @@ impl<S: OfferingAreas> Page<'_, S> {
             let (mut offerings, read_units) = self.store.offerings(self.account, &ids).await?;
             self.spent.reads += 1;
             self.spent.read_units += read_units;
-            let read_bytes: usize = offerings.values().map(|row| row.document.len()).sum();
-            if let Some(average) = read_bytes.checked_div(offerings.len()) {
-                self.offering_bytes = Some(average);
-            }
+            let largest = offerings.values().map(|row| bytes_in_reply(&row.document)).max();
+            let before = self.last_batch.map_or(0, |(_, largest)| largest);
+            self.last_batch = Some((ids.len(), before.max(largest.unwrap_or_default())));
             for key in keys {
                 let is_match = |row: &OfferingRow| matches.admits(row, &key, self.filter);
                 if offerings.get(&key.id).is_some_and(is_match)
@@ -220,11 +230,12 @@ impl<S: OfferingAreas> Page<'_, S> {
         }
     }
 
-    /// How many offerings to read next: as many as will fit, judging by those that were read.
+    /// How many offerings to read next: as many as will fit, judging by the largest that was read.
     fn next_batch(&self) -> usize {
-        let Some(bytes) = self.offering_bytes else { return FIRST_OFFERINGS };
+        let Some((count, largest)) = self.last_batch else { return FIRST_OFFERINGS };
         let left = PAGE_BYTES.saturating_sub(self.bytes);
-        left.checked_div(bytes).unwrap_or(OFFERINGS_PER_READ).clamp(1, OFFERINGS_PER_READ)
+        let fitting = left.checked_div(largest).unwrap_or(OFFERINGS_PER_READ);
+        fitting.min(count.saturating_mul(GROWTH)).clamp(1, OFFERINGS_PER_READ)
     }
 
     fn finish(self, next: Option<Position>) -> Listing {
@@ -292,7 +303,10 @@ impl<'a> Matches<'a> {
         loop {
             let mut agreed = 0;
             for number in 0..self.sets.len() {
-                if page.spent.reads > 0 && page.is_over() {
+                if !self.may_have_more() {
+                    return Ok(Next::End);
+                }
+                if page.advanced && page.is_over() {
                     return Ok(Next::Over(self.after.clone()));
                 }
                 match self.head(number, candidate.as_ref(), page).await? {
@@ -316,6 +330,7 @@ impl<'a> Matches<'a> {
             }
         }
         self.after = Some(key.clone());
+        page.advanced = true;
         Ok(Next::Key(key))
     }
 
@@ -335,6 +350,7 @@ impl<'a> Matches<'a> {
                 {
                     if self.after.as_ref().is_none_or(|after| sorts_before(after, key)) {
                         self.after = Some(key.clone());
+                        page.advanced = true;
                     }
                     entries.keys.pop_front();
                 }
@@ -350,7 +366,7 @@ impl<'a> Matches<'a> {
             // What a page needs, spread over the areas; half a unit is charged anyway.
             let wanted = u32::try_from(page.room().min(page.next_batch())).unwrap_or(u32::MAX) + 1;
             let limit = (wanted.div_ceil(areas) + 1).clamp(ENTRIES_PER_READ, MAX_ENTRIES);
-            let (store, account, stream) = (page.store, page.account, self.stream);
+            let (store, account, of) = (page.store, page.account, self.stream);
             let reads = missing.iter().map(|entries| {
                 let bound = match (from, &entries.last) {
                     (Some(from), Some(last)) if sorts_before(last, from) => Bound::At(from),
@@ -358,9 +374,11 @@ impl<'a> Matches<'a> {
                     (_, Some(last)) => Bound::After(last),
                     (None, None) => Bound::Start,
                 };
-                store.entries(account, entries.area, stream, bound, limit)
+                store.entries(account, entries.area, of, bound, limit)
             });
-            let replies = try_join_all(reads).await?;
+            let reads: Vec<_> = reads.collect();
+            let replies = stream::iter(reads).buffered(CONCURRENT_RANGES);
+            let replies: Vec<EntryPage> = replies.try_collect().await?;
             for (entries, reply) in missing.into_iter().zip(replies) {
                 page.spent.reads += 1;
                 page.spent.read_units += reply.read_units;

@@ -14,7 +14,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     account::AccountId,
+    cause::chain,
     imports::{Before, Content, Key, Kind, Write},
     offerings::{
         Area, Bound, EntryPage, OfferingAreas, OfferingId, OfferingRow, Stream, entries,
@@ -49,15 +50,20 @@ pub(super) const PLACE_ATTRIBUTES: &str =
 /// The range key of the marker that all offerings of an account have their entries. It sorts before all entries.
 const MARKER: [u8; 1] = [0];
 
-/// How long an instance relies on an account's lists having to filter. That they need not stays true.
-const UNMARKED_FOR: Duration = Duration::from_mins(1);
+/// How long an instance relies on what it has read of a marker.
+const MARKER_CACHE: Duration = Duration::from_mins(1);
 
 /// How often an offering is written anew because another writer was first.
 const CONFLICTS: u32 = 32;
 
-/// The accounts whose offerings are known to have their entries, and when others were found not to.
+/// What was read of accounts, and when.
 #[derive(Debug, Default)]
-pub(super) struct Markers(Mutex<HashMap<AccountId, Option<Instant>>>);
+pub(super) struct Markers {
+    /// Whether all their offerings have entries.
+    complete: Mutex<HashMap<AccountId, (Instant, bool)>>,
+    /// Those that have offerings.
+    not_empty: Mutex<HashMap<AccountId, Instant>>,
+}
 
 /// An offering as it was stored, without its document; `None` if the item is a tombstone.
 pub(super) fn placed(
@@ -72,6 +78,19 @@ pub(super) fn placed(
     let item: OfferingItem = read(operation, item)?;
     let row = item.into_row().map_err(|cause| StoreError::unreadable(operation, cause))?;
     Ok(Some(Arc::new(OfferingRow { document: String::new(), ..row })))
+}
+
+/// Like [`placed`], but an offering that this version cannot read is replaced as if it had no entries.
+pub(super) fn placed_or_none(operation: &'static str, item: &Item) -> Option<Arc<OfferingRow>> {
+    placed(operation, item).unwrap_or_else(|error| {
+        tracing::warn!(cause = chain(&error), "an offering is unreadable");
+        None
+    })
+}
+
+/// The cache is consistent even if a thread panicked while it held the lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn entry_key(account: &AccountId, entry: &[u8]) -> Item {
@@ -183,7 +202,12 @@ impl Store {
             let stored = before.offering.as_deref().map(entries).unwrap_or_default();
             let added: Vec<&[u8]> = after.difference(&stored).map(Vec::as_slice).collect();
             self.put_entries(account, &added, order).await?;
-            let there = match self.put_offering(&item, before.order).await? {
+            let put = self.put_offering(&item, before.order).await;
+            if put.as_ref().is_err_and(StoreError::is_invalid) {
+                // It will never be stored.
+                self.delete_entries(account, added.iter().copied(), order).await?;
+            }
+            let there = match put? {
                 Put::Done => {
                     let removed = stored.difference(&after).map(Vec::as_slice);
                     self.delete_entries(account, removed, order).await?;
@@ -191,7 +215,8 @@ impl Store {
                 }
                 Put::ConditionFailed(there) => there.unwrap_or_default(),
             };
-            let now = Before { order: order_of(&there, ORDER), offering: placed(WRITE, &there)? };
+            let now =
+                Before { order: order_of(&there, ORDER), offering: placed_or_none(WRITE, &there) };
             if now.order >= Some(order) {
                 // The same write succeeded, and its answer was lost; or something newer is stored.
                 let theirs = now.offering.as_deref().map(entries).unwrap_or_default();
@@ -317,12 +342,9 @@ impl Store {
     /// When the table cannot be read.
     pub async fn has_entries(&self, account: &AccountId) -> Result<bool, StoreError> {
         const OPERATION: &str = "get marker of entries";
-        let known =
-            self.markers.0.lock().unwrap_or_else(PoisonError::into_inner).get(account).copied();
-        match known {
-            Some(None) => return Ok(true),
-            Some(Some(at)) if at.elapsed() < UNMARKED_FOR => return Ok(false),
-            _ => {}
+        let known = lock(&self.markers.complete).get(account).copied();
+        if let Some((_, is_marked)) = known.filter(|(at, _)| at.elapsed() < MARKER_CACHE) {
+            return Ok(is_marked);
         }
         let request = self
             .client
@@ -336,14 +358,16 @@ impl Store {
     }
 
     fn note_marker(&self, account: &AccountId, is_marked: bool) {
-        let mut markers = self.markers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        markers.insert(account.clone(), (!is_marked).then(Instant::now));
+        lock(&self.markers.complete).insert(account.clone(), (Instant::now(), is_marked));
     }
 
     /// Marks an account without offerings: all that it will have get their entries.
     pub(super) async fn mark_if_empty(&self, account: &AccountId) -> Result<(), StoreError> {
         const OPERATION: &str = "find any offering";
-        if self.has_entries(account).await? {
+        let not_empty = lock(&self.markers.not_empty).get(account).copied();
+        if not_empty.is_some_and(|at| at.elapsed() < MARKER_CACHE)
+            || self.has_entries(account).await?
+        {
             return Ok(());
         }
         let query = self
@@ -358,6 +382,8 @@ impl Store {
         let found = self.query(OPERATION, query).await?;
         if found.items.unwrap_or_default().is_empty() {
             self.mark(account, None).await?;
+        } else {
+            lock(&self.markers.not_empty).insert(account.clone(), Instant::now());
         }
         Ok(())
     }
@@ -379,12 +405,36 @@ impl Store {
             .put_item()
             .table_name(&self.tables.offering_areas)
             .set_item(Some(item))
+            // Another backfill may have come further.
+            .set_condition_expression(up_to.map(|_| format!("attribute_not_exists({COMPLETE})")))
             .return_consumed_capacity(CAPACITY);
-        let reply = self.send(OPERATION, || request.clone().send()).await?;
-        self.meter.add_write(units(reply.consumed_capacity()));
+        match self.attempt(OPERATION, None, || request.clone().send()).await {
+            Ok(reply) => self.meter.add_write(units(reply.consumed_capacity())),
+            Err(error) if error.code() == Some(CONDITION_FAILED) => self.meter.add_write(1.0),
+            Err(error) => return Err(StoreError::from_sdk(OPERATION, &error)),
+        }
         if up_to.is_none() {
             self.note_marker(account, true);
         }
+        Ok(())
+    }
+
+    /// Forgets that an account's offerings have their entries: its lists filter again, within a minute, until a
+    /// backfill is complete. For accounts into which a version without entries has written.
+    ///
+    /// # Errors
+    /// When the table cannot be written.
+    pub async fn forget_entries(&self, account: &AccountId) -> Result<(), StoreError> {
+        const OPERATION: &str = "delete marker of entries";
+        let request = self
+            .client
+            .delete_item()
+            .table_name(&self.tables.offering_areas)
+            .set_key(Some(entry_key(account, &MARKER)))
+            .return_consumed_capacity(CAPACITY);
+        let reply = self.send(OPERATION, || request.clone().send()).await?;
+        self.meter.add_write(units(reply.consumed_capacity()));
+        self.note_marker(account, false);
         Ok(())
     }
 
@@ -429,7 +479,9 @@ impl Store {
         let mut last = None;
         let mut seen: HashSet<OfferingId> = HashSet::new();
         for item in &items {
-            if let (Some(row), Some(order)) = (placed(OPERATION, item)?, order_of(item, ORDER)) {
+            if let Some(row) = placed(OPERATION, item)? {
+                // Items that were written before writes had an order are older than anything.
+                let order = order_of(item, ORDER).unwrap_or(Order::OLDEST);
                 let entries = entries(&row);
                 let entries: Vec<&[u8]> = entries.iter().map(Vec::as_slice).collect();
                 self.put_entries(account, &entries, order).await?;

@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::{
     CAPACITY, CONCURRENT_WRITES, Store, StoreError,
-    areas::{PLACE_ATTRIBUTES, placed},
+    areas::{PLACE_ATTRIBUTES, placed_or_none},
     item::{
         EXPIRES_AT, Item, ORDER, OfferingItem, VersionAttributes, expiry, order_of, order_value,
         read, text, write,
@@ -53,7 +53,7 @@ impl DocumentStore for Store {
                 let key = place.key_of(OPERATION, &item)?;
                 let order = order_of(&item, ORDER);
                 let offering = match &key {
-                    Key::Offering(_) => placed(OPERATION, &item)?,
+                    Key::Offering(_) => placed_or_none(OPERATION, &item),
                     _ => None,
                 };
                 let version = read::<VersionAttributes>(OPERATION, item)?.version();
@@ -69,7 +69,8 @@ impl DocumentStore for Store {
         account: &AccountId,
         changes: ChangeSet,
     ) -> Result<Vec<(Key, WriteError)>, StoreError> {
-        if changes.iter().any(|(key, _)| key.kind() == Kind::Offering) {
+        let has_offerings = changes.iter().any(|(key, _)| key.kind() == Kind::Offering);
+        if has_offerings {
             self.mark_if_empty(account).await?;
         }
         let writes = changes.into_iter().map(|(key, write)| async move {
@@ -78,7 +79,10 @@ impl DocumentStore for Store {
         });
         // Collected first, so that all futures have the same type, whatever they borrow.
         let writes: Vec<_> = writes.collect();
-        let mut outcomes = stream::iter(writes).buffer_unordered(CONCURRENT_WRITES);
+        // Each offering writes its entries concurrently: fewer at once are complete sooner, and what is complete
+        // need not be repeated if the group runs out of time.
+        let at_once = if has_offerings { CONCURRENT_OFFERINGS } else { CONCURRENT_WRITES };
+        let mut outcomes = stream::iter(writes).buffer_unordered(at_once);
         let mut not_stored = Vec::new();
         while let Some(outcome) = outcomes.next().await {
             not_stored.extend(outcome?);
@@ -88,6 +92,9 @@ impl DocumentStore for Store {
 }
 
 const OPERATION: &str = "write document";
+
+/// The maximum number of offerings that are written concurrently, each with its entries.
+const CONCURRENT_OFFERINGS: usize = 16;
 
 /// The condition that nothing newer is stored. An equal order means that the same write is repeated.
 const NOT_NEWER: &str = "attribute_not_exists(#at) OR #at <= :at";

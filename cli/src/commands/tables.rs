@@ -31,6 +31,9 @@ command goes on where it was.",
         /// The account; may be given several times
         #[arg(long = "account", required = true)]
         accounts: Vec<AccountId>,
+        /// Begin again with accounts that are complete: an older version has written into them since
+        #[arg(long)]
+        again: bool,
     },
     /// Show the tables: state, items, bytes, indexes
     #[command(after_help = "Example:\n  catalog tables describe --json")]
@@ -47,8 +50,8 @@ impl Tables {
     /// # Errors
     /// [`CliError`] if the database cannot be reached, or a table is missing.
     pub async fn run(self, target: &Target) -> Result<(), CliError> {
-        if let Self::Backfill { accounts } = &self {
-            return backfill(target, accounts).await;
+        if let Self::Backfill { accounts, again } = &self {
+            return backfill(target, accounts, *again).await;
         }
         let Connected { client, place, .. } = target.connect().await?;
         let tables = Template::built_in()?.tables(&target.table_prefix)?;
@@ -95,10 +98,13 @@ impl Tables {
 }
 
 /// Puts the entries of all offerings of these accounts.
-async fn backfill(target: &Target, accounts: &[AccountId]) -> Result<(), CliError> {
+async fn backfill(target: &Target, accounts: &[AccountId], again: bool) -> Result<(), CliError> {
     let meter = Meter::default();
     let store = target.store().await?.metered(&meter);
     for account in accounts {
+        if again {
+            store.forget_entries(account).await?;
+        }
         let mut offerings = 0;
         while let Some(count) = store.backfill_entries(account).await? {
             offerings += count;

@@ -135,7 +135,7 @@ impl Endpoint for ListOfferings {
         // The promotion is looked up concurrently with the page, so it adds no latency of its own.
         let (promotion, listing) =
             tokio::try_join!(promotion(store, account, promo_code), async {
-                let by_area = !filter.is_open() && store.has_entries(account).await?;
+                let by_area = filter.is_narrow() && store.has_entries(account).await?;
                 let page = if by_area {
                     list_by_area(store, account, &plan, &filter, start, limit, budget).await
                 } else {
