@@ -99,6 +99,7 @@ target/debug/catalog:
 bench: ## Measure what is claimed of speed (a first build of some minutes)
 	$(CARGO) bench --locked --quiet --bench upsert
 	$(CARGO) bench --locked --quiet -p catalog-cli --bench import
+	$(CARGO) bench --locked --quiet -p catalog-cli --bench reads
 
 catalog: ## Build the operator's tool: target/release/catalog
 	$(CARGO) build --locked --release -p catalog-cli

@@ -28,7 +28,8 @@
 //! | [`telemetry`], [`xray`] | logs and metrics; trace subsegments for database calls |
 //! | [`text`] | string newtypes, enums with a fixed spelling, field errors |
 //!
-//! The domain modules know neither AWS nor HTTP; [`http`] and [`store`] only translate. The binaries
+//! The domain modules know neither AWS nor HTTP: [`http`] translates requests, and [`store`] implements the
+//! domain's traits with DynamoDB's conditional writes and transactions. The binaries
 //! in `src/bin` contain only wiring. The operator's tool `catalog` has its own package, `cli/`.
 
 pub mod access;

@@ -45,7 +45,7 @@ pub trait Endpoint: Send + Sync + 'static {
 pub struct Call<'a> {
     pub request: &'a ApiRequest,
     pub principal: &'a Principal,
-    /// The tables. What requests to them cost is the cost of this request.
+    /// The tables; the meter of this handle records what the request consumes.
     pub store: &'a Store,
     pub log: &'a mut RequestLog,
 }

@@ -28,7 +28,7 @@ use crate::{
 /// How long an attempt to write a group may take before it is abandoned and the group starts again. It is
 /// limited because a snapshot waits for the groups that began before it. A repeated group finds what it
 /// has already written.
-pub const GROUP_TIME: Duration = Duration::from_secs(30);
+pub const GROUP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The size, in bytes, at which the errors of rejected lines are stored as a part of the error list. Until
 /// then they are kept in the checkpoint: one part per checkpoint would cost more than the lines.
@@ -325,7 +325,7 @@ where
         let deadline = self.request.deadline;
         let (counts, mut wait) = (self.importer.counts(), FIRST_WAIT);
         loop {
-            let attempt = tokio::time::timeout(GROUP_TIME, self.attempt(batch));
+            let attempt = tokio::time::timeout(GROUP_TIMEOUT, self.attempt(batch));
             let attempt = within(deadline, attempt).await.ok_or_else(|| self.deadline_reached())?;
             // An attempt that timed out is repeated, and reads the floors again.
             if let Ok(errors) = attempt {
@@ -398,7 +398,7 @@ where
     ) -> Result<(), Interruption> {
         let part = self.job.progress.error_parts;
         let store = || self.observer.store_errors(part, self.job.pending_errors.clone());
-        persistently(deadline, store).await.map_err(Interruption::Report)?;
+        retry_until(deadline, store).await.map_err(Interruption::Report)?;
         self.job.progress.error_parts += 1;
         self.job.pending_errors.clear();
         Ok(())
@@ -436,19 +436,19 @@ where
         if !self.request.dry_run {
             self.wait_for(earlier).await?;
         }
-        let (mut stored, mut unnamed, mut after) = (0_u64, 0_u64, None);
+        let (mut stored, mut missing, mut after) = (0_u64, 0_u64, None);
         loop {
             self.check_superseded(snapshot, order).await?;
             let (page, next) = self.existing(snapshot, after).await?;
             stored += u64::try_from(page.len()).unwrap_or(u64::MAX);
             let removed = page.iter().filter(|existing| snapshot.removes(existing)).count();
-            unnamed += u64::try_from(removed).unwrap_or(u64::MAX);
+            missing += u64::try_from(removed).unwrap_or(u64::MAX);
             after = next;
             if after.is_none() {
                 break;
             }
         }
-        self.job.error = snapshot.reason_to_keep(unnamed, stored);
+        self.job.error = snapshot.reason_to_keep(missing, stored);
         if self.job.error.is_some() {
             return Ok(());
         }
@@ -458,12 +458,12 @@ where
             let mut removals = Vec::new();
             for existing in page {
                 let is_counted = snapshot.removes(&existing);
-                if is_counted && unnamed == 0
+                if is_counted && missing == 0
                     || !is_counted && !snapshot.removes_parts_of(&existing)
                 {
                     continue;
                 }
-                unnamed -= u64::from(is_counted);
+                missing -= u64::from(is_counted);
                 removals.extend(existing.removal(order));
             }
             for removals in removals.chunks(GROUP_LINES) {
@@ -602,7 +602,7 @@ where
         let origin = (&lease.account, source.name.as_str());
         let report = Report::new(&self.job, origin, status, self.store.now());
         let store = || self.observer.store_report(report.clone());
-        persistently(deadline, store).await.map_err(Interruption::Report)
+        retry_until(deadline, store).await.map_err(Interruption::Report)
     }
 
     /// Leaves the job for another run.
@@ -638,7 +638,7 @@ fn database_failed(error: impl Into<Cause>) -> Stop {
 
 /// Stores something, and retries until it succeeds or the deadline passes. Without a deadline the number of
 /// attempts is limited.
-async fn persistently<F>(deadline: Option<Instant>, store: impl Fn() -> F) -> Result<(), Cause>
+async fn retry_until<F>(deadline: Option<Instant>, store: impl Fn() -> F) -> Result<(), Cause>
 where
     F: Future<Output = Result<(), Cause>>,
 {

@@ -2,7 +2,7 @@
 //! and reads the offerings that they name.
 //!
 //! # What a page costs
-//! An entry is only a key, so half a read unit has about 27 of them; an offering costs half a unit for every
+//! An entry is only a key, so half a read unit reads about 27 of them; an offering costs half a unit for every
 //! 4 KB. Offerings are read only if they belong on the page: whether there is a next page is told by the entry
 //! after the last one. A filter by one area, or by several of one kind, reads entries that match. Filters of
 //! several kinds (a country and a catalog) are intersected by their entries: each side leaps to the key that the
@@ -31,7 +31,7 @@ use crate::{
 /// The entries that half a read unit has, with keys of usual length.
 const ENTRIES_PER_READ: u32 = 27;
 
-/// The most entries of one read.
+/// The maximum number of entries in one read.
 const MAX_ENTRIES: u32 = 1_000;
 
 /// The most empty ranges of a page: they cost 100 read units.
@@ -46,7 +46,7 @@ const GROWTH: usize = 4;
 /// How many ranges are read concurrently.
 const CONCURRENT_RANGES: usize = 16;
 
-/// The most offerings that one request reads.
+/// The maximum number of offerings in one request.
 const OFFERINGS_PER_READ: usize = 100;
 
 /// Access pattern: the entries of an area, and the offerings that they name.
@@ -201,7 +201,7 @@ impl<S: OfferingAreas> Page<'_, S> {
             if let Some(key) = beyond {
                 matches.put_back(key);
             }
-            // An entry that outlived a change of its offering names it a second time.
+            // A leftover entry can list an offering twice.
             let ids: BTreeSet<OfferingId> = keys.iter().map(|key| key.id.clone()).collect();
             let ids: Vec<OfferingId> = ids.into_iter().collect();
             let (mut offerings, read_units) = self.store.offerings(self.account, &ids).await?;
@@ -245,7 +245,7 @@ impl<S: OfferingAreas> Page<'_, S> {
 
 /// The next key that matches.
 enum Next {
-    /// It.
+    /// The next matching key.
     Key(RowKey),
     /// The stream has no more.
     End,
@@ -257,9 +257,9 @@ enum Next {
 struct Matches<'a> {
     stream: Stream<'a>,
     sets: Vec<Vec<Entries<'a>>>,
-    /// There is no match up to this key that was not taken.
+    /// All matches up to this key have been returned.
     after: Option<RowKey>,
-    /// A key that was taken too early.
+    /// A key that was read ahead and returned.
     put_back: Option<RowKey>,
 }
 
@@ -323,7 +323,7 @@ impl<'a> Matches<'a> {
             }
         }
         let Some(key) = candidate else { return Ok(Next::End) };
-        // In several areas of a set the same offering may have an entry.
+        // The same offering can have an entry in several areas of a set.
         for entries in self.sets.iter_mut().flatten() {
             if entries.keys.front() == Some(&key) {
                 entries.keys.pop_front();
@@ -343,7 +343,7 @@ impl<'a> Matches<'a> {
     ) -> Result<Option<RowKey>, S::Error> {
         let Some(set) = self.sets.get_mut(number) else { return Ok(None) };
         loop {
-            // What only this set has is no match.
+            // Keys that only this set contains are not matches.
             for entries in set.iter_mut() {
                 while let (Some(key), Some(from)) = (entries.keys.front(), from)
                     && sorts_before(key, from)
@@ -397,7 +397,7 @@ impl<'a> Matches<'a> {
     }
 }
 
-/// The order of lists: that of the stored texts.
+/// The sort order of lists: by the stored strings.
 fn sort_key(key: &RowKey) -> (&str, &str, &str) {
     (key.status.as_str(), key.product_type.as_str(), key.id.as_str())
 }

@@ -1,4 +1,5 @@
-//! The fields of a product. This table is the only place that names them: the product, the row, how one
+//! The fields of a product. This table defines them; only keys, the name and the projections of indexes are named
+//! elsewhere: the product, the row, how one
 //! merges into the other, the stored item, CSV and the OpenAPI document follow from it.
 
 use jiff::Timestamp;
@@ -28,7 +29,7 @@ macro_rules! slot {
     (nullable $type:ty) => { Change<$type> };
 }
 
-/// What a product without the field gets.
+/// The default value of the field, if it has one.
 macro_rules! default {
     () => {
         None
@@ -108,7 +109,7 @@ macro_rules! product_fields {
         }
 
         impl ProductRow {
-            /// The row in these members, and what is wrong with them, in the order of [`FIELDS`].
+            /// Parses a row; returns it with all validation errors, in the order of [`FIELDS`].
             pub(super) fn from_members(members: &Members<'_>) -> (Self, Vec<FieldError>) {
                 let (mut row, mut errors) = (Self::default(), Vec::new());
                 for (name, value) in &members.0 {
@@ -140,7 +141,7 @@ macro_rules! product_fields {
                 row
             }
 
-            /// Removes the fields for whose published names `keep` is false.
+            /// Keeps only the fields whose published name satisfies `keep`.
             pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
                 $(if !keep($name) {
                     self.$field = Default::default();
@@ -151,13 +152,13 @@ macro_rules! product_fields {
 }
 
 product_fields! {
-    /// Its name.
+    /// The name of the product.
     name: required String, "name", Rule::Text(1, 200);
-    /// What is sold.
+    /// The type of product.
     product_type: required ProductType, "type", Rule::OneOf(ProductType::texts), default Scalar::Text("PRODUCT");
-    /// The first key.
+    /// The stock keeping unit of the seller, unique in the account.
     sku: nullable Sku, "sku", Rule::Key(Sku::MAX_CHARACTERS);
-    /// The second key.
+    /// The id of the product in another system, unique in the account.
     external_id: nullable ExternalId, "externalId", Rule::Key(ExternalId::MAX_CHARACTERS);
     /// The category.
     category: nullable Category, "category", Rule::Key(Category::MAX_CHARACTERS);
@@ -165,7 +166,7 @@ product_fields! {
     price: required Amount, "price", Rule::Amount, default Scalar::Number(Amount::ZERO);
     /// What the seller pays for a unit.
     cost: nullable Amount, "cost", Rule::Amount;
-    /// Of price and cost.
+    /// The currency of `price` and `cost`.
     currency: required Currency, "currency", Rule::Currency, default Scalar::Text("USD");
     /// What is counted: a seat, a month.
     unit: nullable String, "unit", Rule::Text(0, 40);

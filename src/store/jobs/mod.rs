@@ -46,7 +46,7 @@ use crate::{
             Claim, ImportId, Job, JobStore, Lease, ObjectVersion, Preflight, Progress, RunningJob,
             Source, Status,
         },
-        run::GROUP_TIME,
+        run::GROUP_TIMEOUT,
     },
     order::Order,
     retry::Patience,
@@ -489,14 +489,14 @@ impl JobStore for Store {
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":running", text(Status::Running.as_str()))
             // A group may have begun just before its lease expired.
-            .expression_attribute_values(":now", number(self.now_millis() - millis(GROUP_TIME)));
+            .expression_attribute_values(":now", number(self.now_millis() - millis(GROUP_TIMEOUT)));
         let items = self.query_all(OPERATION, query).await?;
         let running = items.iter().map(|item| {
             let checkpoints = item.get("checkpoints").and_then(|count| count.as_n().ok());
             Ok(RunningJob {
                 import: job(OPERATION, item)?.import_id,
                 checkpoints: checkpoints.and_then(|count| count.parse().ok()).unwrap_or_default(),
-                may_write_for: self.lease_left(item) + GROUP_TIME,
+                may_write_for: self.lease_left(item) + GROUP_TIMEOUT,
             })
         });
         running.collect()

@@ -226,7 +226,7 @@ impl RowKeys {
         let owner = match slot {
             Some((key, Found::Product { .. })) => product_at(seen, key),
             Some((_, Found::Link(target))) => {
-                // The product that a link leads to must have the external id. ConditionFailed the product moved
+                // The product that a link leads to must have the external id. Otherwise the product moved
                 // between the two reads. To treat the link as one that leads nowhere could create the
                 // external id a second time, in case the product has moved back in between.
                 let owner = product_at(seen, target)

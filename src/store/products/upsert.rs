@@ -212,7 +212,7 @@ impl Store {
         let row = upsert.row;
         let found = row.key();
         let key = range_key(found.as_ref().unwrap_or(&ProductKey::Id(upsert.new_id)));
-        let keys_as_they_should_be = match (&found, &row.external_id) {
+        let key_condition = match (&found, &row.external_id) {
             (Some(ProductKey::Sku(_)), Change::Set(_)) => Some("#externalId = :externalId"),
             (Some(ProductKey::Sku(_)), Change::Clear) => Some("attribute_not_exists(externalId)"),
             (Some(ProductKey::ExternalId(_) | ProductKey::Id(_)), _) => {
@@ -220,15 +220,15 @@ impl Store {
             }
             _ => None,
         };
-        let there = match self.update(upsert, &key, keys_as_they_should_be).await? {
+        let there = match self.update(upsert, &key, key_condition).await? {
             Updated::Done(applied) => return Ok(applied),
             Updated::ConditionFailed(item) => item,
         };
         let link = there.as_ref().and_then(|item| item.get("linkedTo")?.as_s().ok());
         match (&found, link) {
             (Some(ProductKey::ExternalId(_)), Some(target)) if row.sku != Change::Clear => {
-                let still = Some("#externalId = :externalId");
-                match self.update(upsert, target, still).await? {
+                let link_condition = Some("#externalId = :externalId");
+                match self.update(upsert, target, link_condition).await? {
                     Updated::Done(applied) => Ok(applied),
                     // The link changed in between.
                     Updated::ConditionFailed(_) => Err(Obstacle::Conflict),
@@ -236,7 +236,7 @@ impl Store {
             }
             (Some(ProductKey::ExternalId(_) | ProductKey::Id(_)), Some(_))
             | (Some(ProductKey::Sku(_)), _)
-                if keys_as_they_should_be.is_some() =>
+                if key_condition.is_some() =>
             {
                 self.rewrite(upsert, &key, there).await
             }
@@ -305,10 +305,10 @@ impl Store {
             Some(("EXT", _)) => "externalId",
             _ => "",
         };
-        let says_nothing = late.fields().iter().all(|field| *field == found_by);
+        let has_no_changes = late.fields().iter().all(|field| *field == found_by);
         let creates = match &found {
             Found::Product { stored, .. } => {
-                if says_nothing {
+                if has_no_changes {
                     return Err(RowError::Stale.into());
                 }
                 let product = &stored.product;
