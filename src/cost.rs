@@ -1,6 +1,8 @@
 //! The capacity that requests to the database consume.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use crate::lock::lock;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
@@ -20,7 +22,7 @@ pub struct Meter(Arc<Mutex<Cost>>);
 impl Meter {
     #[must_use]
     pub fn cost(&self) -> Cost {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.0)
     }
 
     pub fn add_read(&self, units: f64) {
@@ -38,6 +40,6 @@ impl Meter {
     }
 
     fn add(&self, change: impl FnOnce(&mut Cost)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut lock(&self.0));
     }
 }

@@ -43,6 +43,7 @@ pub mod http;
 pub mod imports;
 pub mod json;
 pub mod lambda;
+mod lock;
 pub mod money;
 pub mod networks;
 pub mod objects;

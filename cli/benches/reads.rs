@@ -76,7 +76,7 @@ async fn measure(size: usize) -> Vec<String> {
     let stack = Stack::start(options).await.expect("a catalog");
     let started = Instant::now();
     fill(stack.store(), size).await;
-    tell_progress(size, started);
+    println!("{size} offerings imported in {:.0} s", started.elapsed().as_secs_f64());
     let account: AccountId = "ACME".parse().expect("account");
     let key = ApiKey::generate(&KeyPrefix::default()).expect("randomness");
     let record = KeyRecord::new(account, [Permission::OfferingsRead]);
@@ -117,10 +117,6 @@ async fn measure(size: usize) -> Vec<String> {
     })
     .await
     .expect("answers")
-}
-
-fn tell_progress(size: usize, started: Instant) {
-    println!("{size} offerings imported in {:.0} s", started.elapsed().as_secs_f64());
 }
 
 /// Of a hundred offerings four cover Ghana, half of them Europe, five are in the catalog `retail`.

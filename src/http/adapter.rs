@@ -34,7 +34,7 @@ pub trait Endpoint: Send + Sync + 'static {
     /// The permission that a key needs.
     const PERMISSION: Permission;
 
-    /// The methods of the request's path; `None`: this endpoint does not have the path.
+    /// The methods of the request's path; `None`: this endpoint does not serve the path.
     fn methods(&self, request: &ApiRequest) -> Option<Methods>;
 
     /// Answers an authenticated request.
@@ -84,7 +84,7 @@ pub struct RequestLog {
 struct RequestCost {
     /// For the catalog's data.
     catalog: Cost,
-    /// The read units of the key: none while it is cached.
+    /// The read units of the key's lookup: none while the key is cached.
     key_read_units: f64,
 }
 

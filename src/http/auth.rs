@@ -8,7 +8,7 @@
 use std::{
     net::IpAddr,
     num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -18,6 +18,7 @@ use lru::LruCache;
 use super::ApiError;
 use crate::{
     access::{ApiKey, KeyHash, KeyLookup, KeyRecord, Permission, Principal, Rejection},
+    lock::lock,
     store::StoreError,
 };
 
@@ -106,11 +107,6 @@ impl Authenticator {
         }
         Ok(record)
     }
-}
-
-/// Ignores poisoning: a cache stays valid even if a thread panicked while holding the lock.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -152,7 +152,8 @@ impl<'a, T: DocumentStore> DocumentRecords<'a, T> {
         if let Some(tried) = &mut self.dry_run {
             for (key, _) in changes {
                 if let Some(version) = stored.get(&key) {
-                    tried.put(key, version.clone());
+                    // Nothing is written, so what was read is not needed again.
+                    tried.put(key, Stored { before: Before::default(), ..version.clone() });
                 }
             }
         } else if !changes.is_empty() {

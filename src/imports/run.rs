@@ -266,7 +266,7 @@ where
             let group = within(self.request.deadline, groups.next()).await;
             let group = group.ok_or_else(|| self.deadline_reached())?;
             if let Some(part) = &mut part {
-                // In every run from the first line on: completed lines count as seen, too.
+                // Every run records all lines from the first: lines completed by an earlier run count as seen, too.
                 part.snapshot.note_group(group.as_ref());
             }
             let mut lines = match group {
@@ -542,7 +542,7 @@ where
         match self.end_job(written, part).await {
             Ok(()) => End::Ended(Box::new(self.job), Some(before)),
             Err(Stop::Interrupted(cause)) => self.unfinished(before, cause).await,
-            // Only a lost lease comes here: `end_job` ends the job in the other two cases.
+            // Only `LeaseLost` reaches this arm: `end_job` ends the job in the other two cases.
             Err(Stop::LeaseLost | Stop::Superseded | Stop::Unreadable(_)) => {
                 End::Busy(Duration::ZERO)
             }

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 
 use super::{
     CatalogFilter, CatalogId, OfferingId, OfferingRow, ProductType, Range, RowKey, Status, Stream,
+    listing::MAX_EMPTY_RANGES,
 };
 use crate::geography::{Country, Region};
 
@@ -27,9 +28,6 @@ pub enum Area {
     /// A catalog that the offering belongs to.
     Catalog(CatalogId),
 }
-
-/// The most areas of a filter; a key may be limited to any number of catalogs.
-const MAX_RANGES: usize = 200;
 
 /// Ends a part of a key. It sorts before all characters, so that keys sort part by part.
 const END: u8 = 0;
@@ -155,31 +153,33 @@ pub fn entries(row: &OfferingRow) -> BTreeSet<Vec<u8>> {
         .collect()
 }
 
-impl CatalogFilter {
-    /// Whether entries serve the filter: it has areas, and no more ranges a stream than a page may read in vain.
-    #[must_use]
-    pub fn is_narrow(&self) -> bool {
-        let ranges: usize = self.areas().iter().map(Vec::len).sum();
-        (1..=MAX_RANGES).contains(&ranges)
-    }
+/// A filter that entries serve: an offering matches if it is in at least one area of each set.
+#[derive(Clone, Debug)]
+pub struct AreaFilter<'a> {
+    pub(super) filter: &'a CatalogFilter,
+    /// The smallest first: if it has no entries in a stream, the others are not read.
+    pub(super) sets: Vec<Vec<Area>>,
+}
 
-    /// The areas of a filter: an offering matches if it is in at least one area of each set.
+impl CatalogFilter {
+    /// The filter by areas; `None` if it has none, or more than a page may read in vain (a key may be limited to any
+    /// number of catalogs).
     #[must_use]
-    pub fn areas(&self) -> Vec<Vec<Area>> {
-        let mut all: Vec<Vec<Area>> = Vec::new();
+    pub fn by_area(&self) -> Option<AreaFilter<'_>> {
+        let mut sets: Vec<Vec<Area>> = Vec::new();
         if let Some(catalogs) = &self.catalogs {
-            all.push(catalogs.iter().cloned().map(Area::Catalog).collect());
+            sets.push(catalogs.iter().cloned().map(Area::Catalog).collect());
         }
         if let Some(coverage) = &self.coverage {
             let regions = coverage.regions.iter().copied().map(Area::Region);
             let countries = coverage.countries.iter().copied().map(Area::Country);
-            all.push(regions.chain(countries).collect());
+            sets.push(regions.chain(countries).collect());
         }
         if !self.regions.is_empty() {
-            all.push(self.regions.iter().copied().map(Area::Region).collect());
+            sets.push(self.regions.iter().copied().map(Area::Region).collect());
         }
-        // The smallest first: if it has no entries, the others are not read.
-        all.sort_by_key(Vec::len);
-        all
+        sets.sort_by_key(Vec::len);
+        let ranges = u32::try_from(sets.iter().map(Vec::len).sum::<usize>()).unwrap_or(u32::MAX);
+        (1..=MAX_EMPTY_RANGES).contains(&ranges).then_some(AreaFilter { filter: self, sets })
     }
 }

@@ -3,10 +3,10 @@
 //!
 //! # What a page costs
 //! An entry is only a key, so half a read unit reads about 27 of them; an offering costs half a unit for every
-//! 4 KB. Offerings are read only if they belong on the page: whether there is a next page is told by the entry
-//! after the last one. A filter by one area, or by several of one kind, reads entries that match. Filters of
-//! several kinds (a country and a catalog) are intersected by their entries: each side leaps to the key that the
-//! other has reached, and no offering is read for an entry that only one side has.
+//! 4 KB. Offerings are read only if they belong on the page: the entry after the last one
+//! shows whether there is a next page. A filter by one area, or by several of one kind, reads only matching entries.
+//! Filters of several kinds (a country and a catalog) are intersected: each side skips to the current key of the
+//! other (a leapfrog join), and no offering is read for an entry that only one side has.
 //!
 //! # When a page ends
 //! As every page does (see `listing`): when it is full, when one more offering would exceed the size of a
@@ -20,8 +20,8 @@ use std::{
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
-    Area, Bound, Budget, CatalogFilter, Listing, OfferingId, OfferingRow, Plan, Position, RowKey,
-    Stream,
+    Area, AreaFilter, Bound, Budget, CatalogFilter, Listing, OfferingId, OfferingRow, Plan,
+    Position, RowKey, Stream, listing::MAX_EMPTY_RANGES,
 };
 use crate::{
     account::AccountId,
@@ -34,10 +34,7 @@ const ENTRIES_PER_READ: u32 = 27;
 /// The maximum number of entries in one read.
 const MAX_ENTRIES: u32 = 1_000;
 
-/// The most empty ranges of a page: they cost 100 read units.
-const MAX_EMPTY_RANGES: u32 = 200;
-
-/// How many offerings are read before their size is known: fewer than fit on a page of the largest ones.
+/// How many offerings are read before their size is known: fewer than fit on a page, however large they are.
 const FIRST_OFFERINGS: usize = 10;
 
 /// How much the number of offerings read at once may grow, in case the next ones are larger.
@@ -109,14 +106,14 @@ pub async fn list_by_area<S: OfferingAreas>(
     store: &S,
     account: &AccountId,
     plan: &Plan,
-    filter: &CatalogFilter,
+    by_area: &AreaFilter<'_>,
     start: Position,
     limit: u32,
     budget: Budget,
 ) -> Result<Listing, S::Error> {
-    let areas = filter.areas();
-    // The first set is the smallest: if it has no entries in a stream, the others are not read.
-    let ranges = u32::try_from(areas.first().map_or(0, Vec::len)).unwrap_or(u32::MAX);
+    let AreaFilter { filter, sets } = by_area;
+    // If the first set has no entries in a stream, the others are not read.
+    let ranges = u32::try_from(sets.first().map_or(0, Vec::len)).unwrap_or(u32::MAX);
     let mut page = Page {
         store,
         account,
@@ -134,10 +131,10 @@ pub async fn list_by_area<S: OfferingAreas>(
     while let Some(stream) = plan.stream(number) {
         // The first range of a page is always read, so that a list ends.
         let would_be_empty = page.spent.empty_ranges.saturating_add(ranges);
-        if page.spent.reads > 0 && (would_be_empty > MAX_EMPTY_RANGES || page.is_over()) {
+        if (page.spent.reads > 0 && would_be_empty > MAX_EMPTY_RANGES) || page.is_over() {
             return Ok(page.finish(Some(Position { stream: number, after: None })));
         }
-        let mut matches = Matches::new(&areas, stream, after.take());
+        let mut matches = Matches::new(sets, stream, after.take());
         if let Some(last) = page.fill(&mut matches).await? {
             return Ok(page.finish(Some(Position { stream: number, after: last })));
         }
@@ -169,8 +166,7 @@ impl<S: OfferingAreas> Page<'_, S> {
     }
 
     fn is_over(&self) -> bool {
-        let units = self.spent.read_units.max(f64::from(self.spent.reads) * 0.5);
-        units >= self.budget.read_units || std::time::Instant::now() >= self.budget.until
+        self.budget.is_spent(self.spent.reads, self.spent.read_units)
     }
 
     /// Adds the matches of a stream. Returns the key after which the next page begins, if this one has to end;
@@ -187,8 +183,8 @@ impl<S: OfferingAreas> Page<'_, S> {
             while keys.len() < wanted {
                 match matches.next(self).await? {
                     Next::Key(key) => keys.push(key),
-                    Next::Over(at) if keys.is_empty() => return Ok(Some(at.or(passed))),
-                    Next::End | Next::Over(_) => break,
+                    Next::BudgetSpent(at) if keys.is_empty() => return Ok(Some(at.or(passed))),
+                    Next::End | Next::BudgetSpent(_) => break,
                 }
             }
             if keys.is_empty() {
@@ -207,15 +203,14 @@ impl<S: OfferingAreas> Page<'_, S> {
             let (mut offerings, read_units) = self.store.offerings(self.account, &ids).await?;
             self.spent.reads += 1;
             self.spent.read_units += read_units;
-            let largest = offerings.values().map(|row| bytes_in_reply(&row.document)).max();
-            let before = self.last_batch.map_or(0, |(_, largest)| largest);
-            self.last_batch = Some((ids.len(), before.max(largest.unwrap_or_default())));
+            let mut largest = self.last_batch.map_or(0, |(_, largest)| largest);
             for key in keys {
                 let is_match = |row: &OfferingRow| matches.admits(row, &key, self.filter);
                 if offerings.get(&key.id).is_some_and(is_match)
                     && let Some(row) = offerings.remove(&key.id)
                 {
                     let bytes = bytes_in_reply(&row.document) + 1;
+                    largest = largest.max(bytes);
                     if !self.rows.is_empty() && self.bytes + bytes > PAGE_BYTES {
                         return Ok(Some(passed));
                     }
@@ -224,6 +219,7 @@ impl<S: OfferingAreas> Page<'_, S> {
                 }
                 passed = Some(key);
             }
+            self.last_batch = Some((ids.len(), largest));
             if self.is_over() && matches.may_have_more() {
                 return Ok(Some(passed));
             }
@@ -250,7 +246,7 @@ enum Next {
     /// The stream has no more.
     End,
     /// The budget is spent; everything up to this key was examined.
-    Over(Option<RowKey>),
+    BudgetSpent(Option<RowKey>),
 }
 
 /// The keys of one stream that are in at least one area of each set, in order.
@@ -307,7 +303,7 @@ impl<'a> Matches<'a> {
                     return Ok(Next::End);
                 }
                 if page.advanced && page.is_over() {
-                    return Ok(Next::Over(self.after.clone()));
+                    return Ok(Next::BudgetSpent(self.after.clone()));
                 }
                 match self.head(number, candidate.as_ref(), page).await? {
                     None => return Ok(Next::End),

@@ -39,7 +39,7 @@ const MAX_WINDOW: u32 = 8;
 /// The maximum number of empty streams per page: they cost 100 read units and 28 round trips. The widest
 /// query has 1,200 streams (2 customer types, 100 categories, 3 types in 2 statuses; all 4 types are one
 /// range).
-const MAX_EMPTY_STREAMS: u32 = 200;
+pub(super) const MAX_EMPTY_RANGES: u32 = 200;
 
 /// The bytes that one read unit pays for in an eventually consistent read.
 const BYTES_PER_UNIT: f64 = 8_192.0;
@@ -87,6 +87,13 @@ pub struct Budget {
 impl Budget {
     /// The contract's limit of read units: about 8 MB of items.
     pub const READ_UNITS: f64 = 1_000.0;
+
+    /// Whether no further read may begin, after this many.
+    pub(super) fn is_spent(self, reads: u32, read_units: f64) -> bool {
+        // Even a query without results is charged half a unit.
+        let units = read_units.max(f64::from(reads) * 0.5);
+        reads > 0 && (units >= self.read_units || Instant::now() >= self.until)
+    }
 }
 
 /// One page of a list.
@@ -142,7 +149,11 @@ pub async fn list<S: OfferingStreams>(
 
         let at_end = open.is_empty() && next_stream >= plan.len();
         let enough = page.room() == 0 && std::mem::replace(&mut looked_ahead, true);
-        if at_end || enough || empty_streams >= MAX_EMPTY_STREAMS || learned.over(budget) {
+        if at_end
+            || enough
+            || empty_streams >= MAX_EMPTY_RANGES
+            || budget.is_spent(learned.reads, learned.read_units)
+        {
             let next = match open.pop_front() {
                 Some(stream) => Some(Position { stream: stream.number, after: stream.resume }),
                 None if at_end => None,
@@ -162,7 +173,7 @@ pub async fn list<S: OfferingStreams>(
             stream.resume = read.resume;
         } else {
             // All of them may be empty.
-            let count = window.min(MAX_EMPTY_STREAMS - empty_streams);
+            let count = window.min(MAX_EMPTY_RANGES - empty_streams);
             let numbers: Vec<u32> =
                 (next_stream..plan.len().min(next_stream.saturating_add(count))).collect();
             next_stream += u32::try_from(numbers.len()).unwrap_or(u32::MAX);
@@ -235,12 +246,6 @@ impl Learned {
         self.examined = self.examined.saturating_add(read.examined);
         self.admitted =
             self.admitted.saturating_add(u32::try_from(read.rows.len()).unwrap_or(u32::MAX));
-    }
-
-    fn over(&self, budget: Budget) -> bool {
-        // Even a query without results is charged half a unit.
-        let units = self.read_units.max(f64::from(self.reads) * 0.5);
-        self.reads > 0 && (units >= budget.read_units || Instant::now() >= budget.until)
     }
 
     /// How many items to examine so that about `wanted` are admitted.

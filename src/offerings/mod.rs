@@ -20,7 +20,7 @@ mod plan;
 mod promotion;
 mod query;
 
-pub use area::{Area, Bound, entries, row_of_entry};
+pub use area::{Area, AreaFilter, Bound, entries, row_of_entry};
 pub use area_list::{EntryPage, OfferingAreas, list_by_area};
 pub use draft::{OfferingDraft, PreparedOffering};
 pub use listing::{Budget, Listing, OfferingStreams, StreamPage, list};

@@ -225,10 +225,7 @@ impl Rule {
                 text = string_within(value, min, max)?;
                 (Scalar::Text(&text), &|| "String is not allowed".to_owned())
             }
-            Self::Key(max) => {
-                text = string_within(value, 1, max)?;
-                (Scalar::Text(&text), &|| "String is not allowed".to_owned())
-            }
+            Self::Key(max) => return Self::Text(1, max).parse(value),
             Self::OneOf(options) => {
                 let options: Vec<String> =
                     options().into_iter().map(|option| format!("'{option}'")).collect();

@@ -1,6 +1,6 @@
-//! The fields of a product. This table defines them; only keys, the name and the projections of indexes are named
-//! elsewhere: the product, the row, how one
-//! merges into the other, the stored item, CSV and the OpenAPI document follow from it.
+//! The fields of a product. This table defines them: the product, the row, how a row merges into a product, the stored
+//! item, CSV and the OpenAPI document follow from it. Only the keys, the name and the projections of indexes are named
+//! elsewhere.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

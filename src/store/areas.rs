@@ -9,32 +9,35 @@
 //! An offering and its entries are written without a transaction, in this order: (1) the entries that are new,
 //! each unless a newer write put it; (2) the offering, on the condition that the version from which the
 //! difference was made is still stored; (3) the entries that are gone are deleted, unless a newer write put them.
-//! If (2) fails, the difference is made anew. So whoever dies, and whenever, an offering never lacks an entry.
-//! An entry may be left that its offering no longer has; readers check the offering and pass over the entry.
+//! If (2) fails, the difference is computed again. So wherever a writer stops, an offering never lacks an entry.
+//! An entry may be left that its offering no longer has: readers check the offering and skip the entry.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use aws_sdk_dynamodb::{
-    error::ProvideErrorMetadata as _,
+    operation::{delete_item::DeleteItemOutput, put_item::PutItemOutput},
     primitives::Blob,
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 
 use super::{
     CAPACITY, CONCURRENT_WRITES, Store, StoreError,
     batch::KeyToRead,
-    item::{Item, ORDER, OfferingItem, is_record, order_of, order_value, read, text},
+    documents::NOT_NEWER,
+    error::failed_condition,
+    item::{Item, ORDER, OfferingItem, is_record, order_of, order_value, read, text, write},
     units,
 };
 use crate::{
     account::AccountId,
     cause::chain,
     imports::{Before, Content, Key, Kind, Write},
+    lock::lock,
     offerings::{
         Area, Bound, EntryPage, OfferingAreas, OfferingId, OfferingRow, Stream, entries,
         row_of_entry,
@@ -56,13 +59,30 @@ const MARKER_CACHE: Duration = Duration::from_mins(1);
 /// How often an offering is written anew because another writer was first.
 const CONFLICTS: u32 = 32;
 
-/// What was read of accounts, and when.
+/// What is known of accounts, and since when.
 #[derive(Debug, Default)]
-pub(super) struct Markers {
-    /// Whether all their offerings have entries.
-    complete: Mutex<HashMap<AccountId, (Instant, bool)>>,
-    /// Those that have offerings.
-    not_empty: Mutex<HashMap<AccountId, Instant>>,
+pub(super) struct Markers(Mutex<HashMap<AccountId, (Instant, Marker)>>);
+
+/// What is known of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Marker {
+    /// All its offerings have entries.
+    Complete,
+    /// It has no marker.
+    Missing,
+    /// It has no marker, but has offerings.
+    NotEmpty,
+}
+
+impl Markers {
+    fn get(&self, account: &AccountId) -> Option<Marker> {
+        let known = lock(&self.0).get(account).copied();
+        known.filter(|(at, _)| at.elapsed() < MARKER_CACHE).map(|(_, marker)| marker)
+    }
+
+    fn put(&self, account: &AccountId, marker: Marker) {
+        lock(&self.0).insert(account.clone(), (Instant::now(), marker));
+    }
 }
 
 /// An offering as it was stored, without its document; `None` if the item is a tombstone.
@@ -73,8 +93,8 @@ pub(super) fn placed(
     if !item.contains_key("customerType") {
         return Ok(None);
     }
-    let mut item = item.clone();
-    item.remove("document");
+    let own = item.iter().filter(|(name, _)| *name != "document");
+    let item = own.map(|(name, value)| (name.clone(), value.clone())).collect();
     let item: OfferingItem = read(operation, item)?;
     let row = item.into_row().map_err(|cause| StoreError::unreadable(operation, cause))?;
     Ok(Some(Arc::new(OfferingRow { document: String::new(), ..row })))
@@ -86,11 +106,6 @@ pub(super) fn placed_or_none(operation: &'static str, item: &Item) -> Option<Arc
         tracing::warn!(cause = chain(&error), "an offering is unreadable");
         None
     })
-}
-
-/// The cache is consistent even if a thread panicked while it held the lock.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn entry_key(account: &AccountId, entry: &[u8]) -> Item {
@@ -189,28 +204,29 @@ impl Store {
         key: &Key,
         change: Write,
     ) -> Result<Option<WriteError>, StoreError> {
-        let order = change.order;
-        let mut before = change.before.clone();
-        let after = match &change.version {
+        let Write { order, version, mut before } = change;
+        let version = match version {
             Some((Content::Offering(offering), version)) => {
-                entries(&offering.clone().into_row(version.created_at, order.time()))
+                Some((offering.into_row(version.created_at, order.time()), version))
             }
-            _ => BTreeSet::new(),
+            _ => None,
         };
-        let item = self.item_of(account, key, change)?;
+        let after = version.as_ref().map(|(row, _)| entries(row)).unwrap_or_default();
+        let version = version.map(|(row, version)| {
+            write(WRITE, OfferingItem::new(account, row)).map(|item| (item, version))
+        });
+        let item = self.item_of((account, key), order, version.transpose()?)?;
         for _ in 0..CONFLICTS {
             let stored = before.offering.as_deref().map(entries).unwrap_or_default();
-            let added: Vec<&[u8]> = after.difference(&stored).map(Vec::as_slice).collect();
-            self.put_entries(account, &added, order).await?;
+            self.put_entries(account, after.difference(&stored), order).await?;
             let put = self.put_offering(&item, before.order).await;
             if put.as_ref().is_err_and(StoreError::is_invalid) {
                 // It will never be stored.
-                self.delete_entries(account, added.iter().copied(), order).await?;
+                self.delete_entries(account, after.difference(&stored), order).await?;
             }
             let there = match put? {
                 Put::Done => {
-                    let removed = stored.difference(&after).map(Vec::as_slice);
-                    self.delete_entries(account, removed, order).await?;
+                    self.delete_entries(account, stored.difference(&after), order).await?;
                     return Ok(None);
                 }
                 Put::ConditionFailed(there) => there.unwrap_or_default(),
@@ -221,7 +237,8 @@ impl Store {
                 // The same write succeeded, and its answer was lost; or something newer is stored.
                 let theirs = now.offering.as_deref().map(entries).unwrap_or_default();
                 let left = stored.union(&after).filter(|entry| !theirs.contains(*entry));
-                self.delete_entries(account, left.map(Vec::as_slice), order).await?;
+                let left: Vec<&Vec<u8>> = left.collect();
+                self.delete_entries(account, left, order).await?;
                 return Ok((now.order > Some(order)).then_some(WriteError::Stale));
             }
             before = now;
@@ -247,25 +264,15 @@ impl Store {
             )
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_consumed_capacity(CAPACITY);
-        let outcome = self.attempt(WRITE, Some(&self.writes), || request.clone().send()).await;
-        match outcome {
+        match self.attempt(WRITE, Some(&self.writes), || request.clone().send()).await {
             Ok(reply) => {
                 self.meter.add_write(units(reply.consumed_capacity()));
                 Ok(Put::Done)
             }
             Err(error) => {
-                let failed = error.as_service_error().and_then(|error| match error {
-                    aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(failed) => Some(failed.item.clone()),
-                    _ => None,
-                });
-                match failed {
-                    Some(there) => {
-                        // It is charged as a write, but the error does not say how much.
-                        self.meter.add_write(1.0);
-                        Ok(Put::ConditionFailed(there))
-                    }
-                    None => Err(StoreError::from_sdk(WRITE, &error)),
-                }
+                let there = failed_condition(WRITE, error)?;
+                self.meter.add_write(1.0);
+                Ok(Put::ConditionFailed(there))
             }
         }
     }
@@ -274,10 +281,10 @@ impl Store {
     async fn put_entries(
         &self,
         account: &AccountId,
-        added: &[&[u8]],
+        added: impl IntoIterator<Item = &Vec<u8>>,
         order: Order,
     ) -> Result<(), StoreError> {
-        let puts = added.iter().map(|entry| async {
+        let puts = added.into_iter().map(|entry| async {
             let mut item = entry_key(account, entry);
             item.insert(ORDER.to_owned(), order_value(order));
             let request = self
@@ -285,55 +292,52 @@ impl Store {
                 .put_item()
                 .table_name(&self.tables.offering_areas)
                 .set_item(Some(item))
-                .condition_expression("attribute_not_exists(#at) OR #at <= :at")
+                .condition_expression(NOT_NEWER)
                 .expression_attribute_names("#at", ORDER)
                 .expression_attribute_values(":at", order_value(order))
                 .return_consumed_capacity(CAPACITY);
-            let outcome =
-                self.attempt(PUT_ENTRY, Some(&self.writes), || request.clone().send()).await;
-            match outcome {
-                Ok(reply) => self.meter.add_write(units(reply.consumed_capacity())),
-                Err(error) if error.code() == Some(CONDITION_FAILED) => self.meter.add_write(1.0),
-                Err(error) => return Err(StoreError::from_sdk(PUT_ENTRY, &error)),
-            }
-            Ok(())
+            let send = || request.clone().send();
+            self.write_if(PUT_ENTRY, send, PutItemOutput::consumed_capacity).await
         });
-        let puts: Vec<_> = puts.collect();
-        stream::iter(puts).buffer_unordered(CONCURRENT_WRITES).try_collect().await
+        all(puts).await
     }
 
     /// Deletes entries, each unless a newer write has put it.
-    async fn delete_entries<'a>(
+    async fn delete_entries(
         &self,
         account: &AccountId,
-        removed: impl Iterator<Item = &'a [u8]>,
+        removed: impl IntoIterator<Item = &Vec<u8>>,
         order: Order,
     ) -> Result<(), StoreError> {
-        let deletes = removed.map(|entry| async {
+        let deletes = removed.into_iter().map(|entry| async {
             let request = self
                 .client
                 .delete_item()
                 .table_name(&self.tables.offering_areas)
                 .set_key(Some(entry_key(account, entry)))
-                .condition_expression("attribute_not_exists(#at) OR #at <= :at")
+                .condition_expression(NOT_NEWER)
                 .expression_attribute_names("#at", ORDER)
                 .expression_attribute_values(":at", order_value(order))
                 .return_consumed_capacity(CAPACITY);
-            let outcome =
-                self.attempt(DELETE_ENTRY, Some(&self.writes), || request.clone().send()).await;
-            match outcome {
-                Ok(reply) => self.meter.add_write(units(reply.consumed_capacity())),
-                Err(error) if error.code() == Some(CONDITION_FAILED) => self.meter.add_write(1.0),
-                Err(error) => return Err(StoreError::from_sdk(DELETE_ENTRY, &error)),
-            }
-            Ok(())
+            let send = || request.clone().send();
+            self.write_if(DELETE_ENTRY, send, DeleteItemOutput::consumed_capacity).await
         });
-        let deletes: Vec<_> = deletes.collect();
-        stream::iter(deletes).buffer_unordered(CONCURRENT_WRITES).try_collect().await
+        all(deletes).await
     }
 }
 
-const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
+/// Makes all writes, several concurrently; a newer write that was kept is not an error.
+async fn all(
+    writes: impl Iterator<Item = impl Future<Output = Result<bool, StoreError>>>,
+) -> Result<(), StoreError> {
+    // Collected first, so that all futures have the same type, whatever they borrow.
+    let writes: Vec<_> = writes.collect();
+    let mut outcomes = stream::iter(writes).buffer_unordered(CONCURRENT_WRITES);
+    while let Some(outcome) = outcomes.next().await {
+        outcome?;
+    }
+    Ok(())
+}
 
 impl Store {
     /// Whether lists of an account may use entries: all its offerings have them.
@@ -342,9 +346,8 @@ impl Store {
     /// When the table cannot be read.
     pub async fn has_entries(&self, account: &AccountId) -> Result<bool, StoreError> {
         const OPERATION: &str = "get marker of entries";
-        let known = lock(&self.markers.complete).get(account).copied();
-        if let Some((_, is_marked)) = known.filter(|(at, _)| at.elapsed() < MARKER_CACHE) {
-            return Ok(is_marked);
+        if let Some(known) = self.markers.get(account) {
+            return Ok(known == Marker::Complete);
         }
         let request = self
             .client
@@ -353,21 +356,14 @@ impl Store {
             .set_key(Some(entry_key(account, &MARKER)));
         let item = self.get(OPERATION, request).await?;
         let is_marked = item.is_some_and(|item| item.contains_key(COMPLETE));
-        self.note_marker(account, is_marked);
+        self.markers.put(account, if is_marked { Marker::Complete } else { Marker::Missing });
         Ok(is_marked)
-    }
-
-    fn note_marker(&self, account: &AccountId, is_marked: bool) {
-        lock(&self.markers.complete).insert(account.clone(), (Instant::now(), is_marked));
     }
 
     /// Marks an account without offerings: all that it will have get their entries.
     pub(super) async fn mark_if_empty(&self, account: &AccountId) -> Result<(), StoreError> {
         const OPERATION: &str = "find any offering";
-        let not_empty = lock(&self.markers.not_empty).get(account).copied();
-        if not_empty.is_some_and(|at| at.elapsed() < MARKER_CACHE)
-            || self.has_entries(account).await?
-        {
+        if self.markers.get(account) == Some(Marker::NotEmpty) || self.has_entries(account).await? {
             return Ok(());
         }
         let query = self
@@ -379,25 +375,19 @@ impl Store {
             .projection_expression("account")
             .consistent_read(true)
             .limit(1);
-        let found = self.query(OPERATION, query).await?;
-        if found.items.unwrap_or_default().is_empty() {
-            self.mark(account, None).await?;
-        } else {
-            lock(&self.markers.not_empty).insert(account.clone(), Instant::now());
+        if self.query(OPERATION, query).await?.items().is_empty() {
+            return self.mark(account, None).await;
         }
+        self.markers.put(account, Marker::NotEmpty);
         Ok(())
     }
 
-    /// Stores how far a backfill is, or that it is complete.
-    async fn mark(
-        &self,
-        account: &AccountId,
-        up_to: Option<&OfferingId>,
-    ) -> Result<(), StoreError> {
+    /// Stores up to which id a backfill has put entries; `None`: it is complete.
+    async fn mark(&self, account: &AccountId, up_to: Option<&str>) -> Result<(), StoreError> {
         const OPERATION: &str = "store marker of entries";
         let mut item = entry_key(account, &MARKER);
         match up_to {
-            Some(id) => item.insert(UP_TO.to_owned(), text(id.as_str())),
+            Some(id) => item.insert(UP_TO.to_owned(), text(id)),
             None => item.insert(COMPLETE.to_owned(), AttributeValue::Bool(true)),
         };
         let request = self
@@ -405,16 +395,13 @@ impl Store {
             .put_item()
             .table_name(&self.tables.offering_areas)
             .set_item(Some(item))
-            // Another backfill may have come further.
+            // Another backfill may have completed it.
             .set_condition_expression(up_to.map(|_| format!("attribute_not_exists({COMPLETE})")))
             .return_consumed_capacity(CAPACITY);
-        match self.attempt(OPERATION, None, || request.clone().send()).await {
-            Ok(reply) => self.meter.add_write(units(reply.consumed_capacity())),
-            Err(error) if error.code() == Some(CONDITION_FAILED) => self.meter.add_write(1.0),
-            Err(error) => return Err(StoreError::from_sdk(OPERATION, &error)),
-        }
+        let send = || request.clone().send();
+        self.write_if(OPERATION, send, PutItemOutput::consumed_capacity).await?;
         if up_to.is_none() {
-            self.note_marker(account, true);
+            self.markers.put(account, Marker::Complete);
         }
         Ok(())
     }
@@ -432,9 +419,9 @@ impl Store {
             .table_name(&self.tables.offering_areas)
             .set_key(Some(entry_key(account, &MARKER)))
             .return_consumed_capacity(CAPACITY);
-        let reply = self.send(OPERATION, || request.clone().send()).await?;
-        self.meter.add_write(units(reply.consumed_capacity()));
-        self.note_marker(account, false);
+        let send = || request.clone().send();
+        self.write_if(OPERATION, send, DeleteItemOutput::consumed_capacity).await?;
+        self.markers.put(account, Marker::Missing);
         Ok(())
     }
 
@@ -457,12 +444,11 @@ impl Store {
         if marker.contains_key(COMPLETE) {
             return Ok(None);
         }
-        let up_to = marker.get(UP_TO).and_then(|id| id.as_s().ok()).cloned();
         let place = self.place(Kind::Offering);
-        let start = up_to.map(|id| {
+        let start = marker.get(UP_TO).map(|id| {
             Item::from([
                 ("account".to_owned(), text(account.as_str())),
-                (place.range_key.to_owned(), text(id)),
+                (place.range_key.to_owned(), id.clone()),
             ])
         });
         let query = self
@@ -475,27 +461,18 @@ impl Store {
             .limit(BACKFILL_PAGE)
             .set_exclusive_start_key(start);
         let reply = self.query(OPERATION, query).await?;
-        let items = reply.items.unwrap_or_default();
-        let mut last = None;
-        let mut seen: HashSet<OfferingId> = HashSet::new();
-        for item in &items {
+        let mut count = 0;
+        for item in reply.items() {
             if let Some(row) = placed(OPERATION, item)? {
                 // Items that were written before writes had an order are older than anything.
                 let order = order_of(item, ORDER).unwrap_or(Order::OLDEST);
-                let entries = entries(&row);
-                let entries: Vec<&[u8]> = entries.iter().map(Vec::as_slice).collect();
-                self.put_entries(account, &entries, order).await?;
-                seen.insert(row.id.clone());
-            }
-            if let Key::Offering(id) = place.key_of(OPERATION, item)? {
-                last = Some(id);
+                self.put_entries(account, &entries(&row), order).await?;
+                count += 1;
             }
         }
-        match last.filter(|_| reply.last_evaluated_key.is_some()) {
-            Some(id) => self.mark(account, Some(&id)).await?,
-            None => self.mark(account, None).await?,
-        }
-        Ok(Some(seen.len()))
+        let last = reply.last_evaluated_key().and_then(|key| key.get(place.range_key)?.as_s().ok());
+        self.mark(account, last.map(String::as_str)).await?;
+        Ok(Some(count))
     }
 }
 

@@ -2,22 +2,23 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
 use futures_util::{StreamExt as _, stream};
 
 use super::{
     CAPACITY, CONCURRENT_WRITES, Store, StoreError,
     areas::{PLACE_ATTRIBUTES, placed_or_none},
     item::{
-        EXPIRES_AT, Item, ORDER, OfferingItem, VersionAttributes, expiry, order_of, order_value,
-        read, text, write,
+        EXPIRES_AT, Item, ORDER, VersionAttributes, expiry, order_of, order_value, read, text,
+        write,
     },
     kinds::range_key,
     ranges::Keys,
-    units,
 };
 use crate::{
     account::AccountId,
-    imports::{Before, ChangeSet, Content, DocumentStore, Key, Kind, Stored, Write},
+    imports::{Before, ChangeSet, DocumentStore, Key, Kind, Stored, Version, Write},
+    order::Order,
     outcome::WriteError,
 };
 
@@ -97,34 +98,26 @@ const OPERATION: &str = "write document";
 const CONCURRENT_OFFERINGS: usize = 16;
 
 /// The condition that nothing newer is stored. An equal order means that the same write is repeated.
-const NOT_NEWER: &str = "attribute_not_exists(#at) OR #at <= :at";
+pub(super) const NOT_NEWER: &str = "attribute_not_exists(#at) OR #at <= :at";
 
 impl Store {
-    /// The item that a write puts: a version, or a tombstone.
+    /// The item that a write puts: a version, given its own attributes, or a tombstone.
     pub(super) fn item_of(
         &self,
-        account: &AccountId,
-        key: &Key,
-        change: Write,
+        (account, key): (&AccountId, &Key),
+        order: Order,
+        version: Option<(Item, Version)>,
     ) -> Result<Item, StoreError> {
-        let key = self.place(key.kind()).item_key(account, key);
-        let Write { order, version, .. } = change;
-        let mut item = if let Some((content, version)) = version {
-            let mut item = if let Content::Offering(offering) = content {
-                let row = offering.into_row(version.created_at, order.time());
-                write(OPERATION, OfferingItem::new(account, row))?
-            } else {
-                let mut item = key;
-                item.insert("document".to_owned(), text(content.document()));
-                item
-            };
-            item.extend(write(OPERATION, VersionAttributes::from(version))?);
-            item
-        } else {
-            let mut item = key;
-            item.insert(EXPIRES_AT.to_owned(), expiry(self.clock));
-            item
-        };
+        let mut item = self.place(key.kind()).item_key(account, key);
+        match version {
+            Some((own, version)) => {
+                item.extend(own);
+                item.extend(write(OPERATION, VersionAttributes::from(version))?);
+            }
+            None => {
+                item.insert(EXPIRES_AT.to_owned(), expiry(self.clock));
+            }
+        }
         item.insert(ORDER.to_owned(), order_value(order));
         Ok(item)
     }
@@ -139,33 +132,23 @@ impl Store {
         if let Key::Offering(_) = key {
             return self.write_offering(account, key, change).await;
         }
-        let order = order_value(change.order);
+        let Write { order, version, .. } = change;
+        let version = version.map(|(content, version)| {
+            (Item::from([("document".to_owned(), text(content.document()))]), version)
+        });
         let request = self
             .client
             .put_item()
             .table_name(self.place(key.kind()).table)
-            .set_item(Some(self.item_of(account, key, change)?))
+            .set_item(Some(self.item_of((account, key), order, version)?))
             .condition_expression(NOT_NEWER)
             .expression_attribute_names("#at", ORDER)
-            .expression_attribute_values(":at", order)
+            .expression_attribute_values(":at", order_value(order))
             .return_consumed_capacity(CAPACITY);
-        let outcome = self.attempt(OPERATION, Some(&self.writes), || request.clone().send()).await;
-        let error = match outcome {
-            Ok(reply) => {
-                self.meter.add_write(units(reply.consumed_capacity()));
-                return Ok(None);
-            }
-            Err(error) => StoreError::from_sdk(OPERATION, &error),
-        };
-        match error.write_error() {
-            // A failed condition consumes as much as the write would have, but the error does not say how
-            // much.
-            Some(WriteError::Stale) => {
-                self.meter.add_write(1.0);
-                Ok(Some(WriteError::Stale))
-            }
-            Some(why) => Ok(Some(why)),
-            None => Err(error),
+        let send = || request.clone().send();
+        match self.write_if(OPERATION, send, PutItemOutput::consumed_capacity).await {
+            Ok(is_stored) => Ok((!is_stored).then_some(WriteError::Stale)),
+            Err(error) => error.write_error().map(Some).ok_or(error),
         }
     }
 }

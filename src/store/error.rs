@@ -9,7 +9,8 @@ use aws_sdk_dynamodb::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
     operation::{
-        RequestId as _, transact_write_items::TransactWriteItemsError, update_item::UpdateItemError,
+        RequestId as _, put_item::PutItemError, transact_write_items::TransactWriteItemsError,
+        update_item::UpdateItemError,
     },
 };
 
@@ -199,21 +200,38 @@ fn throttling_reasons(body: &[u8]) -> String {
     })
 }
 
-/// The item that was stored when the condition of an update did not hold. Any other error stays an error.
-pub(super) fn failed_condition(
+/// The error of a conditional write of one item.
+pub(super) trait ConditionalWriteError {
+    /// The item that was stored when the condition did not hold.
+    fn stored_item(self) -> Option<Item>;
+}
+
+impl ConditionalWriteError for UpdateItemError {
+    fn stored_item(self) -> Option<Item> {
+        if let Self::ConditionalCheckFailedException(failed) = self { failed.item } else { None }
+    }
+}
+
+impl ConditionalWriteError for PutItemError {
+    fn stored_item(self) -> Option<Item> {
+        if let Self::ConditionalCheckFailedException(failed) = self { failed.item } else { None }
+    }
+}
+
+/// The item that was stored when the condition of a write did not hold. Any other error stays an error.
+pub(super) fn failed_condition<E>(
     operation: &'static str,
-    error: SdkError<UpdateItemError, HttpResponse>,
-) -> Result<Option<Item>, StoreError> {
+    error: SdkError<E, HttpResponse>,
+) -> Result<Option<Item>, StoreError>
+where
+    E: ConditionalWriteError + Error + ProvideErrorMetadata + 'static,
+{
+    let class = StoreError::from_sdk(operation, &error);
     match error {
-        SdkError::ServiceError(service)
-            if service.err().is_conditional_check_failed_exception() =>
-        {
-            match service.into_err() {
-                UpdateItemError::ConditionalCheckFailedException(failed) => Ok(failed.item),
-                _ => Ok(None),
-            }
+        SdkError::ServiceError(service) if class.is_condition_failed() => {
+            Ok(service.into_err().stored_item())
         }
-        error => Err(StoreError::from_sdk(operation, &error)),
+        _ => Err(class),
     }
 }
 

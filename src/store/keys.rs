@@ -1,10 +1,7 @@
 //! The table `ApiKeys`: lookup of an API key by its hash; creating, listing and revoking keys.
 
-use std::error::Error;
-
 use aws_sdk_dynamodb::{
-    config::http::HttpResponse,
-    error::{ProvideErrorMetadata, SdkError},
+    operation::{put_item::PutItemOutput, update_item::UpdateItemOutput},
     types::AttributeValue,
 };
 use jiff::Timestamp;
@@ -59,8 +56,8 @@ impl Store {
             .table_name(&self.tables.api_keys)
             .set_item(Some(key_item(OPERATION, hash, record)?))
             .condition_expression("attribute_not_exists(keyHash)");
-        let outcome = self.attempt(OPERATION, None, || request.clone().send()).await;
-        unless_condition_failed(OPERATION, outcome)
+        let send = || request.clone().send();
+        self.write_if(OPERATION, send, PutItemOutput::consumed_capacity).await
     }
 
     /// All keys of an account, the oldest first.
@@ -110,22 +107,7 @@ impl Store {
             .condition_expression("account = :account")
             .expression_attribute_values(":account", text(account.as_str()))
             .expression_attribute_values(":now", AttributeValue::S(now.to_string()));
-        let outcome = self.attempt(OPERATION, None, || request.clone().send()).await;
-        unless_condition_failed(OPERATION, outcome)
-    }
-}
-
-/// Whether a conditional write took effect. A condition that did not hold is not an error.
-fn unless_condition_failed<T, E>(
-    operation: &'static str,
-    outcome: Result<T, SdkError<E, HttpResponse>>,
-) -> Result<bool, StoreError>
-where
-    E: Error + ProvideErrorMetadata + 'static,
-{
-    match outcome {
-        Ok(_) => Ok(true),
-        Err(error) if error.code() == Some("ConditionalCheckFailedException") => Ok(false),
-        Err(error) => Err(StoreError::from_sdk(operation, &error)),
+        let send = || request.clone().send();
+        self.write_if(OPERATION, send, UpdateItemOutput::consumed_capacity).await
     }
 }

@@ -6,9 +6,11 @@
 //! halves the limit, and at a limit of n, n successes in a row raise it by one: additive increase,
 //! multiplicative decrease, as in TCP (RFC 5681).
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use tokio::sync::Notify;
+
+use crate::lock::lock;
 
 /// Limits how many requests are in flight.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ impl Limiter {
         loop {
             let freed = self.freed.notified();
             {
-                let mut state = self.state();
+                let mut state = lock(&self.state);
                 if state.in_flight < state.limit {
                     state.in_flight += 1;
                     return Permit { limiter: self, decreases: state.decreases };
@@ -58,11 +60,6 @@ impl Limiter {
             }
             freed.await;
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // No code that holds this lock can panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -74,7 +71,7 @@ impl Permit<'_> {
 
     /// The database accepted the request.
     fn accepted(self) {
-        let mut state = self.limiter.state();
+        let mut state = lock(&self.limiter.state);
         state.accepted += 1;
         if state.accepted >= state.limit && state.limit < self.limiter.most {
             state.limit += 1;
@@ -86,7 +83,7 @@ impl Permit<'_> {
     /// The database throttled the request. A request that began before the last decrease does not cause
     /// another one.
     fn throttled(self) {
-        let mut state = self.limiter.state();
+        let mut state = lock(&self.limiter.state);
         if state.decreases == self.decreases {
             state.limit = (state.limit / 2).max(1);
             state.accepted = 0;
@@ -97,7 +94,7 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.limiter.state().in_flight -= 1;
+        lock(&self.limiter.state).in_flight -= 1;
         self.limiter.freed.notify_one();
     }
 }
@@ -112,7 +109,7 @@ mod tests {
     use super::*;
 
     fn limit(limiter: &Limiter) -> usize {
-        limiter.state().limit
+        lock(&limiter.state).limit
     }
 
     #[tokio::test]

@@ -44,7 +44,7 @@ mod transaction;
 
 use std::{
     error::Error,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -67,7 +67,7 @@ use limiter::Limiter;
 use ranges::Ranges;
 
 use self::{areas::Markers, batch::CONCURRENT_BATCHES};
-use crate::{cause::chain, clock::Clock, cost::Meter, retry::Patience, xray::Span};
+use crate::{cause::chain, clock::Clock, cost::Meter, lock::lock, retry::Patience, xray::Span};
 
 /// The names of the tables, from the environment of a function or from a common prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,7 +143,7 @@ struct ThrottleLog(Mutex<Option<Instant>>);
 
 impl ThrottleLog {
     fn log(&self, error: &StoreError) {
-        let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logged = lock(&self.0);
         if logged.is_none_or(|logged| logged.elapsed() >= Duration::from_secs(1)) {
             *logged = Some(Instant::now());
             tracing::warn!(cause = chain(error), "throttled");
@@ -251,6 +251,32 @@ impl Store {
     {
         let outcome = self.attempt(operation, None, send).await;
         outcome.map_err(|error| StoreError::from_sdk(operation, &error))
+    }
+}
+
+impl Store {
+    /// Sends a conditional write of one item, and counts it. `false`: the condition did not hold. That consumes as much
+    /// as the write would have, but the error does not say how much.
+    async fn write_if<T, E, F>(
+        &self,
+        operation: &'static str,
+        send: impl Fn() -> F,
+        capacity: impl Fn(&T) -> Option<&ConsumedCapacity>,
+    ) -> Result<bool, StoreError>
+    where
+        E: Error + ProvideErrorMetadata + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let outcome = self.attempt(operation, Some(&self.writes), send).await;
+        match outcome.map_err(|error| StoreError::from_sdk(operation, &error)) {
+            Ok(reply) => self.meter.add_write(units(capacity(&reply))),
+            Err(error) if error.is_condition_failed() => {
+                self.meter.add_write(1.0);
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(true)
     }
 }
 

@@ -8,10 +8,7 @@
 //! exports always, so a range is tried first. It ends when it has cost as much as the single keys would have.
 //! If it did not cover the keys, ranges of that table are suspended, each time for longer.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::HashMap, sync::Mutex};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -21,7 +18,7 @@ use super::{
     item::{Item, text},
     units,
 };
-use crate::account::AccountId;
+use crate::{account::AccountId, lock::lock};
 
 /// The minimum number of keys for which a range is tried.
 const MIN_KEYS: usize = 20;
@@ -61,7 +58,7 @@ struct Suspension {
 impl Ranges {
     /// Whether a range of this table may be tried now.
     fn may_try(&self, table: &str) -> bool {
-        let mut suspensions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut suspensions = lock(&self.0);
         let Some(rest) = suspensions.get_mut(table).filter(|rest| rest.left > 0) else {
             return true;
         };
@@ -71,7 +68,7 @@ impl Ranges {
 
     /// Records whether a range covered its keys.
     fn tried(&self, table: &str, covered: bool) {
-        let mut suspensions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut suspensions = lock(&self.0);
         let rest = suspensions.entry(table.to_owned()).or_default();
         rest.last = if covered { 0 } else { (rest.last * 2).clamp(1, MAX_SUSPENSION) };
         rest.left = rest.last;

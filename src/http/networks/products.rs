@@ -2,7 +2,7 @@
 
 use std::{
     num::NonZeroUsize,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -27,6 +27,7 @@ use crate::{
         Absent, ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply,
         params::{Parameter, Params, QueryValue},
     },
+    lock::lock,
     money::Currency,
     networks::{
         CurrencyPair, CustomAirtime, ExchangeRate, NetworkId, PhoneNumber, SmsNotification,
@@ -150,6 +151,7 @@ impl NetworkProducts {
         };
         envelope(&data, &request.id)
     }
+
     async fn rate(
         &self,
         store: &Store,
@@ -157,18 +159,13 @@ impl NetworkProducts {
         pair: CurrencyPair,
     ) -> Result<Option<ExchangeRate>, ApiError> {
         let key = (account.clone(), pair);
-        let known = self.rates().get(&key).cloned();
+        let known = lock(&self.rates).get(&key).cloned();
         if let Some((_, rate)) = known.filter(|(read_at, _)| read_at.elapsed() < self.cache_for) {
             return Ok(rate);
         }
         let rate = store.rate(account, pair).await?;
-        self.rates().put(key, (Instant::now(), rate.clone()));
+        lock(&self.rates).put(key, (Instant::now(), rate.clone()));
         Ok(rate)
-    }
-
-    /// The cache is consistent even if a thread panicked while it held the lock.
-    fn rates(&self) -> MutexGuard<'_, Rates> {
-        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -135,11 +135,11 @@ impl Endpoint for ListOfferings {
         // The promotion is looked up concurrently with the page, so it adds no latency of its own.
         let (promotion, listing) =
             tokio::try_join!(promotion(store, account, promo_code), async {
-                let by_area = filter.is_narrow() && store.has_entries(account).await?;
-                let page = if by_area {
-                    list_by_area(store, account, &plan, &filter, start, limit, budget).await
-                } else {
-                    list(store, account, &plan, &filter, start, limit, budget).await
+                let page = match filter.by_area() {
+                    Some(areas) if store.has_entries(account).await? => {
+                        list_by_area(store, account, &plan, &areas, start, limit, budget).await
+                    }
+                    _ => list(store, account, &plan, &filter, start, limit, budget).await,
                 };
                 page.map_err(ApiError::from)
             })?;

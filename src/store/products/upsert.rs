@@ -126,7 +126,7 @@ const IS_NEWEST: &str = "(attribute_not_exists(#last) OR #last <= :order) AND (a
 /// The result of a conditional update.
 enum Updated {
     Done(Applied),
-    /// The condition did not hold; with the stored item.
+    /// The condition failed. Contains the stored item, if there is one.
     ConditionFailed(Option<Item>),
 }
 
@@ -294,12 +294,12 @@ impl Store {
         const OPERATION: &str = "upsert product late";
         let found = Found::read(OPERATION, &there)?;
         let (orders, revision) = match &found {
-            // The keys are checked first.
+            // A link: the caller resolves it.
             Found::Link(_) => return Ok(Updated::ConditionFailed(Some(there))),
             found => (found.orders(), found.revision()),
         };
         let late = orders.late(upsert.row, upsert.order);
-        // The key by which the product was found changes nothing.
+        // The lookup key itself does not count as a change.
         let found_by = match key.split_once('#') {
             Some(("SKU", _)) => "sku",
             Some(("EXT", _)) => "externalId",
@@ -339,7 +339,7 @@ impl Store {
         };
         let mut expression = Expression::of(&late, upsert.order);
         if !expression.sets.iter().any(|set| set.starts_with("#at =")) {
-            // Only the condition of the usual update uses this name.
+            // `#at` is otherwise unused, and DynamoDB rejects unused names.
             expression.names.remove("#at");
         }
         expression.set_if_new("id", text(upsert.new_id.to_string()));

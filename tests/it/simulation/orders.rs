@@ -645,6 +645,7 @@ async fn check_areas(store: &Store, listed: impl Iterator<Item = &String>) -> Re
             ..OfferingQuery::default()
         };
         let filter = query.filter_for(&seller).expect("visible");
+        let areas = filter.by_area().expect("areas");
         for category in [None, Some("C1")] {
             let category = category.map(|name| Category::parse(name).expect("name"));
             let plan = Plan::new(CustomerType::ALL.to_vec(), [], category.clone(), true);
@@ -652,15 +653,8 @@ async fn check_areas(store: &Store, listed: impl Iterator<Item = &String>) -> Re
                 read_units: 1_000.0,
                 until: std::time::Instant::now() + Duration::from_mins(1),
             };
-            let page = list_by_area(
-                store,
-                &seller.account,
-                &plan,
-                &filter,
-                Position::START,
-                1_000,
-                budget,
-            );
+            let page =
+                list_by_area(store, &seller.account, &plan, &areas, Position::START, 1_000, budget);
             let page = page.await.expect("a page");
             let mut got: Vec<&OfferingId> = page.rows.iter().map(|row| &row.id).collect();
             got.sort();
