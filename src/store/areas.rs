@@ -28,9 +28,10 @@ use futures_util::{StreamExt as _, stream};
 use super::{
     CAPACITY, CONCURRENT_WRITES, Store, StoreError,
     batch::KeyToRead,
-    documents::NOT_NEWER,
     error::failed_condition,
-    item::{Item, ORDER, OfferingItem, is_record, order_of, order_value, read, text, write},
+    item::{
+        Item, NOT_NEWER, ORDER, OfferingItem, is_record, order_of, order_value, read, text, write,
+    },
     units,
 };
 use crate::{
@@ -287,17 +288,7 @@ impl Store {
         let puts = added.into_iter().map(|entry| async {
             let mut item = entry_key(account, entry);
             item.insert(ORDER.to_owned(), order_value(order));
-            let request = self
-                .client
-                .put_item()
-                .table_name(&self.tables.offering_areas)
-                .set_item(Some(item))
-                .condition_expression(NOT_NEWER)
-                .expression_attribute_names("#at", ORDER)
-                .expression_attribute_values(":at", order_value(order))
-                .return_consumed_capacity(CAPACITY);
-            let send = || request.clone().send();
-            self.write_if(PUT_ENTRY, send, PutItemOutput::consumed_capacity).await
+            self.put_unless_newer(PUT_ENTRY, &self.tables.offering_areas, item, order).await
         });
         all(puts).await
     }

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
 use futures_util::{StreamExt as _, stream};
 
 use super::{
-    CAPACITY, CONCURRENT_WRITES, Store, StoreError,
+    CONCURRENT_WRITES, Store, StoreError,
     areas::{PLACE_ATTRIBUTES, placed_or_none},
     item::{
         EXPIRES_AT, Item, ORDER, VersionAttributes, expiry, order_of, order_value, read, text,
@@ -97,9 +96,6 @@ const OPERATION: &str = "write document";
 /// The maximum number of offerings that are written concurrently, each with its entries.
 const CONCURRENT_OFFERINGS: usize = 16;
 
-/// The condition that nothing newer is stored. An equal order means that the same write is repeated.
-pub(super) const NOT_NEWER: &str = "attribute_not_exists(#at) OR #at <= :at";
-
 impl Store {
     /// The item that a write puts: a version, given its own attributes, or a tombstone.
     pub(super) fn item_of(
@@ -136,17 +132,8 @@ impl Store {
         let version = version.map(|(content, version)| {
             (Item::from([("document".to_owned(), text(content.document()))]), version)
         });
-        let request = self
-            .client
-            .put_item()
-            .table_name(self.place(key.kind()).table)
-            .set_item(Some(self.item_of((account, key), order, version)?))
-            .condition_expression(NOT_NEWER)
-            .expression_attribute_names("#at", ORDER)
-            .expression_attribute_values(":at", order_value(order))
-            .return_consumed_capacity(CAPACITY);
-        let send = || request.clone().send();
-        match self.write_if(OPERATION, send, PutItemOutput::consumed_capacity).await {
+        let item = self.item_of((account, key), order, version)?;
+        match self.put_unless_newer(OPERATION, self.place(key.kind()).table, item, order).await {
             Ok(is_stored) => Ok((!is_stored).then_some(WriteError::Stale)),
             Err(error) => error.write_error().map(Some).ok_or(error),
         }

@@ -54,6 +54,10 @@ pub(super) struct OfferingItem {
 /// The attribute that contains an item's order.
 pub(super) const ORDER: &str = "at";
 
+/// The condition that nothing newer than the order `:at` is stored. An equal order means that the same write is
+/// repeated.
+pub(super) const NOT_NEWER: &str = "attribute_not_exists(#at) OR #at <= :at";
+
 /// The attribute that contains the expiry of a tombstone, in seconds since 1970: the tables' time-to-live
 /// attribute.
 pub(super) const EXPIRES_AT: &str = "expiresAt";

@@ -54,6 +54,7 @@ use aws_sdk_dynamodb::{
     error::{ProvideErrorMetadata, SdkError},
     operation::{
         get_item::builders::GetItemFluentBuilder,
+        put_item::PutItemOutput,
         query::{QueryOutput, builders::QueryFluentBuilder},
     },
     types::{ConsumedCapacity, ReturnConsumedCapacity},
@@ -61,13 +62,15 @@ use aws_sdk_dynamodb::{
 pub use client::{ClientError, Connection, lean_client, lean_s3_client, lean_sqs_client};
 pub use error::StoreError;
 pub use export::Export;
-use item::Item;
+use item::{Item, NOT_NEWER, ORDER, order_value};
 pub use jobs::{GivenUp, SeenContent};
 use limiter::Limiter;
 use ranges::Ranges;
 
 use self::{areas::Markers, batch::CONCURRENT_BATCHES};
-use crate::{cause::chain, clock::Clock, cost::Meter, lock::lock, retry::Patience, xray::Span};
+use crate::{
+    cause::chain, clock::Clock, cost::Meter, lock::lock, order::Order, retry::Patience, xray::Span,
+};
 
 /// The names of the tables, from the environment of a function or from a common prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -277,6 +280,27 @@ impl Store {
             Err(error) => return Err(error),
         }
         Ok(true)
+    }
+
+    /// Puts an item that has this order, unless a newer one is stored: `false` then.
+    async fn put_unless_newer(
+        &self,
+        operation: &'static str,
+        table: &str,
+        item: Item,
+        order: Order,
+    ) -> Result<bool, StoreError> {
+        let request = self
+            .client
+            .put_item()
+            .table_name(table)
+            .set_item(Some(item))
+            .condition_expression(NOT_NEWER)
+            .expression_attribute_names("#at", ORDER)
+            .expression_attribute_values(":at", order_value(order))
+            .return_consumed_capacity(CAPACITY);
+        let send = || request.clone().send();
+        self.write_if(operation, send, PutItemOutput::consumed_capacity).await
     }
 }
 
