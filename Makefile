@@ -22,7 +22,7 @@ WHICH_STACK = $(if $(STACK),--stack $(STACK)) $(if $(CONFIG),--config-env $(CONF
 TOOLS := .tools
 INSTALLED = $(foreach tool,$(1),$(TOOLS)/$(tool)/installed-$(shell cksum < checks/tools/$(tool).txt | cut -d' ' -f1))
 
-.PHONY: help run test lint unit soak openapi bench catalog build check-build validate test-lambda test-deploy \
+.PHONY: help run test lint unit soak openapi bench bench-peers catalog build check-build validate test-lambda test-deploy \
 	test-contract test-documents test-docs sam-invoke sam-api test-sam test-aws deploy releases rollback smoke sample
 
 help: ## List the targets
@@ -99,7 +99,12 @@ target/debug/catalog:
 bench: ## Measure what is claimed of speed (a first build of some minutes)
 	$(CARGO) bench --locked --quiet --bench upsert
 	$(CARGO) bench --locked --quiet -p catalog-cli --bench import
+	$(CARGO) bench --locked --quiet -p catalog-cli --bench partitions
 	$(CARGO) bench --locked --quiet -p catalog-cli --bench reads
+
+bench-peers: build ## list-offerings beside handlers in Node.js, Python and Rust as they are usually written (needs Node.js, a C++ compiler)
+	benches/peers/install
+	$(CARGO) bench --locked --quiet -p catalog-cli --bench peers
 
 catalog: ## Build the operator's tool: target/release/catalog
 	$(CARGO) build --locked --release -p catalog-cli

@@ -1,4 +1,5 @@
-//! What typical requests read, at several sizes of the catalog: writes the table of `docs/read-costs.md`.
+//! What typical requests read, at several sizes of the catalog: writes the table of `docs/read-costs.md`, and draws the
+//! charts `docs/charts/read-units-*.svg`.
 //!
 //! `cargo bench -p catalog-cli --bench reads` takes catalogs of 1,000, 20,000 and 1,000,000 offerings (some ten
 //! minutes); `-- 1000 20000` takes others.
@@ -8,6 +9,8 @@
     clippy::print_stdout,
     reason = "a benchmark tells, and ends when it cannot"
 )]
+
+mod charts;
 
 use std::{fmt::Write as _, fs, time::Instant};
 
@@ -42,7 +45,7 @@ const REQUESTS: [&str; 10] = [
 async fn main() {
     let sizes: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     let sizes = if sizes.is_empty() { SIZES.to_vec() } else { sizes };
-    let mut columns: Vec<Vec<String>> = Vec::new();
+    let mut columns: Vec<Vec<Cell>> = Vec::new();
     for size in &sizes {
         columns.push(measure(*size).await);
     }
@@ -51,11 +54,14 @@ async fn main() {
         let _ = write!(table, " {size} offerings |");
     }
     let _ = write!(table, "\n|---|{}\n", "---|".repeat(sizes.len()));
-    let names = REQUESTS.iter().map(|query| format!("`{query}`")).chain([DEEP.to_owned()]);
+    let names = REQUESTS.iter().map(|query| format!("`{query}`"));
+    let deep = REQUESTS.iter().map(|query| format!("… `{query}`, deep in the list"));
+    let names = names.chain(deep);
     for (row, name) in names.enumerate() {
         let _ = write!(table, "| {name} |");
         for column in &columns {
-            let _ = write!(table, " {} |", column[row]);
+            let Cell { units, requests, offerings } = &column[row];
+            let _ = write!(table, " {units} units, {requests} requests, {offerings} offerings |");
         }
         table.push('\n');
     }
@@ -64,12 +70,48 @@ async fn main() {
     let page = fs::read_to_string(path).expect("the page");
     let (head, _) = page.split_once("| Request |").expect("a table");
     fs::write(path, format!("{head}{table}")).expect("the page");
+    draw(&sizes, &columns);
 }
 
-const DEEP: &str = "`limit=100`, the last page of the first 900 offerings";
+/// The requests that the chart shows: the others have the same lines.
+const SHOWN: [(&str, &str); 4] = [
+    ("limit=100", "a page of 100"),
+    ("countries=GH&limit=20", "20 by country"),
+    ("regions=EUROPE&limit=20", "20 by region"),
+    ("limit=20", "a page of 20"),
+];
+
+/// How many bytes of an item of `offering` a half read unit reads, and how many the item has, about.
+const BYTES_PER_HALF_UNIT: f64 = 4_096.0;
+const ITEM_BYTES: f64 = 1_180.0;
+
+#[allow(clippy::cast_precision_loss, reason = "sizes of catalogs")]
+fn draw(sizes: &[usize], columns: &[Vec<Cell>]) {
+    let mut lines: Vec<(String, Vec<f64>)> = SHOWN
+        .iter()
+        .map(|(query, name)| {
+            let row = REQUESTS.iter().position(|request| request == query).expect("a request");
+            ((*name).to_owned(), columns.iter().map(|column| column[row].units).collect())
+        })
+        .collect();
+    let all =
+        sizes.iter().map(|size| 0.5 * (*size as f64 * ITEM_BYTES / BYTES_PER_HALF_UNIT).ceil());
+    lines.push(("reading all and filtering (computed)".to_owned(), all.collect()));
+    charts::read_units(sizes, &lines);
+}
+
+/// What a request read.
+struct Cell {
+    units: f64,
+    requests: u32,
+    offerings: usize,
+}
+
+/// Which page is read deep in a list; of a shorter list, one of its last.
+const DEEP_PAGE: usize = 5_000;
 
 /// The read units and the requests to the database of each request.
-async fn measure(size: usize) -> Vec<String> {
+async fn measure(size: usize) -> Vec<Cell> {
     let folder = tempfile::tempdir().expect("a folder");
     let storage = Storage::File(folder.path().join("catalog.db"));
     let options = StackOptions::built_in("bench", storage).expect("the template");
@@ -101,19 +143,28 @@ async fn measure(size: usize) -> Vec<String> {
         };
         // The key, and whether lists use entries, are read once.
         get("countries=GH&limit=1");
-        let shown = |((units, queries), body): ((String, String), Value)| {
-            let items = body["items"].as_array().map_or(0, Vec::len);
-            format!("{units} units, {queries} requests, {items} offerings")
+        let shown = |((units, queries), body): ((String, String), Value)| Cell {
+            units: units.parse().expect("units"),
+            requests: queries.parse().expect("requests"),
+            offerings: body["items"].as_array().map_or(0, Vec::len),
         };
-        let mut cells: Vec<String> = REQUESTS.iter().map(|query| shown(get(query))).collect();
-        let mut cursor = String::new();
-        for _ in 0..4 {
-            let (_, body) = get(&format!("customerType=CONSUMER&limit=100{cursor}"));
-            cursor =
-                format!("&cursor={}", body["pagination"]["nextCursor"].as_str().expect("more"));
-        }
-        cells.push(shown(get(&format!("customerType=CONSUMER&limit=100{cursor}"))));
-        cells
+        let first: Vec<Cell> = REQUESTS.iter().map(|query| shown(get(query))).collect();
+        // The cursor does not depend on the limit, so the pages before are passed over by the thousand.
+        let deep = |query: &&str| {
+            let (filter, limit) = query.rsplit_once("limit=").expect("a limit");
+            let limit: usize = limit.parse().expect("a limit");
+            let (mut left, mut cursor) = (limit * DEEP_PAGE, String::new());
+            while left >= limit {
+                let step = left.min(1_000).min(size / 2);
+                let (_, body) = get(&format!("{filter}limit={step}{cursor}"));
+                let Some(next) = body["pagination"]["nextCursor"].as_str() else { break };
+                cursor = format!("&cursor={next}");
+                left -= step.min(left);
+            }
+            shown(get(&format!("{filter}limit={limit}{cursor}")))
+        };
+        let deep: Vec<Cell> = REQUESTS.iter().map(deep).collect();
+        first.into_iter().chain(deep).collect()
     })
     .await
     .expect("answers")

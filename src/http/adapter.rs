@@ -197,7 +197,7 @@ impl<E: Endpoint> HttpAdapter<E> {
         let principal =
             self.authenticator.authenticate(&keys, key, E::PERMISSION, request.source_ip).await?;
         log.account = Some(principal.account.to_string());
-        let store = self.store.metered(meter);
+        let store = self.store.for_account(&principal.account, meter);
         self.endpoint.answer(Call { request, principal: &principal, store: &store, log }).await
     }
 

@@ -206,9 +206,9 @@ pub trait JobStore: Sync + Sized {
     #[must_use]
     fn until(&self, deadline: Option<Instant>) -> Self;
 
-    /// The same store, whose requests are counted by this meter.
+    /// The same store for the records of this account, whose requests are counted by this meter.
     #[must_use]
-    fn metered(&self, meter: &Meter) -> Self;
+    fn for_account(&self, account: &AccountId, meter: &Meter) -> Self;
 
     /// Claims a job, and creates it if it is new.
     fn claim(

@@ -265,7 +265,10 @@ impl Store {
             )
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_consumed_capacity(CAPACITY);
-        match self.attempt(WRITE, Some(&self.writes), || request.clone().send()).await {
+        match self
+            .attempt(WRITE, Some(&self.account_limits.writes), || request.clone().send())
+            .await
+        {
             Ok(reply) => {
                 self.meter.add_write(units(reply.consumed_capacity()));
                 Ok(Put::Done)

@@ -91,7 +91,7 @@ impl Store {
                 .set_request_items(Some(pending.clone()))
                 .return_consumed_capacity(CAPACITY);
             let reply = self
-                .attempt(operation, Some(&self.batches), || request.clone().send())
+                .attempt(operation, Some(&self.account_limits.batches), || request.clone().send())
                 .await
                 .map_err(|error| StoreError::from_sdk(operation, &error))?;
             let units = total_units(reply.consumed_capacity());

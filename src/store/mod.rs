@@ -15,7 +15,7 @@
 //! | `kinds` | the table and the keys of each kind of record |
 //! | `batch`, `transaction` | many items read at once; all written or none |
 //! | `ranges` | the items of many keys, read as one key range where that is cheaper |
-//! | `limiter` | the concurrency limiter |
+//! | `limiter` | the limits of an account: requests in flight, and per second |
 //! | `jobs` | the job-state store: claims, checkpoints, ends of jobs; object versions and snapshots |
 //! | `export` | all records of an account; the records that a snapshot may remove |
 //!
@@ -64,12 +64,13 @@ pub use error::StoreError;
 pub use export::Export;
 use item::{Item, NOT_NEWER, ORDER, order_value};
 pub use jobs::{GivenUp, SeenContent};
-use limiter::Limiter;
+use limiter::{AccountLimits, CONCURRENT_WRITES, Limiter, Limits};
 use ranges::Ranges;
 
-use self::{areas::Markers, batch::CONCURRENT_BATCHES};
+use self::areas::Markers;
 use crate::{
-    cause::chain, clock::Clock, cost::Meter, lock::lock, order::Order, retry::Patience, xray::Span,
+    account::AccountId, cause::chain, clock::Clock, cost::Meter, lock::lock, order::Order,
+    retry::Patience, xray::Span,
 };
 
 /// The names of the tables, from the environment of a function or from a common prefix.
@@ -127,10 +128,9 @@ pub struct Store {
     tables: Arc<TableNames>,
     /// Adds up the capacity that this handle's requests consume.
     meter: Meter,
-    /// Limits batches and transactions.
-    batches: Arc<Limiter>,
-    /// Limits writes of a single item.
-    writes: Arc<Limiter>,
+    limits: Arc<Limits>,
+    /// The limits of the account whose handle this is.
+    account_limits: Arc<AccountLimits>,
     ranges: Arc<Ranges>,
     markers: Arc<Markers>,
     throttles: Arc<ThrottleLog>,
@@ -157,13 +157,12 @@ impl ThrottleLog {
 impl Store {
     #[must_use]
     pub fn new(client: Client, tables: TableNames) -> Self {
-        let (batches, writes) = (Limiter::new(CONCURRENT_BATCHES), Limiter::new(CONCURRENT_WRITES));
         Self {
             client,
             tables: Arc::new(tables),
             meter: Meter::default(),
-            batches: Arc::new(batches),
-            writes: Arc::new(writes),
+            limits: Arc::default(),
+            account_limits: Arc::default(),
             ranges: Arc::default(),
             markers: Arc::default(),
             throttles: Arc::default(),
@@ -176,6 +175,13 @@ impl Store {
     #[must_use]
     pub fn metered(&self, meter: &Meter) -> Self {
         Self { meter: meter.clone(), ..self.clone() }
+    }
+
+    /// A handle to the same tables for one account, whose requests are counted by this meter. All handles of the
+    /// account share its limits.
+    #[must_use]
+    pub fn for_account(&self, account: &AccountId, meter: &Meter) -> Self {
+        Self { account_limits: self.limits.of(account), ..self.metered(meter) }
     }
 
     #[must_use]
@@ -270,7 +276,7 @@ impl Store {
         E: Error + ProvideErrorMetadata + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
-        let outcome = self.attempt(operation, Some(&self.writes), send).await;
+        let outcome = self.attempt(operation, Some(&self.account_limits.writes), send).await;
         match outcome.map_err(|error| StoreError::from_sdk(operation, &error)) {
             Ok(reply) => self.meter.add_write(units(capacity(&reply))),
             Err(error) if error.is_condition_failed() => {
@@ -361,9 +367,6 @@ impl Store {
         }
     }
 }
-
-/// The maximum number of single-item writes in flight: as many connections as a small function should have.
-const CONCURRENT_WRITES: usize = 32;
 
 const CAPACITY: ReturnConsumedCapacity = ReturnConsumedCapacity::Total;
 

@@ -22,7 +22,9 @@ impl Store {
             .return_consumed_capacity(CAPACITY);
         let classify = |error: &_| StoreError::from_transaction(operation, error);
         let send = || request.clone().send();
-        let outcome = self.attempt_classified(operation, Some(&self.batches), send, classify).await;
+        let outcome = self
+            .attempt_classified(operation, Some(&self.account_limits.batches), send, classify)
+            .await;
         let reply = outcome.map_err(|error| classify(&error))?;
         self.meter.add_write(total_units(reply.consumed_capacity()));
         Ok(())

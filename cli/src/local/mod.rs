@@ -6,6 +6,8 @@
 //! | `functions` | all Lambda functions by the names of their binaries |
 //! | `objects` | an S3 server over a folder |
 //! | `gateway` | an HTTP API: requests become events, replies become responses |
+//! | `partitions` | a model of the limits of DynamoDB's partitions |
+//! | `proxy` | a proxy before the engine that enforces them |
 //! | `project` | the folder in which a running catalog keeps its data and publishes its addresses |
 //! | `sample` | the sample catalogs and their keys |
 //! | `watch` | sends an event for each file dropped into the bucket |
@@ -21,7 +23,9 @@ mod engine;
 mod functions;
 mod gateway;
 mod objects;
+mod partitions;
 mod project;
+mod proxy;
 pub mod sample;
 mod stack;
 mod watch;
@@ -30,7 +34,9 @@ pub use engine::{Engine, Storage};
 pub use functions::{Function, functions};
 pub use gateway::Gateway;
 pub use objects::ObjectServer;
+pub use partitions::{Admission, Forwarded, PartitionLimits, Partitions, Tally};
 pub use project::{Endpoints, Project};
+pub use proxy::ThrottlingProxy;
 pub use stack::{Stack, StackOptions};
 pub use watch::{BUCKET, Bucket};
 

@@ -321,8 +321,8 @@ impl JobStore for Store {
         Self { patience, ..self.clone() }
     }
 
-    fn metered(&self, meter: &Meter) -> Self {
-        Store::metered(self, meter)
+    fn for_account(&self, account: &AccountId, meter: &Meter) -> Self {
+        Store::for_account(self, account, meter)
     }
 
     async fn claim(&self, lease: &Lease, source: &Source) -> Result<Claim, StoreError> {

@@ -380,7 +380,9 @@ impl Store {
             .return_values(ReturnValue::UpdatedNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_consumed_capacity(CAPACITY);
-        let outcome = self.attempt(OPERATION, Some(&self.writes), || request.clone().send()).await;
+        let outcome = self
+            .attempt(OPERATION, Some(&self.account_limits.writes), || request.clone().send())
+            .await;
         let reply = match outcome {
             Ok(reply) => reply,
             Err(error) => {

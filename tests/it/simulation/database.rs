@@ -1,12 +1,15 @@
 //! DynamoDB: the embedded engine, called in this process.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::{
     Client, Config,
     config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig},
 };
-use catalog_cli::template::Template;
+use catalog_cli::{
+    local::{Admission, Partitions, Tally},
+    template::Template,
+};
 use dynoxide::{Database, DynoxideError};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
@@ -21,6 +24,8 @@ use super::{
 /// An engine; any number of clients may share it.
 pub(crate) struct Engine {
     database: Database,
+    /// Limits what each partition serves.
+    partitions: Option<Mutex<Partitions>>,
     log: Log,
 }
 
@@ -28,14 +33,30 @@ impl Engine {
     /// An engine without tables.
     pub(crate) fn new(clock: Clock) -> Arc<Self> {
         let database = Database::memory().expect("an engine in memory");
-        Arc::new(Self { database, log: Log::new(clock) })
+        Arc::new(Self { database, partitions: None, log: Log::new(clock) })
     }
 
     /// An engine that begins with what another one held: quicker than making its tables anew.
     pub(crate) fn with(clock: Clock, snapshot: &Snapshot) -> Arc<Self> {
-        let engine = Self::new(clock);
-        engine.database.restore_from(&snapshot.path()).expect("a snapshot");
-        engine
+        Self::with_partitions(clock, snapshot, None)
+    }
+
+    /// The same, whose partitions serve no more than DynamoDB's.
+    pub(crate) fn with_partitions(
+        clock: Clock,
+        snapshot: &Snapshot,
+        partitions: Option<Partitions>,
+    ) -> Arc<Self> {
+        let database = Database::memory().expect("an engine in memory");
+        database.restore_from(&snapshot.path()).expect("a snapshot");
+        let partitions = partitions.map(Mutex::new);
+        Arc::new(Self { database, partitions, log: Log::new(clock) })
+    }
+
+    /// What became of the requests to an engine with partitions.
+    pub(crate) fn tally(&self) -> Tally {
+        let partitions = self.partitions.as_ref().expect("partitions");
+        partitions.lock().expect("lock").tally()
     }
 
     /// What the engine holds now.
@@ -99,7 +120,24 @@ impl Service for Engine {
     }
 
     fn answer(&self, request: &Request) -> Reply {
-        reply(perform(&self.database, self.operation(request), &request.body))
+        let operation = self.operation(request);
+        let Some(partitions) = &self.partitions else {
+            return reply(perform(&self.database, operation, &request.body));
+        };
+        let mut partitions = partitions.lock().expect("lock");
+        let body = serde_json::from_slice(&request.body).expect("JSON");
+        let now = self.log.clock.elapsed();
+        let (body, forwarded) = match partitions.admit(operation, body, now) {
+            Admission::Forward(body, forwarded) => (body.to_string(), forwarded),
+            Admission::Throttled(error) => {
+                return Reply::new(400, error.to_string())
+                    .with("content-type", "application/x-amz-json-1.0");
+            }
+        };
+        let reply = reply(perform(&self.database, operation, body.as_bytes()));
+        let mut answer = serde_json::from_slice(&reply.body).expect("JSON");
+        partitions.settle(forwarded, reply.status, &mut answer, now);
+        Reply { body: answer.to_string().into(), ..reply }
     }
 
     fn answer_in_part(&self, request: &Request) -> Reply {

@@ -11,6 +11,7 @@ pub(crate) mod faults;
 mod history;
 pub(crate) mod objects;
 mod orders;
+mod partitions;
 pub(crate) mod random;
 mod scenarios;
 mod wire;
