@@ -304,3 +304,24 @@ fn decide(
     stored.insert(key, Stored { order: Some(order), version: remembered, before: before.clone() });
     (outcome, Some(Write { order, version, before }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offerings::PromoCode;
+
+    #[test]
+    fn a_dry_run_keeps_no_more_documents_than_fit_and_forgets_what_is_long_unused() {
+        let mut trials = Trials { kept: LruCache::new(DRY_RUN_CACHE), bytes: 0 };
+        let key = |code: &str| Key::Promotion(PromoCode::parse(code).expect("code"));
+        let half: Exported = Some("x".repeat(DRY_RUN_BYTES / 2).into());
+        for code in ["A", "B", "A"] {
+            trials.put(key(code), Trial { stored: Stored::default(), record: half.clone() });
+        }
+        assert_eq!(trials.bytes, DRY_RUN_BYTES, "what is replaced does not count");
+        let small = Trial { stored: Stored::default(), record: Some("x".into()) };
+        trials.put(key("C"), small);
+        assert!(trials.kept.get(&key("B")).is_none());
+        assert_eq!((trials.kept.len(), trials.bytes), (2, DRY_RUN_BYTES / 2 + 1));
+    }
+}

@@ -96,8 +96,7 @@ const OPERATION: &str = "write document";
 /// The maximum number of offerings that are written concurrently, each with its entries.
 const CONCURRENT_OFFERINGS: usize = 16;
 
-/// The attributes of a document that only its kind has; those of an offering are made by
-/// [`OfferingItem`](super::item::OfferingItem).
+/// The attributes of a document besides those that all kinds have. Offerings have other ones.
 pub(super) fn own_attributes(content: &Content) -> Item {
     Item::from([("document".to_owned(), text(content.document()))])
 }
