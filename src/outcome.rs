@@ -1,18 +1,29 @@
 //! What became of a record: its outcome, or why it was not stored.
 
-/// The outcome of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Stored, and new.
-    Created,
-    /// Stored in place of another version.
-    Updated,
-    /// Equal to what is stored.
-    Unchanged,
-    /// Older than what is stored.
-    Stale,
-    /// Removed.
-    Deleted,
+use crate::text::spelled_enum;
+
+spelled_enum! {
+    /// The outcome of a record.
+    pub enum Outcome {
+        /// Stored, and new.
+        Created = "created",
+        /// Stored in place of another version.
+        Updated = "updated",
+        /// Equal to what is stored.
+        Unchanged = "unchanged",
+        /// Older than what is stored.
+        Stale = "stale",
+        /// Removed.
+        Deleted = "deleted",
+    }
+}
+
+impl Outcome {
+    /// Whether the record is another one than before.
+    #[must_use]
+    pub fn is_change(self) -> bool {
+        matches!(self, Self::Created | Self::Updated | Self::Deleted)
+    }
 }
 
 /// Why the database did not store a write. The message is for the sender of the record.

@@ -43,7 +43,7 @@ use serde_json::{Value, json};
 use serverless_catalog::{
     access::{ApiKey, KeyPrefix, KeyRecord, Permission},
     account::AccountId,
-    imports::{Floors, GeneratedIds, Importer, OrderBy, Ordering as ImportOrdering},
+    imports::{Floors, GeneratedIds, Importer, Mode, OrderBy, Ordering as ImportOrdering},
     order::Origin,
     source::Line,
 };
@@ -440,7 +440,7 @@ async fn fill(stack: &Stack) -> ApiKey {
         snapshot: None,
         ids: GeneratedIds { seed: "bench".to_owned(), time },
     };
-    let mut importer = Importer::new(stack.store(), &account, ordering, false);
+    let mut importer = Importer::new(stack.store(), &account, ordering, Mode::Write);
     let lines: Vec<Line> = (0..100)
         .map(|number| (number + 1, Ok(offering(number).to_string().into_bytes())))
         .collect();

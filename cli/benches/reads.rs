@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use serverless_catalog::{
     access::{ApiKey, KeyPrefix, KeyRecord, Permission},
     account::AccountId,
-    imports::{Floors, GeneratedIds, Importer, OrderBy, Ordering},
+    imports::{Floors, GeneratedIds, Importer, Mode, OrderBy, Ordering},
     order::Origin,
     source::Line,
     store::Store,
@@ -205,7 +205,7 @@ async fn fill(store: &Store, size: usize) {
         snapshot: None,
         ids: GeneratedIds { seed: "bench".to_owned(), time },
     };
-    let mut importer = Importer::new(store, &account, ordering, false);
+    let mut importer = Importer::new(store, &account, ordering, Mode::Write);
     let mut lines: Vec<Line> = Vec::with_capacity(400);
     for n in 0..size {
         lines.push((n as u64 + 1, Ok(offering(n).to_string().into_bytes())));

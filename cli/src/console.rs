@@ -7,6 +7,12 @@ pub fn say(line: impl AsRef<str>) {
     let _ = writeln!(std::io::stdout(), "{}", line.as_ref());
 }
 
+/// Writes a line with styles to standard output: with colours on a terminal, without them elsewhere or if
+/// `NO_COLOR` is set. `CLICOLOR_FORCE` forces them.
+pub fn say_styled(line: impl AsRef<str>) {
+    let _ = writeln!(anstream::stdout(), "{}", line.as_ref());
+}
+
 /// Writes a line to standard error.
 pub fn warn(line: impl AsRef<str>) {
     let _ = writeln!(std::io::stderr(), "{}", line.as_ref());

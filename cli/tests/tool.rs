@@ -2,144 +2,21 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod support;
+
 use std::{
     fs,
-    io::{Read as _, Write as _},
-    net::TcpStream,
+    io::Write as _,
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
+use support::{Serve, catalog, err, last_json, offering, out, run};
+
 const DEMO_KEY: &str = "cat_live_DemoKeyOfAcmeForLocalUseOnly0001";
-
-/// The tool, in a folder of its own, knowing nothing of this machine.
-fn catalog(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_catalog"));
-    command.args(arguments).current_dir(folder).env_clear().env("HOME", folder);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn run(folder: &Path, arguments: &[&str]) -> Output {
-    catalog(folder, arguments).output().expect("run")
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).expect("UTF-8")
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("UTF-8")
-}
-
-/// The last line, which must be JSON.
-fn last_json(output: &Output) -> Value {
-    let text = out(output);
-    serde_json::from_str(text.lines().last().unwrap_or_default())
-        .unwrap_or_else(|error| panic!("{error}: {text}\n{}", err(output)))
-}
-
-/// A running `catalog serve`, killed when dropped.
-struct Serve {
-    child: Child,
-    url: String,
-    dynamodb_url: String,
-}
-
-impl Serve {
-    fn start(folder: &Path, more: &[&str]) -> Self {
-        let ready = folder.join("ready.json");
-        // A catalog that was killed leaves its file behind until the next one starts.
-        let _ = fs::remove_file(&ready);
-        let ready_text = ready.to_string_lossy().into_owned();
-        let arguments = [&["serve", "--port", "0", "--ready-file", &ready_text], more].concat();
-        let mut command = catalog(folder, &arguments);
-        let log = fs::File::options().create(true).append(true).open(folder.join("serve.log"));
-        let log = log.expect("log");
-        let child = command.stdout(Stdio::null()).stderr(log).spawn().expect("start");
-        let mut serve = Self { child, url: String::new(), dynamodb_url: String::new() };
-        let patience = Instant::now() + Duration::from_mins(1);
-        while Instant::now() < patience {
-            if let Ok(text) = fs::read_to_string(&ready) {
-                let told: Value = serde_json::from_str(&text).expect("whole JSON");
-                told["url"].as_str().expect("url").clone_into(&mut serve.url);
-                let dynamodb_url = told["dynamodbUrl"].as_str().expect("dynamodbUrl");
-                dynamodb_url.clone_into(&mut serve.dynamodb_url);
-                return serve;
-            }
-            assert!(serve.child.try_wait().expect("state").is_none(), "serve ended");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("serve is not ready");
-    }
-
-    /// Asks it to end as `kill` does, and waits until it has.
-    fn terminate(mut self) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
-        let patience = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < patience {
-            if let Some(status) = self.child.try_wait().expect("state") {
-                assert!(status.success(), "{status}");
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("serve does not end");
-    }
-
-    fn get(&self, key: &str, path: &str) -> (u16, Value) {
-        let address = self.url.strip_prefix("http://").expect("plain HTTP");
-        let mut socket = TcpStream::connect(address).expect("connection");
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\nconnection: close\r\n\r\n"
-        );
-        socket.write_all(request.as_bytes()).expect("sent");
-        let mut reply = String::new();
-        socket.read_to_string(&mut reply).expect("answer");
-        let (head, body) = reply.split_once("\r\n\r\n").expect("a whole head");
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("status");
-        (status, serde_json::from_str(body).expect("JSON"))
-    }
-
-    /// The head of the reply to a browser.
-    fn head(&self, path: &str) -> String {
-        let address = self.url.strip_prefix("http://").expect("plain HTTP");
-        let mut socket = TcpStream::connect(address).expect("connection");
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: x\r\naccept: text/html\r\nconnection: close\r\n\r\n"
-        );
-        socket.write_all(request.as_bytes()).expect("sent");
-        let mut reply = String::new();
-        socket.read_to_string(&mut reply).expect("answer");
-        reply.split("\r\n\r\n").next().unwrap_or_default().to_ascii_lowercase()
-    }
-
-    fn count(&self, key: &str) -> usize {
-        let (status, body) = self.get(key, "/product-offerings?limit=1000&includeArchived=true");
-        assert_eq!(status, 200, "{body}");
-        body["items"].as_array().expect("items").len()
-    }
-}
-
-impl Drop for Serve {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn offering(id: &str) -> String {
-    json!({
-        "kind": "offering", "productOfferingId": id, "name": id, "customerType": "CONSUMER",
-        "price": {"currency": "USD", "priceType": "ONE_TIME", "grossPrice": 1},
-        "product": {"productId": "p", "type": "LICENSE"},
-    })
-    .to_string()
-}
 
 fn new_key(folder: &Path, more: &[&str]) -> String {
     let arguments = [

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use lru::LruCache;
 
 use super::{
-    Content, DocumentRecord, Key, Operation, Ordered,
+    Content, DocumentRecord, ExportedRecords, Key, Mode, Operation, Ordered, RecordChange,
     line::{Expected, LineOutcome, resolve},
 };
 use crate::{
@@ -96,16 +96,72 @@ pub trait DocumentStore: Sync {
 pub(super) struct DocumentRecords<'a, T> {
     target: &'a T,
     account: &'a AccountId,
+    mode: Mode,
     /// What a dry run would have stored so far; `None` if this is not a dry run.
-    dry_run: Option<LruCache<Key, Stored>>,
+    dry_run: Option<Trials>,
 }
 
-/// How many keys a dry run keeps.
+/// How many keys a dry run keeps, and how many bytes of the documents that it shows.
 const DRY_RUN_CACHE: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+const DRY_RUN_BYTES: usize = 64 * 1024 * 1024;
 
-impl<'a, T: DocumentStore> DocumentRecords<'a, T> {
-    pub(super) fn new(target: &'a T, account: &'a AccountId, dry_run: bool) -> Self {
-        Self { target, account, dry_run: dry_run.then(|| LruCache::new(DRY_RUN_CACHE)) }
+/// How many stored documents are in memory at the same time to show differences; each has up to 400 KB.
+const SHOWN_AT_ONCE: usize = 50;
+
+/// A document as an export writes it; `None`: there is none.
+type Exported = Option<Arc<str>>;
+
+/// What a dry run would have stored under a key.
+struct Trial {
+    stored: Stored,
+    /// Only if differences are shown.
+    record: Exported,
+}
+
+impl Trial {
+    fn bytes(&self) -> usize {
+        self.record.as_ref().map_or(0, |record| record.len())
+    }
+}
+
+/// What a dry run would have stored; the least recently used are forgotten.
+struct Trials {
+    kept: LruCache<Key, Trial>,
+    /// The sum of their bytes.
+    bytes: usize,
+}
+
+impl Trials {
+    fn put(&mut self, key: Key, trial: Trial) {
+        self.bytes += trial.bytes();
+        // What it replaces, or what makes room for it.
+        if let Some((_, gone)) = self.kept.push(key, trial) {
+            self.bytes -= gone.bytes();
+        }
+        while self.bytes > DRY_RUN_BYTES {
+            let Some((_, gone)) = self.kept.pop_lru() else { break };
+            self.bytes -= gone.bytes();
+        }
+    }
+}
+
+/// A change to show.
+struct Shown {
+    line: u64,
+    key: Key,
+    outcome: Outcome,
+    /// What it replaces; `None`: what is stored, which is yet to be read.
+    old: Option<Exported>,
+    new: Exported,
+}
+
+impl<'a, T> DocumentRecords<'a, T>
+where
+    T: DocumentStore + ExportedRecords<Error = <T as DocumentStore>::Error>,
+{
+    pub(super) fn new(target: &'a T, account: &'a AccountId, mode: Mode) -> Self {
+        let trials = || Trials { kept: LruCache::new(DRY_RUN_CACHE), bytes: 0 };
+        Self { target, account, mode, dry_run: mode.is_dry_run().then(trials) }
     }
 
     /// Imports records in the order of their lines.
@@ -115,7 +171,8 @@ impl<'a, T: DocumentStore> DocumentRecords<'a, T> {
     pub(super) async fn import(
         &mut self,
         records: Vec<Ordered<DocumentRecord>>,
-    ) -> Result<Vec<LineOutcome>, T::Error> {
+        changes: &mut Vec<RecordChange>,
+    ) -> Result<Vec<LineOutcome>, <T as DocumentStore>::Error> {
         if records.is_empty() {
             return Ok(Vec::new());
         }
@@ -127,39 +184,84 @@ impl<'a, T: DocumentStore> DocumentRecords<'a, T> {
             }
         }
         let mut stored = self.target.stored(self.account, &keys).await?;
-        if let Some(tried) = &mut self.dry_run {
+        // Documents that differ from what is stored, because of earlier lines.
+        let mut tried: HashMap<Key, Exported> = HashMap::new();
+        if let Some(trials) = &mut self.dry_run {
             for key in &keys {
-                if let Some(version) = tried.get(key) {
-                    stored.insert(key.clone(), version.clone());
+                if let Some(trial) = trials.kept.get(key) {
+                    stored.insert(key.clone(), trial.stored.clone());
+                    tried.insert(key.clone(), trial.record.clone());
                 }
             }
         }
 
+        let mut shown = Vec::new();
         let mut writes: HashMap<Key, Write> = HashMap::new();
         let mut expected = Vec::with_capacity(records.len());
         for Ordered { line, order, record } in records {
             let key = record.key.clone();
             let (outcome, write) = decide(record, order, &mut stored);
             expected.push(Expected { line, key: key.clone(), outcome, writes: write.is_some() });
-            if let Some(write) = write {
-                writes.insert(key, write);
+            let Some(write) = write else { continue };
+            if self.mode == Mode::Diff && outcome.is_change() {
+                let new = self.exported(&key, &write)?;
+                let old = tried.insert(key.clone(), new.clone());
+                let old = if outcome == Outcome::Created { Some(None) } else { old };
+                shown.push(Shown { line, key: key.clone(), outcome, old, new });
             }
+            writes.insert(key, write);
         }
+        self.show(&shown, changes).await?;
         // In the order of the lines, so that an interrupted import has stored the first lines.
-        let changes: ChangeSet =
+        let writes: ChangeSet =
             keys.into_iter().filter_map(|key| writes.remove_entry(&key)).collect();
         let mut not_stored = HashMap::new();
-        if let Some(tried) = &mut self.dry_run {
-            for (key, _) in changes {
+        if let Some(trials) = &mut self.dry_run {
+            for (key, _) in writes {
                 if let Some(version) = stored.get(&key) {
                     // Nothing is written, so what was read is not needed again.
-                    tried.put(key, Stored { before: Before::default(), ..version.clone() });
+                    let stored = Stored { before: Before::default(), ..version.clone() };
+                    let record = tried.remove(&key).flatten();
+                    trials.put(key, Trial { stored, record });
                 }
             }
-        } else if !changes.is_empty() {
-            not_stored.extend(self.target.write(self.account, changes).await?);
+        } else if !writes.is_empty() {
+            not_stored.extend(self.target.write(self.account, writes).await?);
         }
         Ok(resolve(expected, &not_stored))
+    }
+
+    /// What an export would write after a write.
+    fn exported(&self, key: &Key, write: &Write) -> Result<Exported, <T as DocumentStore>::Error> {
+        let Some(version) = &write.version else { return Ok(None) };
+        let record = self.target.document(self.account, key, write.order, version.clone())?;
+        Ok(record.map(Arc::from))
+    }
+
+    /// Compares changed documents with what they replace. Of the stored documents it reads only these.
+    async fn show(
+        &self,
+        shown: &[Shown],
+        changes: &mut Vec<RecordChange>,
+    ) -> Result<(), <T as DocumentStore>::Error> {
+        for shown in shown.chunks(SHOWN_AT_ONCE) {
+            let unknown = shown.iter().filter(|shown| shown.old.is_none());
+            let unknown: Vec<Key> = unknown.map(|shown| shown.key.clone()).collect();
+            let mut stored = HashMap::new();
+            if !unknown.is_empty() {
+                stored = self.target.stored_documents(self.account, &unknown).await?;
+            }
+            for Shown { line, key, outcome, old, new } in shown {
+                let old = match old {
+                    Some(old) => old.as_deref(),
+                    None => stored.get(key).map(String::as_str),
+                };
+                let identity = (key.kind(), key.name());
+                let states = (old, new.as_deref());
+                changes.push(RecordChange::new(identity, *line, *outcome, states));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -201,4 +303,25 @@ fn decide(
     let before = known.before;
     stored.insert(key, Stored { order: Some(order), version: remembered, before: before.clone() });
     (outcome, Some(Write { order, version, before }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offerings::PromoCode;
+
+    #[test]
+    fn a_dry_run_keeps_no_more_documents_than_fit_and_forgets_what_is_long_unused() {
+        let mut trials = Trials { kept: LruCache::new(DRY_RUN_CACHE), bytes: 0 };
+        let key = |code: &str| Key::Promotion(PromoCode::parse(code).expect("code"));
+        let half: Exported = Some("x".repeat(DRY_RUN_BYTES / 2).into());
+        for code in ["A", "B", "A"] {
+            trials.put(key(code), Trial { stored: Stored::default(), record: half.clone() });
+        }
+        assert_eq!(trials.bytes, DRY_RUN_BYTES, "what is replaced does not count");
+        let small = Trial { stored: Stored::default(), record: Some("x".into()) };
+        trials.put(key("C"), small);
+        assert!(trials.kept.get(&key("B")).is_none());
+        assert_eq!((trials.kept.len(), trials.bytes), (2, DRY_RUN_BYTES / 2 + 1));
+    }
 }

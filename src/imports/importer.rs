@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    DocumentStore, Kind, Ordered, Record,
+    DocumentStore, ExportedRecords, Kind, Ordered, Record, RecordChange,
     documents::DocumentRecords,
     line::{Counts, LineError, LineOutcome, Rejection},
     networks::NetworkRecords,
@@ -40,6 +40,24 @@ spelled_enum! {
     }
 }
 
+/// What happens to the differences that an import finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// They are written.
+    Write,
+    /// They are counted: a dry run.
+    DryRun,
+    /// They are counted and shown, field by field: a dry run, too.
+    Diff,
+}
+
+impl Mode {
+    #[must_use]
+    pub fn is_dry_run(self) -> bool {
+        self != Self::Write
+    }
+}
+
 /// The floor of each kind, set by its newest snapshot: a record older than that is stale, whether or not
 /// anything is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +78,7 @@ impl Floors {
 /// Everything that an import reads and writes. All its access patterns have the same error type.
 pub trait ImportStore:
     DocumentStore
+    + ExportedRecords<Error = <Self as DocumentStore>::Error>
     + NetworkPartitions<Error = <Self as DocumentStore>::Error>
     + ProductDelete<Error = <Self as DocumentStore>::Error>
     + ProductWrites
@@ -68,6 +87,7 @@ pub trait ImportStore:
 
 impl<T> ImportStore for T where
     T: DocumentStore
+        + ExportedRecords<Error = <T as DocumentStore>::Error>
         + NetworkPartitions<Error = <T as DocumentStore>::Error>
         + ProductDelete<Error = <T as DocumentStore>::Error>
         + ProductWrites
@@ -93,17 +113,20 @@ pub struct Importer<'a, T> {
     products: ProductRecords<'a, T>,
     ordering: Ordering,
     counts: Counts,
+    /// What the last records would change, if that is shown.
+    changes: Vec<RecordChange>,
 }
 
 impl<'a, T: ImportStore> Importer<'a, T> {
     /// Creates an importer. A dry run does everything except write, and counts what would have been written.
-    pub fn new(target: &'a T, account: &'a AccountId, ordering: Ordering, dry_run: bool) -> Self {
+    pub fn new(target: &'a T, account: &'a AccountId, ordering: Ordering, mode: Mode) -> Self {
         Self {
-            documents: DocumentRecords::new(target, account, dry_run),
-            networks: NetworkRecords::new(target, account, dry_run),
-            products: ProductRecords::new(target, account, ordering.ids.clone(), dry_run),
+            documents: DocumentRecords::new(target, account, mode),
+            networks: NetworkRecords::new(target, account, mode),
+            products: ProductRecords::new(target, account, ordering.ids.clone(), mode),
             ordering,
             counts: Counts::default(),
+            changes: Vec::new(),
         }
     }
 
@@ -116,6 +139,12 @@ impl<'a, T: ImportStore> Importer<'a, T> {
     /// Continues from these counts.
     pub fn resume(&mut self, counts: Counts) {
         self.counts = counts;
+    }
+
+    /// What the records since the last call would change, in the order of their lines: with [`Mode::Diff`].
+    pub fn take_changes(&mut self) -> Vec<RecordChange> {
+        self.changes.sort_by_key(|change| change.line);
+        std::mem::take(&mut self.changes)
     }
 
     /// Imports a group of lines in order, and returns the errors of those that were rejected.
@@ -200,9 +229,10 @@ impl<'a, T: ImportStore> Importer<'a, T> {
                 Record::Product(record) => products.push(Ordered { line, order, record }),
             }
         }
-        outcomes.extend(self.documents.import(documents).await?);
-        outcomes.extend(self.networks.import(networks).await?);
-        outcomes.extend(self.products.import(products).await?);
+        let changes = &mut self.changes;
+        outcomes.extend(self.documents.import(documents, changes).await?);
+        outcomes.extend(self.networks.import(networks, changes).await?);
+        outcomes.extend(self.products.import(products, changes).await?);
         Ok(outcomes)
     }
 

@@ -8,6 +8,7 @@
 //! | `documents` | records that are stored as documents |
 //! | `networks` | records of networks and bundles |
 //! | `products` | records of products |
+//! | `difference` | what a dry run shows: the fields that would change |
 //! | `existing` | a stored record that a snapshot may remove |
 //! | `snapshot` | full snapshots: removes the records that are missing from the source |
 //! | `job` | an import as a job: its identity, its state |
@@ -17,6 +18,7 @@
 //! Each record is independent of all others. An invalid one is reported with its line, field and message, and
 //! does not stop the import. The counts add up to the number of lines read.
 
+mod difference;
 mod documents;
 pub mod existing;
 mod importer;
@@ -29,10 +31,11 @@ pub mod report;
 pub mod run;
 pub mod snapshot;
 
+pub use difference::{ExportedRecords, FieldChange, RecordChange};
 pub use documents::{
     Before, ChangeSet, ContentHash, DocumentStore, NotStored, Stored, Version, Write,
 };
-pub use importer::{Floors, ImportStore, Importer, OrderBy, Ordering};
+pub use importer::{Floors, ImportStore, Importer, Mode, OrderBy, Ordering};
 pub use line::{Counts, ImportCost, LineError, LineErrorCode};
 pub use products::GeneratedIds;
 pub use record::{

@@ -12,12 +12,12 @@ use std::{
 use lru::LruCache;
 
 use super::{
-    NetworkRecord, Ordered,
+    ExportedRecords, Kind, Mode, NetworkRecord, Ordered, RecordChange,
     line::{Expected, LineOutcome, resolve},
 };
 use crate::{
     account::AccountId,
-    networks::{NetworkChanges, NetworkId, NetworkKeys, NetworkPartitions, NetworkState},
+    networks::{Change, NetworkChanges, NetworkId, NetworkKeys, NetworkPartitions, NetworkState},
     outcome::{Outcome, WriteError},
     retry::jittered,
 };
@@ -26,6 +26,7 @@ use crate::{
 pub(super) struct NetworkRecords<'a, T> {
     target: &'a T,
     account: &'a AccountId,
+    mode: Mode,
     /// What a dry run would have stored so far; `None` if this is not a dry run.
     dry_run: Option<LruCache<NetworkId, NetworkState>>,
 }
@@ -42,12 +43,16 @@ const ATTEMPTS: u32 = 10;
 /// The longest wait before the second attempt; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 
+/// The expected outcome of each line, and the networks that were not stored, with the reasons.
+type Attempt = (Vec<Expected<NetworkId>>, HashMap<NetworkId, WriteError>);
+
 /// The records of one network, in the order of their lines.
 type OfNetwork = (NetworkId, Vec<Ordered<NetworkRecord>>);
 
-impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
-    pub(super) fn new(target: &'a T, account: &'a AccountId, dry_run: bool) -> Self {
-        Self { target, account, dry_run: dry_run.then(|| LruCache::new(DRY_RUN_CACHE)) }
+impl<'a, T: NetworkPartitions + ExportedRecords> NetworkRecords<'a, T> {
+    pub(super) fn new(target: &'a T, account: &'a AccountId, mode: Mode) -> Self {
+        let dry_run = mode.is_dry_run().then(|| LruCache::new(DRY_RUN_CACHE));
+        Self { target, account, mode, dry_run }
     }
 
     /// Imports records in the order of their lines.
@@ -57,7 +62,8 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
     pub(super) async fn import(
         &mut self,
         records: Vec<Ordered<NetworkRecord>>,
-    ) -> Result<Vec<LineOutcome>, T::Error> {
+        changes: &mut Vec<RecordChange>,
+    ) -> Result<Vec<LineOutcome>, <T as NetworkPartitions>::Error> {
         let mut by_network: BTreeMap<NetworkId, Vec<Ordered<NetworkRecord>>> = BTreeMap::new();
         for record in records {
             by_network.entry(record.record.network).or_default().push(record);
@@ -67,7 +73,7 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
         for networks in by_network.chunks(NETWORKS_AT_ONCE) {
             let mut pending = networks.to_vec();
             for attempt in 1..=ATTEMPTS {
-                let (expected, not_stored) = self.change(&pending).await?;
+                let (expected, not_stored) = self.change(&pending, changes).await?;
                 let again = |id: &NetworkId| {
                     attempt < ATTEMPTS && not_stored.get(id) == Some(&WriteError::Conflict)
                 };
@@ -88,7 +94,8 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
     async fn change(
         &mut self,
         networks: &[OfNetwork],
-    ) -> Result<(Vec<Expected<NetworkId>>, HashMap<NetworkId, WriteError>), T::Error> {
+        shown: &mut Vec<RecordChange>,
+    ) -> Result<Attempt, <T as NetworkPartitions>::Error> {
         let wanted: Vec<(NetworkId, NetworkKeys)> = networks
             .iter()
             // A dry run keeps complete networks.
@@ -104,7 +111,15 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
             let mut after = before.clone();
             for Ordered { line, order, record } in records {
                 let orders = (after.order, after.set_order);
+                let earlier = (self.mode == Mode::Diff).then(|| touched(&after, &record.change));
                 let outcome = after.apply(record.change.clone(), *order);
+                if let Some(earlier) = earlier.filter(|_| outcome.is_change()) {
+                    let later = touched(&after, &record.change);
+                    let states = [earlier, later].map(|state| exported::<T>(record, &state));
+                    let [earlier, later] = &states;
+                    let states = (earlier.as_deref(), later.as_deref());
+                    shown.push(RecordChange::new(identity(record), *line, outcome, states));
+                }
                 // Orders may change even if nothing visible does.
                 let writes = !matches!(outcome, Outcome::Unchanged | Outcome::Stale)
                     || record.change.is_delete()
@@ -123,6 +138,33 @@ impl<'a, T: NetworkPartitions> NetworkRecords<'a, T> {
             not_stored = self.target.change_networks(self.account, changes).await?;
         }
         Ok((expected, not_stored))
+    }
+}
+
+/// The part of a network's state that a change may touch.
+fn touched(state: &NetworkState, change: &Change) -> NetworkState {
+    let Some(id) = change.bundle() else { return state.clone() };
+    let bundle = state.bundles.get(&id).map(|stored| (id, stored.clone()));
+    NetworkState {
+        set_order: state.set_order,
+        bundles: bundle.into_iter().collect(),
+        ..NetworkState::default()
+    }
+}
+
+/// What an export writes of the network or the bundle that a record is about; `None`: there is none.
+fn exported<T: ExportedRecords>(record: &NetworkRecord, state: &NetworkState) -> Option<String> {
+    let NetworkRecord { network, change } = record;
+    let Some(id) = change.bundle() else { return T::network(state) };
+    let stored = state.bundles.get(&id)?;
+    Some(T::bundle(*network, stored.bundle.as_ref()?, stored.order.max(state.set_order)))
+}
+
+/// What a record is about.
+fn identity(NetworkRecord { network, change }: &NetworkRecord) -> (Kind, String) {
+    match change.bundle() {
+        Some(bundle) => (Kind::Bundle, format!("{network} {bundle}")),
+        None => (Kind::Network, network.to_string()),
     }
 }
 

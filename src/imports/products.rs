@@ -14,8 +14,9 @@ use lru::LruCache;
 use tokio::time::Instant;
 
 use super::{
-    Ordered, ProductRecord,
+    ExportedRecords, Kind, Mode, Ordered, ProductRecord, RecordChange,
     line::{LineOutcome, Rejection},
+    record::names_of_product,
 };
 use crate::{
     account::AccountId,
@@ -23,7 +24,7 @@ use crate::{
     outcome::{Outcome, WriteError},
     products::{
         Change, FieldOrders, OrderedRow, Product, ProductDelete, ProductId, ProductKey,
-        ProductRemoval, ProductRow, ProductWrites, RowError, StoredProduct, upsert,
+        ProductRemoval, ProductRow, ProductWrites, Remainder, RowError, StoredProduct, upsert,
     },
 };
 
@@ -49,6 +50,7 @@ pub(super) struct ProductRecords<'a, T> {
     target: &'a T,
     account: &'a AccountId,
     ids: GeneratedIds,
+    mode: Mode,
     /// What a dry run would have stored so far, by every key (`None`: removed); `None` if this is not a dry
     /// run.
     dry_run: Option<LruCache<ProductKey, Option<StoredProduct>>>,
@@ -60,15 +62,15 @@ const DRY_RUN_CACHE: NonZeroUsize = NonZeroUsize::new(40_000).unwrap();
 /// How long the rows of a group may take. The group itself has a much shorter limit.
 const GROUP_TIME: Duration = Duration::from_mins(10);
 
-impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
+impl<'a, T: ProductDelete + ProductWrites + ExportedRecords> ProductRecords<'a, T> {
     pub(super) fn new(
         target: &'a T,
         account: &'a AccountId,
         ids: GeneratedIds,
-        dry_run: bool,
+        mode: Mode,
     ) -> Self {
-        let dry_run = dry_run.then(|| LruCache::new(DRY_RUN_CACHE));
-        Self { target, account, ids, dry_run }
+        let dry_run = mode.is_dry_run().then(|| LruCache::new(DRY_RUN_CACHE));
+        Self { target, account, ids, mode, dry_run }
     }
 
     /// Imports records in the order of their lines.
@@ -78,12 +80,13 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
     pub(super) async fn import(
         &mut self,
         mut records: Vec<Ordered<ProductRecord>>,
-    ) -> Result<Vec<LineOutcome>, T::Error> {
+        changes: &mut Vec<RecordChange>,
+    ) -> Result<Vec<LineOutcome>, <T as ProductDelete>::Error> {
         let mut outcomes = Vec::with_capacity(records.len());
         // Records of one product are imported in sequence: each is compared with the result of the one before
         // it.
         while !records.is_empty() {
-            records = self.import_distinct(records, &mut outcomes).await?;
+            records = self.import_distinct(records, &mut outcomes, changes).await?;
         }
         Ok(outcomes)
     }
@@ -93,7 +96,8 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
         &mut self,
         mut records: Vec<Ordered<ProductRecord>>,
         outcomes: &mut Vec<LineOutcome>,
-    ) -> Result<Vec<Ordered<ProductRecord>>, T::Error> {
+        changes: &mut Vec<RecordChange>,
+    ) -> Result<Vec<Ordered<ProductRecord>>, <T as ProductDelete>::Error> {
         let stored = self.stored(&mut records).await?;
         // Only now, because under a generated id there can only be what this same source has stored.
         for Ordered { line, record, .. } in &mut records {
@@ -109,7 +113,9 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
             let found = record.found_by();
             let there = found.as_ref().and_then(|key| stored.get(key));
             if self.dry_run.is_some() {
-                outcomes.push((line, self.trial(&record, order, found.as_ref(), there)));
+                let record = Ordered { line, order, record };
+                let outcome = self.trial(&record, found.as_ref(), there, changes);
+                outcomes.push((line, outcome));
                 continue;
             }
             let mut keys = record.keys();
@@ -135,7 +141,7 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
     async fn stored(
         &mut self,
         records: &mut [Ordered<ProductRecord>],
-    ) -> Result<HashMap<ProductKey, StoredProduct>, T::Error> {
+    ) -> Result<HashMap<ProductKey, StoredProduct>, <T as ProductDelete>::Error> {
         let mut wanted: Vec<ProductKey> =
             records.iter().filter_map(|record| record.record.found_by()).collect();
         wanted.sort_unstable();
@@ -204,52 +210,76 @@ impl<'a, T: ProductDelete + ProductWrites> ProductRecords<'a, T> {
             outcomes.push((line, settled(outcome)));
         }
         for Ordered { line, order, record } in records {
-            let (key, only_if_unchanged) = match record {
-                ProductRecord::Upsert(_) => continue,
-                ProductRecord::Delete(key) => (key, false),
-                ProductRecord::Purge(key) => (key, true),
-            };
-            let removal = ProductRemoval { order: *order, only_if_unchanged };
+            let Some((key, removal)) = removal(record, *order) else { continue };
             let removed = self.target.delete_product(self.account, key, removal).await;
             outcomes.push((*line, settled(removed)));
         }
     }
 
-    /// What the outcome of a record would be, and what a dry run keeps of it.
+    /// What the outcome of a record would be, and what a dry run keeps and shows of it.
     fn trial(
         &mut self,
-        record: &ProductRecord,
-        order: Order,
+        Ordered { line, order, record }: &Ordered<ProductRecord>,
         found: Option<&ProductKey>,
         stored: Option<&StoredProduct>,
+        changes: &mut Vec<RecordChange>,
     ) -> Result<Outcome, Rejection> {
         let tried = self.dry_run.as_mut();
         let remembered = found.zip(tried).and_then(|(key, tried)| tried.get(key).cloned());
-        let there = remembered.unwrap_or_else(|| stored.cloned());
-        if let Some(outcome) = unwritten(record, order, there.as_ref()) {
+        let before = remembered.unwrap_or_else(|| stored.cloned());
+        if let Some(outcome) = unwritten(record, *order, before.as_ref()) {
             return Ok(outcome);
         }
-        if let Some(there) = &there {
-            self.remember(&there.product, None);
-        }
-        let ProductRecord::Upsert(row) = record else {
-            return Ok(if there.is_some() { Outcome::Deleted } else { Outcome::Unchanged });
+        let (outcome, after) = match record {
+            ProductRecord::Upsert(row) => self
+                .merged(row, (*line, *order), before.as_ref())
+                .map_err(|error| rejection(&error))?,
+            ProductRecord::Delete(_) | ProductRecord::Purge(_) => {
+                left(record, *order, before.as_ref())
+            }
         };
-        let (after, outcome) = if let Some(mut there) = there {
-            let late = there.orders.late(row, order);
-            there.product.merge(&late);
-            there.orders.note(&late, order);
-            (there, Outcome::Updated)
-        } else {
-            let id = row.id.unwrap_or_else(ProductId::generate);
-            let product = Product::created(row, id, order.time())
-                .ok_or_else(|| rejection(&RowError::NameRequired))?;
+        if outcome == Outcome::Stale {
+            return Ok(outcome);
+        }
+        if self.mode == Mode::Diff && outcome.is_change() {
+            let named =
+                before.as_ref().or(after.as_ref()).map(|named| names_of_product(&named.product));
+            let name = named.and_then(|names| names.into_iter().next()).unwrap_or_default();
+            let states = [&before, &after].map(|state| state.as_ref().map(T::product));
+            let states = (states[0].as_deref(), states[1].as_deref());
+            changes.push(RecordChange::new((Kind::Product, name), *line, outcome, states));
+        }
+        if let Some(before) = &before {
+            self.remember(&before.product, None);
+        }
+        if let Some(after) = &after {
+            self.remember(&after.product, Some(after));
+        }
+        Ok(outcome)
+    }
+
+    /// The product that a row makes of another one, or creates.
+    fn merged(
+        &self,
+        row: &ProductRow,
+        (line, order): (u64, Order),
+        before: Option<&StoredProduct>,
+    ) -> Result<(Outcome, Option<StoredProduct>), RowError> {
+        let Some(before) = before else {
+            let id = row.id.unwrap_or_else(|| self.ids.id(line));
+            let product = Product::created(row, id, order.time()).ok_or(RowError::NameRequired)?;
             let mut orders = FieldOrders::default();
             orders.note(row, order);
-            (StoredProduct { product, orders }, Outcome::Created)
+            return Ok((Outcome::Created, Some(StoredProduct { product, orders })));
         };
-        self.remember(&after.product, Some(&after));
-        Ok(outcome)
+        let late = before.orders.late(row, order);
+        let mut after = before.clone();
+        after.product.merge(&late);
+        if before.orders.admits(order) {
+            after.product.updated_at = order.time();
+        }
+        after.orders.note(&late, order);
+        Ok((Outcome::Updated, Some(after)))
     }
 
     /// Keeps, for a dry run, what would have been stored under all keys of a product.
@@ -267,6 +297,32 @@ fn keys_of(product: &Product) -> Vec<ProductKey> {
     let sku = product.sku.clone().map(ProductKey::Sku);
     let external_id = product.external_id.clone().map(ProductKey::ExternalId);
     sku.into_iter().chain(external_id).chain([ProductKey::Id(product.id)]).collect()
+}
+
+/// The removal that a record asks for.
+fn removal(record: &ProductRecord, order: Order) -> Option<(&ProductKey, ProductRemoval)> {
+    let (key, only_if_unchanged) = match record {
+        ProductRecord::Upsert(_) => return None,
+        ProductRecord::Delete(key) => (key, false),
+        ProductRecord::Purge(key) => (key, true),
+    };
+    Some((key, ProductRemoval { order, only_if_unchanged }))
+}
+
+/// What a removal would leave of a product.
+fn left(
+    record: &ProductRecord,
+    order: Order,
+    before: Option<&StoredProduct>,
+) -> (Outcome, Option<StoredProduct>) {
+    let Some((before, (_, removal))) = before.zip(removal(record, order)) else {
+        return (Outcome::Unchanged, None);
+    };
+    match before.after(removal) {
+        Remainder::All => (Outcome::Stale, None),
+        Remainder::Some(after) => (before.outcome_of(&after), Some(*after)),
+        Remainder::Nothing => (Outcome::Deleted, None),
+    }
 }
 
 fn settled(outcome: Result<Outcome, RowError>) -> Result<Outcome, Rejection> {

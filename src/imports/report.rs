@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Counts, ImportCost,
+    Counts, ImportCost, RecordChange,
     job::{ImportId, Job, Progress, Status},
     line::LineError,
 };
@@ -16,6 +16,9 @@ use crate::{account::AccountId, cause::Cause, text::rfc3339_millis};
 pub trait Observer: Sync {
     /// Lines were rejected.
     fn rejected(&self, _errors: &[LineError]) {}
+
+    /// A dry run would change these records.
+    fn changed(&self, _changes: &[RecordChange]) {}
 
     /// A checkpoint was stored.
     fn progressed(&self, _progress: &Progress) {}

@@ -10,7 +10,7 @@ use std::{io, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    DocumentStore, Floors, GeneratedIds, ImportCost, ImportStore, Importer, Kind, LineError,
+    DocumentStore, Floors, GeneratedIds, ImportCost, ImportStore, Importer, Kind, LineError, Mode,
     OrderBy, Ordered, Ordering, Record,
     existing::ExistingRecord,
     job::{Claim, Job, JobStore, Lease, Progress, RunningJob, Source, Status},
@@ -49,8 +49,7 @@ pub struct Request {
     pub order_by: OrderBy,
     /// What generates the ids of products without keys; `None`: they are derived from the job.
     pub ids: Option<GeneratedIds>,
-    /// Do everything except write.
-    pub dry_run: bool,
+    pub mode: Mode,
     /// Whether the job's state is stored; a dry run stores nothing.
     pub is_stored: bool,
     /// When the run must stop writing groups; `None`: at the end of the source.
@@ -194,7 +193,7 @@ where
     let ordering = Ordering { origin, order_by: request.order_by, snapshot: own, ids };
     let meter = Meter::default();
     let records = store.for_account(&lease.account, &meter);
-    let importer = Importer::new(&records, &lease.account, ordering, request.dry_run);
+    let importer = Importer::new(&records, &lease.account, ordering, request.mode);
     let extended_at = Instant::now();
     let mut run = Run {
         store: &store,
@@ -296,8 +295,8 @@ where
     /// Records the version of the object and begins the snapshot. Returns the other running jobs: their
     /// groups may have begun before the snapshot.
     async fn begin(&self, part: Option<&SnapshotPart<'_>>) -> Result<Vec<RunningJob>, Stop> {
-        let Request { lease, source, dry_run, .. } = self.request;
-        if *dry_run {
+        let Request { lease, source, mode, .. } = self.request;
+        if mode.is_dry_run() {
             return Ok(Vec::new());
         }
         if let Some(version) = &source.version {
@@ -324,8 +323,10 @@ where
     async fn store_batch(&mut self, batch: Batch<'_>) -> Result<Vec<LineError>, Stop> {
         let deadline = self.request.deadline;
         let (counts, mut wait) = (self.importer.counts(), FIRST_WAIT);
+        // A dry run remembers what it has tried, so it tries nothing twice; and no snapshot waits for it.
+        let limit = if self.request.mode.is_dry_run() { Duration::MAX } else { GROUP_TIMEOUT };
         loop {
-            let attempt = tokio::time::timeout(GROUP_TIMEOUT, self.attempt(batch));
+            let attempt = tokio::time::timeout(limit, self.attempt(batch));
             let attempt = within(deadline, attempt).await.ok_or_else(|| self.deadline_reached())?;
             // An attempt that timed out is repeated, and reads the floors again.
             if let Ok(errors) = attempt {
@@ -351,10 +352,10 @@ where
         let errors = match batch {
             Batch::Removals(records) => self.importer.import_records(records.to_vec()).await,
             Batch::Lines(lines) => {
-                let Request { lease, source, dry_run, .. } = self.request;
+                let Request { lease, source, mode, .. } = self.request;
                 let preflight = self.store.preflight(&lease.account, source).await;
                 let preflight = preflight.map_err(database_failed)?;
-                if preflight.is_superseded && !dry_run {
+                if preflight.is_superseded && !mode.is_dry_run() {
                     return Err(Stop::Superseded);
                 }
                 let mut floors = Floors::default();
@@ -388,6 +389,7 @@ where
         progress.counts = self.importer.counts();
         progress.cost = self.cost_before + self.meter.cost().into();
         self.checkpoint().await?;
+        self.observer.changed(&self.importer.take_changes());
         self.observer.progressed(&self.job.progress);
         Ok(())
     }
@@ -433,7 +435,7 @@ where
         earlier: Vec<RunningJob>,
     ) -> Result<(), Stop> {
         let Some((_, order)) = snapshot.begun() else { return Ok(()) };
-        if !self.request.dry_run {
+        if !self.request.mode.is_dry_run() {
             self.wait_for(earlier).await?;
         }
         let (mut stored, mut missing, mut after) = (0_u64, 0_u64, None);
@@ -568,11 +570,11 @@ where
             }
             Err(stop @ (Stop::LeaseLost | Stop::Interrupted(_))) => return Err(stop),
         };
-        let Request { lease, dry_run, is_stored, deadline, .. } = self.request;
+        let Request { lease, mode, is_stored, deadline, .. } = self.request;
         let is_snapshot_done = status == Status::Done && self.job.error.is_none();
         if let Some(part) = part.filter(|part| part.is_last || !is_snapshot_done)
             && let Some((import, order)) = part.snapshot.begun()
-            && !dry_run
+            && !mode.is_dry_run()
         {
             let floor = (part.snapshot.kind(), order);
             let ended =

@@ -107,6 +107,56 @@ pub struct ProductRemoval {
     pub only_if_unchanged: bool,
 }
 
+/// What a removal leaves of a product.
+#[derive(Clone, Debug)]
+pub enum Remainder {
+    /// All of it: the product is newer.
+    All,
+    /// The product without the fields that are older than the removal.
+    Some(Box<StoredProduct>),
+    Nothing,
+}
+
+impl StoredProduct {
+    /// What a removal leaves of it.
+    #[must_use]
+    pub fn after(&self, removal: ProductRemoval) -> Remainder {
+        let ProductRemoval { order, only_if_unchanged } = removal;
+        if only_if_unchanged && !self.orders.admits(order) {
+            return Remainder::All;
+        }
+        if self.orders.of("name") <= Some(order) {
+            return Remainder::Nothing;
+        }
+        self.without_older_fields(order)
+            .map_or(Remainder::All, |after| Remainder::Some(Box::new(after)))
+    }
+
+    /// Whether another state of it is another product to a reader.
+    #[must_use]
+    pub fn outcome_of(&self, after: &Self) -> Outcome {
+        if after.product == self.product { Outcome::Unchanged } else { Outcome::Updated }
+    }
+
+    /// The product without the fields that are older than a delete. Its keys stay, because newer writes found it
+    /// by them. `None` if no field is older.
+    fn without_older_fields(&self, order: Order) -> Option<Self> {
+        let is_older = |field: &str| {
+            self.orders.of(field) < Some(order) && !matches!(field, "name" | "sku" | "externalId")
+        };
+        if !FIELDS.iter().any(|field| is_older(field.name)) {
+            return None;
+        }
+        let mut cleared = ProductRow::reset();
+        cleared.retain(is_older);
+        let mut after = self.clone();
+        after.product.merge(&cleared);
+        after.orders.floor = after.orders.floor.max(Some(order));
+        after.orders.own.retain(|_, own| *own > order);
+        Some(after)
+    }
+}
+
 /// Access pattern of imports: what is stored, and its removal.
 pub trait ProductDelete: Sync {
     /// An error that ends the import.

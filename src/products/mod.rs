@@ -20,7 +20,8 @@ mod upsert;
 pub use field::{Field, Rule, Scalar};
 pub use fields::{FIELDS, Product, ProductRow};
 pub use lookup::{
-    FieldOrders, OrderedRow, Page, ProductDelete, ProductRemoval, ProductWrites, StoredProduct,
+    FieldOrders, OrderedRow, Page, ProductDelete, ProductRemoval, ProductWrites, Remainder,
+    StoredProduct,
 };
 pub use product::{Billing, Category, ExternalId, ProductId, ProductType, Sku};
 pub use row::{Change, ProductKey, is_field};

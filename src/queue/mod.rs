@@ -27,7 +27,7 @@ use crate::{
     account::AccountId,
     cause::{Cause, chain},
     imports::{
-        Counts, GeneratedIds, Kind, OrderBy,
+        Counts, GeneratedIds, Kind, Mode, OrderBy,
         job::{
             ImportId, Job, JobStore as _, LEASE_TERM, Lease, ObjectVersion, Progress, Source,
             Status,
@@ -453,7 +453,7 @@ impl ImportCatalog {
             source,
             order_by,
             ids,
-            dry_run: false,
+            mode: Mode::Write,
             is_stored: true,
             deadline: Some(deadline),
         };

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     account::AccountId,
-    imports::{Before, ChangeSet, DocumentStore, Key, Kind, Stored, Version, Write},
+    imports::{Before, ChangeSet, Content, DocumentStore, Key, Kind, Stored, Version, Write},
     order::Order,
     outcome::WriteError,
 };
@@ -96,6 +96,11 @@ const OPERATION: &str = "write document";
 /// The maximum number of offerings that are written concurrently, each with its entries.
 const CONCURRENT_OFFERINGS: usize = 16;
 
+/// The attributes of a document besides those that all kinds have. Offerings have other ones.
+pub(super) fn own_attributes(content: &Content) -> Item {
+    Item::from([("document".to_owned(), text(content.document()))])
+}
+
 impl Store {
     /// The item that a write puts: a version, given its own attributes, or a tombstone.
     pub(super) fn item_of(
@@ -129,9 +134,7 @@ impl Store {
             return self.write_offering(account, key, change).await;
         }
         let Write { order, version, .. } = change;
-        let version = version.map(|(content, version)| {
-            (Item::from([("document".to_owned(), text(content.document()))]), version)
-        });
+        let version = version.map(|(content, version)| (own_attributes(&content), version));
         let item = self.item_of((account, key), order, version)?;
         match self.put_unless_newer(OPERATION, self.place(key.kind()).table, item, order).await {
             Ok(is_stored) => Ok((!is_stored).then_some(WriteError::Stale)),

@@ -86,18 +86,6 @@ impl<'a> Export<'a> {
 
     fn record(&mut self, item: Item, records: &mut Vec<String>) -> Result<(), StoreError> {
         match self.kind {
-            Kind::Offering => {
-                if !is_record(&item) {
-                    return Ok(());
-                }
-                let item: OfferingItem = read(OPERATION, item)?;
-                let row =
-                    item.into_row().map_err(|cause| StoreError::unreadable(OPERATION, cause))?;
-                let open = row.document.strip_suffix('}').unwrap_or(&row.document);
-                let catalogs = json!(row.visibility.catalogs);
-                let whole = format!("{open},\"productCatalogIds\":{catalogs}}}");
-                records.push(with_head("\"kind\":\"offering\"", &whole));
-            }
             Kind::Product => records.extend(product_of(OPERATION, &item)?.as_ref().map(product)),
             Kind::Network | Kind::Bundle => match part(OPERATION, item)? {
                 Part::Network(network, own, set) => {
@@ -124,16 +112,7 @@ impl<'a> Export<'a> {
                 Part::Placeholder(..) => {}
             },
             // Documents.
-            _ => {
-                if !is_record(&item) {
-                    return Ok(());
-                }
-                let time = order_of(&item, ORDER).map(Order::time);
-                let version: VersionAttributes = read(OPERATION, item.clone())?;
-                let time = time.or(version.updated_at());
-                let head = format!("\"kind\":\"{}\"{}", self.kind, member(time));
-                records.push(with_head(&head, &document(OPERATION, item)?));
-            }
+            kind => records.extend(document_record(OPERATION, kind, item)?),
         }
         Ok(())
     }
@@ -222,6 +201,30 @@ fn existing_record(
 
 const OPERATION: &str = "export";
 
+/// The record of a document; `None` if the item is a tombstone.
+pub(super) fn document_record(
+    operation: &'static str,
+    kind: Kind,
+    item: Item,
+) -> Result<Option<String>, StoreError> {
+    if !is_record(&item) {
+        return Ok(None);
+    }
+    if kind == Kind::Offering {
+        let item: OfferingItem = read(operation, item)?;
+        let row = item.into_row().map_err(|cause| StoreError::unreadable(operation, cause))?;
+        let open = row.document.strip_suffix('}').unwrap_or(&row.document);
+        let catalogs = json!(row.visibility.catalogs);
+        let whole = format!("{open},\"productCatalogIds\":{catalogs}}}");
+        return Ok(Some(with_head("\"kind\":\"offering\"", &whole)));
+    }
+    let time = order_of(&item, ORDER).map(Order::time);
+    let version: VersionAttributes = read(operation, item.clone())?;
+    let time = time.or(version.updated_at());
+    let head = format!("\"kind\":\"{kind}\"{}", member(time));
+    Ok(Some(with_head(&head, &document(operation, item)?)))
+}
+
 /// Adds members before those of a JSON object.
 fn with_head(head: &str, object: &str) -> String {
     match object.strip_prefix('{') {
@@ -237,32 +240,33 @@ fn member(updated_at: Option<Timestamp>) -> String {
         .unwrap_or_default()
 }
 
-fn product(stored: &StoredProduct) -> String {
+pub(super) fn product(stored: &StoredProduct) -> String {
     // Serializing cannot fail, so the fallback is never used.
     let document = serde_json::to_string(&stored.product).unwrap_or_default();
     with_head("\"kind\":\"product\"", &document)
 }
 
-fn bundle(network: NetworkId, document: &str, order: Option<Order>) -> String {
+pub(super) fn bundle(network: NetworkId, document: &str, order: Option<Order>) -> String {
     let updated_at = member(order.map(Order::time));
     let head = format!("\"kind\":\"bundle\",\"network_id\":{network}{updated_at}");
     with_head(&head, document)
 }
 
 /// A network and the bundles read so far, as published documents.
-struct WholeNetwork {
-    network: Network,
+pub(super) struct WholeNetwork {
+    pub(super) network: Network,
     /// The order of the network's own fields.
-    own: Option<Order>,
+    pub(super) own: Option<Order>,
     /// The order of the bundle set.
-    set: Option<Order>,
+    pub(super) set: Option<Order>,
     /// The newest order of the network and its bundles.
-    newest: Option<Order>,
-    bundles: Vec<(String, Option<Order>)>,
+    pub(super) newest: Option<Order>,
+    pub(super) bundles: Vec<(String, Option<Order>)>,
 }
 
 impl WholeNetwork {
-    fn finish(self, records: &mut Vec<String>) {
+    /// The beginning of its record: its own fields.
+    fn fields(&self) -> String {
         let network = &self.network;
         let record = json!({
             "kind": "network",
@@ -283,21 +287,29 @@ impl WholeNetwork {
         for (name, value) in own {
             let _ = write!(text, ",\"{name}\":{}", value.unwrap_or_default());
         }
+        text
+    }
+
+    /// The record with all bundles, whatever its size.
+    pub(super) fn record(&self) -> String {
+        let documents: Vec<&str> =
+            self.bundles.iter().map(|(document, _)| document.as_str()).collect();
+        let updated_at = member(self.newest.map(Order::time));
+        format!("{}{updated_at},\"fixed_bundles\":[{}]}}", self.fields(), documents.join(","))
+    }
+
+    fn finish(self, records: &mut Vec<String>) {
+        let text = self.fields();
         let bytes: usize = self.bundles.iter().map(|(bundle, _)| bundle.len() + 1).sum();
         if text.len() + bytes + 64 <= MAX_LINE_BYTES {
-            let documents: Vec<&str> =
-                self.bundles.iter().map(|(document, _)| document.as_str()).collect();
-            let updated_at = member(self.newest.map(Order::time));
-            records
-                .push(format!("{text}{updated_at},\"fixed_bundles\":[{}]}}", documents.join(",")));
+            records.push(self.record());
         } else {
             // They do not fit into one line: each bundle gets a record of its own.
             records.push(format!("{text}{}}}", member(self.own.map(Order::time))));
             let bundles = self.bundles.iter();
-            records.extend(
-                bundles
-                    .map(|(document, order)| bundle(network.id, document, (*order).max(self.set))),
-            );
+            records.extend(bundles.map(|(document, order)| {
+                bundle(self.network.id, document, (*order).max(self.set))
+            }));
         }
     }
 }

@@ -17,6 +17,7 @@
 //! | `ranges` | the items of many keys, read as one key range where that is cheaper |
 //! | `limiter` | the limits of an account: requests in flight, and per second |
 //! | `jobs` | the job-state store: claims, checkpoints, ends of jobs; object versions and snapshots |
+//! | `difference` | records as an export writes them, for dry runs that show differences |
 //! | `export` | all records of an account; the records that a snapshot may remove |
 //!
 //! The meter of a handle adds up what its requests consume ([`Store::metered`]). Lists are eventually
@@ -26,6 +27,7 @@
 mod areas;
 mod batch;
 mod client;
+mod difference;
 mod documents;
 mod error;
 mod export;

@@ -13,6 +13,7 @@ mod bad_input;
 mod cost;
 mod coverage;
 mod dialects;
+mod difference;
 mod events;
 mod export;
 mod faults;

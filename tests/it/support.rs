@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use serverless_catalog::{
     access::{ApiKey, KeyPrefix, KeyRecord, Permission},
     account::AccountId,
-    imports::{Counts, Floors, GeneratedIds, Importer, LineError, OrderBy, Ordering},
+    imports::{Counts, Floors, GeneratedIds, Importer, LineError, Mode, OrderBy, Ordering},
     order::Origin,
     source::{GROUP_LINES, Line},
     store::Store,
@@ -280,7 +280,8 @@ pub(crate) fn importer<'a>(
         snapshot: None,
         ids: GeneratedIds { seed: name, time },
     };
-    Importer::new(store, account, ordering, dry_run)
+    let mode = if dry_run { Mode::DryRun } else { Mode::Write };
+    Importer::new(store, account, ordering, mode)
 }
 
 /// A small offering record; `change` is merged into it, a level deep.

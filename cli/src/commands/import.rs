@@ -22,7 +22,7 @@ use serverless_catalog::{
     account::AccountId,
     cause::chain,
     imports::{
-        Counts, ImportCost, Kind, LineError, OrderBy,
+        Counts, ImportCost, Kind, LineError, Mode, OrderBy, RecordChange,
         job::{ImportId, JobStore as _, LEASE_TERM, Lease, Progress, Source, Status},
         report::Observer,
         run::{self, End, Request, SnapshotPart, run},
@@ -33,9 +33,10 @@ use serverless_catalog::{
     text::{FieldError, random_name},
 };
 
+use super::difference;
 use crate::{
     connect::Target,
-    console::{say, warn},
+    console::{say, say_styled, warn},
     error::CliError,
     interruption::Interruption,
 };
@@ -46,6 +47,7 @@ use crate::{
   catalog import --account ACME offerings.ndjson promotions.ndjson
   generate-catalog | catalog import --account ACME -
   catalog import --account ACME --dry-run networks.ndjson.gz
+  catalog import --account ACME --dry-run --diff offerings.ndjson    # old → new, field by field
   catalog import --account ACME products.csv
   catalog import --account ACME --replace product products.csv
   catalog import --account ACME --resume offerings.ndjson     # after Ctrl-C, a crash or an outage
@@ -56,6 +58,7 @@ fixed_bundles loses the bundles it does not name. Products are merged: only the 
 CSV holds products: a header row of field names, and an empty cell leaves its field as it is.
 Only differences are written. A refused record is reported with its line and field and does not stop
 the rest; the exit code is then 1.")]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of the command")]
 pub struct Import {
     /// Whose catalog it is
     #[arg(long)]
@@ -63,6 +66,9 @@ pub struct Import {
     /// Check everything and compare with what is stored, but write nothing
     #[arg(long)]
     dry_run: bool,
+    /// With --dry-run, show every record that would change, with the old and the new value of each field
+    #[arg(long)]
+    diff: bool,
     /// Go on where an earlier import of these files, unchanged since, was interrupted; without this
     /// they are imported from their beginning
     #[arg(long, conflicts_with = "dry_run")]
@@ -78,7 +84,8 @@ pub struct Import {
     /// import's time for all of them, which overrides newer data
     #[arg(long, value_name = "record|source", default_value_t = OrderBy::Record)]
     order: OrderBy,
-    /// Print JSON: a line a refused record, and one with the counts at the end
+    /// Print JSON: a line a refused record, with --diff a line a changed record, and one with the counts at
+    /// the end
     #[arg(long)]
     json: bool,
     /// Files to import; - is standard input
@@ -126,6 +133,10 @@ impl Import {
     pub async fn run(self, target: &Target) -> Result<(), CliError> {
         if self.replace == Some(Kind::Bundle) {
             let message = "--replace network removes bundles with their networks; there is no --replace bundle";
+            return Err(CliError::Usage(message.to_owned()));
+        }
+        if self.diff && !self.dry_run {
+            let message = "--diff shows what an import would change: it needs --dry-run";
             return Err(CliError::Usage(message.to_owned()));
         }
         let inputs = self.inputs()?;
@@ -238,7 +249,7 @@ impl Import {
             },
             order_by: self.order,
             ids: None,
-            dry_run: self.dry_run,
+            mode: self.mode(),
             // A dry run leaves no trace.
             is_stored: !self.dry_run,
             deadline: None,
@@ -273,6 +284,22 @@ impl Import {
                 Err(CliError::Source { name, cause })
             }
             _ => Ok(FileEnd::Done(job.error)),
+        }
+    }
+
+    fn mode(&self) -> Mode {
+        match (self.dry_run, self.diff) {
+            (false, _) => Mode::Write,
+            (true, false) => Mode::DryRun,
+            (true, true) => Mode::Diff,
+        }
+    }
+
+    fn show(&self, file: &str, change: &RecordChange) {
+        if self.json {
+            say(difference::json(file, change));
+        } else {
+            say_styled(difference::words(file, change));
         }
     }
 
@@ -405,6 +432,13 @@ struct Terminal<'a> {
 impl Observer for Terminal<'_> {
     fn rejected(&self, errors: &[LineError]) {
         self.bar.suspend(|| errors.iter().for_each(|error| self.import.report(self.name, error)));
+    }
+
+    fn changed(&self, changes: &[RecordChange]) {
+        if !changes.is_empty() {
+            self.bar
+                .suspend(|| changes.iter().for_each(|change| self.import.show(self.name, change)));
+        }
     }
 
     fn progressed(&self, progress: &Progress) {

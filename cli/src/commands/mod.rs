@@ -1,5 +1,6 @@
 //! The commands of the tool, one file each.
 
+mod difference;
 pub mod export;
 pub mod import;
 pub mod imports;

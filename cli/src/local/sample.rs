@@ -10,7 +10,7 @@ use serverless_catalog::{
     account::AccountId,
     cause::chain,
     imports::{
-        Counts, GeneratedIds, LineError, OrderBy,
+        Counts, GeneratedIds, LineError, Mode, OrderBy,
         job::{ImportId, LEASE_TERM, Lease, Source},
         report::Observer,
         run::{End, Request, run},
@@ -100,7 +100,7 @@ async fn load_records(
         order_by: OrderBy::Record,
         // The same ids at every start.
         ids: Some(GeneratedIds { seed: name.to_owned(), time: Timestamp::UNIX_EPOCH }),
-        dry_run: false,
+        mode: Mode::Write,
         is_stored: false,
         deadline: None,
     };

@@ -7,8 +7,8 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
 use crate::{
-    imports::{Before, ChangeSet, Key, LineErrorCode, Stored},
-    networks::{NetworkChanges, NetworkId, NetworkKeys, NetworkState},
+    imports::{Before, ChangeSet, Content, Key, LineErrorCode, Stored, Version},
+    networks::{Bundle, NetworkChanges, NetworkId, NetworkKeys, NetworkState},
     outcome::WriteError,
     products::{
         Applied, ExternalId, OrderedRow, ProductId, ProductKey, ProductRemoval, RowError, Sku,
@@ -73,6 +73,41 @@ impl DocumentStore for Memory {
             );
         }
         Ok(not_stored)
+    }
+}
+
+/// These tests show no differences.
+impl ExportedRecords for Memory {
+    type Error = &'static str;
+
+    async fn stored_documents(
+        &self,
+        _: &AccountId,
+        _: &[Key],
+    ) -> Result<HashMap<Key, String>, Self::Error> {
+        Err("these tests show no differences")
+    }
+
+    fn document(
+        &self,
+        _: &AccountId,
+        _: &Key,
+        _: Order,
+        _: (Content, Version),
+    ) -> Result<Option<String>, Self::Error> {
+        Err("these tests show no differences")
+    }
+
+    fn network(_: &NetworkState) -> Option<String> {
+        None
+    }
+
+    fn bundle(_: NetworkId, _: &Bundle, _: Option<Order>) -> String {
+        String::new()
+    }
+
+    fn product(_: &StoredProduct) -> String {
+        String::new()
     }
 }
 
@@ -216,7 +251,7 @@ async fn import_as(
     floors: &Floors,
 ) -> (Counts, Vec<LineError>) {
     let account = account();
-    let mut importer = Importer::new(memory, &account, ordering, false);
+    let mut importer = Importer::new(memory, &account, ordering, Mode::Write);
     let mut rejected = Vec::new();
     for lines in numbered(lines).chunks(group) {
         rejected.extend(importer.import_group(lines, floors).await.expect("import"));
@@ -347,7 +382,7 @@ async fn a_write_that_was_rejected_is_a_rejected_line() {
 async fn a_group_that_failed_can_be_imported_again_with_the_same_importer() {
     let memory = Memory { fail_once: Mutex::new(true), ..Memory::default() };
     let account = account();
-    let mut importer = Importer::new(&memory, &account, source(1), false);
+    let mut importer = Importer::new(&memory, &account, source(1), Mode::Write);
     let lines = numbered(&[offering("a", "A", None)]);
     assert!(importer.import_group(&lines, &Floors::default()).await.is_err());
     assert!(importer.import_group(&lines, &Floors::default()).await.is_ok());
@@ -359,7 +394,7 @@ async fn a_group_that_failed_can_be_imported_again_with_the_same_importer() {
 async fn a_dry_run_counts_as_the_import_itself_would() {
     let lines = [offering("a", "A", None), offering("a", "B", None), delete("a"), delete("a")];
     let (memory, account) = (Memory::default(), account());
-    let mut importer = Importer::new(&memory, &account, source(1), true);
+    let mut importer = Importer::new(&memory, &account, source(1), Mode::DryRun);
     for line in numbered(&lines).chunks(1) {
         importer.import_group(line, &Floors::default()).await.expect("import");
     }

@@ -11,11 +11,9 @@ use super::{
 };
 use crate::{
     account::AccountId,
-    order::Order,
     outcome::Outcome,
     products::{
-        FIELDS, ProductDelete, ProductId, ProductKey, ProductRemoval, ProductRow, RowError,
-        StoredProduct,
+        ProductDelete, ProductId, ProductKey, ProductRemoval, Remainder, RowError, StoredProduct,
     },
     retry::Patience,
     store::{Store, StoreError, batch::CONCURRENT_BATCHES, item::text, ranges::Keys},
@@ -145,7 +143,7 @@ impl Store {
         product: &ProductKey,
         removal: ProductRemoval,
     ) -> Result<Outcome, Obstacle> {
-        let ProductRemoval { order, only_if_unchanged } = removal;
+        let order = removal.order;
         let named = range_key(product);
         let mut seen = Seen::new();
         self.read_keys_into(account, [named.clone()], &mut seen).await?;
@@ -181,18 +179,15 @@ impl Store {
             // The link changed between the two reads.
             return Err(Obstacle::Conflict);
         }
-        if only_if_unchanged && !orders.admits(order) {
-            return Err(RowError::Stale.into());
-        }
-        if orders.of("name") > Some(order) {
-            let Some(after) = without_older_fields(&stored, order) else {
-                return Err(RowError::Stale.into());
-            };
-            let mut writes = Rewrite::new(self, account, &seen);
-            writes.put(&key, product_item(account, &after, revision + 1))?;
-            writes.commit(REMOVE).await?;
-            let changed = after.product != *stored_product;
-            return Ok(if changed { Outcome::Updated } else { Outcome::Unchanged });
+        match stored.after(removal) {
+            Remainder::All => return Err(RowError::Stale.into()),
+            Remainder::Some(after) => {
+                let mut writes = Rewrite::new(self, account, &seen);
+                writes.put(&key, product_item(account, &after, revision + 1))?;
+                writes.commit(REMOVE).await?;
+                return Ok(stored.outcome_of(&after));
+            }
+            Remainder::Nothing => {}
         }
         let external_id = stored_product.external_id.clone().map(ProductKey::ExternalId);
         let other_keys = external_id.into_iter().chain([ProductKey::Id(stored_product.id)]);
@@ -216,23 +211,3 @@ impl Store {
 }
 
 const REMOVE: &str = "delete product";
-
-/// A product without the fields that are older than a delete. Its keys stay, because newer writes found it by
-/// them. `None` if no field is older.
-fn without_older_fields(stored: &StoredProduct, order: Order) -> Option<StoredProduct> {
-    let StoredProduct { product, orders } = stored;
-    let is_older = |field: &str| {
-        orders.of(field) < Some(order) && !matches!(field, "name" | "sku" | "externalId")
-    };
-    if !FIELDS.iter().any(|field| is_older(field.name)) {
-        return None;
-    }
-    let mut cleared = ProductRow::reset();
-    cleared.retain(is_older);
-    let mut product = product.clone();
-    product.merge(&cleared);
-    let mut orders = orders.clone();
-    orders.floor = orders.floor.max(Some(order));
-    orders.own.retain(|_, own| *own > order);
-    Some(StoredProduct { product, orders })
-}

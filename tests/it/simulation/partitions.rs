@@ -12,7 +12,7 @@ use serverless_catalog::{
     account::AccountId,
     clock,
     imports::{
-        OrderBy,
+        Mode, OrderBy,
         job::{ImportId, LEASE_TERM, Lease, Source},
         report::Observer,
         run::{End, Request, run as run_import},
@@ -75,7 +75,7 @@ impl Scene {
             },
             order_by: OrderBy::Record,
             ids: None,
-            dry_run: false,
+            mode: Mode::Write,
             is_stored: true,
             deadline: Some(Instant::now() + Duration::from_mins(10)),
         };
