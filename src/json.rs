@@ -91,7 +91,11 @@ pub const PAGE_BYTES: usize = 5_500_000;
 #[must_use]
 pub fn bytes_in_reply(json: &str) -> usize {
     // Line ends and tabs may stand unescaped between the tokens of JSON; other control characters may not.
-    json.len() + json.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | ..b' ')).count()
+    let is_escaped =
+        |byte: &u8| u8::from(*byte == b'"') | u8::from(*byte == b'\\') | u8::from(*byte < b' ');
+    // In sums of bytes, which the compiler turns into vector instructions.
+    let escaped = json.as_bytes().chunks(255).map(|chunk| chunk.iter().map(is_escaped).sum::<u8>());
+    json.len() + escaped.map(usize::from).sum::<usize>()
 }
 
 /// The type of a JSON value, as JavaScript calls it.

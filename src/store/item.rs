@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
+use super::{StoreError, typed::Attribute};
 use crate::{
     account::AccountId,
     clock::Clock,
@@ -153,10 +153,13 @@ impl OfferingItem {
         ) -> Result<BTreeSet<T>, E> {
             texts.iter().map(|text| parse(text)).collect()
         }
-        let head = document_head(&self.product_offering_id, self.status, self.customer_type);
         // A stored document with all its fields begins with a brace.
-        let document =
-            if self.document.starts_with('{') { self.document } else { head + &self.document };
+        let document = if self.document.starts_with('{') {
+            self.document
+        } else {
+            document_head(&self.product_offering_id, self.status, self.customer_type)
+                + &self.document
+        };
         Ok(OfferingRow {
             id: self.product_offering_id,
             status: self.status,
@@ -170,6 +173,43 @@ impl OfferingItem {
             regions: parsed(&self.regions, str::parse::<Region>)?,
             document,
         })
+    }
+}
+
+/// An offering's item in the JSON of a reply: what a list needs of it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ListedOffering {
+    product_offering_id: Attribute<OfferingId>,
+    customer_type: Attribute<CustomerType>,
+    category: Option<Attribute<Category>>,
+    status: Attribute<Status>,
+    #[serde(rename = "type")]
+    product_type: Attribute<ProductType>,
+    product_catalog_ids: Option<Attribute<Vec<String>>>,
+    countries: Option<Attribute<Vec<String>>>,
+    regions: Option<Attribute<Vec<String>>>,
+    document: Attribute<String>,
+}
+
+impl ListedOffering {
+    pub(super) fn into_row(self) -> Result<OfferingRow, String> {
+        let texts = |set: Option<Attribute<Vec<String>>>| {
+            set.map(Attribute::into_inner).unwrap_or_default()
+        };
+        let item = OfferingItem {
+            account: String::new(),
+            product_offering_id: self.product_offering_id.into_inner(),
+            customer_type: self.customer_type.into_inner(),
+            category: self.category.map(Attribute::into_inner),
+            status: self.status.into_inner(),
+            product_type: self.product_type.into_inner(),
+            product_catalog_ids: texts(self.product_catalog_ids),
+            countries: texts(self.countries),
+            regions: texts(self.regions),
+            document: self.document.into_inner(),
+        };
+        item.into_row()
     }
 }
 

@@ -95,8 +95,9 @@ const DECREASE: f64 = 0.85;
 /// How fast the curve rises, in requests per second, per second cubed (RFC 9438 section 4.1.2).
 const RISE: f64 = 0.4;
 
-/// The lowest rate that was too much, per second: less is not worth remembering.
-const SLOWEST: f64 = 10.0;
+/// The lowest rate that was too much, per second. A partition serves more, unless items are large; then waits before
+/// retries do the rest. Without a floor, throttles at random would end in a standstill.
+const SLOWEST: f64 = 100.0;
 
 /// Over how long the accepted requests are counted, at most and at least.
 const WINDOW: Duration = Duration::from_secs(1);

@@ -14,6 +14,7 @@
 //! | `documents` | reads of many keys; writes, each on the condition that nothing newer is stored |
 //! | `kinds` | the table and the keys of each kind of record |
 //! | `batch`, `transaction` | many items read at once; all written or none |
+//! | `typed` | the items of a query, deserialized without the SDK's maps |
 //! | `ranges` | the items of many keys, read as one key range where that is cheaper |
 //! | `limiter` | the limits of an account: requests in flight, and per second |
 //! | `jobs` | the job-state store: claims, checkpoints, ends of jobs; object versions and snapshots |
@@ -43,6 +44,7 @@ mod products;
 mod promotions;
 mod ranges;
 mod transaction;
+mod typed;
 
 use std::{
     error::Error,
@@ -68,6 +70,8 @@ use item::{Item, NOT_NEWER, ORDER, order_value};
 pub use jobs::{GivenUp, SeenContent};
 use limiter::{AccountLimits, CONCURRENT_WRITES, Limiter, Limits};
 use ranges::Ranges;
+use serde::de::DeserializeOwned;
+use typed::TypedItems;
 
 use self::areas::Markers;
 use crate::{
@@ -348,6 +352,20 @@ impl Store {
         let reply = self.send(operation, || query.clone().send()).await?;
         self.meter.add_read(units(reply.consumed_capacity()));
         Ok(reply)
+    }
+
+    /// One reply of a query, and its items as values of this type.
+    async fn query_typed<T: DeserializeOwned + Send + 'static>(
+        &self,
+        operation: &'static str,
+        query: QueryFluentBuilder,
+    ) -> Result<(QueryOutput, Vec<T>), StoreError> {
+        let query = query.return_consumed_capacity(CAPACITY);
+        let items = TypedItems::new();
+        let send = || query.clone().customize().interceptor(items.clone()).send();
+        let reply = self.send(operation, send).await?;
+        self.meter.add_read(units(reply.consumed_capacity()));
+        Ok((reply, items.take()))
     }
 
     /// All items of a query, from as many replies as it takes.

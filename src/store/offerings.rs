@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{
     Store, StoreError,
-    item::{Item, OfferingItem, is_record, read, row_key, text},
+    item::{Item, ListedOffering, OfferingItem, is_record, read, row_key, text},
     units,
 };
 use crate::{
@@ -89,13 +89,15 @@ impl OfferingStreams for Store {
             ))
             .set_exclusive_start_key(after.map(|key| start_key(account, stream, key)))
             .limit(i32::try_from(limit).unwrap_or(i32::MAX));
-        let reply = self.query(OPERATION, request).await?;
+        let (reply, items) = self.query_typed::<ListedOffering>(OPERATION, request).await?;
         let read_units = units(reply.consumed_capacity());
         let examined = u32::try_from(reply.scanned_count).unwrap_or_default();
         let resume = reply.last_evaluated_key.map(|key| row_key(OPERATION, key)).transpose()?;
-        let items = reply.items.unwrap_or_default().into_iter();
-        let rows: Vec<OfferingRow> =
-            items.map(|item| row(OPERATION, item)).collect::<Result<_, _>>()?;
+        let rows: Vec<OfferingRow> = items
+            .into_iter()
+            .map(ListedOffering::into_row)
+            .collect::<Result<_, _>>()
+            .map_err(|cause| StoreError::unreadable(OPERATION, cause))?;
         // The filter expression only saves transfer; the decision is made here.
         let rows = rows.into_iter().filter(|row| filter.admits(row)).collect();
         Ok(StreamPage { rows, resume, examined, read_units })
