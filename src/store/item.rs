@@ -11,7 +11,10 @@ use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, typed::Attribute};
+use super::{
+    StoreError,
+    typed::{Attribute, Document},
+};
 use crate::{
     account::AccountId,
     clock::Clock,
@@ -189,7 +192,7 @@ pub(super) struct ListedOffering {
     product_catalog_ids: Option<Attribute<Vec<String>>>,
     countries: Option<Attribute<Vec<String>>>,
     regions: Option<Attribute<Vec<String>>>,
-    document: Attribute<String>,
+    document: Attribute<Document>,
 }
 
 impl ListedOffering {
@@ -207,7 +210,7 @@ impl ListedOffering {
             product_catalog_ids: texts(self.product_catalog_ids),
             countries: texts(self.countries),
             regions: texts(self.regions),
-            document: self.document.into_inner(),
+            document: self.document.into_inner().0,
         };
         item.into_row()
     }
