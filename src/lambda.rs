@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use aws_lambda_events::sqs::SqsEvent;
+use aws_lambda_events::{event::dynamodb::TimeWindowEvent, sqs::SqsEvent};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lambda_http::{
     Adapter, Error, LambdaEvent, Request, Service,
@@ -25,6 +25,7 @@ use crate::{
     store::{
         ClientError, Connection, Store, TableNames, lean_client, lean_s3_client, lean_sqs_client,
     },
+    streams::RecordChanges,
     telemetry, xray,
 };
 
@@ -67,6 +68,7 @@ impl Settings {
             products: required("PRODUCTS_TABLE")?,
             imports: required("IMPORTS_TABLE")?,
             api_keys: required("API_KEYS_TABLE")?,
+            changes: required("CHANGES_TABLE")?,
         };
         let client = lean_client(&connection("AWS_ENDPOINT_URL_DYNAMODB"))?;
         let log_percent = match optional("REQUEST_LOG_PERCENT") {
@@ -150,6 +152,24 @@ pub async fn run_import() -> Result<(), Error> {
             let until = import_end(event.context.deadline());
             let work = Box::pin(import.handle(event.payload, until));
             Ok::<_, Error>(xray::traced(event.context.xray_trace_id.as_deref(), work).await)
+        }
+    }))
+    .await
+}
+
+/// Runs the function `record-changes`.
+///
+/// # Errors
+/// When a setting is missing or the runtime API cannot be reached.
+pub async fn run_changes() -> Result<(), Error> {
+    telemetry::init();
+    let settings = Settings::from_environment()?;
+    let changes = RecordChanges::new(settings.store);
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<TimeWindowEvent>| {
+        let changes = changes.clone();
+        async move {
+            let work = Box::pin(changes.handle(event.payload));
+            Ok::<_, Error>(xray::traced(event.context.xray_trace_id.as_deref(), work).await?)
         }
     }))
     .await

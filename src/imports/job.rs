@@ -206,9 +206,10 @@ pub trait JobStore: Sync + Sized {
     #[must_use]
     fn until(&self, deadline: Option<Instant>) -> Self;
 
-    /// The same store, whose requests are counted by this meter.
+    /// The same store, for the records of an import: its requests are counted by this meter, and what it writes
+    /// says which import it comes from.
     #[must_use]
-    fn metered(&self, meter: &Meter) -> Self;
+    fn for_records(&self, meter: &Meter, import: &ImportId) -> Self;
 
     /// Claims a job, and creates it if it is new.
     fn claim(

@@ -193,7 +193,7 @@ where
     });
     let ordering = Ordering { origin, order_by: request.order_by, snapshot: own, ids };
     let meter = Meter::default();
-    let records = store.metered(&meter);
+    let records = store.for_records(&meter, &lease.import);
     let importer = Importer::new(&records, &lease.account, ordering, request.dry_run);
     let extended_at = Instant::now();
     let mut run = Run {

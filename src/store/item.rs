@@ -54,6 +54,9 @@ pub(super) struct OfferingItem {
 /// The attribute that contains an item's order.
 pub(super) const ORDER: &str = "at";
 
+/// The attribute that contains the source of an item's newest write: the id of an import, or `upsert`.
+pub(super) const SOURCE: &str = "source";
+
 /// The condition that nothing newer than the order `:at` is stored. An equal order means that the same write is
 /// repeated.
 pub(super) const NOT_NEWER: &str = "attribute_not_exists(#at) OR #at <= :at";

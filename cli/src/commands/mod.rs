@@ -1,5 +1,6 @@
 //! The commands of the tool, one file each.
 
+pub mod changes;
 pub mod export;
 pub mod import;
 pub mod imports;

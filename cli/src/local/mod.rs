@@ -8,6 +8,7 @@
 //! | `gateway` | an HTTP API: requests become events, replies become responses |
 //! | `project` | the folder in which a running catalog keeps its data and publishes its addresses |
 //! | `sample` | the sample catalogs and their keys |
+//! | `streams` | reads the engine's streams, and invokes `record-changes` |
 //! | `watch` | sends an event for each file dropped into the bucket |
 //! | `stack` | all of it together |
 
@@ -24,14 +25,16 @@ mod objects;
 mod project;
 pub mod sample;
 mod stack;
+mod streams;
 mod watch;
 
 pub use engine::{Engine, Storage};
 pub use functions::{Function, functions};
 pub use gateway::Gateway;
 pub use objects::ObjectServer;
-pub use project::{Endpoints, Project};
+pub use project::{Endpoints, Project, known_cursor_secret};
 pub use stack::{Stack, StackOptions};
+pub use streams::Streams;
 pub use watch::{BUCKET, Bucket};
 
 /// The loopback address.

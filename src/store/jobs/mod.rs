@@ -321,8 +321,8 @@ impl JobStore for Store {
         Self { patience, ..self.clone() }
     }
 
-    fn metered(&self, meter: &Meter) -> Self {
-        Store::metered(self, meter)
+    fn for_records(&self, meter: &Meter, import: &ImportId) -> Self {
+        self.metered(meter).written_by(import.as_str())
     }
 
     async fn claim(&self, lease: &Lease, source: &Source) -> Result<Claim, StoreError> {
