@@ -23,9 +23,10 @@ use crate::{
     objects::Objects,
     queue::{ImportCatalog, SqsQueue},
     store::{
-        ClientError, Connection, Store, TableNames, lean_client, lean_s3_client, lean_sqs_client,
+        ClientError, Connection, Store, TableNames, lean_client, lean_events_client,
+        lean_s3_client, lean_sqs_client,
     },
-    streams::RecordChanges,
+    streams::{EventBus, RecordChanges},
     telemetry, xray,
 };
 
@@ -164,7 +165,12 @@ pub async fn run_import() -> Result<(), Error> {
 pub async fn run_changes() -> Result<(), Error> {
     telemetry::init();
     let settings = Settings::from_environment()?;
-    let changes = RecordChanges::new(settings.store);
+    let mut changes = RecordChanges::new(settings.store);
+    if let Some(name) = optional("CHANGES_BUS") {
+        let client = lean_events_client(&connection("AWS_ENDPOINT_URL_EVENTBRIDGE"))?;
+        let bus = Arc::new(EventBus::new(client, name));
+        changes = changes.with_events(bus, cursors_from_environment()?);
+    }
     lambda_runtime::run(service_fn(move |event: LambdaEvent<TimeWindowEvent>| {
         let changes = changes.clone();
         async move {

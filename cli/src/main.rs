@@ -57,6 +57,8 @@ async fn main() -> ExitCode {
     let level = std::env::var("LOG_LEVEL").ok().and_then(|level| level.parse().ok());
     let targets = Targets::new()
         .with_target("serverless_catalog", level.unwrap_or(tracing::Level::INFO))
+        // A line for each batch of changes is too many for a terminal.
+        .with_target("serverless_catalog::streams", level.unwrap_or(tracing::Level::WARN))
         .with_target("catalog_cli", level.unwrap_or(tracing::Level::INFO));
     let lines =
         tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use super::{
     CAPACITY, Store, StoreError,
     error::failed_condition,
-    item::{EXPIRES_AT, Item, SOURCE, read, text},
+    item::{EXPIRES_AT, Item, read, source_of, text},
     records::exported,
     units,
 };
@@ -127,7 +127,7 @@ impl Written {
         let item = after.or(before)?;
         let key = string(item, "itemKey").and_then(|key| key.split("#BUNDLE#").next());
         let group = key.or_else(|| string(item, "id")).map(ToOwned::to_owned);
-        let source = after.and_then(|after| string(after, SOURCE)).map(ToOwned::to_owned);
+        let source = after.and_then(source_of);
         Some(Self { group, source })
     }
 }

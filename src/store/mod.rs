@@ -64,10 +64,12 @@ use aws_sdk_dynamodb::{
     types::{ConsumedCapacity, ReturnConsumedCapacity},
 };
 pub use changes::Images;
-pub use client::{ClientError, Connection, lean_client, lean_s3_client, lean_sqs_client};
+pub use client::{
+    ClientError, Connection, lean_client, lean_events_client, lean_s3_client, lean_sqs_client,
+};
 pub use error::StoreError;
 pub use export::Export;
-use item::{Item, NOT_NEWER, ORDER, SOURCE, order_value, text};
+use item::{Item, NOT_NEWER, ORDER, SOURCE, order_value, source_value};
 pub use jobs::{GivenUp, SeenContent};
 use limiter::Limiter;
 use ranges::Ranges;
@@ -199,7 +201,7 @@ impl Store {
 
     /// Adds the source of this handle's writes to an item.
     fn note_source(&self, item: &mut Item) {
-        item.extend(self.source.as_deref().map(|source| (SOURCE.to_owned(), text(source))));
+        item.extend(self.source.as_deref().map(|source| (SOURCE.to_owned(), source_value(source))));
     }
 
     #[must_use]

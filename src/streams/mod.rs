@@ -3,6 +3,8 @@
 //! An invocation has the records of one shard of one table, in their order. The shard's id is in the event only
 //! because the event source mapping has a tumbling window; the window's state is not used.
 
+mod events;
+
 use std::{
     collections::HashMap,
     num::NonZeroUsize,
@@ -15,10 +17,16 @@ use jiff::{SignedDuration, Timestamp};
 use lru::LruCache;
 use serde_dynamo::{AttributeValue, Item};
 
+use self::events::announce;
+pub use self::events::{EventBus, EventSink};
 use crate::{
     account::AccountId,
-    changes::{Entry, Log, LogId, Recorded, SequenceNumber, Tail, record},
+    cause::Cause,
+    changes::{
+        Change, Entry, Log, LogId, Positions, Recorded, SequenceNumber, Sight, Tail, record,
+    },
     cost::{Cost, Meter},
+    cursor::Cursors,
     lock::lock,
     store::{Images, Store, StoreError},
     telemetry::changes_recorded,
@@ -41,6 +49,9 @@ pub enum RecordError {
     Event(&'static str),
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The changes are recorded, but their events were not put.
+    #[error("the events were not put")]
+    Events(#[source] Cause),
 }
 
 /// The function `record-changes`.
@@ -48,15 +59,23 @@ pub enum RecordError {
 pub struct RecordChanges {
     store: Store,
     tails: Arc<Mutex<LruCache<LogId, Tail>>>,
+    /// Where events go, and what seals the cursors in them; `None`: there are no events.
+    events: Option<(Arc<dyn EventSink>, Arc<Cursors>)>,
 }
 
 impl RecordChanges {
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store, tails: Arc::new(Mutex::new(LruCache::new(KNOWN_TAILS))) }
+        Self { store, tails: Arc::new(Mutex::new(LruCache::new(KNOWN_TAILS))), events: None }
     }
 
-    /// Records the changes of a batch.
+    /// Puts events of what was recorded, with cursors encrypted with these secrets.
+    #[must_use]
+    pub fn with_events(self, sink: Arc<dyn EventSink>, cursors: Arc<Cursors>) -> Self {
+        Self { events: Some((sink, cursors)), ..self }
+    }
+
+    /// Records the changes of a batch, then puts their events.
     ///
     /// # Errors
     /// [`RecordError`]; the batch must then be delivered again.
@@ -72,7 +91,7 @@ impl RecordChanges {
         let accounts = logs.len();
         let meter = Meter::default();
         let (shard, store) = (shard.as_str(), &self.store.metered(&meter));
-        let recorded: Vec<Result<Recorded, StoreError>> = stream::iter(logs)
+        let recorded: Vec<Result<Recorded, RecordError>> = stream::iter(logs)
             .map(|(id, writes)| self.record(store, id, shard, writes))
             .buffer_unordered(CONCURRENT_LOGS)
             .collect()
@@ -123,7 +142,7 @@ impl RecordChanges {
         id: LogId,
         shard: &str,
         Writes { sequences, images }: Writes,
-    ) -> Result<Recorded, StoreError> {
+    ) -> Result<Recorded, RecordError> {
         let oldest = images.iter().map(|images| images.at).min();
         let lost = oldest
             .is_some_and(|oldest| self.store.clock().now().duration_since(oldest) > NEARLY_LOST);
@@ -143,7 +162,16 @@ impl RecordChanges {
             );
         }
         if let Some(tail) = tail {
-            lock(&self.tails).put(id, tail);
+            lock(&self.tails).put(id.clone(), tail);
+        }
+        if let (Some((sink, cursors)), Some(from)) = (&self.events, recorded.from) {
+            let changes: Vec<&Change> =
+                entries.iter().filter_map(|entry| entry.change.as_ref()).collect();
+            let now = self.store.clock().now();
+            let oldest = |kinds| Positions::oldest(now, kinds, Sight::Everything.fingerprint());
+            let of = (&id.account, id.log);
+            let put = announce(&**sink, cursors, of, from, oldest, &changes).await;
+            put.map_err(RecordError::Events)?;
         }
         Ok(recorded)
     }

@@ -1,15 +1,30 @@
 //! The journal over HTTP: what is told, to whom, in which order, and what it costs.
 
+use std::{
+    future::ready,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use serverless_catalog::{
     account::AccountId,
+    cause::Cause,
     changes::{ChangeLog as _, Chunk, Kinds, Log, LogId, Positions, Sight, ends},
     clock::Clock,
+    cost::Meter,
     cursor::Cursors,
+    imports::{
+        Floors,
+        job::{ImportId, JobStore as _},
+    },
     offerings::{CatalogId, CustomerType},
     store::{Store, TableNames},
-    streams::RecordChanges,
+    streams::{EventSink, RecordChanges},
 };
 
 use crate::{
@@ -17,7 +32,7 @@ use crate::{
         journal::{Reader, exported},
         random::Random,
     },
-    support::{Answer, Catalog, offering},
+    support::{Answer, Catalog, importer, offering},
 };
 
 const PATH: &str = "/catalog/v1/changes";
@@ -496,4 +511,99 @@ async fn the_ends_of_logs_are_where_a_reader_of_an_export_goes_on() {
     let mut all = told(&catalog.since(&key, &cursor).await);
     all.sort();
     assert_eq!(all, [change("upsert", "offering", "o"), change("upsert", "product", "s2")]);
+}
+
+/// A bus that refuses some requests first.
+#[derive(Debug, Default)]
+struct Bus {
+    refusals: AtomicU32,
+    details: Mutex<Vec<Value>>,
+}
+
+impl EventSink for Bus {
+    fn put(&self, details: Vec<String>) -> BoxFuture<'_, Result<(), Cause>> {
+        assert!(details.len() <= 10 && details.iter().map(String::len).sum::<usize>() < 256_000);
+        if self.refusals.load(Ordering::Relaxed) > 0 {
+            self.refusals.fetch_sub(1, Ordering::Relaxed);
+            return ready(Err("refused".into())).boxed();
+        }
+        let parsed = details.iter().map(|detail| serde_json::from_str(detail).expect("JSON"));
+        self.details.lock().expect("lock").extend(parsed);
+        ready(Ok(())).boxed()
+    }
+}
+
+#[tokio::test]
+async fn events_follow_what_can_be_read_and_come_again_until_they_are_put() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
+    let bus = Arc::new(Bus { refusals: AtomicU32::new(1), ..Bus::default() });
+    let store = catalog.stack.store().clone();
+    let function = RecordChanges::new(store).with_events(bus.clone(), cursors.into());
+    let now = jiff::Timestamp::now();
+    let parse = |event: Value| serde_json::from_value(event).expect("an event");
+    // Recorded, but the event was refused: the batch comes again.
+    function.handle(parse(event(1, "a", now))).await.expect_err("refused");
+    record(&catalog, now, &event(7, "b", now)).await;
+    function.handle(parse(event(1, "a", now))).await.expect("put");
+    let details = std::mem::take(&mut *bus.details.lock().expect("lock"));
+    let [detail] = details.as_slice() else { panic!("{details:?}") };
+    assert_eq!((&detail["account"], &detail["kind"]), (&json!("ACME"), &json!("product")));
+    assert_eq!(detail["changes"], json!([{"id": "s1", "idField": "sku", "op": "upsert"}]));
+    // Its cursor reads the change, and what was recorded since.
+    let page = catalog.since(&key, detail["cursor"].as_str().expect("a cursor")).await;
+    assert_eq!(told(&page), [change("upsert", "product", "s1"), change("upsert", "product", "s7")]);
+
+    // Many changes are several events.
+    let mut many = event(10, "a", now);
+    let records: Vec<Value> = (10..2_510)
+        .map(|number| {
+            let mut record = event(number, "a", now)["Records"][0].clone();
+            let sku = json!({"S": format!("{number:0>95}")});
+            record["dynamodb"]["NewImage"]["sku"] = sku;
+            record["dynamodb"]["NewImage"]["productKey"] =
+                json!({"S": format!("SKU#{number:0>95}")});
+            record
+        })
+        .collect();
+    many["Records"] = records.into();
+    function.handle(parse(many)).await.expect("put");
+    let details = bus.details.lock().expect("lock");
+    let told: usize =
+        details.iter().map(|detail| detail["changes"].as_array().map_or(0, Vec::len)).sum();
+    assert_eq!((told, details.len()), (2_500, 2));
+}
+
+#[tokio::test]
+async fn a_change_tells_the_import_that_made_it() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let id = ImportId::of(&["a file"]);
+    let store = catalog.stack.store().for_records(&Meter::default(), &id);
+    let account = acme();
+    let bundle = |id: u32| json!({"id": id, "name": "b", "type": "DATA", "price_usd": 1});
+    let network = |bundles: &[Value]| {
+        json!({"kind": "network", "id": 7, "name": "N", "country": "Ghana", "country_code": "GH",
+            "currency": "GHS", "fixed_bundles": bundles})
+    };
+    catalog.import("ACME", &[network(&[bundle(1)]), offering("o", json!({}))]).await;
+    catalog.import("ACME", &[json!({"kind": "product", "sku": "s", "name": "n"})]).await;
+    let before = catalog.now(&key).await;
+    let gone = json!({"kind": "offering", "op": "delete", "productOfferingId": "o"});
+    let moved = json!({"kind": "product", "sku": "s", "externalId": "e"});
+    let records = [network(&[bundle(2)]), gone, moved];
+    let lines: Vec<_> = (1..)
+        .zip(&records)
+        .map(|(line, record)| (line, Ok(record.to_string().into_bytes())))
+        .collect();
+    let mut importer = importer(&store, &account, false);
+    let refused = importer.import_group(&lines, &Floors::default()).await.expect("import");
+    assert!(refused.is_empty(), "{refused:?}");
+    let page = catalog.since(&key, &before).await;
+    assert_eq!(told(&page).len(), 5, "{:?}", told(&page));
+    // Also of a bundle that was removed, of which nothing is left.
+    for change in page.json()["changes"].as_array().expect("changes") {
+        assert_eq!(change["source"], id.as_str(), "{change}");
+    }
 }

@@ -139,7 +139,14 @@ pub(super) async fn print_of_source(
     let mut count = 0;
     loop {
         let Page { changes, next, up_to_date } = next_page(store, account, positions).await?;
-        for told in changes.iter().filter(|told| told.change.source.as_deref() == Some(source)) {
+        let is_of = |told: &&Told| {
+            // Of a deleted network half of the id is stored.
+            told.change
+                .source
+                .as_deref()
+                .is_some_and(|half| half.len() >= 16 && source.starts_with(half))
+        };
+        for told in changes.iter().filter(is_of) {
             say(told.json());
             count += 1;
         }

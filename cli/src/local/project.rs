@@ -178,8 +178,9 @@ impl Project {
         }
         write_private(&self.folder.join(FUNCTIONS), &environment)?;
 
-        // Empty, because there is no queue here, and `sam local` would set a name.
+        // Empty, because there is neither a bus nor a queue here, and `sam local` would set a name.
         variables.push(("IMPORT_QUEUE_URL", String::new()));
+        variables.push(("CHANGES_BUS", String::new()));
         let variables: BTreeMap<_, _> =
             variables.into_iter().map(|(name, value)| (name, from_container(&value))).collect();
         let sam_variables = format!("{:#}\n", json!({ "Parameters": variables }));
