@@ -12,7 +12,7 @@ import replies
 COUNTRIES = ("AO", "GH")
 ALL_COUNTRIES = ("list-networks.all.json", "list-networks.countries.json")
 ACCOUNT = "ACME"
-PERMISSIONS = "offerings.read,partners.read,airtime.read,products.read,products.write"
+PERMISSIONS = "offerings.read,partners.read,airtime.read,products.read,products.write,changes.read"
 
 
 def client(service):

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use aws_lambda_events::sqs::SqsEvent;
+use aws_lambda_events::{event::dynamodb::TimeWindowEvent, sqs::SqsEvent};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lambda_http::{
     Adapter, Error, LambdaEvent, Request, Service,
@@ -23,8 +23,10 @@ use crate::{
     objects::Objects,
     queue::{ImportCatalog, SqsQueue},
     store::{
-        ClientError, Connection, Store, TableNames, lean_client, lean_s3_client, lean_sqs_client,
+        ClientError, Connection, Store, TableNames, lean_client, lean_events_client,
+        lean_s3_client, lean_sqs_client,
     },
+    streams::{EventBus, RecordChanges},
     telemetry, xray,
 };
 
@@ -67,6 +69,7 @@ impl Settings {
             products: required("PRODUCTS_TABLE")?,
             imports: required("IMPORTS_TABLE")?,
             api_keys: required("API_KEYS_TABLE")?,
+            changes: required("CHANGES_TABLE")?,
         };
         let client = lean_client(&connection("AWS_ENDPOINT_URL_DYNAMODB"))?;
         let log_percent = match optional("REQUEST_LOG_PERCENT") {
@@ -150,6 +153,29 @@ pub async fn run_import() -> Result<(), Error> {
             let until = import_end(event.context.deadline());
             let work = Box::pin(import.handle(event.payload, until));
             Ok::<_, Error>(xray::traced(event.context.xray_trace_id.as_deref(), work).await)
+        }
+    }))
+    .await
+}
+
+/// Runs the function `record-changes`.
+///
+/// # Errors
+/// When a setting is missing or the runtime API cannot be reached.
+pub async fn run_changes() -> Result<(), Error> {
+    telemetry::init();
+    let settings = Settings::from_environment()?;
+    let mut changes = RecordChanges::new(settings.store);
+    if let Some(name) = optional("CHANGES_BUS") {
+        let client = lean_events_client(&connection("AWS_ENDPOINT_URL_EVENTBRIDGE"))?;
+        let bus = Arc::new(EventBus::new(client, name));
+        changes = changes.with_events(bus, cursors_from_environment()?);
+    }
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<TimeWindowEvent>| {
+        let changes = changes.clone();
+        async move {
+            let work = Box::pin(changes.handle(event.payload));
+            Ok::<_, Error>(xray::traced(event.context.xray_trace_id.as_deref(), work).await?)
         }
     }))
     .await

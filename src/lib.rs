@@ -35,6 +35,7 @@
 pub mod access;
 pub mod account;
 pub mod cause;
+pub mod changes;
 pub mod clock;
 pub mod cost;
 pub mod cursor;
@@ -57,6 +58,7 @@ pub mod retry;
 pub(crate) mod schema;
 pub mod source;
 pub mod store;
+pub mod streams;
 pub mod telemetry;
 pub mod text;
 pub mod xray;

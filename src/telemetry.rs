@@ -58,6 +58,7 @@ fn publish(namespace: String) {
     describe_counter!("Imports", Unit::Count, "Imports that ended");
     describe_counter!("ImportsFailed", Unit::Count, "Imports whose source is unreadable");
     describe_counter!("MessagesRetried", Unit::Count, "Messages to be delivered again");
+    describe_counter!("ChangesRecorded", Unit::Count, "Changes appended to the journal");
     describe_histogram!("ImportDuration", Unit::Milliseconds, "A run of an import");
     for outcome in ["Created", "Updated", "Unchanged", "Stale", "Deleted", "Failed"] {
         describe_counter!(format!("Records{outcome}"), Unit::Count, "Records of imports");
@@ -140,6 +141,15 @@ impl ImportMeasures {
         histogram!("WriteUnits", &[FUNCTION]).record(self.cost.write_units);
         histogram!("ImportDuration", &[FUNCTION]).record(self.elapsed.as_secs_f64() * 1e3);
     }
+}
+
+/// Publishes that a batch of changes was recorded.
+pub fn changes_recorded(changes: u64, write_units: f64) {
+    const FUNCTION: (&str, &str) = ("Function", "record-changes");
+    print_noted(|| {
+        counter!("ChangesRecorded", &[FUNCTION]).increment(changes);
+        histogram!("WriteUnits", &[FUNCTION]).record(write_units);
+    });
 }
 
 /// Publishes that a message must be delivered again.

@@ -9,11 +9,16 @@ use aws_smithy_http_client::{
     tls::{Provider, rustls_provider::CryptoMode},
 };
 use clap::Args;
-use serverless_catalog::store::{
-    ClientError, Connection, Store, TableNames, lean_client, lean_s3_client,
+use serverless_catalog::{
+    cursor::Cursors,
+    store::{ClientError, Connection, Store, TableNames, lean_client, lean_s3_client},
 };
 
-use crate::{console::warn, error::CliError, local::Endpoints};
+use crate::{
+    console::warn,
+    error::CliError,
+    local::{Endpoints, known_cursor_secret},
+};
 
 /// Where the catalog is. Without any of these: the `catalog serve` running in this folder, else AWS
 /// by the usual credential chain.
@@ -55,6 +60,31 @@ pub struct Target {
         global = true
     )]
     pub data: PathBuf,
+}
+
+/// The secret that seals cursors, as the functions have it.
+#[derive(Args, Clone, Debug)]
+pub struct CursorSecret {
+    /// The secret that seals cursors; that of a catalog on this machine is found by itself. A deployed stack tells
+    /// the name of its secret as an output
+    #[arg(long, value_name = "SECRET", env = "CURSOR_SECRET", hide_env_values = true)]
+    cursor_secret: Option<String>,
+}
+
+impl CursorSecret {
+    /// Seals and opens cursors as the catalog's functions do.
+    ///
+    /// # Errors
+    /// [`CliError::Usage`] if the secret is not known, or too short.
+    pub fn cursors(&self, target: &Target) -> Result<Cursors, CliError> {
+        let local = || if target.aws { None } else { known_cursor_secret(&target.data) };
+        let secret = self.cursor_secret.clone().or_else(local).ok_or_else(|| {
+            CliError::Usage(
+                "the secret that seals cursors is not known; give --cursor-secret, or set CURSOR_SECRET".to_owned(),
+            )
+        })?;
+        Cursors::new(&secret, None).map_err(|error| CliError::Usage(error.to_string()))
+    }
 }
 
 /// Where a database is.

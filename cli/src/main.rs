@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use catalog_cli::{
     commands::{
-        export::Export, import::Import, imports::Imports, keys::Keys, openapi::OpenApi,
-        serve::Serve, smoke::Smoke, tables::Tables,
+        changes::Changes, export::Export, import::Import, imports::Imports, keys::Keys,
+        openapi::OpenApi, serve::Serve, smoke::Smoke, tables::Tables,
     },
     connect::Target,
     console::warn,
@@ -38,6 +38,7 @@ enum Command {
     Keys(Keys),
     Import(Import),
     Export(Export),
+    Changes(Changes),
     /// Look at the imports: of files, S3, EventBridge and the queue
     #[command(subcommand)]
     Imports(Imports),
@@ -56,6 +57,8 @@ async fn main() -> ExitCode {
     let level = std::env::var("LOG_LEVEL").ok().and_then(|level| level.parse().ok());
     let targets = Targets::new()
         .with_target("serverless_catalog", level.unwrap_or(tracing::Level::INFO))
+        // A line for each batch of changes is too many for a terminal.
+        .with_target("serverless_catalog::streams", level.unwrap_or(tracing::Level::WARN))
         .with_target("catalog_cli", level.unwrap_or(tracing::Level::INFO));
     let lines =
         tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
@@ -66,6 +69,7 @@ async fn main() -> ExitCode {
         Command::Keys(keys) => keys.run(&target).await,
         Command::Import(import) => import.run(&target).await,
         Command::Export(export) => export.run(&target).await,
+        Command::Changes(changes) => changes.run(&target).await,
         Command::Imports(imports) => imports.run(&target).await,
         Command::Tables(tables) => tables.run(&target).await,
         Command::Smoke(smoke) => smoke.run(&target).await,

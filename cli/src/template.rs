@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::{
     types::{
         AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
         PointInTimeRecoverySpecification, Projection, ProjectionType, ScalarAttributeType,
-        SseSpecification, TableStatus,
+        SseSpecification, StreamSpecification, StreamViewType, TableStatus,
     },
 };
 use serde_yaml_ng::Value;
@@ -36,6 +36,8 @@ pub struct Table {
     pub key: Vec<KeySchemaElement>,
     /// Its global secondary indexes.
     pub indexes: Vec<GlobalSecondaryIndex>,
+    /// Its stream, if it has one.
+    pub stream: Option<StreamSpecification>,
 }
 
 /// A route of the HTTP API.
@@ -158,6 +160,14 @@ fn table(properties: &Value, stack: &str) -> Option<Table> {
         attributes: attributes.collect::<Option<_>>()?,
         key: key_schema(properties)?,
         indexes: indexes.collect::<Option<_>>()?,
+        stream: match properties.get("StreamSpecification") {
+            Some(stream) => {
+                let view = StreamViewType::from(stream.get("StreamViewType")?.as_str()?);
+                let stream = StreamSpecification::builder().stream_enabled(true);
+                Some(stream.stream_view_type(view).build().ok()?)
+            }
+            None => None,
+        },
     })
 }
 
@@ -189,7 +199,7 @@ fn resolve(value: &Value, stack: &str) -> Option<String> {
 
 impl Table {
     /// Creates the table with on-demand capacity, and waits until it is active; an existing table is not
-    /// changed. With `protected` it gets encryption, deletion protection and point-in-time recovery, as in
+    /// changed, unless it lacks its stream. With `protected` it gets encryption, deletion protection and point-in-time recovery, as in
     /// the template; local engines support none of these.
     ///
     /// Returns whether it was created.
@@ -204,6 +214,7 @@ impl Table {
             .set_attribute_definitions(Some(self.attributes.clone()))
             .set_key_schema(Some(self.key.clone()))
             .set_global_secondary_indexes(indexes)
+            .set_stream_specification(self.stream.clone())
             .billing_mode(BillingMode::PayPerRequest)
             .set_deletion_protection_enabled(protected.then_some(true))
             .set_sse_specification(
@@ -226,10 +237,25 @@ impl Table {
                     // An earlier run may have been interrupted before this.
                     self.make_recoverable(client).await?;
                 }
+                self.ensure_stream(client).await?;
                 Ok(false)
             }
             Err(error) => Err(CliError::aws(format!("create table {}", self.name))(error)),
         }
+    }
+
+    /// Enables the stream of a table that was created by an earlier version.
+    async fn ensure_stream(&self, client: &Client) -> Result<(), CliError> {
+        let Some(stream) = &self.stream else { return Ok(()) };
+        let doing = || format!("enable the stream of table {}", self.name);
+        let reply = client.describe_table().table_name(&self.name).send().await;
+        let table = reply.map_err(CliError::aws(doing()))?.table;
+        if table.is_some_and(|table| table.stream_specification.is_some()) {
+            return Ok(());
+        }
+        let update = client.update_table().table_name(&self.name);
+        let update = update.stream_specification(stream.clone()).send().await;
+        update.map(|_| ()).map_err(CliError::aws(doing()))
     }
 
     async fn become_active(&self, client: &Client) -> Result<(), CliError> {
@@ -294,6 +320,7 @@ mod tests {
                 route("ANY", Some("/v2/catalog/lookup"), "lookup-network-products"),
                 route("POST", Some("/api/v1/products"), "upsert-products"),
                 route("ANY", Some("/api/v1/products"), "list-products"),
+                route("ANY", Some("/catalog/v1/changes"), "list-changes"),
             ]
         );
     }

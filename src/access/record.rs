@@ -26,6 +26,8 @@ spelled_enum! {
         ProductsRead = "products.read",
         /// Upsert products.
         ProductsWrite = "products.write",
+        /// Read what changed in the catalog, of all kinds.
+        ChangesRead = "changes.read",
     }
 }
 

@@ -266,7 +266,7 @@ pub(super) fn operation(
     }
     let scheme = match failures.dialect {
         Dialect::Offerings => "ApiKeyHeader",
-        Dialect::Partners | Dialect::Networks | Dialect::Products => "BearerKey",
+        Dialect::Partners | Dialect::Networks | Dialect::Products | Dialect::Catalog => "BearerKey",
     };
     let permission = failures.permission;
     let description = json!({

@@ -5,7 +5,7 @@
 
 use lambda_http::http::HeaderMap;
 
-use super::{ApiError, ApiRequest, networks, offerings, partners, products};
+use super::{ApiError, ApiRequest, networks, partners, problem, products};
 use crate::access::{ApiKey, Permission};
 
 /// The conventions of one published API.
@@ -19,6 +19,8 @@ pub enum Dialect {
     Networks,
     /// Products (agentlyleads).
     Products,
+    /// The catalog's own API.
+    Catalog,
 }
 
 /// An error in the format of its dialect.
@@ -40,6 +42,7 @@ impl Dialect {
             "v3" => Some(Self::Partners),
             "v2" => Some(Self::Networks),
             "api" => Some(Self::Products),
+            "catalog" => Some(Self::Catalog),
             _ => None,
         };
         path.split('/').find_map(by_segment).unwrap_or(Self::Offerings)
@@ -49,7 +52,7 @@ impl Dialect {
     pub(super) fn key_header(self) -> &'static str {
         match self {
             Self::Offerings => "X-Api-Key",
-            Self::Partners | Self::Networks | Self::Products => "Authorization",
+            Self::Partners | Self::Networks | Self::Products | Self::Catalog => "Authorization",
         }
     }
 
@@ -60,7 +63,7 @@ impl Dialect {
         let only = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
         match self {
             Self::Offerings => ApiKey::parse(only),
-            Self::Partners | Self::Networks | Self::Products => {
+            Self::Partners | Self::Networks | Self::Products | Self::Catalog => {
                 // The scheme is case-insensitive (RFC 9110 section 11.1).
                 let (scheme, token) = only.split_once(' ')?;
                 if !scheme.eq_ignore_ascii_case("bearer") {
@@ -82,7 +85,7 @@ impl Dialect {
         let body = self.error_body(error, &request.path, &request.id, permission);
         let challenge = match self {
             Self::Offerings => "ApiKey header=\"X-Api-Key\"",
-            Self::Partners | Self::Networks | Self::Products => "Bearer",
+            Self::Partners | Self::Networks | Self::Products | Self::Catalog => "Bearer",
         };
         ErrorBody { content_type: self.error_type(), body, challenge }
     }
@@ -90,7 +93,7 @@ impl Dialect {
     /// The media type of errors.
     pub(super) fn error_type(self) -> &'static str {
         match self {
-            Self::Offerings => "application/problem+json",
+            Self::Offerings | Self::Catalog => "application/problem+json",
             Self::Partners | Self::Networks | Self::Products => "application/json",
         }
     }
@@ -103,7 +106,7 @@ impl Dialect {
         permission: Permission,
     ) -> String {
         match self {
-            Self::Offerings => offerings::problem::error_body(error, path),
+            Self::Offerings | Self::Catalog => problem::error_body(error, path, self, permission),
             Self::Partners => partners::errors::error_body(error, permission),
             Self::Networks => networks::envelope::error_body(error, request_id, permission),
             Self::Products => products::errors::error_body(error),
@@ -126,6 +129,7 @@ mod tests {
             ("/prod/v2/catalog/x", Dialect::Networks),
             ("/api/v2/products", Dialect::Products),
             ("/api/v1/other", Dialect::Products),
+            ("/catalog/v1/nothing", Dialect::Catalog),
             ("/nowhere", Dialect::Offerings),
             ("", Dialect::Offerings),
         ] {

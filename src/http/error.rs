@@ -24,6 +24,8 @@ pub enum ApiError {
     NotFound(Absent),
     /// 405: with the methods that the path has, as `Allow` lists them.
     MethodNotAllowed(&'static str),
+    /// 410: the changes after a cursor are gone; their reader must start over.
+    Gone,
     /// 413: the body has more than this many bytes.
     TooLarge(usize),
     /// 503: the database does not answer, or the deadline is near. The request may be repeated.
@@ -72,6 +74,7 @@ impl ApiError {
             Self::KeyRejected(_) => 401,
             Self::NotFound(_) => 404,
             Self::MethodNotAllowed(_) => 405,
+            Self::Gone => 410,
             Self::TooLarge(_) => 413,
             Self::Internal(_) => 500,
             Self::Unavailable(_) => 503,
@@ -91,6 +94,7 @@ impl ApiError {
             Self::NotVisible(error) => format!("not visible to the key: {}", error.field),
             Self::NotFound(absent) => format!("not found: {absent:?}"),
             Self::TooLarge(_) => "body too large".to_owned(),
+            Self::Gone => "the changes after the cursor are gone".to_owned(),
             Self::MethodNotAllowed(_) => "method not allowed".to_owned(),
             Self::Unavailable(cause) | Self::Internal(cause) => chain(&**cause),
         }

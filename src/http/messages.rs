@@ -6,6 +6,10 @@ use crate::access::{Permission, Rejection};
 /// The message of a 503.
 pub(super) const SERVICE_UNAVAILABLE: &str = "The catalog is busy; try again in a moment.";
 
+/// The message of a 410.
+pub(super) const GONE: &str = "What changed after this cursor is no longer kept, was lost, or the key sees something \
+     else now. Start over: take an export with its changesCursor, and read the changes since that.";
+
 /// The message of a 500.
 pub(super) const INTERNAL_ERROR: &str = "Something went wrong on our side.";
 

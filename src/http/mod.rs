@@ -12,6 +12,8 @@
 //! | `body` | JSON bodies: media type and size |
 //! | `reply` | `ETag`, conditional requests, gzip, `HEAD` |
 //! | `offerings`, `partners`, `networks`, `products` | the four dialects, one file per endpoint |
+//! | `catalog` | the catalog's own API, one file per endpoint |
+//! | `problem` | error bodies as problem documents |
 //! | `openapi`, `describe` | the OpenAPI document, and its building blocks (feature `openapi`) |
 //! | `messages` | messages that several dialects share |
 //!
@@ -22,6 +24,7 @@
 mod adapter;
 mod auth;
 mod body;
+mod catalog;
 #[cfg(feature = "openapi")]
 mod describe;
 mod dialect;
@@ -33,12 +36,14 @@ mod offerings;
 pub mod openapi;
 mod params;
 mod partners;
+mod problem;
 mod products;
 mod reply;
 mod request;
 
 pub use adapter::{Call, Endpoint, HttpAdapter, Methods, RequestLog};
 pub use auth::Authenticator;
+pub use catalog::ListChanges;
 pub use dialect::Dialect;
 pub use error::{Absent, ApiError};
 pub use networks::{ListNetworkProducts, ListNetworks, LookupNetworkProducts};

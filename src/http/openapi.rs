@@ -1,9 +1,10 @@
-//! The OpenAPI 3.1 description of the four APIs, generated from the types, limits and error bodies that the
+//! The OpenAPI 3.1 description of the APIs, generated from the types, limits and error bodies that the
 //! endpoints use. `openapi.yaml` is the output of `catalog openapi`.
 
 use serde_json::{Value, json};
 
 use super::{
+    catalog,
     describe::{Operation, Schemas, headers, of_gateway},
     networks, offerings, partners, products,
 };
@@ -16,6 +17,7 @@ pub fn document() -> Value {
         partners::describe(&mut schemas),
         networks::describe(&mut schemas),
         products::describe(&mut schemas),
+        catalog::describe(&mut schemas),
     ];
     let mut paths = json!({});
     for Operation { path, method, description } in operations.into_iter().flatten() {
@@ -26,7 +28,7 @@ pub fn document() -> Value {
         "info": {
             "title": "serverless-catalog",
             "version": env!("CARGO_PKG_VERSION"),
-            "summary": "Four published catalog APIs over one catalog",
+            "summary": "Four published catalog APIs over one catalog, and its own",
             "description": "Product offerings, partner offerings, mobile networks with their bundles, and \
                 products with a bulk upsert. Each API keeps the paths, names, key header and error bodies \
                 that it was published with. Money is an exact decimal number in the currency's major \
@@ -41,6 +43,7 @@ pub fn document() -> Value {
             { "name": "Partners", "description": "What an account offers its partners" },
             { "name": "Networks", "description": "Mobile networks and what tops them up" },
             { "name": "Products", "description": "Products and their bulk upsert" },
+            { "name": "Catalog", "description": "The catalog's own API: what changed" },
         ],
         "paths": paths,
         "components": {

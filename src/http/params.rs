@@ -12,6 +12,7 @@ use super::ApiError;
 use super::describe::Schemas;
 use crate::{
     geography::{Country, Region},
+    imports::Kind,
     offerings::{CatalogId, Category, CustomerType, ProductType, PromoCode},
     text::FieldError,
 };
@@ -48,6 +49,7 @@ query_values! {
     CatalogId: Self::parse;
     Category: Self::parse;
     Country: Self::parse;
+    Kind: str::parse;
     CustomerType: str::parse;
     ProductType: str::parse;
     PromoCode: Self::parse;

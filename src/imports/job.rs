@@ -206,9 +206,10 @@ pub trait JobStore: Sync + Sized {
     #[must_use]
     fn until(&self, deadline: Option<Instant>) -> Self;
 
-    /// The same store for the records of this account, whose requests are counted by this meter.
+    /// The same store, for the records of an import: its requests are counted by this meter and limited with those of
+    /// the account, and what it writes says which import it comes from.
     #[must_use]
-    fn for_account(&self, account: &AccountId, meter: &Meter) -> Self;
+    fn for_records(&self, lease: &Lease, meter: &Meter) -> Self;
 
     /// Claims a job, and creates it if it is new.
     fn claim(

@@ -192,7 +192,7 @@ where
     });
     let ordering = Ordering { origin, order_by: request.order_by, snapshot: own, ids };
     let meter = Meter::default();
-    let records = store.for_account(&lease.account, &meter);
+    let records = store.for_records(lease, &meter);
     let importer = Importer::new(&records, &lease.account, ordering, request.mode);
     let extended_at = Instant::now();
     let mut run = Run {

@@ -18,8 +18,7 @@ use crate::{order::Order, outcome::Outcome};
 pub struct StoredBundle {
     /// The bundle; `None` for a tombstone.
     pub bundle: Option<Bundle>,
-    /// The order of the write; `None` if the order of the set applies, or if it was written before writes had
-    /// one.
+    /// The order of the write; `None` if it was written before writes had one.
     pub order: Option<Order>,
 }
 
@@ -139,7 +138,7 @@ impl NetworkState {
     }
 
     /// Replaces all bundles except newer ones. The order of the set applies to each of them: a bundle that
-    /// stays the same is not written, and one that is written has no order of its own.
+    /// stays the same is not written, and keeps the order of the write that changed it.
     fn replace_bundles(&mut self, bundles: Vec<Bundle>, order: Order) {
         self.set_order = Some(order);
         let mut named: BTreeMap<BundleId, Bundle> =
@@ -152,7 +151,7 @@ impl NetworkState {
             match named {
                 Some(bundle) if stored.bundle.as_ref() == Some(&bundle) => true,
                 Some(bundle) => {
-                    *stored = StoredBundle { bundle: Some(bundle), order: None };
+                    *stored = StoredBundle { bundle: Some(bundle), order: Some(order) };
                     true
                 }
                 // A tombstone expires by itself.
@@ -161,7 +160,7 @@ impl NetworkState {
         });
         let added = named
             .into_iter()
-            .map(|(id, bundle)| (id, StoredBundle { bundle: Some(bundle), order: None }));
+            .map(|(id, bundle)| (id, StoredBundle { bundle: Some(bundle), order: Some(order) }));
         self.bundles.extend(added);
     }
 

@@ -89,7 +89,7 @@ impl Budget {
     pub const READ_UNITS: f64 = 1_000.0;
 
     /// Whether no further read may begin, after this many.
-    pub(super) fn is_spent(self, reads: u32, read_units: f64) -> bool {
+    pub(crate) fn is_spent(self, reads: u32, read_units: f64) -> bool {
         // Even a query without results is charged half a unit.
         let units = read_units.max(f64::from(reads) * 0.5);
         reads > 0 && (units >= self.read_units || Instant::now() >= self.until)

@@ -5,7 +5,11 @@ use std::io::{self, BufRead, Read};
 use super::{Numbered, RecordReader, too_long};
 use crate::imports::MAX_LINE_BYTES;
 
-/// Reads lines. Blank lines are counted and skipped; the JSON is not parsed.
+/// How the first line of an export with a cursor begins.
+const EXPORT_HEAD: &[u8] = b"{\"changesCursor\":";
+
+/// Reads lines. Blank lines, and the line with which an export with a cursor begins, are counted and skipped;
+/// the JSON is not parsed.
 pub(super) struct NdjsonReader {
     reader: Box<dyn BufRead + Send>,
     line: u64,
@@ -38,7 +42,8 @@ impl RecordReader for NdjsonReader {
             if text.len() > MAX_LINE_BYTES {
                 return Ok(Some((self.line, Err(too_long()))));
             }
-            if !text.trim_ascii_start().is_empty() {
+            let is_head = self.line == 1 && text.starts_with(EXPORT_HEAD);
+            if !is_head && !text.trim_ascii_start().is_empty() {
                 return Ok(Some((self.line, Ok(text))));
             }
         }

@@ -106,6 +106,16 @@ pub fn lean_sqs_client(connection: &Connection) -> Result<aws_sdk_sqs::Client, C
     Ok(aws_sdk_sqs::Client::new(&shared_config(connection, POOL_IDLE, timeouts(3))?))
 }
 
+/// Builds the `EventBridge` client for the journal's events, just as lean.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn lean_events_client(
+    connection: &Connection,
+) -> Result<aws_sdk_eventbridge::Client, ClientError> {
+    Ok(aws_sdk_eventbridge::Client::new(&shared_config(connection, POOL_IDLE, timeouts(3))?))
+}
+
 /// The configuration that all clients share. The SDK's own retries are off: only [`crate::retry`] retries, so
 /// that the number of attempts is defined in one place.
 fn shared_config(

@@ -6,8 +6,9 @@ use super::{
     Store, StoreError,
     batch::KeyToRead,
     documents::own_attributes,
-    export::{WholeNetwork, bundle, document_record, product},
+    export::WholeNetwork,
     item::{OfferingItem, write},
+    records::{bundle, exported, product},
 };
 use crate::{
     account::AccountId,
@@ -41,8 +42,8 @@ impl ExportedRecords for Store {
         for (kind, wanted) in by_kind {
             for item in self.read_items(OPERATION, wanted).await? {
                 let key = self.place(kind).key_of(OPERATION, &item)?;
-                let record = document_record(OPERATION, kind, item)?;
-                documents.extend(record.map(|record| (key, record)));
+                let record = exported(OPERATION, self.place(kind), item)?;
+                documents.extend(record.map(|record| (key, record.json)));
             }
         }
         Ok(documents)
@@ -63,7 +64,8 @@ impl ExportedRecords for Store {
             content => own_attributes(&content),
         };
         let item = self.item_of((account, key), order, Some((own, version)))?;
-        document_record(OPERATION, key.kind(), item)
+        let record = exported(OPERATION, self.place(key.kind()), item)?;
+        Ok(record.map(|record| record.json))
     }
 
     fn network(state: &NetworkState) -> Option<String> {
@@ -81,7 +83,6 @@ impl ExportedRecords for Store {
         let whole = WholeNetwork {
             network: network.clone(),
             own: state.order,
-            set: state.set_order,
             newest: bundles
                 .map(|stored| stored.order)
                 .max()
@@ -98,6 +99,6 @@ impl ExportedRecords for Store {
     }
 
     fn product(stored: &StoredProduct) -> String {
-        product(stored)
+        product(&stored.product)
     }
 }

@@ -120,6 +120,7 @@ impl Store {
             }
         }
         item.insert(ORDER.to_owned(), order_value(order));
+        self.note_source(&mut item);
         Ok(item)
     }
 

@@ -1,18 +1,12 @@
 //! Exports: everything an account has, as records that recreate the same catalog when imported.
 
-use std::fmt::Write as _;
-
-use jiff::Timestamp;
-use serde_json::json;
-
 use super::{
     Store, StoreError,
-    item::{
-        Item, ORDER, OfferingItem, VersionAttributes, document, is_record, order_of, read, text,
-    },
+    item::{Item, ORDER, OfferingItem, is_record, order_of, read, text},
     kinds::Place,
     networks::{Part, part},
     products::product_of,
+    records::{bundle, exported, member, open_network},
 };
 use crate::{
     account::AccountId,
@@ -20,11 +14,10 @@ use crate::{
         Kind, MAX_LINE_BYTES,
         existing::{Existing, ExistingRecord},
     },
-    networks::{Network, NetworkId},
+    networks::Network,
     offerings::Status,
     order::Order,
     products::StoredProduct,
-    text::rfc3339_millis,
 };
 
 /// An export of the records of one kind, one page of the table at a time.
@@ -36,6 +29,8 @@ pub struct Export<'a> {
     ended: bool,
     /// The network whose bundles are being read.
     network: Option<WholeNetwork>,
+    /// Whether bundles have records of their own.
+    bundles_apart: bool,
 }
 
 impl<'a> Export<'a> {
@@ -51,7 +46,19 @@ impl<'a> Export<'a> {
 
     #[must_use]
     pub fn new(store: &'a Store, account: &'a AccountId, kind: Kind) -> Self {
-        Self { store, account, kind, start: None, ended: false, network: None }
+        let (start, network) = (None, None);
+        Self { store, account, kind, start, ended: false, network, bundles_apart: false }
+    }
+
+    /// The same export, but each bundle has a record of its own, as in the journal of changes.
+    #[must_use]
+    pub fn with_bundles_apart(self) -> Self {
+        Self { bundles_apart: true, ..self }
+    }
+
+    fn exported(&self, item: Item) -> Result<Option<String>, StoreError> {
+        let record = exported(OPERATION, self.store.place(self.kind), item)?;
+        Ok(record.map(|record| record.json))
     }
 
     /// The next records, as JSON, in the order of their keys; `None` after the last.
@@ -86,13 +93,11 @@ impl<'a> Export<'a> {
 
     fn record(&mut self, item: Item, records: &mut Vec<String>) -> Result<(), StoreError> {
         match self.kind {
-            Kind::Product => records.extend(product_of(OPERATION, &item)?.as_ref().map(product)),
-            Kind::Network | Kind::Bundle => match part(OPERATION, item)? {
+            Kind::Network | Kind::Bundle if !self.bundles_apart => match part(OPERATION, item)? {
                 Part::Network(network, own, set) => {
                     let next = WholeNetwork {
                         network: *network,
                         own,
-                        set,
                         newest: own.max(set),
                         bundles: Vec::new(),
                     };
@@ -100,7 +105,7 @@ impl<'a> Export<'a> {
                         before.finish(records);
                     }
                 }
-                Part::Bundle(id, document, order) => match (&mut self.network, document) {
+                Part::Bundle(id, _, document, order) => match (&mut self.network, document) {
                     (Some(whole), document) if whole.network.id == id => {
                         whole.newest = whole.newest.max(order);
                         whole.bundles.extend(document.map(|document| (document, order)));
@@ -111,8 +116,7 @@ impl<'a> Export<'a> {
                 },
                 Part::Placeholder(..) => {}
             },
-            // Documents.
-            kind => records.extend(document_record(OPERATION, kind, item)?),
+            _ => records.extend(self.exported(item)?),
         }
         Ok(())
     }
@@ -201,115 +205,38 @@ fn existing_record(
 
 const OPERATION: &str = "export";
 
-/// The record of a document; `None` if the item is a tombstone.
-pub(super) fn document_record(
-    operation: &'static str,
-    kind: Kind,
-    item: Item,
-) -> Result<Option<String>, StoreError> {
-    if !is_record(&item) {
-        return Ok(None);
-    }
-    if kind == Kind::Offering {
-        let item: OfferingItem = read(operation, item)?;
-        let row = item.into_row().map_err(|cause| StoreError::unreadable(operation, cause))?;
-        let open = row.document.strip_suffix('}').unwrap_or(&row.document);
-        let catalogs = json!(row.visibility.catalogs);
-        let whole = format!("{open},\"productCatalogIds\":{catalogs}}}");
-        return Ok(Some(with_head("\"kind\":\"offering\"", &whole)));
-    }
-    let time = order_of(&item, ORDER).map(Order::time);
-    let version: VersionAttributes = read(operation, item.clone())?;
-    let time = time.or(version.updated_at());
-    let head = format!("\"kind\":\"{kind}\"{}", member(time));
-    Ok(Some(with_head(&head, &document(operation, item)?)))
-}
-
-/// Adds members before those of a JSON object.
-fn with_head(head: &str, object: &str) -> String {
-    match object.strip_prefix('{') {
-        Some("}") | None => format!("{{{head}}}"),
-        Some(rest) => format!("{{{head},{rest}"),
-    }
-}
-
-/// The member `,"updatedAt":"…"`; empty without a time.
-fn member(updated_at: Option<Timestamp>) -> String {
-    updated_at
-        .map(|time| format!(",\"updatedAt\":\"{}\"", rfc3339_millis(time)))
-        .unwrap_or_default()
-}
-
-pub(super) fn product(stored: &StoredProduct) -> String {
-    // Serializing cannot fail, so the fallback is never used.
-    let document = serde_json::to_string(&stored.product).unwrap_or_default();
-    with_head("\"kind\":\"product\"", &document)
-}
-
-pub(super) fn bundle(network: NetworkId, document: &str, order: Option<Order>) -> String {
-    let updated_at = member(order.map(Order::time));
-    let head = format!("\"kind\":\"bundle\",\"network_id\":{network}{updated_at}");
-    with_head(&head, document)
-}
-
 /// A network and the bundles read so far, as published documents.
 pub(super) struct WholeNetwork {
     pub(super) network: Network,
     /// The order of the network's own fields.
     pub(super) own: Option<Order>,
-    /// The order of the bundle set.
-    pub(super) set: Option<Order>,
     /// The newest order of the network and its bundles.
     pub(super) newest: Option<Order>,
     pub(super) bundles: Vec<(String, Option<Order>)>,
 }
 
 impl WholeNetwork {
-    /// The beginning of its record: its own fields.
-    fn fields(&self) -> String {
-        let network = &self.network;
-        let record = json!({
-            "kind": "network",
-            "id": network.id,
-            "name": network.name,
-            "country": network.country,
-            "country_code": network.country_code,
-            "currency": network.currency,
-            "logo_url": network.logo_url,
-        });
-        let mut text = record.to_string();
-        text.pop();
-        // As text, not as values, so that amounts keep their digits.
-        let own = [
-            ("custom_airtime", serde_json::to_string(&network.custom_airtime)),
-            ("sms_notification", serde_json::to_string(&network.sms_notification)),
-        ];
-        for (name, value) in own {
-            let _ = write!(text, ",\"{name}\":{}", value.unwrap_or_default());
-        }
-        text
-    }
-
     /// The record with all bundles, whatever its size.
     pub(super) fn record(&self) -> String {
         let documents: Vec<&str> =
             self.bundles.iter().map(|(document, _)| document.as_str()).collect();
-        let updated_at = member(self.newest.map(Order::time));
-        format!("{}{updated_at},\"fixed_bundles\":[{}]}}", self.fields(), documents.join(","))
+        let (text, updated_at) =
+            (open_network(&self.network), member(self.newest.map(Order::time)));
+        format!("{text}{updated_at},\"fixed_bundles\":[{}]}}", documents.join(","))
     }
 
     fn finish(self, records: &mut Vec<String>) {
-        let text = self.fields();
-        let bytes: usize = self.bundles.iter().map(|(bundle, _)| bundle.len() + 1).sum();
-        if text.len() + bytes + 64 <= MAX_LINE_BYTES {
-            records.push(self.record());
+        let record = self.record();
+        if record.len() <= MAX_LINE_BYTES {
+            records.push(record);
         } else {
             // They do not fit into one line: each bundle gets a record of its own.
-            records.push(format!("{text}{}}}", member(self.own.map(Order::time))));
+            let (text, updated_at) =
+                (open_network(&self.network), member(self.own.map(Order::time)));
+            records.push(format!("{text}{updated_at}}}"));
             let bundles = self.bundles.iter();
-            records.extend(bundles.map(|(document, order)| {
-                bundle(self.network.id, document, (*order).max(self.set))
-            }));
+            records
+                .extend(bundles.map(|(document, order)| bundle(self.network.id, document, *order)));
         }
     }
 }

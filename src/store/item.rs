@@ -19,12 +19,13 @@ use crate::{
     account::AccountId,
     clock::Clock,
     geography::{Country, Region},
-    imports::Version,
+    imports::{Version, job::ImportId},
     offerings::{
         CatalogId, Category, CustomerType, OfferingId, OfferingRow, ProductType, RowKey, Status,
         Visibility,
     },
     order::Order,
+    text::hex,
 };
 
 /// An item as the SDK represents it.
@@ -56,6 +57,37 @@ pub(super) struct OfferingItem {
 
 /// The attribute that contains an item's order.
 pub(super) const ORDER: &str = "at";
+
+/// The attribute that contains the source of an item's newest write: the id of an import, as bytes, or `upsert`.
+/// Its name is short, since tombstones have it, too.
+pub(super) const SOURCE: &str = "by";
+
+/// A source as an attribute value: the id of an import as bytes.
+pub(super) fn source_value(source: &str) -> AttributeValue {
+    let id = ImportId::parse(source).map(|id| {
+        let digits = id.as_str().as_bytes().chunks_exact(2);
+        let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+        digits.filter_map(byte).collect::<Vec<u8>>()
+    });
+    id.map_or_else(|| text(source), |id| AttributeValue::B(Blob::new(id)))
+}
+
+/// Shortens the source of an item to half of an import's id: a tombstone has at most 100 bytes.
+pub(super) fn shorten_source(item: &mut Item) {
+    if let Some(AttributeValue::B(id)) = item.get(SOURCE) {
+        let half = id.as_ref().iter().take(8).copied().collect::<Vec<u8>>();
+        item.insert(SOURCE.to_owned(), AttributeValue::B(Blob::new(half)));
+    }
+}
+
+/// The source of an item's newest write.
+pub(super) fn source_of(item: &Item) -> Option<String> {
+    match item.get(SOURCE)? {
+        AttributeValue::S(source) => Some(source.clone()),
+        AttributeValue::B(id) => Some(hex(id.as_ref())),
+        _ => None,
+    }
+}
 
 /// The condition that nothing newer than the order `:at` is stored. An equal order means that the same write is
 /// repeated.

@@ -20,6 +20,8 @@
 //! | `jobs` | the job-state store: claims, checkpoints, ends of jobs; object versions and snapshots |
 //! | `difference` | records as an export writes them, for dry runs that show differences |
 //! | `export` | all records of an account; the records that a snapshot may remove |
+//! | `records` | the record of an item, as exports and the journal have it |
+//! | `changes` | the journal: the change between two images of an item; the chunks of a log |
 //!
 //! The meter of a handle adds up what its requests consume ([`Store::metered`]). Lists are eventually
 //! consistent, which costs half a read unit per 4 KB. Reads that decide something are strongly consistent: a
@@ -27,6 +29,7 @@
 
 mod areas;
 mod batch;
+mod changes;
 mod client;
 mod difference;
 mod documents;
@@ -43,6 +46,7 @@ mod partners;
 mod products;
 mod promotions;
 mod ranges;
+mod records;
 mod transaction;
 mod typed;
 
@@ -63,10 +67,13 @@ use aws_sdk_dynamodb::{
     },
     types::{ConsumedCapacity, ReturnConsumedCapacity},
 };
-pub use client::{ClientError, Connection, lean_client, lean_s3_client, lean_sqs_client};
+pub use changes::Images;
+pub use client::{
+    ClientError, Connection, lean_client, lean_events_client, lean_s3_client, lean_sqs_client,
+};
 pub use error::StoreError;
 pub use export::Export;
-use item::{Item, NOT_NEWER, ORDER, order_value};
+use item::{Item, NOT_NEWER, ORDER, SOURCE, order_value, source_value};
 pub use jobs::{GivenUp, SeenContent};
 use limiter::{AccountLimits, CONCURRENT_WRITES, Limiter, Limits};
 use ranges::Ranges;
@@ -92,6 +99,8 @@ pub struct TableNames {
     pub products: String,
     pub imports: String,
     pub api_keys: String,
+    /// The journal of changes.
+    pub changes: String,
 }
 
 impl TableNames {
@@ -108,12 +117,13 @@ impl TableNames {
             products: format!("{prefix}-products"),
             imports: format!("{prefix}-imports"),
             api_keys: format!("{prefix}-api-keys"),
+            changes: format!("{prefix}-changes"),
         }
     }
 
     /// The environment variables that give a function the names of the tables, as `template.yaml` sets them.
     #[must_use]
-    pub fn variables(&self) -> [(&'static str, &str); 8] {
+    pub fn variables(&self) -> [(&'static str, &str); 9] {
         [
             ("OFFERINGS_TABLE", &self.offerings),
             ("OFFERING_AREAS_TABLE", &self.offering_areas),
@@ -123,6 +133,7 @@ impl TableNames {
             ("PRODUCTS_TABLE", &self.products),
             ("IMPORTS_TABLE", &self.imports),
             ("API_KEYS_TABLE", &self.api_keys),
+            ("CHANGES_TABLE", &self.changes),
         ]
     }
 }
@@ -143,6 +154,8 @@ pub struct Store {
     /// How long requests that failed temporarily are retried.
     patience: Patience,
     clock: Clock,
+    /// What this handle's writes of records say they come from.
+    source: Option<Arc<str>>,
 }
 
 /// Logs throttled requests, at most one line per second. Most of them succeed later, and would otherwise
@@ -174,6 +187,7 @@ impl Store {
             throttles: Arc::default(),
             patience: Patience::REQUEST,
             clock: Clock::System,
+            source: None,
         }
     }
 
@@ -188,6 +202,18 @@ impl Store {
     #[must_use]
     pub fn for_account(&self, account: &AccountId, meter: &Meter) -> Self {
         Self { account_limits: self.limits.of(account), ..self.metered(meter) }
+    }
+
+    /// A handle to the same tables, whose writes of records say that they come from this source. The journal of
+    /// changes tells it.
+    #[must_use]
+    pub fn written_by(&self, source: &str) -> Self {
+        Self { source: Some(source.into()), ..self.clone() }
+    }
+
+    /// Adds the source of this handle's writes to an item.
+    fn note_source(&self, item: &mut Item) {
+        item.extend(self.source.as_deref().map(|source| (SOURCE.to_owned(), source_value(source))));
     }
 
     #[must_use]

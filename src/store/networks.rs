@@ -23,8 +23,8 @@ use super::{
     Store, StoreError,
     batch::{CONCURRENT_BATCHES, KeyToRead},
     item::{
-        EXPIRES_AT, Item, ORDER, document, expiry, is_record, order_of, order_value, read, text,
-        write,
+        EXPIRES_AT, Item, ORDER, document, expiry, is_record, order_of, order_value, read,
+        shorten_source, text, write,
     },
 };
 use crate::{
@@ -85,7 +85,7 @@ pub(super) enum Part {
     /// The network itself, its order, and the order of its bundle set.
     Network(Box<Network>, Option<Order>, Option<Order>),
     /// A bundle of a network, and its order; without a document it is a tombstone.
-    Bundle(NetworkId, Option<String>, Option<Order>),
+    Bundle(NetworkId, BundleId, Option<String>, Option<Order>),
     /// A network that is not stored, and how many bundles were stored before it.
     Placeholder(NetworkId, i64),
 }
@@ -94,14 +94,17 @@ pub(super) enum Part {
 pub(super) fn part(operation: &'static str, mut item: Item) -> Result<Part, StoreError> {
     let key = item.get("itemKey").and_then(|key| key.as_s().ok()).cloned().unwrap_or_default();
     let order = order_of(&item, ORDER);
-    if let Some((network, _)) = key.split_once("#BUNDLE#") {
-        let id = network.strip_prefix("NETWORK#").and_then(|id| NetworkId::new(id.parse().ok()?));
-        let id = id.ok_or_else(|| StoreError::unreadable(operation, "itemKey"))?;
+    if let Some((network, bundle)) = key.split_once("#BUNDLE#") {
+        let network =
+            network.strip_prefix("NETWORK#").and_then(|id| NetworkId::new(id.parse().ok()?));
+        let bundle = bundle.parse().ok().and_then(BundleId::new);
+        let (network, bundle) =
+            network.zip(bundle).ok_or_else(|| StoreError::unreadable(operation, "itemKey"))?;
         let document = match item.remove("document") {
             Some(AttributeValue::S(document)) => Some(document),
             _ => None,
         };
-        return Ok(Part::Bundle(id, document, order));
+        return Ok(Part::Bundle(network, bundle, document, order));
     }
     let set_order = order_of(&item, SET_ORDER);
     let id = key.strip_prefix("NETWORK#").and_then(|id| NetworkId::new(id.parse().ok()?));
@@ -509,8 +512,10 @@ impl Store {
         for (name, order) in [(ORDER, state.order), (SET_ORDER, set_order)] {
             item.extend(order.map(|order| (name.to_owned(), order_value(order))));
         }
+        self.note_source(&mut item);
         if state.network.is_none() && count == 0 {
             item.insert(EXPIRES_AT.to_owned(), expiry(self.clock()));
+            shorten_source(&mut item);
         }
         let put = Put::builder().table_name(&self.tables.networks).set_item(Some(item));
         let put = match revision {

@@ -16,6 +16,7 @@ use serverless_catalog::{
     objects::Objects,
     queue::ImportCatalog,
     store::{Connection, Store, TableNames, lean_s3_client},
+    streams::RecordChanges,
 };
 
 use crate::support::Catalog;
@@ -28,6 +29,8 @@ struct Expected {
     status: BTreeMap<String, u16>,
     /// How many messages of an import event are handed back.
     retried: BTreeMap<String, usize>,
+    /// Whether an event of a stream is recorded.
+    recorded: BTreeMap<String, usize>,
 }
 
 fn expected() -> Expected {
@@ -39,6 +42,7 @@ pub(crate) fn names(of_imports: bool) -> Vec<String> {
     let folder = fs::read_dir(format!("{}/events", env!("CARGO_MANIFEST_DIR"))).expect("events");
     let mut names: Vec<String> = folder
         .map(|entry| entry.expect("entry").file_name().into_string().expect("name"))
+        .filter(|name| !name.starts_with("record-changes"))
         .filter(|name| name.starts_with("import-catalog") == of_imports)
         .collect();
     names.sort();
@@ -181,4 +185,19 @@ async fn every_import_event_is_done_or_retried_as_its_name_says() {
     let key = catalog.key("ACME").await;
     let products = crate::upsert::all(&catalog, &key).await;
     assert_eq!(products.len(), 61, "60 rows of the file, one of the messages");
+}
+
+#[tokio::test]
+async fn the_event_of_a_stream_is_recorded() {
+    let expected = expected().recorded;
+    assert_eq!(expected.keys().collect::<Vec<_>>(), ["record-changes.json"]);
+    let catalog = Catalog::start().await;
+    // The event is that of a stack called catalog.
+    let event = file("record-changes.json").replace("table/catalog-", "table/test-");
+    let function = Function::of_changes(RecordChanges::new(catalog.stack.store().clone()));
+    let reply = function.invoke(event, Context::default()).await.expect("reply");
+    assert!(reply.contains("\"state\":{}"), "{reply}");
+    let key = catalog.key("ACME").await;
+    let page = catalog.read(&key, "/catalog/v1/changes").await.json();
+    assert_eq!(page["changes"][0]["id"], "CABLE-2M", "{page}");
 }

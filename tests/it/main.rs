@@ -10,6 +10,7 @@
 
 mod admission;
 mod bad_input;
+mod changes;
 mod cost;
 mod coverage;
 mod dialects;

@@ -223,10 +223,10 @@ async fn a_network_with_five_thousand_bundles_answers_whole() {
     assert_eq!(ids, (1..=5_000).collect::<Vec<u64>>());
     assert_eq!(product_count(&catalog, &key, 7).await, 5_000);
     let answer = catalog.read(&key, "/v2/catalog/products?network_id=7").await;
-    // The rate is remembered.
-    assert_eq!(answer.queries(), 1);
+    // The rate is remembered. A reply of the database has at most 1 MB.
+    assert!(answer.queries() <= 2, "{} queries", answer.queries());
     let kilobytes = f64::from(u32::try_from(answer.bytes.len()).expect("size")) / 4_096.0;
-    assert!(answer.read_units() < kilobytes * 0.5 * 1.6, "{} units", answer.read_units());
+    assert!(answer.read_units() < kilobytes * 0.5 * 1.9, "{} units", answer.read_units());
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::{
 };
 
 use catalog_cli::local::{Function, LOCALHOST, ObjectServer, functions, sample};
+use jiff::Timestamp;
 use lambda_http::Context;
 use serde_json::{Value, json};
 use serde_yaml_ng::Value as Yaml;
@@ -17,6 +18,7 @@ use serverless_catalog::{
     objects::Objects,
     queue::ImportCatalog,
     store::{Connection, Store, TableNames, lean_client, lean_s3_client},
+    streams::RecordChanges,
 };
 
 use crate::{
@@ -93,6 +95,14 @@ fn targets(value: &Yaml) -> Vec<String> {
     }
 }
 
+/// What an event source mapping does to a stream with the role of its function.
+const OF_MAPPINGS: [&str; 4] = [
+    "dynamodb:DescribeStream",
+    "dynamodb:GetRecords",
+    "dynamodb:GetShardIterator",
+    "dynamodb:ListStreams",
+];
+
 /// What the roles allow to be done to tables, by function.
 fn allowed() -> BTreeMap<String, Operations> {
     let template = template();
@@ -116,6 +126,11 @@ fn allowed() -> BTreeMap<String, Operations> {
                 for action in texts(&statement["Action"]) {
                     let Some(operation) = action.strip_prefix("dynamodb:") else { continue };
                     for target in targets(&statement["Resource"]) {
+                        if let Some(table) = target.strip_suffix(".StreamArn") {
+                            // Its event source mapping does that.
+                            assert!(OF_MAPPINGS.contains(&action.as_str()), "{table}: {action}");
+                            continue;
+                        }
                         let (table, index) = target.split_once('/').unwrap_or((&target, ""));
                         let table = table_name(table).expect("a table");
                         let slash = if index.is_empty() { "" } else { "/" };
@@ -222,6 +237,13 @@ async fn done() -> BTreeMap<String, Operations> {
         import_message(&import, &json!({"Records": [event]}).to_string()).await;
     }
     done.insert("import-catalog".to_owned(), take());
+
+    let changes = RecordChanges::new(store);
+    for shard in ["a", "b"] {
+        let event = serde_json::from_value(crate::changes::event(1, shard, Timestamp::now()));
+        changes.handle(event.expect("an event")).await.expect("recorded");
+    }
+    done.insert("record-changes".to_owned(), take());
     done
 }
 

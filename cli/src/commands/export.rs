@@ -7,9 +7,20 @@ use std::{
 };
 
 use clap::Args;
-use serverless_catalog::{account::AccountId, cost::Meter, imports::Kind, store};
+use serverless_catalog::{
+    account::AccountId,
+    changes::{Kinds, Positions, Sight, ends},
+    cost::Meter,
+    cursor::Cursors,
+    imports::Kind,
+    store,
+};
 
-use crate::{connect::Target, console::warn, error::CliError};
+use crate::{
+    connect::{CursorSecret, Target},
+    console::warn,
+    error::CliError,
+};
 
 /// Write an account's catalog as records (NDJSON) that import to the same catalog.
 #[derive(Args, Debug)]
@@ -18,6 +29,7 @@ use crate::{connect::Target, console::warn, error::CliError};
   catalog export --account ACME --kind product --kind network --output acme.ndjson
   catalog export --account ACME | catalog import --account COPY --table-prefix other -
   catalog export --account ACME --output - | gzip > acme.ndjson.gz
+  catalog export --account ACME --with-cursor --output acme.ndjson
 
 API keys are not exported: only their hashes are stored.")]
 pub struct Export {
@@ -27,6 +39,12 @@ pub struct Export {
     /// Only records of this kind; may be given more than once. A network carries its bundles
     #[arg(long = "kind", value_name = "KIND")]
     kinds: Vec<Kind>,
+    /// Begin with a line that has the changesCursor: catalog changes and GET /catalog/v1/changes tell what has
+    /// changed since. Each bundle is then a record of its own, as it is there. Imports skip the line
+    #[arg(long)]
+    with_cursor: bool,
+    #[command(flatten)]
+    secret: CursorSecret,
     /// Write to this file; it is there only when it is whole. - is standard output, the default
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -38,17 +56,23 @@ impl Export {
     /// # Errors
     /// [`CliError`] if the tables cannot be read, or the output cannot be written.
     pub async fn run(self, target: &Target) -> Result<(), CliError> {
+        let cursors = self.with_cursor.then(|| self.secret.cursors(target)).transpose()?;
         let store = target.store().await?;
+        let head = match cursors {
+            Some(cursors) => Some(self.head(&store, &cursors).await?),
+            None => None,
+        };
+        let head = head.as_deref();
         let Some(path) = self.output.as_ref().filter(|path| path.as_path() != Path::new("-"))
         else {
             let output = BufWriter::new(io::stdout());
-            return self.write(&store, output, "standard output".into()).await;
+            return self.write(&store, head, output, "standard output".into()).await;
         };
         let mut draft = path.as_os_str().to_owned();
         draft.push(".draft");
         let draft = PathBuf::from(draft);
         let file = File::create(&draft).map_err(CliError::file("write", &draft))?;
-        let written = self.write(&store, BufWriter::new(file), draft.clone()).await;
+        let written = self.write(&store, head, BufWriter::new(file), draft.clone()).await;
         if let Err(error) = written {
             let _ = std::fs::remove_file(&draft);
             return Err(error);
@@ -56,17 +80,41 @@ impl Export {
         std::fs::rename(&draft, path).map_err(CliError::file("write", path))
     }
 
+    fn kinds(&self) -> &[Kind] {
+        if self.kinds.is_empty() { &store::Export::KINDS[..] } else { &self.kinds }
+    }
+
+    /// The first line: the cursor of the changes since now. It is made before the first record is read.
+    async fn head(&self, store: &store::Store, cursors: &Cursors) -> Result<String, CliError> {
+        let with_bundles = |kind: &Kind| {
+            if *kind == Kind::Network { vec![*kind, Kind::Bundle] } else { vec![*kind] }
+        };
+        let kinds = Kinds::of(self.kinds().iter().flat_map(with_bundles));
+        let sight = Sight::Everything.fingerprint();
+        let oldest = Positions::oldest(store.clock().now(), kinds, sight);
+        let ends = ends(store, &self.account, oldest).await?;
+        let cursor = ends.seal(cursors, &self.account);
+        let cursor = cursor.map_err(|error| CliError::Incomplete(error.to_string()))?;
+        Ok(format!("{{\"changesCursor\":\"{cursor}\"}}"))
+    }
+
     async fn write(
         &self,
         store: &store::Store,
+        head: Option<&str>,
         mut output: impl Write,
         path: PathBuf,
     ) -> Result<(), CliError> {
-        let kinds = if self.kinds.is_empty() { &store::Export::KINDS[..] } else { &self.kinds };
         let (mut count, meter) = (0, Meter::default());
         let store = store.metered(&meter);
-        for kind in kinds {
+        if let Some(head) = head {
+            writeln!(output, "{head}").map_err(CliError::file("write", &path))?;
+        }
+        for kind in self.kinds() {
             let mut export = store::Export::new(&store, &self.account, *kind);
+            if head.is_some() {
+                export = export.with_bundles_apart();
+            }
             while let Some(records) = export.next().await? {
                 for record in records {
                     match writeln!(output, "{record}") {

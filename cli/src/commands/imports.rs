@@ -4,7 +4,12 @@ use clap::Subcommand;
 use serde_json::json;
 use serverless_catalog::{account::AccountId, imports::job::Job, text::rfc3339_millis};
 
-use crate::{connect::Target, console::say, error::CliError};
+use super::changes::print_of_source;
+use crate::{
+    connect::Target,
+    console::{say, warn},
+    error::CliError,
+};
 
 /// Look at the imports: of files, S3, EventBridge and the queue.
 #[derive(Subcommand, Debug)]
@@ -24,6 +29,18 @@ pub enum Imports {
         after_help = "Example:\n  catalog imports show --account ACME 3acd990027d0d8caede63621ac484963"
     )]
     Show {
+        /// Whose catalog it is
+        #[arg(long)]
+        account: AccountId,
+        /// The import's id, or its beginning
+        id: String,
+    },
+    /// Print what an import created, changed and deleted, a line of JSON a change, from the journal
+    #[command(after_help = "Example:
+  catalog imports changes --account ACME 3acd990027d0
+
+Changes are kept for 30 days. The whole journal of the account is read.")]
+    Changes {
         /// Whose catalog it is
         #[arg(long)]
         account: AccountId,
@@ -66,6 +83,13 @@ impl Imports {
             Self::Show { account, id } => {
                 let job = find(store.jobs(&account).await?, &account, &id)?;
                 say(serde_json::to_string_pretty(&job).unwrap_or_default());
+                Ok(())
+            }
+            Self::Changes { account, id } => {
+                let job = find(store.jobs(&account).await?, &account, &id)?;
+                let id = job.import_id.as_str();
+                let count = print_of_source(&store, &account, id).await?;
+                warn(format!("{count} changes by import {id}."));
                 Ok(())
             }
             Self::Retry { account, id } => {

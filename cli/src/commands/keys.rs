@@ -42,7 +42,8 @@ pub struct Create {
     /// Whose data the key opens
     #[arg(long)]
     account: AccountId,
-    /// What it may do: offerings.read, partners.read, airtime.read, products.read, products.write
+    /// What it may do: offerings.read, partners.read, airtime.read, products.read, products.write,
+    /// changes.read
     #[arg(long, value_delimiter = ',', required = true, num_args = 1..)]
     permissions: Vec<Permission>,
     /// The only customer types it may see: CONSUMER, BUSINESS

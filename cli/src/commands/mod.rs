@@ -1,5 +1,6 @@
 //! The commands of the tool, one file each.
 
+pub mod changes;
 mod difference;
 pub mod export;
 pub mod import;

@@ -2,6 +2,7 @@
 //! calls over HTTP that DynamoDB does.
 
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     thread::JoinHandle,
@@ -9,6 +10,7 @@ use std::{
 };
 
 use dynoxide::Database;
+use serverless_catalog::text::random_name;
 use tokio::sync::oneshot;
 
 use super::{listener, url_of};
@@ -24,11 +26,17 @@ pub enum Storage {
 }
 
 /// A running engine; it stops when dropped.
-#[derive(Debug)]
 pub struct Engine {
     address: SocketAddr,
+    database: Database,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Engine").field(&self.address).finish()
+    }
 }
 
 /// How long a stop waits for requests in flight.
@@ -61,9 +69,14 @@ impl Engine {
             .name("dynamodb".to_owned())
             .spawn(run)
             .map_err(|error| CliError::Engine(error.to_string()))?;
-        let address =
+        let (address, database) =
             started.await.map_err(|_| CliError::Engine("it ended while starting".to_owned()))??;
-        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, database, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// What it serves, for reading its streams in this process.
+    pub(super) fn database(&self) -> Database {
+        self.database.clone()
     }
 
     /// Its base URL.
@@ -84,23 +97,35 @@ impl Drop for Engine {
     }
 }
 
+/// Gives the engine's stream records an index: without, every write to a table with a stream reads all of them, to
+/// find its sequence number.
+fn index_streams(location: &str) -> Result<(), rusqlite::Error> {
+    let index = "CREATE INDEX IF NOT EXISTS _stream_records_in_order \
+         ON _stream_records (table_name, CAST(sequence_number AS INTEGER))";
+    rusqlite::Connection::open(location)?.execute_batch(index)
+}
+
 async fn serve(
     storage: Storage,
     listen: IpAddr,
-    ready: oneshot::Sender<Result<SocketAddr, CliError>>,
+    ready: oneshot::Sender<Result<(SocketAddr, Database), CliError>>,
     stopped: oneshot::Receiver<()>,
 ) {
-    let database = match &storage {
-        Storage::Memory => Database::memory(),
-        Storage::File(path) => Database::new(&path.to_string_lossy()),
+    let location = match &storage {
+        // As a URI, so that a second connection in this process finds it.
+        Storage::Memory => format!("file:{}?mode=memory&cache=shared", random_name()),
+        Storage::File(path) => path.to_string_lossy().into_owned(),
     };
-    let database = match database {
+    let database = match Database::new(&location) {
         Ok(database) => database,
         Err(error) => {
             let _ = ready.send(Err(CliError::Engine(error.to_string())));
             return;
         }
     };
+    if let Err(error) = index_streams(&location) {
+        tracing::warn!(cause = error.to_string(), "streams have no index; writes become slow");
+    }
     let (listener, address) = match listener(SocketAddr::new(listen, 0)).await {
         Ok(listener) => listener,
         Err(error) => {
@@ -108,7 +133,7 @@ async fn serve(
             return;
         }
     };
-    let _ = ready.send(Ok(address));
+    let _ = ready.send(Ok((address, database.clone())));
     let (begin_stop, stop_begun) = oneshot::channel::<()>();
     let shutdown = async move {
         let _ = stopped.await;

@@ -5,13 +5,15 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use lambda_http::{Context, LambdaEvent, Service as _, request::LambdaRequest};
 use serverless_catalog::{
+    cause::chain,
     cursor::Cursors,
     http::{
-        Endpoint, GetOffering, ListNetworkProducts, ListNetworks, ListOfferings,
+        Endpoint, GetOffering, ListChanges, ListNetworkProducts, ListNetworks, ListOfferings,
         ListPartnerOfferings, ListProducts, LookupNetworkProducts, UpsertProducts,
     },
     lambda::{Settings, adapter, import_end, service},
     queue::ImportCatalog,
+    streams::RecordChanges,
 };
 
 /// A function as the Lambda service sees one: an event as JSON text in, a reply as JSON text out.
@@ -53,6 +55,21 @@ impl Function {
         }))
     }
 
+    /// The function `record-changes`, as the event source mapping of a stream invokes it.
+    #[must_use]
+    pub fn of_changes(changes: RecordChanges) -> Self {
+        Self(Arc::new(move |event, _| {
+            let changes = changes.clone();
+            async move {
+                let event = serde_json::from_str(&event).map_err(|error| error.to_string())?;
+                let reply = Box::pin(changes.handle(event)).await;
+                let reply = reply.map_err(|error| chain(&error))?;
+                serde_json::to_string(&reply).map_err(|error| error.to_string())
+            }
+            .boxed()
+        }))
+    }
+
     /// Invokes it.
     ///
     /// # Errors
@@ -84,5 +101,6 @@ pub fn functions(settings: &Settings, cursors: &Arc<Cursors>) -> HashMap<&'stati
         ),
         ("upsert-products", Function::of(settings, UpsertProducts)),
         ("list-products", Function::of(settings, ListProducts::new(cursors.clone()))),
+        ("list-changes", Function::of(settings, ListChanges::new(cursors.clone()))),
     ])
 }

@@ -10,6 +10,7 @@
 //! | `proxy` | a proxy before the engine that enforces them |
 //! | `project` | the folder in which a running catalog keeps its data and publishes its addresses |
 //! | `sample` | the sample catalogs and their keys |
+//! | `streams` | reads the engine's streams, and invokes `record-changes` |
 //! | `watch` | sends an event for each file dropped into the bucket |
 //! | `stack` | all of it together |
 
@@ -28,6 +29,7 @@ mod project;
 mod proxy;
 pub mod sample;
 mod stack;
+mod streams;
 mod watch;
 
 pub use engine::{Engine, Storage};
@@ -35,9 +37,10 @@ pub use functions::{Function, functions};
 pub use gateway::Gateway;
 pub use objects::ObjectServer;
 pub use partitions::{Admission, Forwarded, PartitionLimits, Partitions, Tally};
-pub use project::{Endpoints, Project};
+pub use project::{Endpoints, Project, known_cursor_secret};
 pub use proxy::ThrottlingProxy;
 pub use stack::{Stack, StackOptions};
+pub use streams::Streams;
 pub use watch::{BUCKET, Bucket};
 
 /// The loopback address.

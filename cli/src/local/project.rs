@@ -80,6 +80,13 @@ const SAM_VARIABLES: &str = "env.json";
 const SECRET: &str = "cursor-secret";
 const DATA: &str = "catalog.db";
 
+/// The secret that encrypts cursors of the catalog in this folder, if it has one.
+#[must_use]
+pub fn known_cursor_secret(folder: &Path) -> Option<String> {
+    let secret = fs::read_to_string(folder.join(SECRET)).ok();
+    secret.filter(|secret| secret.len() >= 32)
+}
+
 impl Project {
     /// Locks the folder for this process; creates it if necessary.
     ///
@@ -134,12 +141,10 @@ impl Project {
     /// # Errors
     /// [`CliError::File`]; [`CliError::Engine`] when the system has no randomness.
     pub fn cursor_secret(&self) -> Result<String, CliError> {
-        let path = self.folder.join(SECRET);
-        if let Ok(secret) = fs::read_to_string(&path)
-            && secret.len() >= 32
-        {
+        if let Some(secret) = known_cursor_secret(&self.folder) {
             return Ok(secret);
         }
+        let path = self.folder.join(SECRET);
         let mut random = [0_u8; 32];
         getrandom::fill(&mut random).map_err(|error| CliError::Engine(error.to_string()))?;
         let secret = hex(&random);
@@ -173,8 +178,9 @@ impl Project {
         }
         write_private(&self.folder.join(FUNCTIONS), &environment)?;
 
-        // Empty, because there is no queue here, and `sam local` would set a name.
+        // Empty, because there is neither a bus nor a queue here, and `sam local` would set a name.
         variables.push(("IMPORT_QUEUE_URL", String::new()));
+        variables.push(("CHANGES_BUS", String::new()));
         let variables: BTreeMap<_, _> =
             variables.into_iter().map(|(name, value)| (name, from_container(&value))).collect();
         let sam_variables = format!("{:#}\n", json!({ "Parameters": variables }));

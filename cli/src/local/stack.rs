@@ -11,9 +11,10 @@ use serverless_catalog::{
     cursor::Cursors,
     lambda::Settings,
     store::{Connection, Store, TableNames, lean_client},
+    streams::RecordChanges,
 };
 
-use super::{Endpoints, Engine, Gateway, LOCALHOST, Storage, functions};
+use super::{Endpoints, Engine, Function, Gateway, LOCALHOST, Storage, Streams, functions};
 use crate::{api_docs, error::CliError, template::Template};
 
 /// How long a local function caches a key: shorter than in Lambda, so that `catalog keys revoke` takes effect
@@ -61,6 +62,7 @@ impl StackOptions {
 #[derive(Debug)]
 pub struct Stack {
     gateway: Gateway,
+    streams: Streams,
     engine: Engine,
     client: Client,
     store: Store,
@@ -75,14 +77,18 @@ impl Stack {
         let engine = Engine::start(options.storage, options.listen).await?;
         let client = lean_client(&Connection::local(&engine.url()))
             .map_err(|error| CliError::Engine(error.to_string()))?;
+        let mut streamed = Vec::new();
         for table in options.template.tables(&options.name)? {
             table.create(&client, false).await?;
+            streamed.extend(table.stream.is_some().then_some(table.name));
         }
         let store = Store::new(client.clone(), TableNames::with_prefix(&options.name));
         let cursors = Cursors::new(&options.cursor_secret, None)
             .map_err(|error| CliError::Usage(error.to_string()))?;
         let settings =
             Settings { store: store.clone(), cache: KEY_CACHE, show_cost: true, log_percent: 100 };
+        let changes = Function::of_changes(RecordChanges::new(store.clone()));
+        let streams = Streams::open(engine.database(), &streamed, changes)?;
         let functions = functions(&settings, &Arc::new(cursors));
         let gateway = {
             let beside = api_docs::routes(options.demo_keys);
@@ -95,7 +101,7 @@ impl Stack {
             )
             .await?
         };
-        Ok(Self { gateway, engine, client, store })
+        Ok(Self { gateway, streams, engine, client, store })
     }
 
     /// Its addresses.
@@ -115,6 +121,12 @@ impl Stack {
         &self.store
     }
 
+    /// The streams of its tables.
+    #[must_use]
+    pub fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
     /// The client for its engine.
     #[must_use]
     pub fn client(&self) -> &Client {
@@ -124,6 +136,7 @@ impl Stack {
     /// Stops it after the requests in flight.
     pub async fn stop(self) {
         self.gateway.stop().await;
+        drop(self.streams);
         // Dropping the engine joins its thread, which must not block a thread of this runtime.
         let _ = tokio::task::spawn_blocking(move || drop(self.engine)).await;
     }

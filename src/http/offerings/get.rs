@@ -6,8 +6,6 @@ use serde_json::json;
 #[cfg(feature = "openapi")]
 use super::pricing::offering_example;
 use super::pricing::{CACHE, PROMO_CODE, document, promotion};
-#[cfg(feature = "openapi")]
-use super::problem::Problem;
 use crate::{
     access::Permission,
     http::{Absent, ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply, params::Params},
@@ -15,7 +13,10 @@ use crate::{
 };
 #[cfg(feature = "openapi")]
 use crate::{
-    http::describe::{Failures, Operation, Schemas, operation, read, with},
+    http::{
+        describe::{Failures, Operation, Schemas, operation, read, with},
+        problem::Problem,
+    },
     offerings::Offering,
 };
 

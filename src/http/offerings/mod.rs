@@ -3,7 +3,6 @@
 mod get;
 mod list;
 mod pricing;
-pub(super) mod problem;
 
 pub use get::GetOffering;
 pub use list::ListOfferings;

@@ -6,7 +6,7 @@ use crate::{
     access::{Permission, Rejection},
     http::{
         ApiError,
-        messages::{INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found, rejected},
+        messages::{GONE, INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found, rejected},
     },
 };
 
@@ -51,6 +51,7 @@ pub(in crate::http) fn error_body(error: &ApiError, permission: Permission) -> S
         ApiError::TooLarge(bytes) => {
             ("10-41300", "", format!("The body must be at most {bytes} bytes."))
         }
+        ApiError::Gone => ("10-41000", "", GONE.to_owned()),
         ApiError::Unavailable(_) => ("10-50300", "", SERVICE_UNAVAILABLE.to_owned()),
         ApiError::Internal(_) => ("10-50000", "", INTERNAL_ERROR.to_owned()),
     };

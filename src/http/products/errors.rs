@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::http::{
     ApiError,
-    messages::{INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found},
+    messages::{GONE, INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found},
 };
 
 #[derive(Serialize)]
@@ -33,6 +33,7 @@ pub(in crate::http) fn error_body(error: &ApiError) -> String {
         ApiError::NotFound(absent) => not_found(*absent).to_owned(),
         ApiError::MethodNotAllowed(allowed) => format!("Use one of: {allowed}."),
         ApiError::TooLarge(bytes) => format!("The body must be at most {bytes} bytes."),
+        ApiError::Gone => GONE.to_owned(),
         ApiError::Unavailable(_) => SERVICE_UNAVAILABLE.to_owned(),
         ApiError::Internal(_) => INTERNAL_ERROR.to_owned(),
     };

@@ -60,6 +60,9 @@ struct Line {
     error: Option<String>,
 }
 
+/// What the journal of changes calls the source of these writes.
+const SOURCE: &str = "upsert";
+
 impl Endpoint for UpsertProducts {
     const DIALECT: Dialect = Dialect::Products;
     const PERMISSION: Permission = Permission::ProductsWrite;
@@ -88,7 +91,8 @@ impl Endpoint for UpsertProducts {
         // Each request has its own random name: two concurrent requests are two sources.
         let origin = Origin::new(Timestamp::now(), &random_name());
         let rows = arrived(&good, &origin);
-        let written = upsert(store, &principal.account, &rows, until.into()).await;
+        let store = store.written_by(SOURCE);
+        let written = upsert(&store, &principal.account, &rows, until.into()).await;
         for (place, result) in places.into_iter().zip(written) {
             if let Err(RowError::Failed { cause }) = &result {
                 log.row_failure.get_or_insert_with(|| cause.clone());

@@ -321,8 +321,8 @@ impl JobStore for Store {
         Self { patience, ..self.clone() }
     }
 
-    fn for_account(&self, account: &AccountId, meter: &Meter) -> Self {
-        Store::for_account(self, account, meter)
+    fn for_records(&self, lease: &Lease, meter: &Meter) -> Self {
+        self.for_account(&lease.account, meter).written_by(lease.import.as_str())
     }
 
     async fn claim(&self, lease: &Lease, source: &Source) -> Result<Claim, StoreError> {

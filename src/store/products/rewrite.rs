@@ -333,7 +333,8 @@ impl<'a> Rewrite<'a> {
         }
     }
 
-    pub(super) fn put(&mut self, key: &str, item: Item) -> Result<(), StoreError> {
+    pub(super) fn put(&mut self, key: &str, mut item: Item) -> Result<(), StoreError> {
+        self.store.note_source(&mut item);
         let guard = self.guard(key);
         let put = Put::builder()
             .table_name(&self.store.tables.products)

@@ -23,7 +23,7 @@ use crate::{
         CAPACITY, Store, StoreError,
         batch::KeyToRead,
         error::failed_condition,
-        item::{EXPIRES_AT, Item, ORDER, order_value, text},
+        item::{EXPIRES_AT, Item, ORDER, SOURCE, order_value, source_value, text},
         units,
     },
     text::rfc3339_millis,
@@ -363,10 +363,14 @@ impl Store {
         &self,
         upsert: Upsert<'_>,
         key: &str,
-        expression: Expression,
+        mut expression: Expression,
         conditions: Vec<&str>,
     ) -> Result<Updated, Obstacle> {
         const OPERATION: &str = "upsert product";
+        match self.source.as_deref() {
+            Some(source) => expression.set(SOURCE, source_value(source)),
+            None => expression.remove(SOURCE),
+        }
         let update = expression.text();
         let request = self
             .client

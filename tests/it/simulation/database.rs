@@ -10,7 +10,13 @@ use catalog_cli::{
     local::{Admission, Partitions, Tally},
     template::Template,
 };
-use dynoxide::{Database, DynoxideError};
+use dynoxide::{
+    Database, DynoxideError,
+    actions::{
+        describe_stream::DescribeStreamRequest, get_records::GetRecordsRequest,
+        get_shard_iterator::GetShardIteratorRequest, list_streams::ListStreamsRequest,
+    },
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -57,6 +63,36 @@ impl Engine {
     pub(crate) fn tally(&self) -> Tally {
         let partitions = self.partitions.as_ref().expect("partitions");
         partitions.lock().expect("lock").tally()
+    }
+
+    /// The records of a table's stream that come after an iterator, which is moved on.
+    pub(crate) fn stream_records(&self, table: &str, iterator: &mut Option<String>) -> Vec<Value> {
+        let request =
+            ListStreamsRequest { table_name: Some(table.to_owned()), ..Default::default() };
+        let streams = self.database.list_streams(request).expect("streams").streams;
+        let arn = streams.first().expect("a stream").stream_arn.clone();
+        let next = iterator.take().unwrap_or_else(|| {
+            let request = DescribeStreamRequest { stream_arn: arn.clone(), ..Default::default() };
+            let described = self.database.describe_stream(request).expect("a stream");
+            let request = GetShardIteratorRequest {
+                stream_arn: arn.clone(),
+                shard_id: described.stream_description.shards[0].shard_id.clone(),
+                shard_iterator_type: "TRIM_HORIZON".to_owned(),
+                sequence_number: None,
+            };
+            let reply = self.database.get_shard_iterator(request).expect("an iterator");
+            reply.shard_iterator.expect("an iterator")
+        });
+        let request = GetRecordsRequest { shard_iterator: next, limit: None };
+        let reply = self.database.get_records(request).expect("records");
+        *iterator = reply.next_shard_iterator;
+        let mut records = serde_json::to_value(&reply.records).expect("JSON");
+        let records = std::mem::take(records.as_array_mut().expect("records"));
+        let named = records.into_iter().map(|mut record| {
+            record["eventSourceARN"] = json!(arn);
+            record
+        });
+        named.collect()
     }
 
     /// What the engine holds now.

@@ -6,9 +6,11 @@
 //! starts a thread.
 
 mod checks;
+mod copies;
 pub(crate) mod database;
 pub(crate) mod faults;
 mod history;
+pub(crate) mod journal;
 pub(crate) mod objects;
 mod orders;
 mod partitions;

@@ -42,6 +42,7 @@ use super::{
     database::{self, Engine, Snapshot},
     faults::{Fate, Faults, Kind, NoFaults},
     history::{Author, Effect, Line, Model, Whole},
+    journal::Journal,
     objects::{self, Buckets},
     random::Random,
     run,
@@ -194,9 +195,9 @@ struct Sent {
 }
 
 /// The world of one seed.
-struct World {
-    clock: clock::Clock,
-    engine: Arc<Engine>,
+pub(super) struct World {
+    pub(super) clock: clock::Clock,
+    pub(super) engine: Arc<Engine>,
     buckets: Arc<Buckets>,
     versioned: bool,
     queue: Arc<Queue>,
@@ -209,6 +210,7 @@ struct World {
     rows: Mutex<Vec<(Vec<Effect>, serverless_catalog::order::Order)>>,
     /// Products of which a row may be stored or not.
     uncertain: Mutex<BTreeSet<String>>,
+    pub(super) journal: Arc<Journal>,
     all_sent: AtomicBool,
 }
 
@@ -218,7 +220,7 @@ fn delivery_delay(random: &mut Random) -> Duration {
     Duration::from_millis(random.range(0..longest))
 }
 
-fn account() -> AccountId {
+pub(super) fn account() -> AccountId {
     AccountId::parse("ACME").expect("account")
 }
 
@@ -239,7 +241,7 @@ pub(super) fn tables() -> &'static Snapshot {
 }
 
 impl World {
-    fn new(seed: u64) -> Arc<Self> {
+    pub(super) fn new(seed: u64) -> Arc<Self> {
         let mut random = Random::new(seed);
         fastrand::seed(random.number());
         let clock = Clock::start();
@@ -259,6 +261,7 @@ impl World {
             Store::new(client, TableNames::with_prefix("test")).with_clock(catalog_clock)
         };
         let (workers, http) = (store(trouble(false)), store(trouble(false)));
+        let recorders = store(trouble(false));
         let objects = Objects::new(objects::client(&buckets, trouble(true)));
         let queue = Arc::new(Queue {
             messages: Mutex::default(),
@@ -282,6 +285,7 @@ impl World {
             sent: Mutex::default(),
             rows: Mutex::default(),
             uncertain: Mutex::default(),
+            journal: Journal::new(&engine, clock, TROUBLE, &recorders),
             all_sent: AtomicBool::new(false),
         })
     }
@@ -479,6 +483,28 @@ impl World {
                 self.queue.delete(&message.id);
             }
         }
+    }
+
+    /// Sends and works until everything is done.
+    pub(super) async fn all(self: Arc<Self>, random: &mut Random) -> Result<(), String> {
+        let sender = tokio::spawn(self.clone().send_all(random.fork()));
+        let workers = 1 + random.range(0..5);
+        let workers: Vec<_> =
+            (0..workers).map(|_| tokio::spawn(self.clone().work(random.fork()))).collect();
+        let all = async {
+            sender.await.map_err(|error| error.to_string())?;
+            for worker in workers {
+                worker.await.map_err(|error| error.to_string())?;
+            }
+            Ok::<_, String>(())
+        };
+        match tokio::time::timeout(Duration::from_hours(6), all).await {
+            Ok(ended) => ended?,
+            Err(_) => return Err(format!("no end: {:?}", self.queue.messages.lock())),
+        }
+        // Requests that were still under way.
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        Ok(())
     }
 
     /// Everything stored, by what the model calls it.
@@ -719,23 +745,7 @@ fn simulate(seed: u64) -> Result<(), String> {
     run(async {
         let world = World::new(seed);
         let mut random = Random::new(!seed);
-        let sender = tokio::spawn(world.clone().send_all(random.fork()));
-        let workers = 1 + random.range(0..5);
-        let workers: Vec<_> =
-            (0..workers).map(|_| tokio::spawn(world.clone().work(random.fork()))).collect();
-        let all = async {
-            sender.await.map_err(|error| error.to_string())?;
-            for worker in workers {
-                worker.await.map_err(|error| error.to_string())?;
-            }
-            Ok::<_, String>(())
-        };
-        match tokio::time::timeout(Duration::from_hours(6), all).await {
-            Ok(ended) => ended?,
-            Err(_) => return Err(format!("no end: {:?}", world.queue.messages.lock())),
-        }
-        // Requests that were still under way.
-        tokio::time::sleep(Duration::from_mins(1)).await;
+        world.clone().all(&mut random).await?;
         world.check().await
     })
 }
@@ -749,10 +759,19 @@ fn number(variable: &str) -> Option<u64> {
 
 #[test]
 fn the_newest_write_stays_and_every_import_ends_whatever_happens() {
+    run_seeds(SEEDS, "the_newest_write_stays", simulate);
+}
+
+/// Runs seeds, and panics with how to repeat the first that fails.
+pub(super) fn run_seeds(
+    seeds: u64,
+    test: &str,
+    simulate: impl Fn(u64) -> Result<(), String> + Sync,
+) {
     let (first, count) = match number("SIMULATION_SEED") {
         Some(seed) => (seed, 1),
         None => {
-            (number("SIMULATION_FIRST").unwrap_or(1), number("SIMULATION_SEEDS").unwrap_or(SEEDS))
+            (number("SIMULATION_FIRST").unwrap_or(1), number("SIMULATION_SEEDS").unwrap_or(seeds))
         }
     };
     let next = AtomicU64::new(first);
@@ -778,7 +797,7 @@ fn the_newest_write_stays_and_every_import_ends_whatever_happens() {
         let seeds: Vec<&u64> = failed.keys().collect();
         panic!(
             "seeds {seeds:?} failed; repeat the first with\n  SIMULATION_SEED={seed} cargo nextest run --test it \
-             the_newest_write_stays\n{cause}"
+             {test}\n{cause}"
         );
     }
 }

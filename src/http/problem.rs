@@ -1,12 +1,12 @@
-//! Errors of the offerings dialect: `application/problem+json` (RFC 9457).
+//! Errors as `application/problem+json` (RFC 9457): those of the offerings dialect and of the catalog's own API.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 
-use crate::http::{
-    ApiError,
-    messages::{INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found, rejected},
+use super::{
+    ApiError, Dialect,
+    messages::{GONE, INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found, rejected},
 };
 use crate::{
     access::{Permission, Rejection},
@@ -15,7 +15,7 @@ use crate::{
 
 #[derive(Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-pub(in crate::http) struct Problem<'a> {
+pub(super) struct Problem<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     title: &'static str,
@@ -26,17 +26,22 @@ pub(in crate::http) struct Problem<'a> {
     errors: &'a [FieldError],
 }
 
-/// The problem document of an error at a path.
+/// The problem document of an error at a path, of a request that required this permission.
 ///
 /// `type` is always `about:blank`, because the status and the named fields say everything. The title is then
 /// that of the status (RFC 9457 section 4.2.1).
-pub(in crate::http) fn error_body(error: &ApiError, path: &str) -> String {
+pub(super) fn error_body(
+    error: &ApiError,
+    path: &str,
+    dialect: Dialect,
+    permission: Permission,
+) -> String {
     let required;
     let problem = Problem {
         kind: "about:blank",
         title: title(error.status()),
         status: error.status(),
-        detail: detail(error),
+        detail: detail(error, dialect, permission),
         instance: path,
         errors: match error {
             ApiError::Invalid(errors) => errors,
@@ -59,13 +64,14 @@ fn title(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        410 => "Gone",
         413 => "Content Too Large",
         503 => "Service Unavailable",
         _ => "Internal Server Error",
     }
 }
 
-fn detail(error: &ApiError) -> Cow<'static, str> {
+fn detail(error: &ApiError, dialect: Dialect, permission: Permission) -> Cow<'static, str> {
     match error {
         ApiError::Invalid(errors) => match errors.as_slice() {
             [only] => format!("{} {}.", only.field, only.message).into(),
@@ -73,11 +79,12 @@ fn detail(error: &ApiError) -> Cow<'static, str> {
         },
         ApiError::NotVisible(error) => format!("{} {}.", error.field, error.message).into(),
         ApiError::Required(field) => format!("{field} is required.").into(),
-        ApiError::KeyRejected(Rejection::Malformed) => {
+        ApiError::KeyRejected(Rejection::Malformed) if dialect == Dialect::Offerings => {
             "Send one API key in the header X-Api-Key.".into()
         }
-        ApiError::KeyRejected(rejection) => rejected(*rejection, Permission::OfferingsRead).into(),
+        ApiError::KeyRejected(rejection) => rejected(*rejection, permission).into(),
         ApiError::NotFound(absent) => not_found(*absent).into(),
+        ApiError::Gone => GONE.into(),
         ApiError::MethodNotAllowed(allowed) => format!("Use one of: {allowed}.").into(),
         ApiError::TooLarge(bytes) => format!("The body must be at most {bytes} bytes.").into(),
         ApiError::Unavailable(_) => SERVICE_UNAVAILABLE.into(),

@@ -1,0 +1,12 @@
+//! `GET /catalog/v1/changes`.
+
+use lambda_http::Error;
+use serverless_catalog::{
+    http::ListChanges,
+    lambda::{cursors_from_environment, run},
+};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    run(|_| Ok(ListChanges::new(cursors_from_environment()?))).await
+}

@@ -1,0 +1,214 @@
+//! One change of a record.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{json, value::RawValue};
+
+use crate::{
+    access::Principal,
+    imports::Kind,
+    offerings::{CatalogId, CustomerType, Visibility},
+    text::{sha256_prefix, spelled_enum},
+};
+
+spelled_enum! {
+    /// The field of a product that identifies it.
+    pub enum IdField {
+        Sku = "sku",
+        ExternalId = "externalId",
+        Id = "id",
+    }
+}
+
+/// What a record is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Identity {
+    #[serde(rename = "k")]
+    pub kind: Kind,
+    /// The identity within the kind, as imports know it.
+    #[serde(rename = "i")]
+    pub id: String,
+    /// Of a product, the field whose value `id` is: a sku and an external id may be the same text.
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    pub id_field: Option<IdField>,
+}
+
+/// A record as an export has it.
+#[derive(Clone, Debug)]
+pub struct ExportedRecord {
+    pub identity: Identity,
+    /// The line of an export, without its line break.
+    pub json: String,
+    /// Of an offering, what decides whether a key may see it.
+    pub visibility: Option<Visibility>,
+}
+
+/// One change of a record, as it is stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Change {
+    #[serde(flatten)]
+    pub identity: Identity,
+    #[serde(rename = "t", with = "millis")]
+    pub changed_at: Timestamp,
+    /// What made the change: the id of an import, or `upsert`.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The record after the change; `None`: it was deleted.
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Box<RawValue>>,
+    /// Of an offering, who may see it after the change.
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+    after: Option<Seen>,
+    /// Of an offering, who could see it before the change, where that differs.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    before: Option<Seen>,
+}
+
+/// A [`Visibility`] as it is stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Seen {
+    #[serde(rename = "t")]
+    customer_type: CustomerType,
+    #[serde(rename = "c", default, skip_serializing_if = "BTreeSet::is_empty")]
+    catalogs: BTreeSet<CatalogId>,
+}
+
+impl From<Visibility> for Seen {
+    fn from(Visibility { customer_type, catalogs }: Visibility) -> Self {
+        Self { customer_type, catalogs }
+    }
+}
+
+impl From<&Seen> for Visibility {
+    fn from(seen: &Seen) -> Self {
+        Self { customer_type: seen.customer_type, catalogs: seen.catalogs.clone() }
+    }
+}
+
+impl Change {
+    /// The change between two states of a record; `None` if an export shows no difference.
+    ///
+    /// # Errors
+    /// When the record is not JSON.
+    pub fn between(
+        before: Option<ExportedRecord>,
+        after: Option<ExportedRecord>,
+        changed_at: Timestamp,
+        source: Option<String>,
+    ) -> Result<Option<Self>, serde_json::Error> {
+        let same = |before: &ExportedRecord, after: &ExportedRecord| before.json == after.json;
+        if before.as_ref().zip(after.as_ref()).is_some_and(|(before, after)| same(before, after)) {
+            return Ok(None);
+        }
+        let Some(identity) = after.as_ref().or(before.as_ref()).map(|one| one.identity.clone())
+        else {
+            return Ok(None);
+        };
+        let before = before.and_then(|before| before.visibility);
+        let (record, after) = match after {
+            Some(after) => (Some(RawValue::from_string(after.json)?), after.visibility),
+            None => (None, None),
+        };
+        let before = before.filter(|before| after.as_ref() != Some(before));
+        let (before, after) = (before.map(Seen::from), after.map(Seen::from));
+        Ok(Some(Self { identity, changed_at, source, record, after, before }))
+    }
+
+    /// The record after the change; `None`: it was deleted.
+    #[must_use]
+    pub fn record(&self) -> Option<&str> {
+        self.record.as_deref().map(RawValue::get)
+    }
+
+    /// The change as a caller with this sight is told it; `None`: not at all.
+    #[must_use]
+    pub fn seen_with(mut self, sight: Sight<'_>) -> Option<Self> {
+        let Sight::Of(principal) = sight else { return Some(self) };
+        match self.identity.kind {
+            Kind::Promotion => None,
+            Kind::Offering => {
+                let sees = |seen: &Seen| Visibility::from(seen).allows(principal);
+                let seen_after = self.after.as_ref().is_some_and(sees);
+                // Only a difference is stored.
+                let seen_before = self.before.as_ref().map_or(seen_after, sees);
+                if seen_after {
+                    self.record = self.restricted_record(principal);
+                } else if seen_before {
+                    self.record = None;
+                } else {
+                    return None;
+                }
+                Some(self)
+            }
+            _ => Some(self),
+        }
+    }
+
+    /// The record of an offering that names only the caller's own catalogs.
+    fn restricted_record(&self, principal: &Principal) -> Option<Box<RawValue>> {
+        let (record, seen) = (self.record.as_ref()?, self.after.as_ref()?);
+        let Some(own) = &principal.product_catalogs else { return Some(record.clone()) };
+        let rest = record.get().strip_suffix(&catalogs_member(&seen.catalogs))?;
+        let visible = seen.catalogs.intersection(own).cloned().collect();
+        RawValue::from_string(format!("{rest}{}", catalogs_member(&visible))).ok()
+    }
+}
+
+/// The last member of an offering's record, and the end of the record.
+#[must_use]
+pub fn catalogs_member(catalogs: &BTreeSet<CatalogId>) -> String {
+    format!(",\"productCatalogIds\":{}}}", json!(catalogs))
+}
+
+/// What a caller may see of the journal.
+#[derive(Clone, Copy, Debug)]
+pub enum Sight<'a> {
+    Everything,
+    /// What this caller's key is restricted to.
+    Of(&'a Principal),
+}
+
+impl<'a> Sight<'a> {
+    /// The sight of a caller.
+    #[must_use]
+    pub fn of(principal: &'a Principal) -> Self {
+        if principal.customer_types.is_none() && principal.product_catalogs.is_none() {
+            Self::Everything
+        } else {
+            Self::Of(principal)
+        }
+    }
+
+    /// A fingerprint of the restrictions.
+    #[must_use]
+    pub fn fingerprint(self) -> [u8; 8] {
+        match self {
+            Self::Everything => [0; 8],
+            Self::Of(Principal { customer_types, product_catalogs, .. }) => {
+                sha256_prefix(json!([customer_types, product_catalogs]).to_string())
+            }
+        }
+    }
+}
+
+/// Times as milliseconds since 1970.
+mod millis {
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde's `with` asks for")]
+    pub(super) fn serialize<S: Serializer>(
+        time: &Timestamp,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(time.as_millisecond())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Timestamp, D::Error> {
+        Timestamp::from_millisecond(i64::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}

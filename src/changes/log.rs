@@ -1,0 +1,211 @@
+//! Recording: a batch of stream records becomes chunks at the end of a log.
+//!
+//! # Once, in order, and without a gap
+//! A chunk is put at the position after the last chunk, if nothing is there (compare-and-set); it has the marks of
+//! the last chunk, moved on by its own records. Who loses reads the chunk that was put there, and begins again with its
+//! marks. So two chunks never take one position, nothing appears before what a reader has seen, and a record
+//! that is delivered again is at or below its shard's mark. This holds as long as a shard's records are
+//! first delivered in their order, one batch at a time, which an event source mapping guarantees.
+//!
+//! # Where a log begins
+//! A log begins with an origin: a chunk at position 0 that takes all positions up to milliseconds times 1,000. So writers
+//! that find the log empty at the same time agree on its first position. When all chunks have expired, the
+//! origin is moved on by compare-and-set, above all positions that the log ever had.
+//!
+//! A log that lost records begins anew behind a marker: its readers must start over.
+
+use std::future::Future;
+
+use jiff::Timestamp;
+
+use super::{
+    Change, Chunk, ChunkError, Log, Marks, SequenceNumber,
+    chunk::{Frame, Mark},
+};
+use crate::account::AccountId;
+
+/// A log: the changes of an account in one table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LogId {
+    pub account: AccountId,
+    pub log: Log,
+}
+
+/// A page of a log's chunks.
+#[derive(Clone, Debug)]
+pub struct ChunkPage {
+    /// In the order of their positions.
+    pub chunks: Vec<Chunk>,
+    /// Whether nothing came after them when they were read.
+    pub is_last: bool,
+    pub read_units: f64,
+}
+
+/// Access pattern of the journal. All reads are consistent.
+pub trait ChangeLog: Sync {
+    type Error: From<ChunkError> + Send;
+
+    fn now(&self) -> Timestamp;
+
+    /// The last chunk of a log.
+    fn newest(
+        &self,
+        log: &LogId,
+    ) -> impl Future<Output = Result<Option<Chunk>, Self::Error>> + Send;
+
+    /// Chunks that begin at a position or after it, at most `limit`.
+    fn chunks(
+        &self,
+        log: &LogId,
+        from: u64,
+        limit: u32,
+    ) -> impl Future<Output = Result<ChunkPage, Self::Error>> + Send;
+
+    /// Puts a chunk, unless there is one at its position: that one is returned.
+    fn append(
+        &self,
+        log: &LogId,
+        chunk: &Chunk,
+    ) -> impl Future<Output = Result<Option<Chunk>, Self::Error>> + Send;
+
+    /// Puts an origin in place of the one that ends at this position, or of none. `false`: there is another.
+    fn put_origin(
+        &self,
+        log: &LogId,
+        origin: &Chunk,
+        seen: Option<u64>,
+    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
+}
+
+/// The end of a log: what its last chunk says.
+#[derive(Clone, Debug)]
+pub struct Tail {
+    next: u64,
+    whole_from: u64,
+    marks: Marks,
+    recorded_at: Timestamp,
+}
+
+impl Tail {
+    fn of(chunk: &Chunk) -> Result<Self, ChunkError> {
+        let Chunk { whole_from, recorded_at, .. } = *chunk;
+        Ok(Self { next: chunk.end(), whole_from, marks: chunk.marks()?, recorded_at })
+    }
+
+    fn frame(&self, recorded_at: Timestamp) -> Frame {
+        Frame { first: self.next, whole_from: self.whole_from, recorded_at }
+    }
+
+    fn is_kept(&self, now: Timestamp) -> bool {
+        now.duration_since(self.recorded_at) < super::KEPT
+    }
+
+    async fn read<L: ChangeLog>(log: &L, id: &LogId) -> Result<Self, L::Error> {
+        loop {
+            let now = log.now();
+            let newest = log.newest(id).await?;
+            if let Some(newest) = newest.as_ref().filter(|newest| newest.is_kept(now)) {
+                return Ok(Self::of(newest)?);
+            }
+            let above = newest.as_ref().map_or(0, Chunk::end);
+            let origin = match newest {
+                Some(newest) if newest.first > 0 => {
+                    let first = log.chunks(id, 0, 1).await?.chunks.into_iter().next();
+                    first.filter(|chunk| chunk.first == 0)
+                }
+                origin => origin,
+            };
+            if let Some(origin) = origin.as_ref().filter(|origin| origin.is_kept(now)) {
+                return Ok(Self::of(origin)?);
+            }
+            let seen = origin.map(|origin| origin.end());
+            let origin = Chunk::origin(now, above.max(seen.unwrap_or_default()));
+            if log.put_origin(id, &origin, seen).await? {
+                return Ok(Self::of(&origin)?);
+            }
+        }
+    }
+}
+
+/// A stream record of one log.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub sequence: SequenceNumber,
+    /// `None`: an export shows no difference.
+    pub change: Option<Change>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// A position at or before that of its first change; `None`: it has no change.
+    pub from: Option<u64>,
+    /// How many changes were appended now.
+    pub appended: usize,
+}
+
+/// Appends the changes of a shard's batch that are not in the log yet. `known` is what the instance remembers of the
+/// log's end. With `lost`, records before the batch may be missing: a marker is put before it.
+///
+/// # Errors
+/// When the log cannot be read or written. The batch may then be recorded in part; recording it again is
+/// safe.
+pub async fn record<L: ChangeLog>(
+    log: &L,
+    id: &LogId,
+    shard: &str,
+    entries: &[Entry],
+    known: &mut Option<Tail>,
+    mut lost: bool,
+) -> Result<Recorded, L::Error> {
+    let mut recorded = Recorded::default();
+    if entries.iter().all(|entry| entry.change.is_none()) {
+        return Ok(recorded);
+    }
+    loop {
+        let tail = match known.take().filter(|tail| tail.is_kept(log.now())) {
+            Some(tail) => tail,
+            None => Tail::read(log, id).await?,
+        };
+        let mark = tail.marks.of(shard);
+        let is_new = |entry: &&Entry| mark.is_none_or(|mark| entry.sequence > mark.sequence);
+        let pending: Vec<(&SequenceNumber, &Change)> = entries
+            .iter()
+            .filter(is_new)
+            .filter_map(|entry| Some((&entry.sequence, entry.change.as_ref()?)))
+            .collect();
+        let is_begun = !entries.iter().all(|entry| is_new(&entry));
+        lost &= !pending.is_empty();
+        let frame = tail.frame(log.now());
+        let (chunk, count) = if lost {
+            (Chunk::marker(&frame, &tail.marks)?, 0)
+        } else {
+            // A batch of which a part is recorded begins where that part does.
+            let from = mark.filter(|_| is_begun).map_or(tail.next, |mark| mark.from);
+            recorded.from = Some(recorded.from.map_or(from, |earlier| earlier.min(from)));
+            if pending.is_empty() {
+                *known = Some(tail);
+                return Ok(recorded);
+            }
+            let at = frame.recorded_at.as_millisecond();
+            let changes: Vec<&Change> = pending.iter().map(|(_, change)| *change).collect();
+            // All of the batch, or up to the last change that fits.
+            let end = entries.iter().map(|entry| &entry.sequence).max();
+            Chunk::of(&frame, &changes, |count| {
+                let fits = pending.get(count.saturating_sub(1)).map(|(sequence, _)| *sequence);
+                let sequence = if count < pending.len() { fits } else { end };
+                let mark = sequence.map(|sequence| Mark { sequence: sequence.clone(), at, from });
+                mark.map_or_else(|| tail.marks.clone(), |mark| tail.marks.with(shard, mark))
+            })?
+        };
+        match log.append(id, &chunk).await? {
+            None => {
+                lost = false;
+                recorded.appended += count;
+                *known = Some(Tail::of(&chunk)?);
+            }
+            // Another worker was first.
+            Some(there) => *known = Some(Tail::of(&there)?),
+        }
+    }
+}

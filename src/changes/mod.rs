@@ -1,0 +1,24 @@
+//! The journal: every change of an account's exported records, each once.
+//!
+//! | File | |
+//! |---|---|
+//! | `change` | one change: what it is about, the record after it, who may see it |
+//! | `chunk` | the items of a log: changes, compressed, and marks: how far each shard was recorded |
+//! | `log` | the five logs of an account; recording, and why nothing is missing, twice or late |
+//! | `position` | positions in the logs, and how a cursor holds them |
+//! | `page` | one page of changes |
+//!
+//! An account has one log for each table of the catalog. The changes of one record are all in one log, in the
+//! order in which they were made; between logs there is no order.
+
+mod change;
+mod chunk;
+mod log;
+mod page;
+mod position;
+
+pub use change::{Change, ExportedRecord, IdField, Identity, Sight, catalogs_member};
+pub use chunk::{Chunk, ChunkError, KEPT, Marks, SequenceNumber};
+pub use log::{ChangeLog, ChunkPage, Entry, LogId, Recorded, Tail, record};
+pub use page::{Page, PageError, Told, ends, page};
+pub use position::{Kinds, Log, Position, Positions};

@@ -1,0 +1,271 @@
+//! One page of changes.
+//!
+//! The logs are read one after the other, the one first whose turn it is. A log's chunks are read in small
+//! numbers, since a page pays for whole chunks: at first one or two, then as many as the page still needs, by what
+//! chunks had so far.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use super::{
+    Change, ChangeLog, Chunk, ChunkPage, Identity, Kinds, Log, LogId, Position, Positions, Sight,
+};
+use crate::{
+    account::AccountId,
+    json::{PAGE_BYTES, bytes_in_reply},
+    offerings::Budget,
+    text::rfc3339_millis,
+};
+
+/// A change, and its position.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub position: String,
+    pub change: Change,
+}
+
+impl Told {
+    /// The published object of the change.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let Change { identity: Identity { kind, id, id_field }, changed_at, source, .. } =
+            &self.change;
+        let record = self.change.record();
+        let quoted = |text: &str| json!(text).to_string();
+        let mut json = format!(
+            "{{\"position\":\"{}\",\"kind\":\"{kind}\",\"id\":{}",
+            self.position,
+            quoted(id)
+        );
+        if let Some(field) = id_field {
+            let _ = write!(json, ",\"idField\":\"{field}\"");
+        }
+        let op = if record.is_some() { "upsert" } else { "delete" };
+        let changed_at = rfc3339_millis(*changed_at);
+        let _ = write!(json, ",\"op\":\"{op}\",\"changedAt\":\"{changed_at}\"");
+        if let Some(source) = source {
+            let _ = write!(json, ",\"source\":{}", quoted(source));
+        }
+        if let Some(record) = record {
+            let _ = write!(json, ",\"record\":{record}");
+        }
+        json.push('}');
+        json
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Page {
+    pub changes: Vec<Told>,
+    /// Where the next page begins.
+    pub next: Positions,
+    /// Whether nothing more was recorded when the page was read.
+    pub up_to_date: bool,
+}
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub enum PageError<E> {
+    /// What comes after the positions is no longer kept, or was lost.
+    #[error("the position is no longer kept")]
+    Gone,
+    #[error("the log failed")]
+    Log(#[source] E),
+}
+
+impl<E> From<E> for PageError<E> {
+    fn from(error: E) -> Self {
+        Self::Log(error)
+    }
+}
+
+/// The ends of an account's logs: where a reader begins that knows the state of this moment.
+///
+/// # Errors
+/// When a log cannot be read.
+pub async fn ends<L: ChangeLog>(
+    log: &L,
+    account: &AccountId,
+    positions: Positions,
+) -> Result<Positions, L::Error> {
+    let mut ends = positions;
+    for one in Log::ALL {
+        let id = LogId { account: account.clone(), log: *one };
+        let newest = log.newest(&id).await?;
+        ends = ends.with(*one, Position::End(newest.as_ref().map_or(0, Chunk::end)));
+    }
+    Ok(ends)
+}
+
+/// What ended the reading of a log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    OfLog,
+    OfPage,
+}
+
+/// Reads a page of at most `limit` changes of the positions' kinds, as a caller with this sight is told them.
+///
+/// # Errors
+/// [`PageError::Gone`] if changes after the positions are no longer kept; otherwise when a log cannot be read.
+pub async fn page<L: ChangeLog>(
+    log: &L,
+    account: &AccountId,
+    positions: Positions,
+    sight: Sight<'_>,
+    limit: usize,
+    budget: Budget,
+) -> Result<Page, PageError<L::Error>> {
+    if positions.is_too_old(log.now()) {
+        return Err(PageError::Gone);
+    }
+    let mut reader = Reader {
+        log,
+        sight,
+        limit,
+        budget,
+        reads: 0,
+        read_units: 0.0,
+        bytes: 0,
+        changes: Vec::new(),
+    };
+    let now = log.now();
+    let mut next = positions;
+    let mut up_to_date = true;
+    let first = usize::from(next.turn);
+    for step in 0..Log::ALL.len() {
+        let turn = (first + step) % Log::ALL.len();
+        let Some(one) = Log::ALL.get(turn).copied().filter(|one| next.kinds.are_in(*one)) else {
+            continue;
+        };
+        let id = LogId { account: account.clone(), log: one };
+        let (position, end) = reader.read(&id, &next).await?;
+        next = next.with(one, position);
+        if end == End::OfPage {
+            up_to_date = false;
+            next.turn = u8::try_from((turn + 1) % Log::ALL.len()).unwrap_or_default();
+            break;
+        }
+    }
+    Ok(Page { changes: reader.changes, next: next.reached(now), up_to_date })
+}
+
+struct Reader<'a, L> {
+    log: &'a L,
+    sight: Sight<'a>,
+    limit: usize,
+    budget: Budget,
+    reads: u32,
+    read_units: f64,
+    bytes: usize,
+    changes: Vec<Told>,
+}
+
+impl<L: ChangeLog> Reader<'_, L> {
+    /// Reads a log on from its position; returns the position reached.
+    async fn read(
+        &mut self,
+        id: &LogId,
+        positions: &Positions,
+    ) -> Result<(Position, End), PageError<L::Error>> {
+        let mut position = positions.at(id.log);
+        let (mut from, mut count) = match position {
+            Position::Within { first, .. } => (first, 1),
+            // The second one shows whether there are more.
+            Position::End(next) => (next.max(1), 2),
+            Position::Oldest if self.is_over() => (1, 1),
+            Position::Oldest => {
+                let newest = self.log.newest(id).await?;
+                (newest.map_or(1, |newest| newest.whole_from.max(1)), 2)
+            }
+        };
+        let mut must_begin_at = match position {
+            Position::Within { first, .. } => Some(first),
+            Position::End(_) | Position::Oldest => None,
+        };
+        let (mut chunks_read, mut changes_read) = (0_u64, 0_u64);
+        while !self.is_over() {
+            let ChunkPage { chunks, is_last, read_units } =
+                self.log.chunks(id, from, count).await?;
+            self.reads += 1;
+            self.read_units += read_units;
+            let begins_at = chunks.first().map(|chunk| chunk.first);
+            if must_begin_at.take().is_some_and(|first| begins_at != Some(first)) {
+                return Err(PageError::Gone);
+            }
+            for chunk in &chunks {
+                let is_read = self.open(id, chunk, &mut position, positions.kinds)?;
+                if !is_read {
+                    return Ok((position, End::OfPage));
+                }
+                chunks_read += 1;
+                changes_read += chunk.count;
+                from = chunk.first + 1;
+            }
+            if is_last {
+                let next = match position {
+                    Position::Oldest => chunks.last().map_or(0, Chunk::end),
+                    position => position.next(),
+                };
+                return Ok((Position::End(next), End::OfLog));
+            }
+            let left = u64::try_from(self.limit - self.changes.len()).unwrap_or_default();
+            let typical = (changes_read / chunks_read.max(1)).max(1);
+            count = u32::try_from(left.div_ceil(typical)).unwrap_or(u32::MAX).clamp(1, count * 2);
+        }
+        Ok((position, End::OfPage))
+    }
+
+    /// Adds the changes of a chunk after the position, and moves it on. `false`: the page has no room for all of
+    /// them.
+    fn open(
+        &mut self,
+        LogId { log, .. }: &LogId,
+        chunk: &Chunk,
+        position: &mut Position,
+        kinds: Kinds,
+    ) -> Result<bool, PageError<L::Error>> {
+        let begins = *position == Position::Oldest;
+        if !chunk.is_kept(self.log.now()) {
+            return if begins { Ok(true) } else { Err(PageError::Gone) };
+        }
+        if !begins && chunk.whole_from > position.next() {
+            return Err(PageError::Gone);
+        }
+        let read = match *position {
+            Position::Within { first, read } if first == chunk.first => read,
+            _ => 0,
+        };
+        let changes = chunk.changes().map_err(L::Error::from)?;
+        for (place, change) in
+            (0_u32..).zip(changes).skip(usize::try_from(read).unwrap_or_default())
+        {
+            if !kinds.contains(change.identity.kind) {
+                continue;
+            }
+            let Some(change) = change.seen_with(self.sight) else { continue };
+            let bytes = OVERHEAD + bytes_in_reply(change.record().unwrap_or_default());
+            let is_full = self.changes.len() >= self.limit
+                || !self.changes.is_empty() && self.bytes + bytes > PAGE_BYTES;
+            if is_full {
+                *position = Position::Within { first: chunk.first, read: place };
+                return Ok(false);
+            }
+            self.bytes += bytes;
+            let position = log.name_of(chunk.first + u64::from(place));
+            self.changes.push(Told { position, change });
+        }
+        let all = u32::try_from(chunk.count).unwrap_or(u32::MAX);
+        *position = Position::Within { first: chunk.first, read: all };
+        Ok(true)
+    }
+
+    /// Whether no further read may begin.
+    fn is_over(&self) -> bool {
+        self.changes.len() >= self.limit || self.budget.is_spent(self.reads, self.read_units)
+    }
+}
+
+/// The bytes of a change in a reply besides its record: names, id, source, times.
+const OVERHEAD: usize = 700;

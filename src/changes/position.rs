@@ -1,0 +1,247 @@
+//! Positions in the logs, and how a cursor holds them.
+
+use jiff::Timestamp;
+
+use super::KEPT;
+use crate::{
+    account::AccountId,
+    cursor::{Context, Cursors, InvalidCursor, PositionTooLong},
+    imports::Kind,
+    text::spelled_enum,
+};
+
+spelled_enum! {
+    /// The changes of one table of an account.
+    pub enum Log {
+        Offerings = "offerings",
+        Promotions = "promotions",
+        PartnerOfferings = "partner-offerings",
+        Networks = "networks",
+        Products = "products",
+    }
+}
+
+impl Log {
+    /// The log of a kind.
+    #[must_use]
+    pub fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Offering => Self::Offerings,
+            Kind::Promotion => Self::Promotions,
+            Kind::PartnerOffering => Self::PartnerOfferings,
+            Kind::Network | Kind::Bundle | Kind::ExchangeRate => Self::Networks,
+            Kind::Product => Self::Products,
+        }
+    }
+
+    /// The name of a position, the same whoever reads it.
+    #[must_use]
+    pub fn name_of(self, position: u64) -> String {
+        let letter = match self {
+            Self::Offerings => 'o',
+            Self::Promotions => 'p',
+            Self::PartnerOfferings => 'a',
+            Self::Networks => 'n',
+            Self::Products => 's',
+        };
+        format!("{letter}{position}")
+    }
+}
+
+/// A set of kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kinds(u8);
+
+impl Kinds {
+    pub const ALL: Self = Self((1 << Kind::ALL.len()) - 1);
+
+    /// A set of these kinds.
+    #[must_use]
+    pub fn of(kinds: impl IntoIterator<Item = Kind>) -> Self {
+        Self(kinds.into_iter().fold(0, |set, kind| set | Self::bit(kind)))
+    }
+
+    fn bit(kind: Kind) -> u8 {
+        1 << kind as u8
+    }
+
+    #[must_use]
+    pub fn contains(self, kind: Kind) -> bool {
+        self.0 & Self::bit(kind) != 0
+    }
+
+    /// Whether all kinds of another set are in it.
+    #[must_use]
+    pub fn contains_all(self, other: Self) -> bool {
+        other.0 & !self.0 == 0
+    }
+
+    /// Whether any of them is in this log.
+    pub(super) fn are_in(self, log: Log) -> bool {
+        Kind::ALL.iter().any(|kind| self.contains(*kind) && Log::of(*kind) == log)
+    }
+}
+
+/// How far a log was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// Nothing was read: the oldest change that is kept comes next.
+    Oldest,
+    /// Everything was read that was there: this position is the next one that is written.
+    End(u64),
+    /// So many changes of the chunk that begins here were read.
+    Within { first: u64, read: u32 },
+}
+
+impl Position {
+    /// The next position to read.
+    pub(super) fn next(self) -> u64 {
+        match self {
+            Self::Oldest => 0,
+            Self::End(next) => next,
+            Self::Within { first, read } => first + u64::from(read),
+        }
+    }
+}
+
+/// How far all logs were read: what a cursor says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Positions {
+    /// When that was, in hours since 1970: an answer without anything new is the same for an hour.
+    hour: u32,
+    /// The kinds that were read. Changes of others may have been passed over.
+    pub kinds: Kinds,
+    /// The fingerprint of the reader's sight.
+    pub sight: [u8; 8],
+    /// The log that is read first, so that none waits for another.
+    pub(super) turn: u8,
+    pub(super) logs: [Position; Log::ALL.len()],
+}
+
+/// The bytes are not positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct InvalidPosition;
+
+const VERSION: u8 = 1;
+
+fn hour(time: Timestamp) -> u32 {
+    u32::try_from(time.as_second() / 3_600).unwrap_or_default()
+}
+
+impl Positions {
+    /// The beginning: the oldest changes that are kept.
+    #[must_use]
+    pub fn oldest(now: Timestamp, kinds: Kinds, sight: [u8; 8]) -> Self {
+        Self { hour: hour(now), kinds, sight, turn: 0, logs: [Position::Oldest; Log::ALL.len()] }
+    }
+
+    /// These positions, of fewer kinds.
+    #[must_use]
+    pub fn only(self, kinds: Kinds) -> Self {
+        Self { kinds, ..self }
+    }
+
+    #[must_use]
+    pub fn at(&self, log: Log) -> Position {
+        self.logs[log as usize]
+    }
+
+    /// These positions with another one in one log.
+    #[must_use]
+    pub fn with(mut self, log: Log, position: Position) -> Self {
+        self.logs[log as usize] = position;
+        self
+    }
+
+    /// These positions, reached now.
+    pub(super) fn reached(self, now: Timestamp) -> Self {
+        Self { hour: hour(now), ..self }
+    }
+
+    /// Whether what comes after them may be gone.
+    #[must_use]
+    pub fn is_too_old(&self, now: Timestamp) -> bool {
+        i64::from(hour(now)) - i64::from(self.hour) >= KEPT.as_hours()
+    }
+
+    /// The cursor of an account's reader that is at these positions.
+    ///
+    /// # Errors
+    /// [`PositionTooLong`]; these positions never are.
+    pub fn seal(&self, cursors: &Cursors, account: &AccountId) -> Result<String, PositionTooLong> {
+        cursors.seal(context(account), &self.encode())
+    }
+
+    /// The positions in a cursor.
+    ///
+    /// # Errors
+    /// [`InvalidCursor`], whatever the reason.
+    pub fn open(
+        cursors: &Cursors,
+        account: &AccountId,
+        cursor: &str,
+    ) -> Result<Self, InvalidCursor> {
+        let bytes = cursors.open(context(account), cursor)?;
+        Self::decode(&bytes).map_err(|_| InvalidCursor)
+    }
+
+    /// The bytes for a cursor.
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION, self.turn, self.kinds.0];
+        bytes.extend_from_slice(&self.hour.to_be_bytes());
+        bytes.extend_from_slice(&self.sight);
+        for position in &self.logs {
+            match position {
+                Position::Oldest => bytes.push(0),
+                Position::End(next) => {
+                    bytes.push(1);
+                    bytes.extend_from_slice(&next.to_be_bytes());
+                }
+                Position::Within { first, read } => {
+                    bytes.push(2);
+                    bytes.extend_from_slice(&first.to_be_bytes());
+                    bytes.extend_from_slice(&read.to_be_bytes());
+                }
+            }
+        }
+        bytes
+    }
+
+    /// Reads the bytes of a cursor.
+    fn decode(bytes: &[u8]) -> Result<Self, InvalidPosition> {
+        let mut rest = bytes;
+        let [version, turn, kinds] = take(&mut rest)?;
+        if version != VERSION || usize::from(turn) >= Log::ALL.len() || kinds & !Kinds::ALL.0 != 0 {
+            return Err(InvalidPosition);
+        }
+        let hour = u32::from_be_bytes(take(&mut rest)?);
+        let sight = take(&mut rest)?;
+        let mut logs = [Position::Oldest; Log::ALL.len()];
+        for position in &mut logs {
+            *position = match take(&mut rest)? {
+                [0] => Position::Oldest,
+                [1] => Position::End(u64::from_be_bytes(take(&mut rest)?)),
+                [2] => Position::Within {
+                    first: u64::from_be_bytes(take(&mut rest)?),
+                    read: u32::from_be_bytes(take(&mut rest)?),
+                },
+                _ => return Err(InvalidPosition),
+            };
+        }
+        if !rest.is_empty() {
+            return Err(InvalidPosition);
+        }
+        Ok(Self { hour, kinds: Kinds(kinds), sight, turn, logs })
+    }
+}
+
+/// What cursors of changes are bound to: kinds and sight are in the cursor itself.
+fn context(account: &AccountId) -> Context<'_> {
+    Context { account, endpoint: "changes", fingerprint: b"" }
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], InvalidPosition> {
+    let (head, rest) = bytes.split_first_chunk().ok_or(InvalidPosition)?;
+    *bytes = rest;
+    Ok(*head)
+}

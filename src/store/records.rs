@@ -1,0 +1,158 @@
+//! The record of an item, as exports and the journal of changes have it.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{
+    StoreError,
+    item::{Item, ORDER, OfferingItem, VersionAttributes, document, is_record, order_of, read},
+    kinds::Place,
+    networks::{Part, part},
+    products::product_of,
+};
+use crate::{
+    changes::{ExportedRecord, IdField, Identity, catalogs_member},
+    imports::{Key, Kind},
+    networks::{CurrencyPair, Network, NetworkId},
+    order::Order,
+    partners::PartnerOfferingKey,
+    products::{Product, ProductKey},
+    text::rfc3339_millis,
+};
+
+/// The record of an item of a kind: an item of networks may be a network or a bundle. `None`: the item is a link,
+/// a tombstone, or a network that is not stored itself.
+pub(super) fn exported(
+    operation: &'static str,
+    place: Place<'_>,
+    item: Item,
+) -> Result<Option<ExportedRecord>, StoreError> {
+    let kind = place.kind;
+    match kind {
+        Kind::Product => {
+            let stored = product_of(operation, &item)?;
+            Ok(stored.map(|stored| ExportedRecord {
+                identity: identity_of(&stored.product),
+                json: product(&stored.product),
+                visibility: None,
+            }))
+        }
+        Kind::Network | Kind::Bundle => Ok(match part(operation, item)? {
+            Part::Network(network, own, _) => Some(ExportedRecord {
+                identity: identity(Kind::Network, network.id.to_string()),
+                json: format!("{}{}}}", open_network(&network), member(own.map(Order::time))),
+                visibility: None,
+            }),
+            Part::Bundle(network, id, Some(document), order) => Some(ExportedRecord {
+                identity: identity(Kind::Bundle, format!("{network}/{id}")),
+                json: bundle(network, &document, order),
+                visibility: None,
+            }),
+            Part::Bundle(_, _, None, _) | Part::Placeholder(..) => None,
+        }),
+        _ if !is_record(&item) => Ok(None),
+        Kind::Offering => {
+            let item: OfferingItem = read(operation, item)?;
+            let row = item.into_row().map_err(|cause| StoreError::unreadable(operation, cause))?;
+            let open = row.document.strip_suffix('}').unwrap_or(&row.document);
+            let whole = format!("{open}{}", catalogs_member(&row.visibility.catalogs));
+            Ok(Some(ExportedRecord {
+                identity: identity(kind, row.id.to_string()),
+                json: with_head("\"kind\":\"offering\"", &whole),
+                visibility: Some(row.visibility),
+            }))
+        }
+        // Documents.
+        _ => {
+            let key = place.key_of(operation, &item)?;
+            let time = order_of(&item, ORDER).map(Order::time);
+            let version: VersionAttributes = read(operation, item.clone())?;
+            let head = format!("\"kind\":\"{kind}\"{}", member(time.or(version.updated_at())));
+            Ok(Some(ExportedRecord {
+                identity: identity(kind, id_of(&key)),
+                json: with_head(&head, &document(operation, item)?),
+                visibility: None,
+            }))
+        }
+    }
+}
+
+fn identity(kind: Kind, id: String) -> Identity {
+    Identity { kind, id, id_field: None }
+}
+
+fn identity_of(product: &Product) -> Identity {
+    let (id_field, id) = match product.key() {
+        ProductKey::Sku(sku) => (IdField::Sku, sku.as_str().to_owned()),
+        ProductKey::ExternalId(id) => (IdField::ExternalId, id.as_str().to_owned()),
+        ProductKey::Id(id) => (IdField::Id, id.to_string()),
+    };
+    Identity { kind: Kind::Product, id, id_field: Some(id_field) }
+}
+
+fn id_of(key: &Key) -> String {
+    match key {
+        Key::Offering(id) => id.to_string(),
+        Key::Promotion(code) => code.as_str().to_owned(),
+        Key::PartnerOffering(PartnerOfferingKey { offering_type, name }) => {
+            format!("{offering_type}/{name}")
+        }
+        Key::ExchangeRate(CurrencyPair { source, destination }) => {
+            format!("{source}/{destination}")
+        }
+    }
+}
+
+/// Adds members before those of a JSON object.
+fn with_head(head: &str, object: &str) -> String {
+    match object.strip_prefix('{') {
+        Some("}") | None => format!("{{{head}}}"),
+        Some(rest) => format!("{{{head},{rest}"),
+    }
+}
+
+/// The member `,"updatedAt":"…"`; empty without a time.
+pub(super) fn member(updated_at: Option<Timestamp>) -> String {
+    updated_at
+        .map(|time| format!(",\"updatedAt\":\"{}\"", rfc3339_millis(time)))
+        .unwrap_or_default()
+}
+
+pub(super) fn product(product: &Product) -> String {
+    // Serializing cannot fail, so the fallback is never used.
+    let document = serde_json::to_string(product).unwrap_or_default();
+    with_head("\"kind\":\"product\"", &document)
+}
+
+/// The record of a bundle.
+pub(super) fn bundle(network: NetworkId, document: &str, order: Option<Order>) -> String {
+    let updated_at = member(order.map(Order::time));
+    let head = format!("\"kind\":\"bundle\",\"network_id\":{network}{updated_at}");
+    with_head(&head, document)
+}
+
+/// The record of a network up to its time and its bundles.
+pub(super) fn open_network(network: &Network) -> String {
+    let record = json!({
+        "kind": "network",
+        "id": network.id,
+        "name": network.name,
+        "country": network.country,
+        "country_code": network.country_code,
+        "currency": network.currency,
+        "logo_url": network.logo_url,
+    });
+    let mut text = record.to_string();
+    text.pop();
+    // As text, not as values, so that amounts keep their digits.
+    let own = [
+        ("custom_airtime", serde_json::to_string(&network.custom_airtime)),
+        ("sms_notification", serde_json::to_string(&network.sms_notification)),
+    ];
+    for (name, value) in own {
+        let _ = write!(text, ",\"{name}\":{}", value.unwrap_or_default());
+    }
+    text
+}

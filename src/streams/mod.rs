@@ -1,0 +1,185 @@
+//! The function `record-changes`: stream records of the catalog's tables become the journal of changes.
+//!
+//! An invocation has the records of one shard of one table, in their order. The shard's id is in the event only
+//! because the event source mapping has a tumbling window; the window's state is not used.
+
+mod events;
+
+use std::{
+    collections::HashMap,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex},
+};
+
+use aws_lambda_events::event::dynamodb::{EventRecord, TimeWindowEvent, TimeWindowEventResponse};
+use futures_util::{StreamExt as _, stream};
+use jiff::{SignedDuration, Timestamp};
+use lru::LruCache;
+use serde_dynamo::{AttributeValue, Item};
+
+use self::events::announce;
+pub use self::events::{EventBus, EventSink};
+use crate::{
+    account::AccountId,
+    cause::Cause,
+    changes::{
+        Change, Entry, Log, LogId, Positions, Recorded, SequenceNumber, Sight, Tail, record,
+    },
+    cost::{Cost, Meter},
+    cursor::Cursors,
+    lock::lock,
+    store::{Images, Store, StoreError},
+    telemetry::changes_recorded,
+};
+
+/// How many logs' ends an instance remembers. Without, each batch would read the last chunk.
+const KNOWN_TAILS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
+
+/// How many logs are written concurrently.
+const CONCURRENT_LOGS: usize = 8;
+
+/// The age from which on a record shows that others before it may be lost: a stream keeps records for 24 hours.
+const NEARLY_LOST: SignedDuration = SignedDuration::from_hours(23);
+
+/// Why a batch must be delivered again.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The event is not that of a table's stream, with the id of its shard.
+    #[error("the event has no {0}")]
+    Event(&'static str),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The changes are recorded, but their events were not put.
+    #[error("the events were not put")]
+    Events(#[source] Cause),
+}
+
+/// The function `record-changes`.
+#[derive(Clone, Debug)]
+pub struct RecordChanges {
+    store: Store,
+    tails: Arc<Mutex<LruCache<LogId, Tail>>>,
+    /// Where events go, and what seals the cursors in them; `None`: there are no events.
+    events: Option<(Arc<dyn EventSink>, Arc<Cursors>)>,
+}
+
+impl RecordChanges {
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store, tails: Arc::new(Mutex::new(LruCache::new(KNOWN_TAILS))), events: None }
+    }
+
+    /// Puts events of what was recorded, with cursors encrypted with these secrets.
+    #[must_use]
+    pub fn with_events(self, sink: Arc<dyn EventSink>, cursors: Arc<Cursors>) -> Self {
+        Self { events: Some((sink, cursors)), ..self }
+    }
+
+    /// Records the changes of a batch, then puts their events.
+    ///
+    /// # Errors
+    /// [`RecordError`]; the batch must then be delivered again.
+    pub async fn handle(
+        &self,
+        event: TimeWindowEvent,
+    ) -> Result<TimeWindowEventResponse, RecordError> {
+        let shard = event.time_window_properties.shard_id;
+        let shard = shard.ok_or(RecordError::Event("shard id; it needs a tumbling window"))?;
+        let records = event.dynamo_db_event.records;
+        let count = records.len();
+        let logs = self.by_log(records)?;
+        let accounts = logs.len();
+        let meter = Meter::default();
+        let (shard, store) = (shard.as_str(), &self.store.metered(&meter));
+        let recorded: Vec<Result<Recorded, RecordError>> = stream::iter(logs)
+            .map(|(id, writes)| self.record(store, id, shard, writes))
+            .buffer_unordered(CONCURRENT_LOGS)
+            .collect()
+            .await;
+        let mut changes = 0;
+        for recorded in recorded {
+            changes += recorded?.appended;
+        }
+        let Cost { read_units, write_units, .. } = meter.cost();
+        tracing::info!(records = count, accounts, changes, read_units, write_units, "changes");
+        changes_recorded(u64::try_from(changes).unwrap_or_default(), write_units);
+        Ok(TimeWindowEventResponse::default())
+    }
+
+    /// The writes of each log, in their order.
+    fn by_log(&self, records: Vec<EventRecord>) -> Result<HashMap<LogId, Writes>, RecordError> {
+        let mut logs: HashMap<LogId, Writes> = HashMap::new();
+        for record in records {
+            let arn = record.event_source_arn.as_deref().unwrap_or_default();
+            let log = self.log_of(arn).ok_or(RecordError::Event("stream of a known table"))?;
+            let EventRecord { change, .. } = record;
+            let account = match change.keys.get("account") {
+                Some(AttributeValue::S(account)) => AccountId::parse(account).ok(),
+                _ => None,
+            };
+            let account = account.ok_or(RecordError::Event("account"))?;
+            let sequence = change.sequence_number.as_deref().and_then(SequenceNumber::parse);
+            let sequence = sequence.ok_or(RecordError::Event("sequence number"))?;
+            let at = change.approximate_creation_date_time.timestamp_millis();
+            let at = Timestamp::from_millisecond(at).unwrap_or_default();
+            let image = |image: Item| (!image.is_empty()).then_some(image);
+            let (before, after) = (image(change.old_image), image(change.new_image));
+            let writes = logs.entry(LogId { account, log }).or_default();
+            writes.sequences.push(sequence);
+            writes.images.push(Images { before, after, at });
+        }
+        Ok(logs)
+    }
+
+    /// The log of the table that a stream's ARN names: `arn:…:table/<name>/stream/<time>`.
+    fn log_of(&self, arn: &str) -> Option<Log> {
+        self.store.log_of_table(arn.split('/').nth(1)?)
+    }
+
+    async fn record(
+        &self,
+        store: &Store,
+        id: LogId,
+        shard: &str,
+        Writes { sequences, images }: Writes,
+    ) -> Result<Recorded, RecordError> {
+        let oldest = images.iter().map(|images| images.at).min();
+        let lost = oldest
+            .is_some_and(|oldest| self.store.clock().now().duration_since(oldest) > NEARLY_LOST);
+        let changes = self.store.changes_of(id.log, images);
+        let entries: Vec<Entry> = sequences
+            .into_iter()
+            .zip(changes)
+            .map(|(sequence, change)| Entry { sequence, change })
+            .collect();
+        let mut tail = lock(&self.tails).pop(&id);
+        let recorded = record(store, &id, shard, &entries, &mut tail, lost).await?;
+        if lost && recorded.appended > 0 {
+            tracing::error!(
+                account = id.account.as_str(),
+                log = id.log.as_str(),
+                "a log began anew"
+            );
+        }
+        if let Some(tail) = tail {
+            lock(&self.tails).put(id.clone(), tail);
+        }
+        if let (Some((sink, cursors)), Some(from)) = (&self.events, recorded.from) {
+            let changes: Vec<&Change> =
+                entries.iter().filter_map(|entry| entry.change.as_ref()).collect();
+            let now = self.store.clock().now();
+            let oldest = |kinds| Positions::oldest(now, kinds, Sight::Everything.fingerprint());
+            let of = (&id.account, id.log);
+            let put = announce(&**sink, cursors, of, from, oldest, &changes).await;
+            put.map_err(RecordError::Events)?;
+        }
+        Ok(recorded)
+    }
+}
+
+/// The writes of a batch to one log.
+#[derive(Debug, Default)]
+struct Writes {
+    sequences: Vec<SequenceNumber>,
+    images: Vec<Images>,
+}
