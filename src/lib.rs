@@ -3,7 +3,7 @@
 //!
 //! # Project layout
 //!
-//! Dependencies point inward: `bin → lambda → http, queue → domain ← store`. The adapters `http` and `queue`
+//! Dependencies point inward: `bin → lambda → http, queue, streams → domain ← store`. The adapters `http`, `queue` and `streams`
 //! know the type of `store` and its error, but nothing of DynamoDB.
 //!
 //! | Module | Contents |
@@ -17,11 +17,13 @@
 //! | [`networks`] | mobile networks, their bundles, exchange rates |
 //! | [`products`] | the product, and the bulk upsert that merges rows into products |
 //! | [`imports`] | import records: parsing, validation, the incremental import, and its jobs |
+//! | [`changes`] | the journal: every change of the exported records, each once |
 //! | [`source`] | import files and byte streams: NDJSON, JSON arrays and CSV; plain, gzip or Zstandard |
 //! | [`json`] | strict JSON parsing |
 //! | [`cursor`] | the opaque, encrypted page cursor |
 //! | [`http`] | the HTTP adapter: query strings, errors in a dialect, `ETag`, gzip, the request log |
 //! | [`queue`] | the SQS adapter: message shapes, continuations, partial batch responses |
+//! | [`streams`] | DynamoDB Streams: the function that records changes, and their events |
 //! | [`objects`] | S3: objects to import, reports |
 //! | [`store`] | DynamoDB: one narrow implementation per access pattern |
 //! | [`lambda`] | wiring: settings from the environment, the service that a Lambda function runs |

@@ -52,7 +52,7 @@ pub struct Change {
     pub identity: Identity,
     #[serde(rename = "t", with = "millis")]
     pub changed_at: Timestamp,
-    /// What made the change: the id of an import, or `upsert`.
+    /// What made the change: the id of an import, or its beginning; or `upsert`.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// The record after the change; `None`: it was deleted.

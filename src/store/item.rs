@@ -60,7 +60,10 @@ pub(super) const ORDER: &str = "at";
 
 /// The attribute that contains the source of an item's newest write: the id of an import, as bytes, or `upsert`.
 /// Its name is short, since tombstones have it, too.
-pub(super) const SOURCE: &str = "by";
+pub(super) const SOURCE: &str = "b";
+
+/// How many bytes of an import's id a tombstone has: in all it has at most 100.
+const SHORT_ID: usize = 4;
 
 /// A source as an attribute value: the id of an import as bytes.
 pub(super) fn source_value(source: &str) -> AttributeValue {
@@ -72,12 +75,16 @@ pub(super) fn source_value(source: &str) -> AttributeValue {
     id.map_or_else(|| text(source), |id| AttributeValue::B(Blob::new(id)))
 }
 
-/// Shortens the source of an item to half of an import's id: a tombstone has at most 100 bytes.
-pub(super) fn shorten_source(item: &mut Item) {
-    if let Some(AttributeValue::B(id)) = item.get(SOURCE) {
-        let half = id.as_ref().iter().take(8).copied().collect::<Vec<u8>>();
-        item.insert(SOURCE.to_owned(), AttributeValue::B(Blob::new(half)));
-    }
+/// Adds the source of a write to its item; to a tombstone only the beginning of an import's id.
+pub(super) fn note_source(item: &mut Item, source: &str) {
+    let value = match source_value(source) {
+        AttributeValue::B(id) if item.contains_key(EXPIRES_AT) => {
+            let short: Vec<u8> = id.into_inner().into_iter().take(SHORT_ID).collect();
+            AttributeValue::B(Blob::new(short))
+        }
+        value => value,
+    };
+    item.insert(SOURCE.to_owned(), value);
 }
 
 /// The source of an item's newest write.

@@ -73,7 +73,7 @@ pub use client::{
 };
 pub use error::StoreError;
 pub use export::Export;
-use item::{Item, NOT_NEWER, ORDER, SOURCE, order_value, source_value};
+use item::{Item, NOT_NEWER, ORDER, note_source, order_value};
 pub use jobs::{GivenUp, SeenContent};
 use limiter::{AccountLimits, CONCURRENT_WRITES, Limiter, Limits};
 use ranges::Ranges;
@@ -213,7 +213,9 @@ impl Store {
 
     /// Adds the source of this handle's writes to an item.
     fn note_source(&self, item: &mut Item) {
-        item.extend(self.source.as_deref().map(|source| (SOURCE.to_owned(), source_value(source))));
+        if let Some(source) = self.source.as_deref() {
+            note_source(item, source);
+        }
     }
 
     #[must_use]

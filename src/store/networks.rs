@@ -23,8 +23,8 @@ use super::{
     Store, StoreError,
     batch::{CONCURRENT_BATCHES, KeyToRead},
     item::{
-        EXPIRES_AT, Item, ORDER, document, expiry, is_record, order_of, order_value, read,
-        shorten_source, text, write,
+        EXPIRES_AT, Item, ORDER, document, expiry, is_record, order_of, order_value, read, text,
+        write,
     },
 };
 use crate::{
@@ -512,11 +512,10 @@ impl Store {
         for (name, order) in [(ORDER, state.order), (SET_ORDER, set_order)] {
             item.extend(order.map(|order| (name.to_owned(), order_value(order))));
         }
-        self.note_source(&mut item);
         if state.network.is_none() && count == 0 {
             item.insert(EXPIRES_AT.to_owned(), expiry(self.clock()));
-            shorten_source(&mut item);
         }
+        self.note_source(&mut item);
         let put = Put::builder().table_name(&self.tables.networks).set_item(Some(item));
         let put = match revision {
             Some(revision) => put

@@ -25,5 +25,5 @@ async fn the_first_curl_of_the_readme_gives_the_answer_beside_it() {
     assert_eq!(body, shown);
 
     let page = catalog.get(key, "/product-offerings").await;
-    assert_eq!((page.ids().len(), page.bytes.len(), page.read_units()), (100, 126_473, 17.5));
+    assert_eq!((page.ids().len(), page.bytes.len(), page.read_units()), (100, 126_473, 18.0));
 }

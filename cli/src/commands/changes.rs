@@ -140,11 +140,8 @@ pub(super) async fn print_of_source(
     loop {
         let Page { changes, next, up_to_date } = next_page(store, account, positions).await?;
         let is_of = |told: &&Told| {
-            // Of a deleted network half of the id is stored.
-            told.change
-                .source
-                .as_deref()
-                .is_some_and(|half| half.len() >= 16 && source.starts_with(half))
+            // Of a delete only the beginning of the id is stored.
+            told.change.source.as_deref().is_some_and(|id| id.len() >= 8 && source.starts_with(id))
         };
         for told in changes.iter().filter(is_of) {
             say(told.json());

@@ -14,7 +14,7 @@ use super::{
     run,
 };
 
-/// How many seeds of the journal `make test` runs; `make soak` asks for more.
+/// How many seeds `make test` runs; `SIMULATION_SEEDS` asks for more.
 const JOURNAL_SEEDS: u64 = 150;
 
 #[test]
