@@ -198,15 +198,20 @@ impl Permit<'_> {
         let mut state = lock(&self.limiter.state);
         let now = Instant::now();
         if accepted {
-            state.count(now);
+            return state.count(now);
+        }
+        let accepted_rate = state.accepted_rate(now);
         // A request that began before the last decrease does not cause another one, nor one that came so soon after it
-        // that the rate which the database accepts is not known yet.
-        } else if state.decreases == self.decreases
+        // that the rate which the database accepts is not known yet. If nothing is accepted, it is no matter of the
+        // rate: then only the waits before retries help.
+        if state.decreases == self.decreases
             && state.pace.as_ref().is_none_or(|pace| now.duration_since(pace.since) >= SHORTEST)
+            && accepted_rate > 0.0
         {
-            let accepted = state.accepted_rate(now);
-            let paced = state.pace.as_ref().map_or(f64::INFINITY, |pace| pace.rate(now));
-            let too_much = accepted.min(paced).max(SLOWEST);
+            let paced = state.pace.as_ref().map(|pace| pace.rate(now));
+            // What little was accepted at the beginning of an outage says nothing: at most half at a time.
+            let least = paced.map_or(SLOWEST, |paced| (paced / 2.0).max(SLOWEST));
+            let too_much = accepted_rate.min(paced.unwrap_or(f64::INFINITY)).max(least);
             state.pace = Some(Pace { too_much, since: now, next: now });
             state.decreases += 1;
         }

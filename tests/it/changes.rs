@@ -16,12 +16,8 @@ use serverless_catalog::{
     cause::Cause,
     changes::{ChangeLog as _, Chunk, Kinds, Log, LogId, Positions, Sight, ends},
     clock::Clock,
-    cost::Meter,
     cursor::Cursors,
-    imports::{
-        Floors,
-        job::{ImportId, JobStore as _},
-    },
+    imports::{Floors, job::ImportId},
     offerings::{CatalogId, CustomerType},
     store::{Store, TableNames},
     streams::{EventSink, RecordChanges},
