@@ -272,8 +272,12 @@ impl Store {
             if let Some(error) = class.as_ref().filter(|error| error.is_throttled()) {
                 self.throttles.log(error);
             }
-            if let Some(permit) = permit {
-                permit.release(!class.as_ref().is_some_and(StoreError::is_throttled));
+            match (permit, &class) {
+                (Some(permit), Some(error)) if error.is_throttled() => permit.throttled(),
+                // It says nothing about the rate.
+                (Some(_), Some(error)) if error.is_unavailable() => {}
+                (Some(permit), _) => permit.accepted(),
+                (None, _) => {}
             }
             let is_unavailable = class.is_some_and(|error| error.is_unavailable());
             outcome.map_err(|error| (error, is_unavailable))
@@ -393,7 +397,8 @@ impl Store {
         let send = || query.clone().customize().interceptor(items.clone()).send();
         let reply = self.send(operation, send).await?;
         self.meter.add_read(units(reply.consumed_capacity()));
-        Ok((reply, items.take()))
+        let items = items.take().map_err(|error| StoreError::unreadable(operation, error))?;
+        Ok((reply, items))
     }
 
     /// All items of a query, from as many replies as it takes.

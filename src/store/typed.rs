@@ -1,7 +1,8 @@
 //! Items of a `Query` as values of a type of ours, deserialized from the JSON of the reply.
 //!
 //! A page of a list is mostly copied. The SDK makes a map of each of its items first, with an allocation for each name
-//! and value: that was half of the CPU time of such a request. Sending, retrying and all errors are still the SDK's.
+//! and value: that was half of the CPU time of such a request. Requests, and the errors that DynamoDB answers, are still the
+//! SDK's.
 
 use std::{
     collections::HashMap,
@@ -25,7 +26,7 @@ use aws_smithy_runtime_api::client::{
 };
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, Error as _},
+    de::{DeserializeOwned, Error as _, IgnoredAny},
 };
 use serde_json::value::RawValue;
 
@@ -82,16 +83,19 @@ fn unescaped(raw: &str) -> Option<String> {
 }
 
 /// Deserializes successful replies in the place of the SDK, and keeps their items.
-pub(super) struct TypedItems<T>(Arc<Mutex<Vec<T>>>);
+pub(super) struct TypedItems<T>(Arc<Mutex<Parsed<T>>>);
+
+/// The items of a reply, or why they are not what they should be.
+type Parsed<T> = Result<Vec<T>, serde_json::Error>;
 
 impl<T> TypedItems<T> {
     pub(super) fn new() -> Self {
-        Self(Arc::default())
+        Self(Arc::new(Mutex::new(Ok(Vec::new()))))
     }
 
     /// The items of the last reply.
-    pub(super) fn take(&self) -> Vec<T> {
-        mem::take(&mut lock(&self.0))
+    pub(super) fn take(&self) -> Parsed<T> {
+        mem::replace(&mut lock(&self.0), Ok(Vec::new()))
     }
 }
 
@@ -129,9 +133,8 @@ impl<T: DeserializeOwned + Send + 'static> Intercept for TypedItems<T> {
 /// What a list needs of a reply.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Reply<T> {
-    #[serde(default = "Vec::new")]
-    items: Vec<T>,
+struct Reply<I> {
+    items: Option<I>,
     scanned_count: i32,
     /// Key attributes of lists are strings.
     last_evaluated_key: Option<HashMap<String, Attribute<String>>>,
@@ -151,20 +154,38 @@ impl<T: DeserializeOwned + Send + 'static> DeserializeResponse for TypedItems<T>
         _: &ConfigBag,
     ) -> Result<Output, OrchestratorError<Error>> {
         let body = response.body().bytes().unwrap_or_default();
-        let reply: Reply<T> = serde_json::from_slice(body).map_err(OrchestratorError::other)?;
-        *lock(&self.0) = reply.items;
-        let key = reply.last_evaluated_key.map(|key| {
+        let reply: Reply<Vec<T>> = match serde_json::from_slice(body) {
+            Ok(reply) => reply,
+            // An item that is none of ours stays so, and what the reply consumed counts. A reply that is no JSON may be
+            // a better one next time.
+            Err(error) if error.is_data() => {
+                let reply: Reply<IgnoredAny> =
+                    serde_json::from_slice(body).map_err(OrchestratorError::other)?;
+                *lock(&self.0) = Err(error);
+                return Ok(Output::erase(reply.into_output().0));
+            }
+            Err(error) => return Err(OrchestratorError::other(error)),
+        };
+        let (output, items) = reply.into_output();
+        *lock(&self.0) = Ok(items.unwrap_or_default());
+        Ok(Output::erase(output))
+    }
+}
+
+impl<I> Reply<I> {
+    fn into_output(self) -> (QueryOutput, Option<I>) {
+        let key = self.last_evaluated_key.map(|key| {
             let text = |value: Attribute<String>| AttributeValue::S(value.into_inner());
             key.into_iter().map(|(name, value)| (name, text(value))).collect()
         });
-        let capacity = reply.consumed_capacity.map(|capacity| {
+        let capacity = self.consumed_capacity.map(|capacity| {
             ConsumedCapacity::builder().capacity_units(capacity.capacity_units).build()
         });
         let output = QueryOutput::builder()
-            .scanned_count(reply.scanned_count)
+            .scanned_count(self.scanned_count)
             .set_last_evaluated_key(key)
             .set_consumed_capacity(capacity);
-        Ok(Output::erase(output.build()))
+        (output.build(), self.items)
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use catalog_cli::local::{Gateway, functions};
 use catalog_cli::template::Template;
 use lambda_http::Context;
@@ -249,4 +250,26 @@ async fn a_write_whose_success_was_not_seen_is_done_once_and_told_as_what_it_was
     let body: Value = serde_json::from_str(reply["body"].as_str().expect("body")).expect("JSON");
     assert_eq!((&body["created"], &body["updated"]), (&json!(4), &json!(0)), "{body}");
     assert_eq!(crate::upsert::all(&catalog, &key).await.len(), 4);
+}
+
+/// It stays what it is: the database is not asked again.
+#[tokio::test]
+async fn an_item_that_nobody_can_read_is_a_500_after_one_request() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let item = [
+        ("account", "ACME"),
+        ("productOfferingId", "o"),
+        ("customerType", "CONSUMER"),
+        ("status", "AVAILABLE"),
+        ("type", "NONSENSE"),
+        ("document", "\"name\":\"n\"}"),
+    ]
+    .map(|(name, value)| (name.to_owned(), text(value)));
+    let put = catalog.stack.client().put_item().table_name("test-offerings");
+    put.set_item(Some(item.into())).send().await.expect("put");
+    let answer = catalog.get(&key, "/product-offerings?customerType=CONSUMER&includeArchived=true");
+    let answer = answer.await;
+    assert_eq!((answer.status, answer.header("x-queries")), (500, Some("1")));
 }
