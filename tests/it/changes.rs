@@ -14,12 +14,15 @@ use serde_json::{Value, json};
 use serverless_catalog::{
     account::AccountId,
     cause::Cause,
-    changes::{ChangeLog as _, Chunk, Kinds, Log, LogId, Positions, Sight, ends},
+    changes::{
+        Change, ChangeLog, Chunk, ChunkPage, Entry, ExportedRecord, IdField, Identity, Kinds, Log,
+        LogId, Positions, SequenceNumber, Sight, ends, record as append,
+    },
     clock::Clock,
     cursor::Cursors,
-    imports::{Floors, job::ImportId},
+    imports::{Floors, Kind, job::ImportId},
     offerings::{CatalogId, CustomerType},
-    store::{Store, TableNames},
+    store::{Store, StoreError, TableNames},
     streams::{EventSink, RecordChanges},
 };
 
@@ -384,6 +387,69 @@ async fn a_log_that_is_empty_again_begins_above_all_it_ever_had() {
     record(&catalog, now, &event(3, "a", now)).await;
     let third = store.newest(&id).await.expect("read").expect("a chunk");
     assert_eq!(third.first, second.end());
+}
+
+/// A log that counts what is asked of it.
+struct Counted<'a> {
+    store: &'a Store,
+    appends: AtomicU32,
+}
+
+impl ChangeLog for Counted<'_> {
+    type Error = StoreError;
+
+    fn now(&self) -> jiff::Timestamp {
+        self.store.now()
+    }
+
+    async fn newest(&self, log: &LogId) -> Result<Option<Chunk>, StoreError> {
+        self.store.newest(log).await
+    }
+
+    async fn chunks(&self, log: &LogId, from: u64, limit: u32) -> Result<ChunkPage, StoreError> {
+        self.store.chunks(log, from, limit).await
+    }
+
+    async fn append(&self, log: &LogId, chunk: &Chunk) -> Result<Option<Chunk>, StoreError> {
+        self.appends.fetch_add(1, Ordering::Relaxed);
+        self.store.append(log, chunk).await
+    }
+
+    async fn put_origin(
+        &self,
+        log: &LogId,
+        origin: &Chunk,
+        seen: Option<u64>,
+    ) -> Result<bool, StoreError> {
+        self.store.put_origin(log, origin, seen).await
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_others_have_overtaken_finds_the_end_with_one_failed_write() {
+    let catalog = Catalog::start().await;
+    let log = Counted { store: catalog.stack.store(), appends: AtomicU32::new(0) };
+    let id = LogId { account: acme(), log: Log::Products };
+    let entry = |number: u32| {
+        let identity =
+            Identity { kind: Kind::Product, id: "s".to_owned(), id_field: Some(IdField::Sku) };
+        let json = format!("{{\"number\":{number}}}");
+        let record = ExportedRecord { identity, json, visibility: None };
+        let change = Change::between(None, Some(record), log.now(), None).expect("JSON");
+        let sequence = SequenceNumber::parse(&number.to_string()).expect("digits");
+        [Entry { sequence, change }]
+    };
+    let (mut tail, mut other) = (None, None);
+    append(&log, &id, "a", &entry(1), &mut tail, false).await.expect("recorded");
+    for number in 1..20 {
+        append(&log, &id, "b", &entry(number), &mut other, false).await.expect("recorded");
+    }
+    log.appends.store(0, Ordering::Relaxed);
+    let recorded = append(&log, &id, "a", &entry(2), &mut tail, false).await.expect("recorded");
+    assert_eq!(log.appends.load(Ordering::Relaxed), 2);
+    // A reader of its events begins where the change is, and not where the worker took the end to be.
+    let newest = log.newest(&id).await.expect("read").expect("a chunk");
+    assert_eq!((recorded.appended, recorded.from), (1, Some(newest.first)));
 }
 
 #[tokio::test]
