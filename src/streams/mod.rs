@@ -89,10 +89,9 @@ impl RecordChanges {
         let count = records.len();
         let logs = self.by_log(records)?;
         let accounts = logs.len();
-        let meter = Meter::default();
-        let (shard, store) = (shard.as_str(), &self.store.metered(&meter));
+        let (meter, shard) = (&Meter::default(), shard.as_str());
         let recorded: Vec<Result<Recorded, RecordError>> = stream::iter(logs)
-            .map(|(id, writes)| self.record(store, id, shard, writes))
+            .map(|(id, writes)| self.record(meter, id, shard, writes))
             .buffer_unordered(CONCURRENT_LOGS)
             .collect()
             .await;
@@ -138,7 +137,7 @@ impl RecordChanges {
 
     async fn record(
         &self,
-        store: &Store,
+        meter: &Meter,
         id: LogId,
         shard: &str,
         Writes { sequences, images }: Writes,
@@ -153,6 +152,8 @@ impl RecordChanges {
             .map(|(sequence, change)| Entry { sequence, change })
             .collect();
         let mut tail = lock(&self.tails).pop(&id);
+        // With the account's own limits: throttled writes to one account's log slow no other's.
+        let store = &self.store.for_account(&id.account, meter);
         let recorded = record(store, &id, shard, &entries, &mut tail, lost).await?;
         if lost && recorded.appended > 0 {
             tracing::error!(
