@@ -105,9 +105,11 @@ impl RecordChanges {
         Ok(TimeWindowEventResponse::default())
     }
 
-    /// The writes of each log, in their order.
+    /// The writes of each log, in their order. A record that does not tell its log or its place is logged, and
+    /// skipped.
     fn by_log(&self, records: Vec<EventRecord>) -> Result<HashMap<LogId, Writes>, RecordError> {
         let mut logs: HashMap<LogId, Writes> = HashMap::new();
+        let mut skipped = 0_usize;
         for record in records {
             let arn = record.event_source_arn.as_deref().unwrap_or_default();
             let log = self.log_of(arn).ok_or(RecordError::Event("stream of a known table"))?;
@@ -116,9 +118,11 @@ impl RecordChanges {
                 Some(AttributeValue::S(account)) => AccountId::parse(account).ok(),
                 _ => None,
             };
-            let account = account.ok_or(RecordError::Event("account"))?;
             let sequence = change.sequence_number.as_deref().and_then(SequenceNumber::parse);
-            let sequence = sequence.ok_or(RecordError::Event("sequence number"))?;
+            let (Some(account), Some(sequence)) = (account, sequence) else {
+                skipped += 1;
+                continue;
+            };
             let at = change.approximate_creation_date_time.timestamp_millis();
             let at = Timestamp::from_millisecond(at).unwrap_or_default();
             let image = |image: Item| (!image.is_empty()).then_some(image);
@@ -126,6 +130,10 @@ impl RecordChanges {
             let writes = logs.entry(LogId { account, log }).or_default();
             writes.sequences.push(sequence);
             writes.images.push(Images { before, after, at });
+        }
+        if skipped > 0 {
+            // Delivered again they would be the same, and hold up all that come after them.
+            tracing::error!(skipped, "records without an account or a sequence number");
         }
         Ok(logs)
     }

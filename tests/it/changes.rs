@@ -389,6 +389,22 @@ async fn a_log_that_is_empty_again_begins_above_all_it_ever_had() {
     assert_eq!(third.first, second.end());
 }
 
+#[tokio::test]
+async fn a_record_that_cannot_be_read_does_not_hold_up_the_others() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let now = jiff::Timestamp::now();
+    let mut batch = event(1, "a", now);
+    let mut foreign = batch["Records"][0].clone();
+    foreign["dynamodb"]["Keys"]["account"] = json!({"S": "not an account"});
+    let mut unnumbered = batch["Records"][0].clone();
+    unnumbered["dynamodb"]["SequenceNumber"] = json!("x");
+    let good = batch["Records"][0].take();
+    batch["Records"] = json!([foreign, unnumbered, good]);
+    record(&catalog, now, &batch).await;
+    assert_eq!(told(&catalog.changes(&key, "").await), [change("upsert", "product", "s1")]);
+}
+
 /// A log that counts what is asked of it.
 struct Counted<'a> {
     store: &'a Store,
