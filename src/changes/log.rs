@@ -150,6 +150,20 @@ impl Recorded {
     }
 }
 
+/// Whether a shard is recorded up to this stream record.
+///
+/// # Errors
+/// When the log cannot be read.
+pub async fn is_recorded<L: ChangeLog>(
+    log: &L,
+    id: &LogId,
+    shard: &str,
+    sequence: &SequenceNumber,
+) -> Result<bool, L::Error> {
+    let Some(newest) = log.newest(id).await? else { return Ok(false) };
+    Ok(newest.marks()?.of(shard).is_some_and(|mark| *sequence <= mark.sequence))
+}
+
 /// Appends the changes of a shard's batch that are not in the log yet. `known` is what the instance remembers of the
 /// log's end. With `lost`, records before the batch may be missing: a marker is put before it.
 ///

@@ -23,7 +23,8 @@ use crate::{
     account::AccountId,
     cause::Cause,
     changes::{
-        Change, Entry, Log, LogId, Positions, Recorded, SequenceNumber, Sight, Tail, record,
+        Change, Entry, Log, LogId, Positions, Recorded, SequenceNumber, Sight, Tail, is_recorded,
+        record,
     },
     cost::{Cost, Meter},
     cursor::Cursors,
@@ -90,14 +91,20 @@ impl RecordChanges {
         let logs = self.by_log(records)?;
         let accounts = logs.len();
         let (meter, shard) = (&Meter::default(), shard.as_str());
-        let recorded: Vec<Result<Recorded, RecordError>> = stream::iter(logs)
-            .map(|(id, writes)| self.record(meter, id, shard, writes))
-            .buffer_unordered(CONCURRENT_LOGS)
-            .collect()
-            .await;
         let mut changes = 0;
-        for recorded in recorded {
-            changes += recorded?.appended;
+        // Those that show that records may be lost come last: if another log then fails, they still show it
+        // when the batch is delivered again.
+        let (late, timely) = self.late(meter, shard, logs).await?;
+        let lost = !late.is_empty();
+        for logs in [timely, late] {
+            let recorded: Vec<Result<Recorded, RecordError>> = stream::iter(logs)
+                .map(|(id, writes)| self.record(meter, id, shard, writes, lost))
+                .buffer_unordered(CONCURRENT_LOGS)
+                .collect()
+                .await;
+            for recorded in recorded {
+                changes += recorded?.appended;
+            }
         }
         let Cost { read_units, write_units, .. } = meter.cost();
         tracing::info!(records = count, accounts, changes, read_units, write_units, "changes");
@@ -143,16 +150,42 @@ impl RecordChanges {
         self.store.log_of_table(arn.split('/').nth(1)?)
     }
 
+    /// The logs with records that have waited until others before them may be lost, and the others. Records that are
+    /// in the log already do not count: whoever reads a stream from its beginning again has lost nothing.
+    async fn late(
+        &self,
+        meter: &Meter,
+        shard: &str,
+        logs: HashMap<LogId, Writes>,
+    ) -> Result<(Batch, Batch), RecordError> {
+        let now = self.store.clock().now();
+        let (mut late, mut timely) = (Vec::new(), Vec::new());
+        for (id, writes) in logs {
+            let times = writes.images.iter().map(|images| images.at);
+            let old = writes.sequences.iter().zip(times);
+            let old = old.filter(|(_, at)| now.duration_since(*at) > NEARLY_LOST);
+            let is_late = match old.map(|(sequence, _)| sequence).max() {
+                Some(newest) => {
+                    let store = self.store.for_account(&id.account, meter);
+                    !is_recorded(&store, &id, shard, newest).await?
+                }
+                None => false,
+            };
+            let logs = if is_late { &mut late } else { &mut timely };
+            logs.push((id, writes));
+        }
+        Ok((late, timely))
+    }
+
+    /// Records the writes to one log. With `lost`, records of the shard may be lost.
     async fn record(
         &self,
         meter: &Meter,
         id: LogId,
         shard: &str,
         Writes { sequences, images }: Writes,
+        lost: bool,
     ) -> Result<Recorded, RecordError> {
-        let oldest = images.iter().map(|images| images.at).min();
-        let lost = oldest
-            .is_some_and(|oldest| self.store.clock().now().duration_since(oldest) > NEARLY_LOST);
         let changes = self.store.changes_of(id.log, images);
         let entries: Vec<Entry> = sequences
             .into_iter()
@@ -185,6 +218,8 @@ impl RecordChanges {
         Ok(recorded)
     }
 }
+
+type Batch = Vec<(LogId, Writes)>;
 
 /// The writes of a batch to one log.
 #[derive(Debug, Default)]

@@ -390,6 +390,40 @@ async fn a_log_that_is_empty_again_begins_above_all_it_ever_had() {
 }
 
 #[tokio::test]
+async fn lost_records_concern_all_accounts_of_a_batch_and_recorded_ones_none() {
+    let catalog = Catalog::start().await;
+    let (acme, globex) = (catalog.key("ACME").await, catalog.key("GLOBEX").await);
+    let now = jiff::Timestamp::now();
+    let then = now - SignedDuration::from_hours(24);
+    let of_globex = |number: u32, at: jiff::Timestamp| {
+        let mut record = event(number, "a", at)["Records"][0].clone();
+        for image in ["Keys", "NewImage"] {
+            record["dynamodb"][image]["account"] = json!({"S": "GLOBEX"});
+        }
+        record
+    };
+    let mut first = event(1, "a", then);
+    first["Records"].as_array_mut().expect("records").push(of_globex(2, then));
+    record(&catalog, then, &first).await;
+    let (of_acme, before) = (catalog.now(&acme).await, catalog.now(&globex).await);
+
+    // The same batch a day later, with a new record: nothing is lost.
+    let mut again = first.clone();
+    again["Records"].as_array_mut().expect("records").push(of_globex(3, now));
+    record(&catalog, now, &again).await;
+    assert_eq!(told(&catalog.since(&acme, &of_acme).await), []);
+    let page = catalog.since(&globex, &before).await;
+    assert_eq!(told(&page), [change("upsert", "product", "s3")]);
+
+    // A record of one account has waited too long: the other's may be among those before it.
+    let mut late = event(4, "a", then);
+    late["Records"].as_array_mut().expect("records").push(of_globex(5, now));
+    record(&catalog, now, &late).await;
+    assert_eq!(catalog.since(&acme, &of_acme).await.status, 410);
+    assert_eq!(catalog.since(&globex, &cursor(&page)).await.status, 410);
+}
+
+#[tokio::test]
 async fn a_record_that_cannot_be_read_does_not_hold_up_the_others() {
     let catalog = Catalog::start().await;
     let key = catalog.key("ACME").await;
