@@ -174,15 +174,15 @@ impl<L: ChangeLog> Reader<'_, L> {
             Position::Within { first, .. } => (first, 1),
             // The second one shows whether there are more.
             Position::End(next) => (next.max(1), 2),
-            Position::Oldest if self.is_over() => (1, 1),
-            Position::Oldest => {
+            Position::Oldest(_) if self.is_over() => (1, 1),
+            Position::Oldest(from) => {
                 let newest = self.log.newest(id).await?;
-                (newest.map_or(1, |newest| newest.whole_from.max(1)), 2)
+                (newest.map_or(0, |newest| newest.whole_from).max(from).max(1), 2)
             }
         };
         let mut must_begin_at = match position {
             Position::Within { first, .. } => Some(first),
-            Position::End(_) | Position::Oldest => None,
+            Position::End(_) | Position::Oldest(_) => None,
         };
         let (mut chunks_read, mut changes_read) = (0_u64, 0_u64);
         while !self.is_over() {
@@ -204,11 +204,7 @@ impl<L: ChangeLog> Reader<'_, L> {
                 from = chunk.first + 1;
             }
             if is_last {
-                let next = match position {
-                    Position::Oldest => chunks.last().map_or(0, Chunk::end),
-                    position => position.next(),
-                };
-                return Ok((Position::End(next), End::OfLog));
+                return Ok((Position::End(position.next()), End::OfLog));
             }
             let left = u64::try_from(self.limit - self.changes.len()).unwrap_or_default();
             let typical = (changes_read / chunks_read.max(1)).max(1);
@@ -226,9 +222,14 @@ impl<L: ChangeLog> Reader<'_, L> {
         position: &mut Position,
         kinds: Kinds,
     ) -> Result<bool, PageError<L::Error>> {
-        let begins = *position == Position::Oldest;
+        let begins = matches!(position, Position::Oldest(_));
         if !chunk.is_kept(self.log.now()) {
-            return if begins { Ok(true) } else { Err(PageError::Gone) };
+            if begins {
+                // The next page does not pass it over again.
+                *position = Position::Oldest(chunk.end());
+                return Ok(true);
+            }
+            return Err(PageError::Gone);
         }
         if !begins && chunk.whole_from > position.next() {
             return Err(PageError::Gone);

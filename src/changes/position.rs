@@ -85,8 +85,8 @@ impl Kinds {
 /// How far a log was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
-    /// Nothing was read: the oldest change that is kept comes next.
-    Oldest,
+    /// Nothing was read: the oldest change that is kept comes next. It is at this position or after it.
+    Oldest(u64),
     /// Everything was read that was there: this position is the next one that is written.
     End(u64),
     /// So many changes of the chunk that begins here were read.
@@ -97,8 +97,7 @@ impl Position {
     /// The next position to read.
     pub(super) fn next(self) -> u64 {
         match self {
-            Self::Oldest => 0,
-            Self::End(next) => next,
+            Self::Oldest(next) | Self::End(next) => next,
             Self::Within { first, read } => first + u64::from(read),
         }
     }
@@ -122,7 +121,7 @@ pub struct Positions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct InvalidPosition;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 fn hour(time: Timestamp) -> u32 {
     u32::try_from(time.as_second() / 3_600).unwrap_or_default()
@@ -132,7 +131,7 @@ impl Positions {
     /// The beginning: the oldest changes that are kept.
     #[must_use]
     pub fn oldest(now: Timestamp, kinds: Kinds, sight: [u8; 8]) -> Self {
-        Self { hour: hour(now), kinds, sight, turn: 0, logs: [Position::Oldest; Log::ALL.len()] }
+        Self { hour: hour(now), kinds, sight, turn: 0, logs: [Position::Oldest(0); Log::ALL.len()] }
     }
 
     /// These positions, of fewer kinds.
@@ -192,7 +191,10 @@ impl Positions {
         bytes.extend_from_slice(&self.sight);
         for position in &self.logs {
             match position {
-                Position::Oldest => bytes.push(0),
+                Position::Oldest(from) => {
+                    bytes.push(0);
+                    bytes.extend_from_slice(&from.to_be_bytes());
+                }
                 Position::End(next) => {
                     bytes.push(1);
                     bytes.extend_from_slice(&next.to_be_bytes());
@@ -216,10 +218,10 @@ impl Positions {
         }
         let hour = u32::from_be_bytes(take(&mut rest)?);
         let sight = take(&mut rest)?;
-        let mut logs = [Position::Oldest; Log::ALL.len()];
+        let mut logs = [Position::Oldest(0); Log::ALL.len()];
         for position in &mut logs {
             *position = match take(&mut rest)? {
-                [0] => Position::Oldest,
+                [0] => Position::Oldest(u64::from_be_bytes(take(&mut rest)?)),
                 [1] => Position::End(u64::from_be_bytes(take(&mut rest)?)),
                 [2] => Position::Within {
                     first: u64::from_be_bytes(take(&mut rest)?),

@@ -16,12 +16,12 @@ use serverless_catalog::{
     cause::Cause,
     changes::{
         Change, ChangeLog, Chunk, ChunkPage, Entry, ExportedRecord, IdField, Identity, Kinds, Log,
-        LogId, Positions, SequenceNumber, Sight, ends, record as append,
+        LogId, Page, PageError, Positions, SequenceNumber, Sight, ends, page, record as append,
     },
     clock::Clock,
     cursor::Cursors,
     imports::{Floors, Kind, job::ImportId},
-    offerings::{CatalogId, CustomerType},
+    offerings::{Budget, CatalogId, CustomerType},
     store::{Store, StoreError, TableNames},
     streams::{EventSink, RecordChanges},
 };
@@ -387,6 +387,45 @@ async fn a_log_that_is_empty_again_begins_above_all_it_ever_had() {
     record(&catalog, now, &event(3, "a", now)).await;
     let third = store.newest(&id).await.expect("read").expect("a chunk");
     assert_eq!(third.first, second.end());
+}
+
+/// A page of at most so many changes and read units, at a time.
+async fn page_at(
+    store: &Store,
+    now: jiff::Timestamp,
+    positions: Positions,
+    limit: usize,
+    read_units: f64,
+) -> Result<Page, PageError<StoreError>> {
+    let store = store.clone().with_clock(Clock::simulated(now));
+    let until = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    let budget = Budget { read_units, until };
+    page(&store, &acme(), positions, Sight::Everything, limit, budget).await
+}
+
+fn ids(page: &Page) -> Vec<&str> {
+    page.changes.iter().map(|told| told.change.identity.id.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_reader_without_a_cursor_gets_past_expired_changes_however_little_a_page_reads() {
+    let catalog = Catalog::start().await;
+    let store = catalog.stack.store();
+    let now = jiff::Timestamp::now();
+    let then = now - SignedDuration::from_hours(31 * 24);
+    for number in 1..=9 {
+        record(&catalog, then, &event(number, "a", then)).await;
+    }
+    record(&catalog, now, &event(10, "a", now)).await;
+    let products = Kinds::of([Kind::Product]);
+    let mut next = Positions::oldest(now, products, Sight::Everything.fingerprint());
+    let mut told = Vec::new();
+    for _ in 0..20 {
+        let page = page_at(store, now, next, 10, 0.5).await.expect("a page");
+        told.extend(ids(&page).into_iter().map(ToOwned::to_owned));
+        next = page.next;
+    }
+    assert_eq!(told, ["s10"]);
 }
 
 #[tokio::test]
