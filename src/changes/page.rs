@@ -223,12 +223,13 @@ impl<L: ChangeLog> Reader<'_, L> {
         kinds: Kinds,
     ) -> Result<bool, PageError<L::Error>> {
         let begins = matches!(position, Position::Oldest(_));
-        if !chunk.is_kept(self.log.now()) {
-            if begins {
-                // The next page does not pass it over again.
-                *position = Position::Oldest(chunk.end());
-                return Ok(true);
-            }
+        let now = self.log.now();
+        if begins && !chunk.is_kept(now) {
+            // The next page does not pass it over again.
+            *position = Position::Oldest(chunk.end());
+            return Ok(true);
+        }
+        if !begins && !chunk.is_kept_for_readers(now) {
             return Err(PageError::Gone);
         }
         if !begins && chunk.whole_from > position.next() {

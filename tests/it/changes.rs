@@ -429,6 +429,29 @@ async fn a_reader_without_a_cursor_gets_past_expired_changes_however_little_a_pa
 }
 
 #[tokio::test]
+async fn a_reader_that_has_begun_reads_on_for_almost_a_day_after_changes_are_30_days_old() {
+    let catalog = Catalog::start().await;
+    let store = catalog.stack.store();
+    let then = jiff::Timestamp::now();
+    for number in 1..=2 {
+        record(&catalog, then, &event(number, "a", then)).await;
+    }
+    let after = |hours: i64| then + SignedDuration::from_hours(hours);
+    let begin = |hours: i64| {
+        let products = Kinds::of([Kind::Product]);
+        Positions::oldest(after(hours), products, Sight::Everything.fingerprint())
+    };
+    let first = page_at(store, after(719), begin(719), 1, 100.0).await.expect("a page");
+    assert_eq!(ids(&first), ["s1"]);
+    let second = page_at(store, after(742), first.next.clone(), 1, 100.0).await.expect("a page");
+    assert_eq!(ids(&second), ["s2"]);
+    let gone = page_at(store, after(743), first.next, 1, 100.0).await;
+    assert!(matches!(gone, Err(PageError::Gone)), "{gone:?}");
+    let none = page_at(store, after(720), begin(720), 1, 100.0).await.expect("a page");
+    assert_eq!((ids(&none).len(), none.up_to_date), (0, true));
+}
+
+#[tokio::test]
 async fn lost_records_concern_all_accounts_of_a_batch_and_recorded_ones_none() {
     let catalog = Catalog::start().await;
     let (acme, globex) = (catalog.key("ACME").await, catalog.key("GLOBEX").await);
