@@ -19,7 +19,8 @@ pub const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 pub const MARGIN: SignedDuration = SignedDuration::from_hours(24);
 
 /// How long the changes of a chunk can be read by whoever is reading already: an hour less than it is there.
-const KEPT_FOR_READERS: SignedDuration = SignedDuration::from_hours(31 * 24 - 1);
+const KEPT_FOR_READERS: SignedDuration =
+    SignedDuration::from_hours(KEPT.as_hours() + MARGIN.as_hours() - 1);
 
 /// How long a mark is kept. A stream keeps its records for 24 hours: what a mark refers to is gone by then.
 const MARK_KEPT: SignedDuration = SignedDuration::from_hours(48);

@@ -140,15 +140,19 @@ pub async fn page<L: ChangeLog>(
             continue;
         };
         let id = LogId { account: account.clone(), log: one };
+        let reads = reader.reads;
         let (position, end) = reader.read(&id, &next).await?;
         next = next.with(one, position);
+        if reader.reads > reads {
+            next = next.reached(one, now);
+        }
         if end == End::OfPage {
             up_to_date = false;
             next.turn = u8::try_from((turn + 1) % Log::ALL.len()).unwrap_or_default();
             break;
         }
     }
-    Ok(Page { changes: reader.changes, next: next.reached(now), up_to_date })
+    Ok(Page { changes: reader.changes, next, up_to_date })
 }
 
 struct Reader<'a, L> {

@@ -452,6 +452,29 @@ async fn a_reader_that_has_begun_reads_on_for_almost_a_day_after_changes_are_30_
 }
 
 #[tokio::test]
+async fn a_cursor_is_as_old_as_the_log_that_was_not_read_for_longest() {
+    let catalog = Catalog::start().await;
+    let store = catalog.stack.store();
+    let then = jiff::Timestamp::now();
+    let after = |days: i64| then + SignedDuration::from_hours(days * 24);
+    let begin = Positions::oldest(then, Kinds::ALL, Sight::Everything.fingerprint());
+    let all = page_at(store, then, begin, 10, 100.0).await.expect("a page").next;
+    // The budget of this page is spent on the first log.
+    let one = page_at(store, after(29), all.clone(), 10, 0.5).await.expect("a page").next;
+    let gone = page_at(store, after(31), one.clone(), 10, 100.0).await;
+    assert!(matches!(gone, Err(PageError::Gone)), "{gone:?}");
+    // Of the log that was read nothing is missing.
+    let read = one.only(Kinds::of([Kind::Offering]));
+    page_at(store, after(31), read, 10, 100.0).await.expect("a page");
+    let all = page_at(store, after(29), all, 10, 100.0).await.expect("a page").next;
+    let all = page_at(store, after(31), all, 10, 100.0).await.expect("a page").next;
+    let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
+    let cursor = all.seal(&cursors, &acme()).expect("a cursor");
+    assert!(cursor.len() <= 512);
+    assert_eq!(Positions::open(&cursors, &acme(), &cursor), Ok(all));
+}
+
+#[tokio::test]
 async fn lost_records_concern_all_accounts_of_a_batch_and_recorded_ones_none() {
     let catalog = Catalog::start().await;
     let (acme, globex) = (catalog.key("ACME").await, catalog.key("GLOBEX").await);
