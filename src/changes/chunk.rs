@@ -15,6 +15,13 @@ use super::Change;
 /// How long changes can be read.
 pub const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
+/// How long after that a chunk expires, so that whoever is reading when its time is over can read on.
+pub const MARGIN: SignedDuration = SignedDuration::from_hours(24);
+
+/// How long the changes of a chunk can be read by whoever is reading already: an hour less than it is there.
+const KEPT_FOR_READERS: SignedDuration =
+    SignedDuration::from_hours(KEPT.as_hours() + MARGIN.as_hours() - 1);
+
 /// How long a mark is kept. A stream keeps its records for 24 hours: what a mark refers to is gone by then.
 const MARK_KEPT: SignedDuration = SignedDuration::from_hours(48);
 
@@ -124,11 +131,15 @@ impl Chunk {
         self.first + self.count
     }
 
-    /// Whether its changes can still be read. It expires a day later, so that whoever read it a moment ago
-    /// may rely on it.
+    /// Whether a reader may begin with its changes.
     #[must_use]
     pub fn is_kept(&self, now: Timestamp) -> bool {
         now.duration_since(self.recorded_at) < KEPT
+    }
+
+    /// Whether a reader that has begun may read its changes.
+    pub(super) fn is_kept_for_readers(&self, now: Timestamp) -> bool {
+        now.duration_since(self.recorded_at) < KEPT_FOR_READERS
     }
 
     /// The chunk without changes that a log begins with. It takes all positions below the first one of the log,

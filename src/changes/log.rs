@@ -2,8 +2,8 @@
 //!
 //! # Once, in order, and without a gap
 //! A chunk is put at the position after the last chunk, if nothing is there (compare-and-set); it has the marks of
-//! the last chunk, moved on by its own records. Who loses reads the chunk that was put there, and begins again with its
-//! marks. So two chunks never take one position, nothing appears before what a reader has seen, and a record
+//! the last chunk, moved on by its own records. Who loses takes the chunk that was put there, or reads the last one, and
+//! begins again with its marks. So two chunks never take one position, nothing appears before what a reader has seen, and a record
 //! that is delivered again is at or below its shard's mark. This holds as long as a shard's records are
 //! first delivered in their order, one batch at a time, which an event source mapping guarantees.
 //!
@@ -144,6 +144,26 @@ pub struct Recorded {
     pub appended: usize,
 }
 
+impl Recorded {
+    fn begins_by(&mut self, from: Option<u64>) {
+        self.from = self.from.into_iter().chain(from).min();
+    }
+}
+
+/// Whether a shard is recorded up to this stream record.
+///
+/// # Errors
+/// When the log cannot be read.
+pub async fn is_recorded<L: ChangeLog>(
+    log: &L,
+    id: &LogId,
+    shard: &str,
+    sequence: &SequenceNumber,
+) -> Result<bool, L::Error> {
+    let Some(newest) = log.newest(id).await? else { return Ok(false) };
+    Ok(newest.marks()?.of(shard).is_some_and(|mark| *sequence <= mark.sequence))
+}
+
 /// Appends the changes of a shard's batch that are not in the log yet. `known` is what the instance remembers of the
 /// log's end. With `lost`, records before the batch may be missing: a marker is put before it.
 ///
@@ -162,10 +182,15 @@ pub async fn record<L: ChangeLog>(
     if entries.iter().all(|entry| entry.change.is_none()) {
         return Ok(recorded);
     }
+    // Whether the end was read or written since another worker was first.
+    let mut is_fresh = false;
     loop {
         let tail = match known.take().filter(|tail| tail.is_kept(log.now())) {
             Some(tail) => tail,
-            None => Tail::read(log, id).await?,
+            None => {
+                is_fresh = true;
+                Tail::read(log, id).await?
+            }
         };
         let mark = tail.marks.of(shard);
         let is_new = |entry: &&Entry| mark.is_none_or(|mark| entry.sequence > mark.sequence);
@@ -177,12 +202,13 @@ pub async fn record<L: ChangeLog>(
         let is_begun = !entries.iter().all(|entry| is_new(&entry));
         lost &= !pending.is_empty();
         let frame = tail.frame(log.now());
+        // A batch of which a part is recorded begins where that part does.
+        let begun_at = mark.filter(|_| is_begun).map(|mark| mark.from);
+        let from = begun_at.unwrap_or(tail.next);
         let (chunk, count) = if lost {
             (Chunk::marker(&frame, &tail.marks)?, 0)
         } else {
-            // A batch of which a part is recorded begins where that part does.
-            let from = mark.filter(|_| is_begun).map_or(tail.next, |mark| mark.from);
-            recorded.from = Some(recorded.from.map_or(from, |earlier| earlier.min(from)));
+            recorded.begins_by(begun_at);
             if pending.is_empty() {
                 *known = Some(tail);
                 return Ok(recorded);
@@ -200,12 +226,19 @@ pub async fn record<L: ChangeLog>(
         };
         match log.append(id, &chunk).await? {
             None => {
+                recorded.begins_by((!lost).then_some(from));
                 lost = false;
+                is_fresh = true;
                 recorded.appended += count;
                 *known = Some(Tail::of(&chunk)?);
             }
-            // Another worker was first.
-            Some(there) => *known = Some(Tail::of(&there)?),
+            // Another worker was first, a moment ago: its chunk is most likely the last one.
+            Some(there) if is_fresh => {
+                is_fresh = false;
+                *known = Some(Tail::of(&there)?);
+            }
+            // The end is any number of chunks away: it is read, and not looked for with one write after the other.
+            Some(_) => *known = None,
         }
     }
 }

@@ -140,15 +140,19 @@ pub async fn page<L: ChangeLog>(
             continue;
         };
         let id = LogId { account: account.clone(), log: one };
+        let reads = reader.reads;
         let (position, end) = reader.read(&id, &next).await?;
         next = next.with(one, position);
+        if reader.reads > reads {
+            next = next.reached(one, now);
+        }
         if end == End::OfPage {
             up_to_date = false;
             next.turn = u8::try_from((turn + 1) % Log::ALL.len()).unwrap_or_default();
             break;
         }
     }
-    Ok(Page { changes: reader.changes, next: next.reached(now), up_to_date })
+    Ok(Page { changes: reader.changes, next, up_to_date })
 }
 
 struct Reader<'a, L> {
@@ -174,15 +178,15 @@ impl<L: ChangeLog> Reader<'_, L> {
             Position::Within { first, .. } => (first, 1),
             // The second one shows whether there are more.
             Position::End(next) => (next.max(1), 2),
-            Position::Oldest if self.is_over() => (1, 1),
-            Position::Oldest => {
+            Position::Oldest(_) if self.is_over() => (1, 1),
+            Position::Oldest(from) => {
                 let newest = self.log.newest(id).await?;
-                (newest.map_or(1, |newest| newest.whole_from.max(1)), 2)
+                (newest.map_or(0, |newest| newest.whole_from).max(from).max(1), 2)
             }
         };
         let mut must_begin_at = match position {
             Position::Within { first, .. } => Some(first),
-            Position::End(_) | Position::Oldest => None,
+            Position::End(_) | Position::Oldest(_) => None,
         };
         let (mut chunks_read, mut changes_read) = (0_u64, 0_u64);
         while !self.is_over() {
@@ -204,11 +208,7 @@ impl<L: ChangeLog> Reader<'_, L> {
                 from = chunk.first + 1;
             }
             if is_last {
-                let next = match position {
-                    Position::Oldest => chunks.last().map_or(0, Chunk::end),
-                    position => position.next(),
-                };
-                return Ok((Position::End(next), End::OfLog));
+                return Ok((Position::End(position.next()), End::OfLog));
             }
             let left = u64::try_from(self.limit - self.changes.len()).unwrap_or_default();
             let typical = (changes_read / chunks_read.max(1)).max(1);
@@ -226,9 +226,15 @@ impl<L: ChangeLog> Reader<'_, L> {
         position: &mut Position,
         kinds: Kinds,
     ) -> Result<bool, PageError<L::Error>> {
-        let begins = *position == Position::Oldest;
-        if !chunk.is_kept(self.log.now()) {
-            return if begins { Ok(true) } else { Err(PageError::Gone) };
+        let begins = matches!(position, Position::Oldest(_));
+        let now = self.log.now();
+        if begins && !chunk.is_kept(now) {
+            // The next page does not pass it over again.
+            *position = Position::Oldest(chunk.end());
+            return Ok(true);
+        }
+        if !begins && !chunk.is_kept_for_readers(now) {
+            return Err(PageError::Gone);
         }
         if !begins && chunk.whole_from > position.next() {
             return Err(PageError::Gone);

@@ -85,8 +85,8 @@ impl Kinds {
 /// How far a log was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
-    /// Nothing was read: the oldest change that is kept comes next.
-    Oldest,
+    /// Nothing was read: the oldest change that is kept comes next. It is at this position or after it.
+    Oldest(u64),
     /// Everything was read that was there: this position is the next one that is written.
     End(u64),
     /// So many changes of the chunk that begins here were read.
@@ -97,8 +97,7 @@ impl Position {
     /// The next position to read.
     pub(super) fn next(self) -> u64 {
         match self {
-            Self::Oldest => 0,
-            Self::End(next) => next,
+            Self::Oldest(next) | Self::End(next) => next,
             Self::Within { first, read } => first + u64::from(read),
         }
     }
@@ -107,8 +106,8 @@ impl Position {
 /// How far all logs were read: what a cursor says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Positions {
-    /// When that was, in hours since 1970: an answer without anything new is the same for an hour.
-    hour: u32,
+    /// When each log was read, in hours since 1970: an answer without anything new is the same for an hour.
+    hours: [u32; Log::ALL.len()],
     /// The kinds that were read. Changes of others may have been passed over.
     pub kinds: Kinds,
     /// The fingerprint of the reader's sight.
@@ -122,7 +121,7 @@ pub struct Positions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct InvalidPosition;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 fn hour(time: Timestamp) -> u32 {
     u32::try_from(time.as_second() / 3_600).unwrap_or_default()
@@ -132,7 +131,8 @@ impl Positions {
     /// The beginning: the oldest changes that are kept.
     #[must_use]
     pub fn oldest(now: Timestamp, kinds: Kinds, sight: [u8; 8]) -> Self {
-        Self { hour: hour(now), kinds, sight, turn: 0, logs: [Position::Oldest; Log::ALL.len()] }
+        let hours = [hour(now); Log::ALL.len()];
+        Self { hours, kinds, sight, turn: 0, logs: [Position::Oldest(0); Log::ALL.len()] }
     }
 
     /// These positions, of fewer kinds.
@@ -153,15 +153,19 @@ impl Positions {
         self
     }
 
-    /// These positions, reached now.
-    pub(super) fn reached(self, now: Timestamp) -> Self {
-        Self { hour: hour(now), ..self }
+    /// These positions, where one log was read now. Of the others changes may expire unseen.
+    pub(super) fn reached(mut self, log: Log, now: Timestamp) -> Self {
+        self.hours[log as usize] = hour(now);
+        self
     }
 
-    /// Whether what comes after them may be gone.
+    /// Whether what comes after them may be gone, in any log that has their kinds.
     #[must_use]
     pub fn is_too_old(&self, now: Timestamp) -> bool {
-        i64::from(hour(now)) - i64::from(self.hour) >= KEPT.as_hours()
+        let read = Log::ALL.iter().zip(self.hours).filter(|(log, _)| self.kinds.are_in(**log));
+        read.map(|(_, read)| read)
+            .min()
+            .is_some_and(|oldest| i64::from(hour(now)) - i64::from(oldest) >= KEPT.as_hours())
     }
 
     /// The cursor of an account's reader that is at these positions.
@@ -188,11 +192,14 @@ impl Positions {
     /// The bytes for a cursor.
     fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION, self.turn, self.kinds.0];
-        bytes.extend_from_slice(&self.hour.to_be_bytes());
         bytes.extend_from_slice(&self.sight);
-        for position in &self.logs {
+        for (position, hour) in self.logs.iter().zip(self.hours) {
+            bytes.extend_from_slice(&hour.to_be_bytes());
             match position {
-                Position::Oldest => bytes.push(0),
+                Position::Oldest(from) => {
+                    bytes.push(0);
+                    bytes.extend_from_slice(&from.to_be_bytes());
+                }
                 Position::End(next) => {
                     bytes.push(1);
                     bytes.extend_from_slice(&next.to_be_bytes());
@@ -214,12 +221,13 @@ impl Positions {
         if version != VERSION || usize::from(turn) >= Log::ALL.len() || kinds & !Kinds::ALL.0 != 0 {
             return Err(InvalidPosition);
         }
-        let hour = u32::from_be_bytes(take(&mut rest)?);
         let sight = take(&mut rest)?;
-        let mut logs = [Position::Oldest; Log::ALL.len()];
-        for position in &mut logs {
+        let mut logs = [Position::Oldest(0); Log::ALL.len()];
+        let mut hours = [0; Log::ALL.len()];
+        for (position, hour) in logs.iter_mut().zip(&mut hours) {
+            *hour = u32::from_be_bytes(take(&mut rest)?);
             *position = match take(&mut rest)? {
-                [0] => Position::Oldest,
+                [0] => Position::Oldest(u64::from_be_bytes(take(&mut rest)?)),
                 [1] => Position::End(u64::from_be_bytes(take(&mut rest)?)),
                 [2] => Position::Within {
                     first: u64::from_be_bytes(take(&mut rest)?),
@@ -231,7 +239,7 @@ impl Positions {
         if !rest.is_empty() {
             return Err(InvalidPosition);
         }
-        Ok(Self { hour, kinds: Kinds(kinds), sight, turn, logs })
+        Ok(Self { hours, kinds: Kinds(kinds), sight, turn, logs })
     }
 }
 

@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::{
     primitives::Blob,
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{
@@ -24,12 +24,9 @@ use super::{
 };
 use crate::{
     cause::chain,
-    changes::{Change, ChangeLog, Chunk, ChunkError, ChunkPage, KEPT, Log, LogId},
+    changes::{Change, ChangeLog, Chunk, ChunkError, ChunkPage, KEPT, Log, LogId, MARGIN},
     imports::Kind,
 };
-
-/// How long after its changes can no longer be read a chunk expires: whoever has just read it may rely on it.
-const MARGIN: SignedDuration = SignedDuration::from_hours(24);
 
 /// An item before and after a write, as a stream record tells it.
 #[derive(Debug)]

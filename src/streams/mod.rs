@@ -23,7 +23,8 @@ use crate::{
     account::AccountId,
     cause::Cause,
     changes::{
-        Change, Entry, Log, LogId, Positions, Recorded, SequenceNumber, Sight, Tail, record,
+        Change, Entry, Log, LogId, Positions, Recorded, SequenceNumber, Sight, Tail, is_recorded,
+        record,
     },
     cost::{Cost, Meter},
     cursor::Cursors,
@@ -89,16 +90,21 @@ impl RecordChanges {
         let count = records.len();
         let logs = self.by_log(records)?;
         let accounts = logs.len();
-        let meter = Meter::default();
-        let (shard, store) = (shard.as_str(), &self.store.metered(&meter));
-        let recorded: Vec<Result<Recorded, RecordError>> = stream::iter(logs)
-            .map(|(id, writes)| self.record(store, id, shard, writes))
-            .buffer_unordered(CONCURRENT_LOGS)
-            .collect()
-            .await;
+        let (meter, shard) = (&Meter::default(), shard.as_str());
         let mut changes = 0;
-        for recorded in recorded {
-            changes += recorded?.appended;
+        // Those that show that records may be lost come last: if another log then fails, they still show it
+        // when the batch is delivered again.
+        let (late, timely) = self.late(meter, shard, logs).await?;
+        let lost = !late.is_empty();
+        for logs in [timely, late] {
+            let recorded: Vec<Result<Recorded, RecordError>> = stream::iter(logs)
+                .map(|(id, writes)| self.record(meter, id, shard, writes, lost))
+                .buffer_unordered(CONCURRENT_LOGS)
+                .collect()
+                .await;
+            for recorded in recorded {
+                changes += recorded?.appended;
+            }
         }
         let Cost { read_units, write_units, .. } = meter.cost();
         tracing::info!(records = count, accounts, changes, read_units, write_units, "changes");
@@ -106,9 +112,11 @@ impl RecordChanges {
         Ok(TimeWindowEventResponse::default())
     }
 
-    /// The writes of each log, in their order.
+    /// The writes of each log, in their order. A record that does not tell its log or its place is logged, and
+    /// skipped.
     fn by_log(&self, records: Vec<EventRecord>) -> Result<HashMap<LogId, Writes>, RecordError> {
         let mut logs: HashMap<LogId, Writes> = HashMap::new();
+        let mut skipped = 0_usize;
         for record in records {
             let arn = record.event_source_arn.as_deref().unwrap_or_default();
             let log = self.log_of(arn).ok_or(RecordError::Event("stream of a known table"))?;
@@ -117,9 +125,11 @@ impl RecordChanges {
                 Some(AttributeValue::S(account)) => AccountId::parse(account).ok(),
                 _ => None,
             };
-            let account = account.ok_or(RecordError::Event("account"))?;
             let sequence = change.sequence_number.as_deref().and_then(SequenceNumber::parse);
-            let sequence = sequence.ok_or(RecordError::Event("sequence number"))?;
+            let (Some(account), Some(sequence)) = (account, sequence) else {
+                skipped += 1;
+                continue;
+            };
             let at = change.approximate_creation_date_time.timestamp_millis();
             let at = Timestamp::from_millisecond(at).unwrap_or_default();
             let image = |image: Item| (!image.is_empty()).then_some(image);
@@ -127,6 +137,10 @@ impl RecordChanges {
             let writes = logs.entry(LogId { account, log }).or_default();
             writes.sequences.push(sequence);
             writes.images.push(Images { before, after, at });
+        }
+        if skipped > 0 {
+            // Delivered again they would be the same, and hold up all that come after them.
+            tracing::error!(skipped, "records without an account or a sequence number");
         }
         Ok(logs)
     }
@@ -136,16 +150,42 @@ impl RecordChanges {
         self.store.log_of_table(arn.split('/').nth(1)?)
     }
 
+    /// The logs with records that have waited until others before them may be lost, and the others. Records that are
+    /// in the log already do not count: whoever reads a stream from its beginning again has lost nothing.
+    async fn late(
+        &self,
+        meter: &Meter,
+        shard: &str,
+        logs: HashMap<LogId, Writes>,
+    ) -> Result<(Batch, Batch), RecordError> {
+        let now = self.store.clock().now();
+        let (mut late, mut timely) = (Vec::new(), Vec::new());
+        for (id, writes) in logs {
+            let times = writes.images.iter().map(|images| images.at);
+            let old = writes.sequences.iter().zip(times);
+            let old = old.filter(|(_, at)| now.duration_since(*at) > NEARLY_LOST);
+            let is_late = match old.map(|(sequence, _)| sequence).max() {
+                Some(newest) => {
+                    let store = self.store.for_account(&id.account, meter);
+                    !is_recorded(&store, &id, shard, newest).await?
+                }
+                None => false,
+            };
+            let logs = if is_late { &mut late } else { &mut timely };
+            logs.push((id, writes));
+        }
+        Ok((late, timely))
+    }
+
+    /// Records the writes to one log. With `lost`, records of the shard may be lost.
     async fn record(
         &self,
-        store: &Store,
+        meter: &Meter,
         id: LogId,
         shard: &str,
         Writes { sequences, images }: Writes,
+        lost: bool,
     ) -> Result<Recorded, RecordError> {
-        let oldest = images.iter().map(|images| images.at).min();
-        let lost = oldest
-            .is_some_and(|oldest| self.store.clock().now().duration_since(oldest) > NEARLY_LOST);
         let changes = self.store.changes_of(id.log, images);
         let entries: Vec<Entry> = sequences
             .into_iter()
@@ -153,6 +193,8 @@ impl RecordChanges {
             .map(|(sequence, change)| Entry { sequence, change })
             .collect();
         let mut tail = lock(&self.tails).pop(&id);
+        // With the account's own limits: throttled writes to one account's log slow no other's.
+        let store = &self.store.for_account(&id.account, meter);
         let recorded = record(store, &id, shard, &entries, &mut tail, lost).await?;
         if lost && recorded.appended > 0 {
             tracing::error!(
@@ -176,6 +218,8 @@ impl RecordChanges {
         Ok(recorded)
     }
 }
+
+type Batch = Vec<(LogId, Writes)>;
 
 /// The writes of a batch to one log.
 #[derive(Debug, Default)]
