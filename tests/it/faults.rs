@@ -271,5 +271,5 @@ async fn an_item_that_nobody_can_read_is_a_500_after_one_request() {
     put.set_item(Some(item.into())).send().await.expect("put");
     let answer = catalog.get(&key, "/product-offerings?customerType=CONSUMER&includeArchived=true");
     let answer = answer.await;
-    assert_eq!((answer.status, answer.header("x-queries")), (500, Some("1")));
+    assert_eq!((answer.status, answer.header("x-queries")), (500, "1"));
 }
