@@ -185,12 +185,11 @@ pub async fn record<L: ChangeLog>(
     // Whether the end was read or written since another worker was first.
     let mut is_fresh = false;
     loop {
-        let tail = match known.take().filter(|tail| tail.is_kept(log.now())) {
+        let remembered = known.take().filter(|tail| tail.is_kept(log.now()));
+        is_fresh |= remembered.is_none();
+        let tail = match remembered {
             Some(tail) => tail,
-            None => {
-                is_fresh = true;
-                Tail::read(log, id).await?
-            }
+            None => Tail::read(log, id).await?,
         };
         let mark = tail.marks.of(shard);
         let is_new = |entry: &&Entry| mark.is_none_or(|mark| entry.sequence > mark.sequence);
