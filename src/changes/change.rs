@@ -1,6 +1,6 @@
 //! One change of a record.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,18 @@ pub struct ExportedRecord {
     pub visibility: Option<Visibility>,
 }
 
+impl ExportedRecord {
+    /// Of an offering, what its record has besides its catalogs and its time.
+    fn fixed_members(&self) -> Option<BTreeMap<String, String>> {
+        self.visibility.as_ref()?;
+        let members: BTreeMap<String, &RawValue> = serde_json::from_str(&self.json).ok()?;
+        let fixed = members
+            .into_iter()
+            .filter(|(name, _)| !matches!(name.as_str(), "productCatalogIds" | "updatedAt"));
+        Some(fixed.map(|(name, value)| (name, value.get().to_owned())).collect())
+    }
+}
+
 /// One change of a record, as it is stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Change {
@@ -64,6 +76,9 @@ pub struct Change {
     /// Of an offering, who could see it before the change, where that differs.
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     before: Option<Seen>,
+    /// Of an offering, whether nothing but its catalogs, and the time, changed.
+    #[serde(rename = "o", default, skip_serializing_if = "std::ops::Not::not")]
+    only_catalogs: bool,
 }
 
 /// A [`Visibility`] as it is stored.
@@ -106,6 +121,9 @@ impl Change {
         else {
             return Ok(None);
         };
+        let only_catalogs = before.as_ref().zip(after.as_ref()).is_some_and(|(before, after)| {
+            before.fixed_members().is_some_and(|members| Some(members) == after.fixed_members())
+        });
         let before = before.and_then(|before| before.visibility);
         let (record, after) = match after {
             Some(after) => (Some(RawValue::from_string(after.json)?), after.visibility),
@@ -113,7 +131,7 @@ impl Change {
         };
         let before = before.filter(|before| after.as_ref() != Some(before));
         let (before, after) = (before.map(Seen::from), after.map(Seen::from));
-        Ok(Some(Self { identity, changed_at, source, record, after, before }))
+        Ok(Some(Self { identity, changed_at, source, record, after, before, only_catalogs }))
     }
 
     /// The record after the change; `None`: it was deleted.
@@ -133,6 +151,9 @@ impl Change {
                 let seen_after = self.after.as_ref().is_some_and(sees);
                 // Only a difference is stored.
                 let seen_before = self.before.as_ref().map_or(seen_after, sees);
+                if seen_after && seen_before && self.is_of_other_catalogs(principal) {
+                    return None;
+                }
                 if seen_after {
                     self.record = self.restricted_record(principal);
                 } else if seen_before {
@@ -144,6 +165,18 @@ impl Change {
             }
             _ => Some(self),
         }
+    }
+
+    /// Whether an offering was only put into catalogs, or taken out of some, that the caller is told nothing of.
+    fn is_of_other_catalogs(&self, principal: &Principal) -> bool {
+        let (Some(own), Some(before), Some(after)) =
+            (&principal.product_catalogs, &self.before, &self.after)
+        else {
+            return false;
+        };
+        self.only_catalogs
+            && before.customer_type == after.customer_type
+            && before.catalogs.intersection(own).eq(after.catalogs.intersection(own))
     }
 
     /// The record of an offering that names only the caller's own catalogs.

@@ -2,10 +2,10 @@
 //!
 //! # Once, in order, and without a gap
 //! A chunk is put at the position after the last chunk, if nothing is there (compare-and-set); it has the marks of
-//! the last chunk, moved on by its own records. Who loses takes the chunk that was put there, or reads the last one, and
-//! begins again with its marks. So two chunks never take one position, nothing appears before what a reader has seen, and a record
-//! that is delivered again is at or below its shard's mark. This holds as long as a shard's records are
-//! first delivered in their order, one batch at a time, which an event source mapping guarantees.
+//! the last chunk, moved on by its own records. Who loses takes the chunk that was put there, or reads the last one,
+//! and begins again with its marks. So two chunks never take one position, nothing appears before what a reader
+//! has seen, and a record that is delivered again is at or below its shard's mark. This holds as long as a shard's
+//! records are first delivered in their order, one batch at a time, which an event source mapping guarantees.
 //!
 //! # Where a log begins
 //! A log begins with an origin: a chunk at position 0 that takes all positions up to milliseconds times 1,000. So writers
@@ -185,11 +185,11 @@ pub async fn record<L: ChangeLog>(
     // Whether the end was read or written since another worker was first.
     let mut is_fresh = false;
     loop {
-        let tail = if let Some(tail) = known.take().filter(|tail| tail.is_kept(log.now())) {
-            tail
-        } else {
-            is_fresh = true;
-            Tail::read(log, id).await?
+        let remembered = known.take().filter(|tail| tail.is_kept(log.now()));
+        is_fresh |= remembered.is_none();
+        let tail = match remembered {
+            Some(tail) => tail,
+            None => Tail::read(log, id).await?,
         };
         let mark = tail.marks.of(shard);
         let is_new = |entry: &&Entry| mark.is_none_or(|mark| entry.sequence > mark.sequence);

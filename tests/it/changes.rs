@@ -14,15 +14,12 @@ use serde_json::{Value, json};
 use serverless_catalog::{
     account::AccountId,
     cause::Cause,
-    changes::{
-        Change, ChangeLog, Chunk, ChunkPage, Entry, ExportedRecord, IdField, Identity, Kinds, Log,
-        LogId, Page, PageError, Positions, SequenceNumber, Sight, ends, page, record as append,
-    },
+    changes::{ChangeLog as _, Chunk, Kinds, Log, LogId, Positions, Sight, ends},
     clock::Clock,
     cursor::Cursors,
-    imports::{Floors, Kind, job::ImportId},
-    offerings::{Budget, CatalogId, CustomerType},
-    store::{Store, StoreError, TableNames},
+    imports::{Floors, job::ImportId},
+    offerings::{CatalogId, CustomerType},
+    store::{Store, TableNames},
     streams::{EventSink, RecordChanges},
 };
 
@@ -33,6 +30,8 @@ use crate::{
     },
     support::{Answer, Catalog, importer, offering},
 };
+
+mod logs;
 
 const PATH: &str = "/catalog/v1/changes";
 
@@ -304,6 +303,27 @@ async fn a_restricted_key_is_told_what_enters_and_leaves_its_sight() {
     assert_eq!(told(&third), [change("delete", "offering", "hidden")]);
 }
 
+#[tokio::test]
+async fn a_key_for_some_catalogs_is_not_told_what_happens_in_others_alone() {
+    let catalog = Catalog::start().await;
+    let web = CatalogId::parse("web").expect("id");
+    let key = catalog.key_with("ACME", |key| key.product_catalogs = Some([web].into())).await;
+    let of = |catalogs: &[&str], name: &str| {
+        [offering("o", json!({"productCatalogIds": catalogs, "name": name}))]
+    };
+    catalog.import("ACME", &of(&["web"], "a")).await;
+    let cursor = catalog.now(&key).await;
+    catalog.import("ACME", &of(&["retail", "web"], "a")).await;
+    catalog.import("ACME", &of(&["shop", "web"], "a")).await;
+    assert_eq!(told(&catalog.since(&key, &cursor).await), []);
+    // With another change it is one.
+    catalog.import("ACME", &of(&["web"], "b")).await;
+    let page = catalog.since(&key, &cursor).await;
+    assert_eq!(told(&page), [change("upsert", "offering", "o")]);
+    let whole = catalog.key("ACME").await;
+    assert_eq!(told(&catalog.changes(&whole, "").await).len(), 4);
+}
+
 /// A stream's event with one new product, at a time.
 pub(crate) fn event(number: u32, shard: &str, at: jiff::Timestamp) -> Value {
     let item = json!({
@@ -387,204 +407,6 @@ async fn a_log_that_is_empty_again_begins_above_all_it_ever_had() {
     record(&catalog, now, &event(3, "a", now)).await;
     let third = store.newest(&id).await.expect("read").expect("a chunk");
     assert_eq!(third.first, second.end());
-}
-
-/// A page of at most so many changes and read units, at a time.
-async fn page_at(
-    store: &Store,
-    now: jiff::Timestamp,
-    positions: Positions,
-    limit: usize,
-    read_units: f64,
-) -> Result<Page, PageError<StoreError>> {
-    let store = store.clone().with_clock(Clock::simulated(now));
-    let until = std::time::Instant::now() + std::time::Duration::from_mins(1);
-    let budget = Budget { read_units, until };
-    page(&store, &acme(), positions, Sight::Everything, limit, budget).await
-}
-
-fn ids(page: &Page) -> Vec<&str> {
-    page.changes.iter().map(|told| told.change.identity.id.as_str()).collect()
-}
-
-#[tokio::test]
-async fn a_reader_without_a_cursor_gets_past_expired_changes_however_little_a_page_reads() {
-    let catalog = Catalog::start().await;
-    let store = catalog.stack.store();
-    let now = jiff::Timestamp::now();
-    let then = now - SignedDuration::from_hours(31 * 24);
-    for number in 1..=9 {
-        record(&catalog, then, &event(number, "a", then)).await;
-    }
-    record(&catalog, now, &event(10, "a", now)).await;
-    let products = Kinds::of([Kind::Product]);
-    let mut next = Positions::oldest(now, products, Sight::Everything.fingerprint());
-    let mut told = Vec::new();
-    for _ in 0..20 {
-        let page = page_at(store, now, next, 10, 0.5).await.expect("a page");
-        told.extend(ids(&page).into_iter().map(ToOwned::to_owned));
-        next = page.next;
-    }
-    assert_eq!(told, ["s10"]);
-}
-
-#[tokio::test]
-async fn a_reader_that_has_begun_reads_on_for_almost_a_day_after_changes_are_30_days_old() {
-    let catalog = Catalog::start().await;
-    let store = catalog.stack.store();
-    let then = jiff::Timestamp::now();
-    for number in 1..=2 {
-        record(&catalog, then, &event(number, "a", then)).await;
-    }
-    let after = |hours: i64| then + SignedDuration::from_hours(hours);
-    let begin = |hours: i64| {
-        let products = Kinds::of([Kind::Product]);
-        Positions::oldest(after(hours), products, Sight::Everything.fingerprint())
-    };
-    let first = page_at(store, after(719), begin(719), 1, 100.0).await.expect("a page");
-    assert_eq!(ids(&first), ["s1"]);
-    let second = page_at(store, after(742), first.next.clone(), 1, 100.0).await.expect("a page");
-    assert_eq!(ids(&second), ["s2"]);
-    let gone = page_at(store, after(743), first.next, 1, 100.0).await;
-    assert!(matches!(gone, Err(PageError::Gone)), "{gone:?}");
-    let none = page_at(store, after(720), begin(720), 1, 100.0).await.expect("a page");
-    assert_eq!((ids(&none).len(), none.up_to_date), (0, true));
-}
-
-#[tokio::test]
-async fn a_cursor_is_as_old_as_the_log_that_was_not_read_for_longest() {
-    let catalog = Catalog::start().await;
-    let store = catalog.stack.store();
-    let then = jiff::Timestamp::now();
-    let after = |days: i64| then + SignedDuration::from_hours(days * 24);
-    let begin = Positions::oldest(then, Kinds::ALL, Sight::Everything.fingerprint());
-    let all = page_at(store, then, begin, 10, 100.0).await.expect("a page").next;
-    // The budget of this page is spent on the first log.
-    let one = page_at(store, after(29), all.clone(), 10, 0.5).await.expect("a page").next;
-    let gone = page_at(store, after(31), one.clone(), 10, 100.0).await;
-    assert!(matches!(gone, Err(PageError::Gone)), "{gone:?}");
-    // Of the log that was read nothing is missing.
-    let read = one.only(Kinds::of([Kind::Offering]));
-    page_at(store, after(31), read, 10, 100.0).await.expect("a page");
-    let all = page_at(store, after(29), all, 10, 100.0).await.expect("a page").next;
-    let all = page_at(store, after(31), all, 10, 100.0).await.expect("a page").next;
-    let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
-    let cursor = all.seal(&cursors, &acme()).expect("a cursor");
-    assert!(cursor.len() <= 512);
-    assert_eq!(Positions::open(&cursors, &acme(), &cursor), Ok(all));
-}
-
-#[tokio::test]
-async fn lost_records_concern_all_accounts_of_a_batch_and_recorded_ones_none() {
-    let catalog = Catalog::start().await;
-    let (acme, globex) = (catalog.key("ACME").await, catalog.key("GLOBEX").await);
-    let now = jiff::Timestamp::now();
-    let then = now - SignedDuration::from_hours(24);
-    let of_globex = |number: u32, at: jiff::Timestamp| {
-        let mut record = event(number, "a", at)["Records"][0].clone();
-        for image in ["Keys", "NewImage"] {
-            record["dynamodb"][image]["account"] = json!({"S": "GLOBEX"});
-        }
-        record
-    };
-    let mut first = event(1, "a", then);
-    first["Records"].as_array_mut().expect("records").push(of_globex(2, then));
-    record(&catalog, then, &first).await;
-    let (of_acme, before) = (catalog.now(&acme).await, catalog.now(&globex).await);
-
-    // The same batch a day later, with a new record: nothing is lost.
-    let mut again = first.clone();
-    again["Records"].as_array_mut().expect("records").push(of_globex(3, now));
-    record(&catalog, now, &again).await;
-    assert_eq!(told(&catalog.since(&acme, &of_acme).await), []);
-    let page = catalog.since(&globex, &before).await;
-    assert_eq!(told(&page), [change("upsert", "product", "s3")]);
-
-    // A record of one account has waited too long: the other's may be among those before it.
-    let mut late = event(4, "a", then);
-    late["Records"].as_array_mut().expect("records").push(of_globex(5, now));
-    record(&catalog, now, &late).await;
-    assert_eq!(catalog.since(&acme, &of_acme).await.status, 410);
-    assert_eq!(catalog.since(&globex, &cursor(&page)).await.status, 410);
-}
-
-#[tokio::test]
-async fn a_record_that_cannot_be_read_does_not_hold_up_the_others() {
-    let catalog = Catalog::start().await;
-    let key = catalog.key("ACME").await;
-    let now = jiff::Timestamp::now();
-    let mut batch = event(1, "a", now);
-    let mut foreign = batch["Records"][0].clone();
-    foreign["dynamodb"]["Keys"]["account"] = json!({"S": "not an account"});
-    let mut unnumbered = batch["Records"][0].clone();
-    unnumbered["dynamodb"]["SequenceNumber"] = json!("x");
-    let good = batch["Records"][0].take();
-    batch["Records"] = json!([foreign, unnumbered, good]);
-    record(&catalog, now, &batch).await;
-    assert_eq!(told(&catalog.changes(&key, "").await), [change("upsert", "product", "s1")]);
-}
-
-/// A log that counts what is asked of it.
-struct Counted<'a> {
-    store: &'a Store,
-    appends: AtomicU32,
-}
-
-impl ChangeLog for Counted<'_> {
-    type Error = StoreError;
-
-    fn now(&self) -> jiff::Timestamp {
-        self.store.now()
-    }
-
-    async fn newest(&self, log: &LogId) -> Result<Option<Chunk>, StoreError> {
-        self.store.newest(log).await
-    }
-
-    async fn chunks(&self, log: &LogId, from: u64, limit: u32) -> Result<ChunkPage, StoreError> {
-        self.store.chunks(log, from, limit).await
-    }
-
-    async fn append(&self, log: &LogId, chunk: &Chunk) -> Result<Option<Chunk>, StoreError> {
-        self.appends.fetch_add(1, Ordering::Relaxed);
-        self.store.append(log, chunk).await
-    }
-
-    async fn put_origin(
-        &self,
-        log: &LogId,
-        origin: &Chunk,
-        seen: Option<u64>,
-    ) -> Result<bool, StoreError> {
-        self.store.put_origin(log, origin, seen).await
-    }
-}
-
-#[tokio::test]
-async fn a_worker_that_others_have_overtaken_finds_the_end_with_one_failed_write() {
-    let catalog = Catalog::start().await;
-    let log = Counted { store: catalog.stack.store(), appends: AtomicU32::new(0) };
-    let id = LogId { account: acme(), log: Log::Products };
-    let entry = |number: u32| {
-        let identity =
-            Identity { kind: Kind::Product, id: "s".to_owned(), id_field: Some(IdField::Sku) };
-        let json = format!("{{\"number\":{number}}}");
-        let record = ExportedRecord { identity, json, visibility: None };
-        let change = Change::between(None, Some(record), log.now(), None).expect("JSON");
-        let sequence = SequenceNumber::parse(&number.to_string()).expect("digits");
-        [Entry { sequence, change }]
-    };
-    let (mut tail, mut other) = (None, None);
-    append(&log, &id, "a", &entry(1), &mut tail, false).await.expect("recorded");
-    for number in 1..20 {
-        append(&log, &id, "b", &entry(number), &mut other, false).await.expect("recorded");
-    }
-    log.appends.store(0, Ordering::Relaxed);
-    let recorded = append(&log, &id, "a", &entry(2), &mut tail, false).await.expect("recorded");
-    assert_eq!(log.appends.load(Ordering::Relaxed), 2);
-    // A reader of its events begins where the change is, and not where the worker took the end to be.
-    let newest = log.newest(&id).await.expect("read").expect("a chunk");
-    assert_eq!((recorded.appended, recorded.from), (1, Some(newest.first)));
 }
 
 #[tokio::test]

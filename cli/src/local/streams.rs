@@ -81,10 +81,12 @@ impl Streams {
         let reader = shared.clone();
         let task = tokio::spawn(async move {
             loop {
-                if let Err(error) = reader.deliver().await {
+                let delivered = reader.deliver().await;
+                tokio::time::sleep(POLL_INTERVAL).await;
+                // Not before the wait: when the process ends, what is in progress is cancelled, and that is no failure.
+                if let Err(error) = delivered {
                     tracing::warn!(cause = error, "a batch of changes is to be delivered again");
                 }
-                tokio::time::sleep(POLL_INTERVAL).await;
             }
         });
         Ok(Self { shared, task })
@@ -100,26 +102,30 @@ impl Streams {
 }
 
 impl Shared {
-    /// Delivers what is new in all shards.
+    /// Delivers what is new in all shards, also where it fails for one of them: returns the first error.
     async fn deliver(&self) -> Result<(), String> {
+        let mut outcome = Ok(());
         for shard in self.shards.lock().await.iter_mut() {
-            loop {
-                let request = GetRecordsRequest {
-                    shard_iterator: shard.iterator.clone(),
-                    limit: Some(BATCH),
-                };
-                let GetRecordsResponse { records, next_shard_iterator } =
-                    self.database.get_records(request).map_err(|error| error.to_string())?;
-                if records.is_empty() {
-                    break;
-                }
-                let records = serde_json::to_value(&records).map_err(|error| error.to_string())?;
-                self.function.invoke(event(shard, records).to_string(), context(TIMEOUT)).await?;
-                let Some(next) = next_shard_iterator else { break };
-                shard.iterator = next;
-            }
+            let delivered = self.deliver_shard(shard).await;
+            outcome = outcome.and(delivered);
         }
-        Ok(())
+        outcome
+    }
+
+    async fn deliver_shard(&self, shard: &mut Shard) -> Result<(), String> {
+        loop {
+            let request =
+                GetRecordsRequest { shard_iterator: shard.iterator.clone(), limit: Some(BATCH) };
+            let GetRecordsResponse { records, next_shard_iterator } =
+                self.database.get_records(request).map_err(|error| error.to_string())?;
+            if records.is_empty() {
+                return Ok(());
+            }
+            let records = serde_json::to_value(&records).map_err(|error| error.to_string())?;
+            self.function.invoke(event(shard, records).to_string(), context(TIMEOUT)).await?;
+            let Some(next) = next_shard_iterator else { return Ok(()) };
+            shard.iterator = next;
+        }
     }
 }
 
