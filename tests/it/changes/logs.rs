@@ -69,7 +69,8 @@ async fn a_reader_that_has_begun_reads_on_for_almost_a_day_after_changes_are_30_
     for number in 1..=2 {
         record(&catalog, then, &event(number, "a", then)).await;
     }
-    let after = |hours: i64| then + SignedDuration::from_hours(hours);
+    // The clock of a recording goes on.
+    let after = |hours: i64| then + SignedDuration::from_mins(hours * 60 + 1);
     let begin = |hours: i64| {
         let products = Kinds::of([Kind::Product]);
         Positions::oldest(after(hours), products, Sight::Everything.fingerprint())
