@@ -109,8 +109,10 @@ def deployed(stack):
     for mapping in mappings:
         if not mapping["FunctionArn"].endswith(":live"):
             raise common.Failed(f"messages go to {mapping['FunctionArn']}, and not to the alias")
-        concurrency = {"MaximumConcurrency": int(mapping["ScalingConfig"]["MaximumConcurrency"])}
-        client("lambda").update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=concurrency)
+        # Streams have none.
+        if "ScalingConfig" in mapping:
+            concurrency = {"MaximumConcurrency": int(mapping["ScalingConfig"]["MaximumConcurrency"])}
+            client("lambda").update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=concurrency)
     return outputs
 
 
