@@ -51,7 +51,7 @@ unit: ## All Rust tests: unit, property and whole-system on the embedded engine
 
 soak: ## What takes long: 100,000 seeds of the simulation, an import of 2,000,000 lines (an hour or two)
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest
-	SIMULATION_SEEDS=$(or $(SEEDS),100000) $(LINTED) $(CARGO) nextest run --locked --test it -E 'test(the_youngest_write_stays)'
+	SIMULATION_SEEDS=$(or $(SEEDS),100000) $(LINTED) $(CARGO) nextest run --locked --test it -E 'test(the_newest_write_stays)'
 	$(CARGO) bench --locked --quiet -p catalog-cli --bench long_import
 
 openapi: ## Make openapi.yaml again from the code
