@@ -121,8 +121,10 @@ impl Change {
         else {
             return Ok(None);
         };
+        // The records are parsed only where the answer is asked for: if who may see the offering differs.
         let only_catalogs = before.as_ref().zip(after.as_ref()).is_some_and(|(before, after)| {
-            before.fixed_members().is_some_and(|members| Some(members) == after.fixed_members())
+            before.visibility != after.visibility
+                && before.fixed_members().is_some_and(|own| Some(own) == after.fixed_members())
         });
         let before = before.and_then(|before| before.visibility);
         let (record, after) = match after {

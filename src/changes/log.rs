@@ -129,7 +129,7 @@ impl Tail {
 
 /// A stream record of one log.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct StreamRecord {
     pub sequence: SequenceNumber,
     /// `None`: an export shows no difference.
     pub change: Option<Change>,
@@ -174,7 +174,7 @@ pub async fn record<L: ChangeLog>(
     log: &L,
     id: &LogId,
     shard: &str,
-    entries: &[Entry],
+    entries: &[StreamRecord],
     known: &mut Option<Tail>,
     mut lost: bool,
 ) -> Result<Recorded, L::Error> {
@@ -192,7 +192,7 @@ pub async fn record<L: ChangeLog>(
             None => Tail::read(log, id).await?,
         };
         let mark = tail.marks.of(shard);
-        let is_new = |entry: &&Entry| mark.is_none_or(|mark| entry.sequence > mark.sequence);
+        let is_new = |entry: &&StreamRecord| mark.is_none_or(|mark| entry.sequence > mark.sequence);
         let pending: Vec<(&SequenceNumber, &Change)> = entries
             .iter()
             .filter(is_new)

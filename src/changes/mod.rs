@@ -19,6 +19,6 @@ mod position;
 
 pub use change::{Change, ExportedRecord, IdField, Identity, Sight, catalogs_member};
 pub use chunk::{Chunk, ChunkError, KEPT, MARGIN, Marks, SequenceNumber};
-pub use log::{ChangeLog, ChunkPage, Entry, LogId, Recorded, Tail, is_recorded, record};
-pub use page::{Page, PageError, Told, ends, page};
+pub use log::{ChangeLog, ChunkPage, LogId, Recorded, StreamRecord, Tail, is_recorded, record};
+pub use page::{Page, PageError, PositionedChange, ends, page};
 pub use position::{Kinds, Log, Position, Positions};

@@ -20,12 +20,12 @@ use crate::{
 
 /// A change, and its position.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct PositionedChange {
     pub position: String,
     pub change: Change,
 }
 
-impl Told {
+impl PositionedChange {
     /// The published object of the change.
     #[must_use]
     pub fn json(&self) -> String {
@@ -57,7 +57,7 @@ impl Told {
 
 #[derive(Clone, Debug)]
 pub struct Page {
-    pub changes: Vec<Told>,
+    pub changes: Vec<PositionedChange>,
     /// Where the next page begins.
     pub next: Positions,
     /// Whether nothing more was recorded when the page was read.
@@ -163,7 +163,7 @@ struct Reader<'a, L> {
     reads: u32,
     read_units: f64,
     bytes: usize,
-    changes: Vec<Told>,
+    changes: Vec<PositionedChange>,
 }
 
 impl<L: ChangeLog> Reader<'_, L> {
@@ -260,7 +260,7 @@ impl<L: ChangeLog> Reader<'_, L> {
             }
             self.bytes += bytes;
             let position = log.name_of(chunk.first + u64::from(place));
-            self.changes.push(Told { position, change });
+            self.changes.push(PositionedChange { position, change });
         }
         let all = u32::try_from(chunk.count).unwrap_or(u32::MAX);
         *position = Position::Within { first: chunk.first, read: all };

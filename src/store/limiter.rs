@@ -3,9 +3,9 @@
 //! The items of an account share a partition of each table until DynamoDB splits it, and a partition serves 1,000 write
 //! units per second. With an answer in 4 ms, 32 requests in flight are far more than that, and longer waits before a
 //! retry do not help while other requests keep coming. So once a request is throttled, requests are also paced: the
-//! rate falls to 0.85 of what the database accepted (but to no less than 0.43 of itself), and returns along a cubic curve, slowly near the rate that was too
-//! much, and faster the longer nothing is throttled (CUBIC, RFC 9438, which the adaptive retry mode of AWS SDKs also
-//! uses). The number in flight stays limited: a slow database must not collect requests.
+//! rate falls to 0.85 of what the database accepted (at most to half of itself, and 0.85 of that), and returns along a
+//! cubic curve, slowly near the rate that was too much, and faster the longer nothing is throttled (CUBIC, RFC 9438, which
+//! the adaptive retry mode of AWS SDKs also uses). The number in flight stays limited: a slow database must not collect requests.
 
 use std::{
     collections::HashMap,

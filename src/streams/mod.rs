@@ -23,8 +23,8 @@ use crate::{
     account::AccountId,
     cause::Cause,
     changes::{
-        Change, Entry, Log, LogId, Positions, Recorded, SequenceNumber, Sight, Tail, is_recorded,
-        record,
+        Change, Log, LogId, Positions, Recorded, SequenceNumber, Sight, StreamRecord, Tail,
+        is_recorded, record,
     },
     cost::{Cost, Meter},
     cursor::Cursors,
@@ -187,10 +187,10 @@ impl RecordChanges {
         lost: bool,
     ) -> Result<Recorded, RecordError> {
         let changes = self.store.changes_of(id.log, images);
-        let entries: Vec<Entry> = sequences
+        let entries: Vec<StreamRecord> = sequences
             .into_iter()
             .zip(changes)
-            .map(|(sequence, change)| Entry { sequence, change })
+            .map(|(sequence, change)| StreamRecord { sequence, change })
             .collect();
         let mut tail = lock(&self.tails).pop(&id);
         // With the account's own limits: throttled writes to one account's log slow no other's.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serverless_catalog::{
     account::AccountId,
-    changes::{Kinds, Page, PageError, Positions, Sight, Told, page},
+    changes::{Kinds, Page, PageError, PositionedChange, Positions, Sight, page},
     cost::Meter,
     imports::Kind,
     offerings::Budget,
@@ -76,7 +76,7 @@ impl Changes {
         loop {
             let Page { changes, next, up_to_date } =
                 next_page(&store, &self.account, positions).await?;
-            changes.iter().map(Told::json).for_each(say);
+            changes.iter().map(PositionedChange::json).for_each(say);
             positions = next;
             if up_to_date && !self.follow {
                 break;
@@ -139,7 +139,7 @@ pub(super) async fn print_of_source(
     let mut count = 0;
     loop {
         let Page { changes, next, up_to_date } = next_page(store, account, positions).await?;
-        let is_of = |told: &&Told| {
+        let is_of = |told: &&PositionedChange| {
             // Of a delete only the beginning of the id is stored.
             told.change.source.as_deref().is_some_and(|id| id.len() >= 8 && source.starts_with(id))
         };

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     access::Permission,
-    changes::{Kinds, Page, PageError, Positions, Sight, Told, page},
+    changes::{Kinds, Page, PageError, PositionedChange, Positions, Sight, page},
     cursor::{Cursors, InvalidCursor},
     http::{
         ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply,
@@ -125,7 +125,7 @@ impl Endpoint for ListChanges {
 }
 
 /// Joins records, which are JSON already, to `{"changes":[…],"nextCursor":"…","upToDate":…}`.
-fn body(changes: &[Told], next: &str, up_to_date: bool) -> String {
+fn body(changes: &[PositionedChange], next: &str, up_to_date: bool) -> String {
     let mut body = String::from("{\"changes\":[");
     for (index, told) in changes.iter().enumerate() {
         if index > 0 {

@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use serverless_catalog::{
     changes::{
-        Change, ChangeLog, Chunk, ChunkPage, Entry, ExportedRecord, IdField, Identity, Kinds, Log,
-        LogId, Page, PageError, Positions, SequenceNumber, Sight, page, record as append,
+        Change, ChangeLog, Chunk, ChunkPage, ExportedRecord, IdField, Identity, Kinds, Log, LogId,
+        Page, PageError, Positions, SequenceNumber, Sight, StreamRecord, page, record as append,
     },
     clock::Clock,
     cursor::Cursors,
@@ -206,7 +206,7 @@ async fn a_worker_that_others_have_overtaken_finds_the_end_with_one_failed_write
         let record = ExportedRecord { identity, json, visibility: None };
         let change = Change::between(None, Some(record), log.now(), None).expect("JSON");
         let sequence = SequenceNumber::parse(&number.to_string()).expect("digits");
-        [Entry { sequence, change }]
+        [StreamRecord { sequence, change }]
     };
     let (mut tail, mut other) = (None, None);
     append(&log, &id, "a", &entry(1), &mut tail, false).await.expect("recorded");

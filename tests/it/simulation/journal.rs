@@ -16,7 +16,7 @@ use std::{
 use serde_json::{Value, json};
 use serverless_catalog::{
     account::AccountId,
-    changes::{Kinds, Page, PageError, Positions, Sight, Told, ends, page},
+    changes::{Kinds, Page, PageError, PositionedChange, Positions, Sight, ends, page},
     cursor::Cursors,
     offerings::Budget,
     store::{Export, Store},
@@ -233,7 +233,10 @@ impl Reader {
         Ok(up_to_date)
     }
 
-    fn apply(&mut self, Told { position, change }: Told) -> Result<(), String> {
+    fn apply(
+        &mut self,
+        PositionedChange { position, change }: PositionedChange,
+    ) -> Result<(), String> {
         if !self.positions.insert(position.clone()) {
             return Err(format!("{position} is told twice"));
         }
