@@ -51,8 +51,9 @@ async fn main() {
             Settings { store, cache: Duration::from_mins(1), show_cost: true, log_percent: 100 };
         let cursors = Arc::new(Cursors::new(SECRET, None).expect("secret"));
         let routes = template.routes().expect("routes");
-        let gateway =
-            Gateway::start(0, routes, &functions(&settings, &cursors)).await.expect("gateway");
+        let gateway = Gateway::start(0, routes, &functions(&settings, &cursors, stack.jobs()))
+            .await
+            .expect("gateway");
         let mut connection = HttpConnection::open(&gateway.url()).await;
         let rows: Vec<Value> = (0..ROWS).map(row).collect();
         connection.upsert(&rows).await;

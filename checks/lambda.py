@@ -103,7 +103,7 @@ def logged(text, function, statuses):
     except ValueError as error:
         raise common.Failed(f"{function} logs what is no JSON: {error}\n{text[:2000]}") from None
     messages = {line.get("message") for line in lines}
-    if not messages & {"request", "import", "changes"}:
+    if not messages & {"request", "import", "changes", "message is to be delivered again"}:
         raise common.Failed(f"{function} logs no line a request: {text[:2000]}")
     metrics = [line for line in lines if "_aws" in line]
     if len(metrics) < max(len(statuses), 1):

@@ -20,8 +20,8 @@ use serde::Serialize;
 use crate::{
     cursor::Cursors,
     http::{Authenticator, Endpoint, HttpAdapter},
-    objects::Objects,
-    queue::{ImportCatalog, SqsQueue},
+    objects::{Bucket, Objects},
+    queue::{ExportCatalog, ImportCatalog, MessageQueue, SqsQueue},
     store::{
         ClientError, Connection, Store, TableNames, lean_client, lean_events_client,
         lean_s3_client, lean_sqs_client,
@@ -70,6 +70,8 @@ impl Settings {
             imports: required("IMPORTS_TABLE")?,
             api_keys: required("API_KEYS_TABLE")?,
             changes: required("CHANGES_TABLE")?,
+            idempotency_keys: required("IDEMPOTENCY_KEYS_TABLE")?,
+            exports: required("EXPORTS_TABLE")?,
         };
         let client = lean_client(&connection("AWS_ENDPOINT_URL_DYNAMODB"))?;
         let log_percent = match optional("REQUEST_LOG_PERCENT") {
@@ -130,8 +132,46 @@ pub async fn run<E: Endpoint>(
     lambda_runtime::run(service(adapter)).await
 }
 
-/// How long before its deadline an import stops beginning new work.
-const IMPORT_RESERVE: Duration = Duration::from_secs(15);
+/// How long before its deadline a run stops beginning new work.
+const RUN_RESERVE: Duration = Duration::from_secs(15);
+
+/// The bucket of a function that reads or writes objects.
+///
+/// # Errors
+/// [`SettingsError`] when its name is missing or the client cannot be built.
+pub fn bucket_from_environment() -> Result<Bucket, SettingsError> {
+    let client = lean_s3_client(&connection("AWS_ENDPOINT_URL_S3"))?;
+    Ok(Bucket { objects: Objects::new(client), name: required("CATALOG_BUCKET")? })
+}
+
+/// The queue of exports.
+///
+/// # Errors
+/// [`SettingsError`] when its URL is missing or the client cannot be built.
+pub fn export_queue_from_environment() -> Result<Arc<dyn MessageQueue>, SettingsError> {
+    let client = lean_sqs_client(&connection("AWS_ENDPOINT_URL_SQS"))?;
+    Ok(Arc::new(SqsQueue::new(client, required("EXPORT_QUEUE_URL")?)))
+}
+
+/// Runs the function `export-catalog`.
+///
+/// # Errors
+/// When a setting is missing or the runtime API cannot be reached.
+pub async fn run_export() -> Result<(), Error> {
+    telemetry::init();
+    let settings = Settings::from_environment()?;
+    let (bucket, queue) = (bucket_from_environment()?, export_queue_from_environment()?);
+    let export = ExportCatalog::new(settings.store, bucket, queue);
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
+        let export = export.clone();
+        async move {
+            let until = run_end(event.context.deadline());
+            let work = Box::pin(export.handle(event.payload, until));
+            Ok::<_, Error>(xray::traced(event.context.xray_trace_id.as_deref(), work).await)
+        }
+    }))
+    .await
+}
 
 /// Runs the function `import-catalog`.
 ///
@@ -140,9 +180,8 @@ const IMPORT_RESERVE: Duration = Duration::from_secs(15);
 pub async fn run_import() -> Result<(), Error> {
     telemetry::init();
     let settings = Settings::from_environment()?;
-    let objects = lean_s3_client(&connection("AWS_ENDPOINT_URL_S3"))?;
-    let bucket = Some(required("CATALOG_BUCKET")?);
-    let mut import = ImportCatalog::new(settings.store, Objects::new(objects), bucket);
+    let Bucket { objects, name } = bucket_from_environment()?;
+    let mut import = ImportCatalog::new(settings.store, objects, Some(name));
     if let Some(url) = optional("IMPORT_QUEUE_URL") {
         let client = lean_sqs_client(&connection("AWS_ENDPOINT_URL_SQS"))?;
         import = import.with_queue(Arc::new(SqsQueue::new(client, url)));
@@ -150,7 +189,7 @@ pub async fn run_import() -> Result<(), Error> {
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
         let import = import.clone();
         async move {
-            let until = import_end(event.context.deadline());
+            let until = run_end(event.context.deadline());
             let work = Box::pin(import.handle(event.payload, until));
             Ok::<_, Error>(xray::traced(event.context.xray_trace_id.as_deref(), work).await)
         }
@@ -184,12 +223,12 @@ pub async fn run_changes() -> Result<(), Error> {
 /// Lambda's longest timeout.
 pub const LONGEST_RUN: Duration = Duration::from_mins(15);
 
-/// When an import must stop, given the deadline of the invocation. Lambda starts no invocation after its
+/// When a run of an import or an export must stop, given the deadline of the invocation. Lambda starts no invocation after its
 /// deadline. So a deadline in the past means that there is none: local runtimes send a constant.
 #[must_use]
-pub fn import_end(deadline: SystemTime) -> tokio::time::Instant {
+pub fn run_end(deadline: SystemTime) -> tokio::time::Instant {
     let left = deadline.duration_since(SystemTime::now()).unwrap_or(LONGEST_RUN).min(LONGEST_RUN);
-    tokio::time::Instant::now() + left.saturating_sub(IMPORT_RESERVE)
+    tokio::time::Instant::now() + left.saturating_sub(RUN_RESERVE)
 }
 
 /// Wraps an endpoint in the HTTP adapter.

@@ -12,12 +12,14 @@
 //! | [`order`] | the total order of writes |
 //! | [`clock`], [`retry`] | the clock; the retry policy: how long to wait and how often to retry |
 //! | [`access`] | API keys: their format, their permissions, why one is rejected |
+//! | [`idempotency`] | requests that do their work once, however often they are sent |
 //! | [`offerings`] | the product offering, its filters, the query plan, paging, promotions |
 //! | [`partners`] | the partner offering |
 //! | [`networks`] | mobile networks, their bundles, exchange rates |
 //! | [`products`] | the product, and the bulk upsert that merges rows into products |
 //! | [`imports`] | import records: parsing, validation, the incremental import, and its jobs |
 //! | [`changes`] | the journal: every change of the exported records, each once |
+//! | [`exports`] | exports as jobs, and the gzip file that several runs write |
 //! | [`source`] | import files and byte streams: NDJSON, JSON arrays and CSV; plain, gzip or Zstandard |
 //! | [`json`] | strict JSON parsing |
 //! | [`cursor`] | the opaque, encrypted page cursor |
@@ -41,8 +43,10 @@ pub mod changes;
 pub mod clock;
 pub mod cost;
 pub mod cursor;
+pub mod exports;
 pub mod geography;
 pub mod http;
+pub mod idempotency;
 pub mod imports;
 pub mod json;
 pub mod lambda;

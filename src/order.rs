@@ -57,6 +57,12 @@ impl Order {
         bytes[..TIME].copy_from_slice(&time_bytes(later.unwrap_or(Timestamp::MAX)));
         Self(bytes)
     }
+
+    /// Whether both are the order of one write, which may have been moved in between.
+    #[must_use]
+    pub fn is_of_same_write(self, other: Self) -> bool {
+        self.0[TIME..] == other.0[TIME..]
+    }
 }
 
 impl fmt::Debug for Order {
@@ -166,6 +172,8 @@ mod tests {
         let after = order.right_after(order);
         assert!(after > order);
         assert_eq!(after.time(), at("2026-11-24T12:34:56.790Z"));
+        assert!(after.is_of_same_write(order));
+        assert!(!after.is_of_same_write(Origin::new(after.time(), "x").order(7)));
         assert_eq!(
             Origin::new(at("1960-01-01T00:00:00Z"), "x").order(1).time(),
             Timestamp::UNIX_EPOCH

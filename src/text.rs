@@ -100,6 +100,47 @@ macro_rules! spelled_enum {
 }
 pub(crate) use spelled_enum;
 
+/// Defines the identity of a job within its account: 128 bits of a hash, in hexadecimal.
+macro_rules! job_id {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident;) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+        #[serde(transparent)]
+        $vis struct $name(String);
+
+        impl $name {
+            /// The identity of what these parts identify uniquely.
+            #[must_use]
+            pub fn of(parts: &[&str]) -> Self {
+                Self(crate::text::hash_of(parts))
+            }
+
+            /// Parses the hexadecimal form.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+                (text.len() == 32 && text.bytes().all(is_digit)).then(|| Self(text.to_owned()))
+            }
+
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+pub(crate) use job_id;
+
+/// 128 bits of a hash of parts, in hexadecimal.
+pub(crate) fn hash_of(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part);
+    }
+    hex(&hash.finalize()[..16])
+}
+
 /// Defines an identifier: text of 1 to `$max` bytes without control characters, without leading or trailing
 /// spaces, and without the characters of `$forbidden`.
 macro_rules! identifier {

@@ -27,7 +27,7 @@ use serverless_catalog::{
     cause::Cause,
     imports::job::Status,
     objects::Objects,
-    queue::{CONTINUES, Continuation, ImportCatalog, MessageQueue},
+    queue::{CONTINUES, ImportCatalog, MessageQueue, QueueMessage},
     store::{Connection, Store, TableNames, lean_client, lean_s3_client},
 };
 use tokio::time::Instant;
@@ -71,10 +71,10 @@ async fn main() {
 
 /// The queue of the function: messages that continue others.
 #[derive(Debug, Default)]
-struct Queue(Mutex<VecDeque<Continuation>>);
+struct Queue(Mutex<VecDeque<QueueMessage>>);
 
 impl MessageQueue for Queue {
-    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), Cause>> {
+    fn send(&self, message: QueueMessage) -> BoxFuture<'_, Result<(), Cause>> {
         self.0.lock().expect("lock").push_back(message);
         ready(Ok(())).boxed()
     }
@@ -112,7 +112,7 @@ async fn function(engine: &str, server: &str) {
         let response = import.handle(event, Instant::now() + RUN).await;
         assert!(response.batch_item_failures.is_empty(), "a run without progress");
         let message = queue.0.lock().expect("lock").pop_front();
-        next = message.map(|message| (message.body, Some(message.continues)));
+        next = message.map(|message| (message.body, message.continues));
     }
     let account = AccountId::parse("LONG").expect("account");
     let jobs = store.jobs(&account).await.expect("jobs");

@@ -88,7 +88,7 @@ impl Database {
         let settings =
             Settings { store, cache: Duration::from_mins(1), show_cost: true, log_percent: 100 };
         let cursors = Cursors::new("the cursor secret of a benchmark, no other", None);
-        let functions = functions(&settings, &Arc::new(cursors.expect("secret")));
+        let functions = functions(&settings, &Arc::new(cursors.expect("secret")), stack.jobs());
         let routes = template.routes().expect("routes");
         let gateway = Gateway::start(0, routes, &functions).await.expect("gateway");
         Self { stack, proxy, gateway }

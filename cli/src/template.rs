@@ -321,6 +321,10 @@ mod tests {
                 route("POST", Some("/api/v1/products"), "upsert-products"),
                 route("ANY", Some("/api/v1/products"), "list-products"),
                 route("ANY", Some("/catalog/v1/changes"), "list-changes"),
+                route("ANY", Some("/catalog/v1/imports"), "manage-imports"),
+                route("ANY", Some("/catalog/v1/imports/{importId}"), "manage-imports"),
+                route("ANY", Some("/catalog/v1/exports"), "manage-exports"),
+                route("ANY", Some("/catalog/v1/exports/{exportId}"), "manage-exports"),
             ]
         );
     }

@@ -28,6 +28,10 @@ spelled_enum! {
         ProductsWrite = "products.write",
         /// Read what changed in the catalog, of all kinds.
         ChangesRead = "changes.read",
+        /// Submit imports, and read what became of all imports of the account.
+        ImportsWrite = "imports.write",
+        /// Export the catalog.
+        ExportsRead = "exports.read",
     }
 }
 

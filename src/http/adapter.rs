@@ -5,7 +5,7 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures_util::FutureExt as _;
@@ -21,11 +21,18 @@ use tracing::Level;
 use super::{Absent, ApiError, ApiRequest, Authenticator, Dialect, Reply, dialect::ErrorBody};
 use crate::{
     access::{Permission, Principal},
+    cause::chain,
     cost::{Cost, Meter},
+    idempotency::{
+        Claimed, IdempotencyKey, IdempotencyStore as _, KeptAnswer, KeyedRequest, RequestIdentity,
+    },
     store::Store,
     telemetry::RequestMeasures,
     xray,
 };
+
+/// The header of an idempotency key, which a write may have.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// An endpoint: what a function answers.
 pub trait Endpoint: Send + Sync + 'static {
@@ -45,6 +52,8 @@ pub trait Endpoint: Send + Sync + 'static {
 pub struct Call<'a> {
     pub request: &'a ApiRequest,
     pub principal: &'a Principal,
+    /// What the request's work is known by: an earlier attempt may have done some of it.
+    pub identity: &'a RequestIdentity,
     /// The tables; the meter of this handle records what the request consumes.
     pub store: &'a Store,
     pub log: &'a mut RequestLog,
@@ -198,7 +207,42 @@ impl<E: Endpoint> HttpAdapter<E> {
             self.authenticator.authenticate(&keys, key, E::PERMISSION, request.source_ip).await?;
         log.account = Some(principal.account.to_string());
         let store = self.store.for_account(&principal.account, meter);
-        self.endpoint.answer(Call { request, principal: &principal, store: &store, log }).await
+        let key = idempotency_key(request)?;
+        let Some(key) = key.filter(|_| request.method == Method::POST) else {
+            let identity = &RequestIdentity::new(store.clock().now());
+            let call = Call { request, principal: &principal, identity, store: &store, log };
+            return self.endpoint.answer(call).await;
+        };
+        let account = principal.account.clone();
+        let keyed = KeyedRequest::new(account, &request.endpoint(), &key, &request.content());
+        let term = request.deadline.saturating_duration_since(Instant::now()) + CLOSING_TIME;
+        let (claim, identity) = match store.claim_request(keyed, term).await? {
+            Claimed::Held(claim, identity) => (claim, identity),
+            Claimed::Answered(answer) => return Ok(Reply::replayed(answer)),
+            Claimed::UnderWay(left) => return Err(ApiError::UnderWay(left)),
+            Claimed::OtherRequest => return Err(ApiError::KeyOfAnotherRequest),
+        };
+        let call = Call { request, principal: &principal, identity: &identity, store: &store, log };
+        let outcome = self.endpoint.answer(call).await;
+        let answer = match &outcome {
+            Ok(reply) => reply.to_keep(),
+            Err(error) => Self::answer_to_keep(error, request),
+        };
+        if let Err(error) = store.end_request(&claim, answer.as_ref()).await {
+            // The work is done. Once the claim has expired, the same request does it again, to the same effect.
+            tracing::warn!(cause = chain(&error), "the answer was not kept");
+        }
+        outcome
+    }
+
+    /// The answer to keep for a request that failed: what is wrong with it stays wrong.
+    fn answer_to_keep(error: &ApiError, request: &ApiRequest) -> Option<KeptAnswer> {
+        let status = error.status();
+        ((400..500).contains(&status) && status != 429).then(|| {
+            let ErrorBody { content_type, body, .. } =
+                E::DIALECT.error(error, request, E::PERMISSION);
+            KeptAnswer { status, content_type: content_type.to_owned(), body }
+        })
     }
 
     /// The response to an error, and the dialect it is in.
@@ -209,6 +253,21 @@ impl<E: Endpoint> HttpAdapter<E> {
         };
         (dialect, respond(error, dialect.error(error, request, E::PERMISSION)))
     }
+}
+
+/// How long after its deadline a request may still store its answer.
+const CLOSING_TIME: Duration = Duration::from_secs(1);
+
+/// The idempotency key of a request.
+fn idempotency_key(request: &ApiRequest) -> Result<Option<IdempotencyKey>, ApiError> {
+    let mut values = request.headers.get_all(IDEMPOTENCY_KEY).iter();
+    let (first, second) = (values.next(), values.next());
+    let Some(value) = first else { return Ok(None) };
+    let key = value.to_str().ok().and_then(IdempotencyKey::parse).filter(|_| second.is_none());
+    key.map(Some).ok_or_else(|| {
+        let message = format!("must be 1 to {} visible characters", IdempotencyKey::MAX_LENGTH);
+        ApiError::invalid("Idempotency-Key", message)
+    })
 }
 
 fn respond(error: &ApiError, rendered: ErrorBody) -> Response<Body> {
@@ -224,6 +283,10 @@ fn respond(error: &ApiError, rendered: ErrorBody) -> Response<Body> {
         }
         ApiError::Unavailable(_) => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        ApiError::UnderWay(left) => {
+            // Most requests end long before their claim.
+            insert(headers, "retry-after", &left.as_secs().clamp(1, 2).to_string());
         }
         ApiError::KeyRejected(_) if error.status() == 401 => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(rendered.challenge));

@@ -1,11 +1,14 @@
 //! The building blocks with which endpoints describe themselves in the OpenAPI document.
 
+use std::time::Duration;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{ApiError, Dialect, Endpoint, Methods};
 use crate::{
     access::{Permission, Rejection},
+    idempotency::IdempotencyKey,
     text::FieldError,
 };
 
@@ -95,6 +98,7 @@ pub(super) fn headers() -> Value {
         "Allow": { "description": "The methods of the path.", "schema": { "type": "string" } },
         "RetryAfter": { "description": "Seconds to wait.", "schema": { "type": "integer" } },
         "WwwAuthenticate": { "description": "How to send the key.", "schema": { "type": "string" } },
+        "IdempotencyReplayed": { "description": "`true`: this is the answer to an earlier request with the same `Idempotency-Key`.", "schema": { "type": "string", "enum": ["true"] } },
         "Link": { "description": "Link to the next page, with `rel=\"next\"`.", "schema": { "type": "string" } },
     })
 }
@@ -194,7 +198,7 @@ impl Failures {
         match errors.first().map(|(_, error)| error.status()) {
             Some(401) => headers.insert("WWW-Authenticate".to_owned(), header("WwwAuthenticate")),
             Some(405) => headers.insert("Allow".to_owned(), header("Allow")),
-            Some(503) => headers.insert("Retry-After".to_owned(), header("RetryAfter")),
+            Some(409 | 503) => headers.insert("Retry-After".to_owned(), header("RetryAfter")),
             _ => None,
         };
         json!({
@@ -279,6 +283,37 @@ pub(super) fn operation(
         "responses": responses,
     });
     Operation { path: failures.path, method: "get", description }
+}
+
+/// A write that may have an idempotency key.
+pub(super) fn idempotent(mut operation: Operation, failures: &Failures) -> Operation {
+    let description = &mut operation.description;
+    if let Some(parameters) = description["parameters"].as_array_mut() {
+        parameters.push(json!({
+            "name": "Idempotency-Key", "in": "header", "required": false,
+            "schema": {
+                "type": "string", "minLength": 1, "maxLength": IdempotencyKey::MAX_LENGTH,
+                "pattern": "^[!-~]+$",
+            },
+            "description": "A name for this request, such as a UUID. Sent again with the same name within 24 hours, the same \
+                request gets the first answer, with `Idempotency-Replayed: true`, and does nothing. Answers with 5xx, 429 or \
+                rows to retry are not kept: then the same request does what is left.",
+        }));
+    }
+    let responses = &mut description["responses"];
+    let under_way = ApiError::UnderWay(Duration::ZERO);
+    responses["409"] = failures
+        .reply("A request with this `Idempotency-Key` is under way.", &[("underWay", under_way)]);
+    responses["422"] = failures.reply(
+        "Another request was sent with this `Idempotency-Key`.",
+        &[("reused", ApiError::KeyOfAnotherRequest)],
+    );
+    for status in ["200", "201", "202", "207"] {
+        if let Some(headers) = responses[status]["headers"].as_object_mut() {
+            headers.insert("Idempotency-Replayed".to_owned(), header("IdempotencyReplayed"));
+        }
+    }
+    operation
 }
 
 /// The replies of a read: 200 with an `ETag`, or 304.

@@ -1,9 +1,12 @@
 //! The errors of a request, independent of any dialect.
 
+use std::time::Duration;
+
 use crate::{
     access::Rejection,
     cause::{Cause, chain},
     cursor::{InvalidCursor, PositionTooLong},
+    objects::ObjectError,
     store::StoreError,
     text::FieldError,
 };
@@ -26,8 +29,12 @@ pub enum ApiError {
     MethodNotAllowed(&'static str),
     /// 410: the changes after a cursor are gone; their reader must start over.
     Gone,
+    /// 409: a request with the same idempotency key is under way, for at most this time.
+    UnderWay(Duration),
     /// 413: the body has more than this many bytes.
     TooLarge(usize),
+    /// 422: another request has the same idempotency key.
+    KeyOfAnotherRequest,
     /// 503: the database does not answer, or the deadline is near. The request may be repeated.
     Unavailable(Cause),
     /// 500: an internal error.
@@ -41,6 +48,10 @@ pub enum Absent {
     Path,
     /// The account has no such offering, or the key may not see it.
     Offering,
+    /// The account has no such export, or it is no longer kept.
+    Export,
+    /// The account has no such import.
+    Import,
     /// The account has no such network.
     Network,
     /// No network of the account matches the prefix of a phone number. This is a 400, as published.
@@ -74,8 +85,10 @@ impl ApiError {
             Self::KeyRejected(_) => 401,
             Self::NotFound(_) => 404,
             Self::MethodNotAllowed(_) => 405,
+            Self::UnderWay(_) => 409,
             Self::Gone => 410,
             Self::TooLarge(_) => 413,
+            Self::KeyOfAnotherRequest => 422,
             Self::Internal(_) => 500,
             Self::Unavailable(_) => 503,
         }
@@ -94,6 +107,8 @@ impl ApiError {
             Self::NotVisible(error) => format!("not visible to the key: {}", error.field),
             Self::NotFound(absent) => format!("not found: {absent:?}"),
             Self::TooLarge(_) => "body too large".to_owned(),
+            Self::UnderWay(_) => "a request with this idempotency key is under way".to_owned(),
+            Self::KeyOfAnotherRequest => "another request has this idempotency key".to_owned(),
             Self::Gone => "the changes after the cursor are gone".to_owned(),
             Self::MethodNotAllowed(_) => "method not allowed".to_owned(),
             Self::Unavailable(cause) | Self::Internal(cause) => chain(&**cause),
@@ -111,6 +126,15 @@ impl From<InvalidCursor> for ApiError {
 impl From<PositionTooLong> for ApiError {
     fn from(error: PositionTooLong) -> Self {
         Self::internal(error)
+    }
+}
+
+impl From<ObjectError> for ApiError {
+    fn from(error: ObjectError) -> Self {
+        match error {
+            ObjectError::Unavailable(_) => Self::Unavailable(error.into()),
+            _ => Self::internal(error),
+        }
     }
 }
 

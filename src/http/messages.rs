@@ -10,6 +10,13 @@ pub(super) const SERVICE_UNAVAILABLE: &str = "The catalog is busy; try again in 
 pub(super) const GONE: &str = "What changed after this cursor is no longer kept, was lost, or the key sees something \
      else now. Start over: take an export with its changesCursor, and read the changes since that.";
 
+/// The message of a 409.
+pub(super) const UNDER_WAY: &str = "A request with this Idempotency-Key is under way; send it again in a moment to get its answer.";
+
+/// The message of a 422.
+pub(super) const KEY_OF_ANOTHER_REQUEST: &str =
+    "Another request was sent with this Idempotency-Key; each request needs a key of its own.";
+
 /// The message of a 500.
 pub(super) const INTERNAL_ERROR: &str = "Something went wrong on our side.";
 
@@ -31,6 +38,8 @@ pub(super) fn not_found(absent: Absent) -> &'static str {
     match absent {
         Absent::Path => "There is nothing at this path.",
         Absent::Offering => "There is no such product offering.",
+        Absent::Export => "There is no such export, or it is no longer kept.",
+        Absent::Import => "There is no such import.",
         Absent::Network => "There is no such network.",
         Absent::NetworkOfNumber => {
             "No network of the catalog has this number's prefix; give network_id."

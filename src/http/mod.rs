@@ -43,7 +43,7 @@ mod request;
 
 pub use adapter::{Call, Endpoint, HttpAdapter, Methods, RequestLog};
 pub use auth::Authenticator;
-pub use catalog::ListChanges;
+pub use catalog::{ListChanges, ManageExports, ManageImports};
 pub use dialect::Dialect;
 pub use error::{Absent, ApiError};
 pub use networks::{ListNetworkProducts, ListNetworks, LookupNetworkProducts};

@@ -43,7 +43,7 @@ pub fn document() -> Value {
             { "name": "Partners", "description": "What an account offers its partners" },
             { "name": "Networks", "description": "Mobile networks and what tops them up" },
             { "name": "Products", "description": "Products and their bulk upsert" },
-            { "name": "Catalog", "description": "The catalog's own API: what changed" },
+            { "name": "Catalog", "description": "The catalog's own API: what changed, imports, exports" },
         ],
         "paths": paths,
         "components": {

@@ -12,7 +12,7 @@ use super::ApiError;
 use super::describe::Schemas;
 use crate::{
     geography::{Country, Region},
-    imports::Kind,
+    imports::{Kind, OrderBy},
     offerings::{CatalogId, Category, CustomerType, ProductType, PromoCode},
     text::FieldError,
 };
@@ -50,6 +50,7 @@ query_values! {
     Category: Self::parse;
     Country: Self::parse;
     Kind: str::parse;
+    OrderBy: str::parse;
     CustomerType: str::parse;
     ProductType: str::parse;
     PromoCode: Self::parse;
@@ -198,7 +199,7 @@ impl Params {
         Self { pairs, errors: Vec::new() }
     }
 
-    fn add_error(&mut self, field: &str, message: impl Into<String>) {
+    pub(super) fn add_error(&mut self, field: &str, message: impl Into<String>) {
         self.errors.push(FieldError::new(field, message));
     }
 

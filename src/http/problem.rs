@@ -6,7 +6,10 @@ use serde::Serialize;
 
 use super::{
     ApiError, Dialect,
-    messages::{GONE, INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found, rejected},
+    messages::{
+        GONE, INTERNAL_ERROR, KEY_OF_ANOTHER_REQUEST, SERVICE_UNAVAILABLE, UNDER_WAY, not_found,
+        rejected,
+    },
 };
 use crate::{
     access::{Permission, Rejection},
@@ -64,8 +67,10 @@ fn title(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        409 => "Conflict",
         410 => "Gone",
         413 => "Content Too Large",
+        422 => "Unprocessable Content",
         503 => "Service Unavailable",
         _ => "Internal Server Error",
     }
@@ -85,6 +90,8 @@ fn detail(error: &ApiError, dialect: Dialect, permission: Permission) -> Cow<'st
         ApiError::KeyRejected(rejection) => rejected(*rejection, permission).into(),
         ApiError::NotFound(absent) => not_found(*absent).into(),
         ApiError::Gone => GONE.into(),
+        ApiError::UnderWay(_) => UNDER_WAY.into(),
+        ApiError::KeyOfAnotherRequest => KEY_OF_ANOTHER_REQUEST.into(),
         ApiError::MethodNotAllowed(allowed) => format!("Use one of: {allowed}.").into(),
         ApiError::TooLarge(bytes) => format!("The body must be at most {bytes} bytes.").into(),
         ApiError::Unavailable(_) => SERVICE_UNAVAILABLE.into(),

@@ -6,7 +6,7 @@
 //! an unchanged `ETag` makes the reply a 304 (section 13.1.2). The hash has 128 bits, and need not resist who chooses
 //! the data: a client gets nothing but its own account's.
 
-use std::{io::Write as _, ops::Range};
+use std::{borrow::Cow, io::Write as _, ops::Range};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use flate2::{Compression, write::GzEncoder};
@@ -23,6 +23,8 @@ use lambda_http::{
 
 use twox_hash::XxHash3_128;
 
+use crate::idempotency::KeptAnswer;
+
 /// Bodies larger than this many bytes are compressed.
 const COMPRESS_ABOVE: usize = 1_024;
 
@@ -30,12 +32,19 @@ const COMPRESS_ABOVE: usize = 1_024;
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,
+    content_type: Cow<'static, str>,
     /// The body, as JSON.
     body: String,
     caching: Caching,
     /// The reference to the next page, for the header `Link`.
     link: Option<String>,
+    /// Whether a part of the work is left, which the same request does if it is sent again.
+    is_unfinished: bool,
+    /// Whether this is the answer to an earlier request with the same idempotency key.
+    is_replayed: bool,
 }
+
+const JSON: Cow<'static, str> = Cow::Borrowed("application/json");
 
 #[derive(Debug)]
 enum Caching {
@@ -49,21 +58,59 @@ impl Reply {
     /// The answer to a read, all of it data; `cache_control` says how long a client may keep it.
     #[must_use]
     pub fn cacheable(body: String, cache_control: &'static str) -> Self {
-        let caching = Caching::Read { data: 0..body.len(), cache_control };
-        Self { status: StatusCode::OK, body, caching, link: None }
+        let data = 0..body.len();
+        Self::cacheable_part(body, data, cache_control)
     }
 
     /// The answer to a read, of which only this part is data.
     #[must_use]
     pub fn cacheable_part(body: String, data: Range<usize>, cache_control: &'static str) -> Self {
-        let caching = Caching::Read { data, cache_control };
-        Self { status: StatusCode::OK, body, caching, link: None }
+        Self {
+            caching: Caching::Read { data, cache_control },
+            ..Self::uncacheable(StatusCode::OK, body)
+        }
     }
 
     /// The answer to a write.
     #[must_use]
     pub fn uncacheable(status: StatusCode, body: String) -> Self {
-        Self { status, body, caching: Caching::Write, link: None }
+        Self {
+            status,
+            content_type: JSON,
+            body,
+            caching: Caching::Write,
+            link: None,
+            is_unfinished: false,
+            is_replayed: false,
+        }
+    }
+
+    /// Marks an answer after which a part of the work is left, such as rows to retry. It is not kept under an
+    /// idempotency key.
+    #[must_use]
+    pub fn unfinished(self, is_unfinished: bool) -> Self {
+        Self { is_unfinished, ..self }
+    }
+
+    /// The answer to an earlier request with the same idempotency key.
+    #[must_use]
+    pub(super) fn replayed(KeptAnswer { status, content_type, body }: KeptAnswer) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+        Self {
+            content_type: content_type.into(),
+            is_replayed: true,
+            ..Self::uncacheable(status, body)
+        }
+    }
+
+    /// The answer to keep under an idempotency key; `None`: a part of the work is left.
+    #[must_use]
+    pub(super) fn to_keep(&self) -> Option<KeptAnswer> {
+        (!self.is_unfinished).then(|| KeptAnswer {
+            status: self.status.as_u16(),
+            content_type: self.content_type.clone().into_owned(),
+            body: self.body.clone(),
+        })
     }
 
     /// Adds a `Link` to the next page (RFC 8288).
@@ -104,7 +151,12 @@ impl Reply {
         }
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Ok(content_type) = HeaderValue::from_str(&self.content_type) {
+            headers.insert(CONTENT_TYPE, content_type);
+        }
+        if self.is_replayed {
+            headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
+        }
         match gzip.then(|| compress(self.body.as_bytes())).flatten() {
             Some(compressed) => {
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));

@@ -9,7 +9,7 @@ use std::{
 use lambda_http::{
     Body, Request, RequestExt as _,
     aws_lambda_events::query_map::QueryMap,
-    http::{HeaderMap, Method},
+    http::{HeaderMap, HeaderValue, Method, header::CONTENT_TYPE},
     request::RequestContext,
 };
 use percent_encoding::percent_decode_str;
@@ -89,6 +89,22 @@ impl ApiRequest {
             trace_id,
             deadline,
         }
+    }
+
+    /// What the request is sent to, whatever stage and base path its URL has.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        match self.route.as_str() {
+            "" | "$default" => format!("{} {}", self.method, self.path),
+            route => route.to_owned(),
+        }
+    }
+
+    /// What two requests to an endpoint have in common if they are the same.
+    #[must_use]
+    pub fn content(&self) -> [&[u8]; 3] {
+        let content_type = self.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        [self.query.as_bytes(), content_type.unwrap_or_default(), &self.body]
     }
 
     /// The time after which a page must begin no further read: early enough for an answer, and at most 20 s

@@ -9,45 +9,19 @@ use std::{error::Error, future::Future, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use super::{Counts, ImportCost, Kind, existing::ExistingRecord};
+use super::{Counts, ImportCost, Kind, existing::ExistingRecord, submission::Submission};
 use crate::{
     account::AccountId,
     cost::Meter,
     order::{Order, Origin},
-    text::{hex, spelled_enum},
+    text::{job_id, spelled_enum},
 };
 
-/// The identity of a job within its account: 128 bits of a hash of its source, in hexadecimal.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct ImportId(String);
-
-impl ImportId {
-    /// The identity of the source that these parts identify uniquely.
-    #[must_use]
-    pub fn of(parts: &[&str]) -> Self {
-        let mut hash = Sha256::new();
-        for part in parts {
-            hash.update(part.len().to_be_bytes());
-            hash.update(part);
-        }
-        Self(hex(&hash.finalize()[..16]))
-    }
-
-    /// Parses the hexadecimal form.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let digits = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-        (text.len() == 32 && text.bytes().all(digits)).then(|| Self(text.to_owned()))
-    }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+job_id! {
+    /// The identity of an import within its account: a hash of its source.
+    pub struct ImportId;
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -104,10 +78,16 @@ pub struct Job {
     pub error: Option<String>,
     /// The time of records that have none of their own. The first claim fixes it.
     pub source_time: Timestamp,
+    /// When it was submitted, or else first claimed.
+    pub created_at: Timestamp,
     /// When it was first claimed.
-    pub started_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
     /// When its state last changed.
     pub updated_at: Timestamp,
+    /// What a client submitted over HTTP; `None`: it has another source.
+    #[serde(skip)]
+    pub submission: Option<Submission>,
 }
 
 /// The result of claiming a job.

@@ -16,6 +16,7 @@ use crate::{
 
 /// How many lines had each outcome. Every line is counted once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Counts {
     /// Stored, and new.
     pub created: u64,

@@ -12,6 +12,7 @@
 //! | `existing` | a stored record that a snapshot may remove |
 //! | `snapshot` | full snapshots: removes the records that are missing from the source |
 //! | `job` | an import as a job: its identity, its state |
+//! | `submission` | imports that clients submit over HTTP |
 //! | `report` | what a job reports while it runs, and its final report |
 //! | `run` | one run of a job: claim, groups, checkpoints, report, end |
 //!
@@ -30,6 +31,7 @@ mod record;
 pub mod report;
 pub mod run;
 pub mod snapshot;
+pub mod submission;
 
 pub use difference::{ExportedRecords, FieldChange, RecordChange};
 pub use documents::{

@@ -24,7 +24,8 @@ use crate::{
     outcome::{Outcome, WriteError},
     products::{
         Change, FieldOrders, OrderedRow, Product, ProductDelete, ProductId, ProductKey,
-        ProductRemoval, ProductRow, ProductWrites, Remainder, RowError, StoredProduct, upsert,
+        ProductRemoval, ProductRow, ProductWrites, Remainder, RowError, StoredProduct, WhenOlder,
+        upsert,
     },
 };
 
@@ -198,7 +199,10 @@ impl<'a, T: ProductDelete + ProductWrites + ExportedRecords> ProductRecords<'a, 
                     Some(ProductKey::Id(id)) => id,
                     _ => self.ids.id(*line),
                 };
-                Some((*line, OrderedRow { row, order: *order, always_takes_effect: false, new_id }))
+                Some((
+                    *line,
+                    OrderedRow { row, order: *order, when_older: WhenOlder::KeepNewer, new_id },
+                ))
             })
             .collect();
         let (lines, rows): (Vec<u64>, Vec<OrderedRow<'_>>) = rows.into_iter().unzip();

@@ -221,8 +221,10 @@ fn new_job(lease: &Lease, source: &Source) -> Job {
         pending_errors: Vec::new(),
         error: None,
         source_time: source.time,
-        started_at: source.time,
+        created_at: source.time,
+        started_at: Some(source.time),
         updated_at: source.time,
+        submission: None,
     }
 }
 

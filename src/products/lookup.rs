@@ -61,14 +61,24 @@ pub struct StoredProduct {
     pub orders: FieldOrders,
 }
 
+/// What becomes of a row that is older than what is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenOlder {
+    /// It is written right after the newest write. A client that was told that its row is stored must find it.
+    MoveAfterNewest,
+    /// Fields that are newer stay; a row of which nothing remains is stale. For records of imports.
+    KeepNewer,
+    /// Fields that are newer stay, and the row counts as written: an earlier attempt of its request may have
+    /// written it before they were.
+    CountAsWritten,
+}
+
 /// A row to write, and its order.
 #[derive(Clone, Copy, Debug)]
 pub struct OrderedRow<'a> {
     pub row: &'a ProductRow,
     pub order: Order,
-    /// Whether it takes effect whatever is stored: if the product has a newer write, the row is written right
-    /// after it. A client that was told that its row is stored must find it.
-    pub always_takes_effect: bool,
+    pub when_older: WhenOlder,
     /// The id of the product that it creates, unless the row brings an id that is free.
     pub new_id: ProductId,
 }

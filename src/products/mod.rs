@@ -21,7 +21,7 @@ pub use field::{Field, Rule, Scalar};
 pub use fields::{FIELDS, Product, ProductRow};
 pub use lookup::{
     FieldOrders, OrderedRow, Page, ProductDelete, ProductRemoval, ProductWrites, Remainder,
-    StoredProduct,
+    StoredProduct, WhenOlder,
 };
 pub use product::{Billing, Category, ExternalId, ProductId, ProductType, Sku};
 pub use row::{Change, ProductKey, is_field};

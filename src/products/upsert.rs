@@ -8,9 +8,12 @@ use std::{
 use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
-use super::{ExternalId, OrderedRow, ProductId, ProductKey, ProductRow, ProductWrites, Sku};
+use super::{
+    ExternalId, OrderedRow, ProductId, ProductKey, ProductRow, ProductWrites, Sku, WhenOlder,
+};
 use crate::{
     account::AccountId,
+    idempotency::RequestIdentity,
     order::{Order, Origin},
     text::{Fault, FieldError},
 };
@@ -73,15 +76,19 @@ impl RowError {
 
 pub type RowResult = Result<Applied, RowError>;
 
-/// The rows of a client's request. They take effect in their order, at the time the request arrived.
+/// The rows of a client's request. They take effect in their order, at the time the request first arrived.
 #[must_use]
-pub fn arrived<'a>(rows: &'a [ProductRow], origin: &Origin) -> Vec<OrderedRow<'a>> {
-    // Ids are generated in the order of the rows. So the last row comes first in a list, newest first.
+pub fn arrived<'a>(rows: &'a [ProductRow], request: &RequestIdentity) -> Vec<OrderedRow<'a>> {
+    let RequestIdentity { arrived_at, name, is_repeated } = request;
+    let origin = Origin::new(*arrived_at, name);
+    let when_older =
+        if *is_repeated { WhenOlder::CountAsWritten } else { WhenOlder::MoveAfterNewest };
+    // Ids sort by the place of the row. So the last row comes first in a list, newest first.
     let ordered = (1..).zip(rows).map(|(line, row)| OrderedRow {
         row,
         order: origin.order(line),
-        always_takes_effect: true,
-        new_id: ProductId::generate(),
+        when_older,
+        new_id: ProductId::of_record(*arrived_at, name, line),
     });
     ordered.collect()
 }
@@ -268,8 +275,8 @@ mod tests {
         ];
         let key = |text| ExternalId::parse(text).expect("id");
         let links = HashMap::from([(key("2"), Sku::parse("c").expect("sku"))]);
-        let origin = Origin::new(Timestamp::UNIX_EPOCH, "request");
-        let groups = same_product(&arrived(&rows, &origin), &links);
+        let request = RequestIdentity::new(Timestamp::UNIX_EPOCH);
+        let groups = same_product(&arrived(&rows, &request), &links);
         assert_eq!(groups, [vec![0, 4], vec![1, 2, 8], vec![3], vec![5, 6], vec![7]]);
     }
 }

@@ -12,18 +12,32 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{account::AccountId, json::Members, objects::ObjectAddress};
+use crate::{
+    account::AccountId,
+    imports::{job::ImportId, report::IMPORTS, submission::uploaded},
+    json::Members,
+    objects::ObjectAddress,
+};
 
-/// The folder of objects to import: `imports/<account>/<anything>`.
-pub const IMPORTS: &str = "imports/";
+/// An object to import.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ImportedObject<'a> {
+    /// It was put into an account's folder, under this name.
+    Dropped(AccountId, &'a str),
+    /// A client uploaded it for an import that it submitted.
+    Uploaded(AccountId, ImportId),
+}
 
-/// The account in an object's key, and the object's name within the account's folder; `None`: it is not an
-/// object to import.
+/// What an object's key says; `None`: it is not an object to import.
 #[must_use]
-pub(super) fn account_and_name(object: &ObjectAddress) -> Option<(AccountId, &str)> {
+pub(super) fn imported_object(object: &ObjectAddress) -> Option<ImportedObject<'_>> {
+    if let Some((account, import)) = uploaded(&object.key) {
+        return Some(ImportedObject::Uploaded(account, import));
+    }
     let (account, name) = object.key.strip_prefix(IMPORTS)?.split_once('/')?;
     let account = AccountId::parse(account).ok()?;
-    (!name.is_empty() && !name.ends_with('/')).then_some((account, name))
+    let is_file = !name.is_empty() && !name.ends_with('/');
+    is_file.then_some(ImportedObject::Dropped(account, name))
 }
 
 /// What a message asks for.
@@ -33,7 +47,7 @@ pub(super) enum Work {
     Object(ObjectAddress, Option<Event>),
     /// Records of an account, one JSON text each.
     Records(AccountId, Vec<Vec<u8>>, Option<Event>),
-    /// Nothing: a test event, or an object outside `imports/`.
+    /// Nothing: a test event, or an object outside `imports/` and `uploads/`.
     Nothing,
 }
 
@@ -248,7 +262,7 @@ fn object(entity: S3Entity, decode: impl FnOnce(String) -> String) -> Work {
         version: entity.object.version,
         sequencer: entity.object.sequencer,
     };
-    if account_and_name(&address).is_some() { Work::Object(address, None) } else { Work::Nothing }
+    if imported_object(&address).is_some() { Work::Object(address, None) } else { Work::Nothing }
 }
 
 fn import_event(detail: &RawValue, event: Option<Event>) -> Result<Vec<Work>, MessageError> {
@@ -261,7 +275,7 @@ fn import_event(detail: &RawValue, event: Option<Event>) -> Result<Vec<Work>, Me
         }
         ImportDetail { bucket: Some(bucket), key: Some(key), version_id, .. } => {
             let address = ObjectAddress { bucket, key, version: version_id, sequencer: None };
-            let importable = account_and_name(&address).is_some();
+            let importable = imported_object(&address).is_some();
             if importable {
                 Ok(vec![Work::Object(address, event)])
             } else {

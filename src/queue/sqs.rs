@@ -1,4 +1,4 @@
-//! The queue itself: sends continuations, and changes when received messages become visible again.
+//! The queue itself: sends messages, and changes when received ones become visible again.
 
 use std::{fmt, time::Duration};
 
@@ -7,14 +7,14 @@ use futures_util::future::BoxFuture;
 
 use crate::cause::Cause;
 
-/// A message that continues another one: the same body and account, and the identity of the first message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Continuation {
+/// A message to send.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueMessage {
     pub body: String,
     /// The message attribute `account`.
     pub account: Option<String>,
-    /// The message attribute [`CONTINUES`].
-    pub continues: String,
+    /// The message attribute [`CONTINUES`], if the message continues another one.
+    pub continues: Option<String>,
     /// How long SQS delays its delivery: whole seconds, at most 15 minutes.
     pub delay: Duration,
 }
@@ -24,8 +24,8 @@ pub const CONTINUES: &str = "continues";
 
 /// A queue as a worker sees it.
 pub trait MessageQueue: fmt::Debug + Send + Sync {
-    /// Sends a continuation.
-    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), Cause>>;
+    /// Sends a message.
+    fn send(&self, message: QueueMessage) -> BoxFuture<'_, Result<(), Cause>>;
 
     /// Makes a received message visible again after this time.
     fn retry_after(
@@ -53,7 +53,7 @@ fn seconds(delay: Duration) -> i32 {
 }
 
 impl MessageQueue for SqsQueue {
-    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), Cause>> {
+    fn send(&self, message: QueueMessage) -> BoxFuture<'_, Result<(), Cause>> {
         Box::pin(async move {
             let text = |value: String| {
                 MessageAttributeValue::builder().data_type("String").string_value(value).build()
@@ -63,8 +63,10 @@ impl MessageQueue for SqsQueue {
                 .send_message()
                 .queue_url(&self.url)
                 .message_body(message.body)
-                .delay_seconds(seconds(message.delay))
-                .message_attributes(CONTINUES, text(message.continues)?);
+                .delay_seconds(seconds(message.delay));
+            if let Some(continues) = message.continues {
+                request = request.message_attributes(CONTINUES, text(continues)?);
+            }
             if let Some(account) = message.account {
                 let account = text(account)?;
                 request = request.message_attributes("account", account);

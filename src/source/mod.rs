@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 use self::{csv::CsvReader, json_array::JsonArrayReader, lines::NdjsonReader};
 use crate::{
     imports::{LineError, LineErrorCode, MAX_LINE_BYTES},
-    text::FieldError,
+    text::{FieldError, spelled_enum},
 };
 
 /// The maximum number of lines in a group: the database needs four reads and sixteen writes for them.
@@ -49,15 +49,25 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// The file format of a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// One JSON object per line.
-    Ndjson,
-    /// One JSON array of objects.
-    JsonArray,
-    /// A header row, then one product per row.
-    Csv,
+spelled_enum! {
+    /// The file format of a source.
+    pub enum Format {
+        /// One JSON object per line.
+        Ndjson = "ndjson",
+        /// One JSON array of objects.
+        JsonArray = "json",
+        /// A header row, then one product per row.
+        Csv = "csv",
+    }
+}
+
+spelled_enum! {
+    /// How a source is compressed. Its first bytes say so: nobody needs to be told.
+    pub enum Compression {
+        None = "none",
+        Gzip = "gzip",
+        Zstandard = "zstd",
+    }
 }
 
 impl Format {
@@ -117,6 +127,7 @@ pub struct GroupStream(Inner);
 
 enum Inner {
     Inline(Groups),
+    Unreadable(Option<io::Error>),
     Ahead(mpsc::Receiver<Group>),
 }
 
@@ -125,6 +136,12 @@ impl GroupStream {
     #[must_use]
     pub fn of_bytes(bytes: Vec<u8>, format: Option<Format>) -> Self {
         Self(Inner::Inline(Groups::new(io::Cursor::new(bytes), format)))
+    }
+
+    /// A source that is known to be unreadable.
+    #[must_use]
+    pub fn unreadable(message: impl Into<String>) -> Self {
+        Self(Inner::Unreadable(Some(invalid_data(message))))
     }
 
     /// Reads on a separate thread, a few groups ahead of the consumer. `read` counts the bytes that were
@@ -154,6 +171,9 @@ impl GroupStream {
     pub async fn next(&mut self) -> Option<Group> {
         match &mut self.0 {
             Inner::Inline(groups) => groups.next(),
+            Inner::Unreadable(cause) => {
+                cause.take().map(|cause| Group::Broken(SourceError { line: 0, cause }))
+            }
             Inner::Ahead(groups) => groups.recv().await,
         }
     }

@@ -124,7 +124,7 @@ impl<'a> Export<'a> {
 
 impl Store {
     /// A page of the items of a kind, read consistently, and where the next page begins.
-    async fn items_of_kind(
+    pub(super) async fn items_of_kind(
         &self,
         operation: &'static str,
         account: &AccountId,

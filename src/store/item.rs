@@ -5,9 +5,13 @@
 //! three fields (`productOfferingId`, `status`, `customerType`) are key attributes already, so the stored
 //! document omits them, because read units depend on the size.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io::{Read as _, Write as _},
+};
 
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +57,21 @@ pub(super) struct OfferingItem {
     regions: Vec<String>,
     #[serde(default)]
     document: String,
+}
+
+/// Compresses what an item is to contain, fast rather than well: an item is charged by its size.
+pub(super) fn compressed(data: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    // Writing to memory cannot fail.
+    let _ = encoder.write_all(data);
+    encoder.finish().unwrap_or_default()
+}
+
+/// The data that was compressed; `None` if it is damaged.
+pub(super) fn decompressed(data: &[u8]) -> Option<Vec<u8>> {
+    let mut plain = Vec::new();
+    GzDecoder::new(data).read_to_end(&mut plain).ok()?;
+    Some(plain)
 }
 
 /// The attribute that contains an item's order.

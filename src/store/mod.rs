@@ -7,6 +7,7 @@
 //! | `offerings` | a page of one key range of an index; one offering |
 //! | `areas` | coverage entries of offerings: pages of a range, changes with the offering, the backfill |
 //! | `promotions` | one promotion |
+//! | `idempotency` | claims on idempotency keys; answers to keep |
 //! | `keys` | one API key by its hash; creating, listing and revoking keys |
 //! | `partners` | the partner offerings of an account |
 //! | `networks` | a network with its bundles; networks by country; an exchange rate; changes to a network |
@@ -19,6 +20,7 @@
 //! | `limiter` | the limits of an account: requests in flight, and per second |
 //! | `jobs` | the job-state store: claims, checkpoints, ends of jobs; object versions and snapshots |
 //! | `difference` | records as an export writes them, for dry runs that show differences |
+//! | `exports` | export jobs, and the records that they read |
 //! | `export` | all records of an account; the records that a snapshot may remove |
 //! | `records` | the record of an item, as exports and the journal have it |
 //! | `changes` | the journal: the change between two images of an item; the chunks of a log |
@@ -35,6 +37,8 @@ mod difference;
 mod documents;
 mod error;
 mod export;
+mod exports;
+mod idempotency;
 mod item;
 mod jobs;
 mod keys;
@@ -73,8 +77,9 @@ pub use client::{
 };
 pub use error::StoreError;
 pub use export::Export;
+pub use exports::ExportPosition;
 use item::{Item, NOT_NEWER, ORDER, note_source, order_value};
-pub use jobs::{GivenUp, SeenContent};
+pub use jobs::{GivenUp, JobPage, JobPosition, SeenContent};
 use limiter::{AccountLimits, CONCURRENT_WRITES, Limiter, Limits};
 use ranges::Ranges;
 use serde::de::DeserializeOwned;
@@ -101,6 +106,10 @@ pub struct TableNames {
     pub api_keys: String,
     /// The journal of changes.
     pub changes: String,
+    /// Requests with an idempotency key, and their answers.
+    pub idempotency_keys: String,
+    /// Export jobs.
+    pub exports: String,
 }
 
 impl TableNames {
@@ -118,12 +127,14 @@ impl TableNames {
             imports: format!("{prefix}-imports"),
             api_keys: format!("{prefix}-api-keys"),
             changes: format!("{prefix}-changes"),
+            idempotency_keys: format!("{prefix}-idempotency-keys"),
+            exports: format!("{prefix}-exports"),
         }
     }
 
     /// The environment variables that give a function the names of the tables, as `template.yaml` sets them.
     #[must_use]
-    pub fn variables(&self) -> [(&'static str, &str); 9] {
+    pub fn variables(&self) -> [(&'static str, &str); 11] {
         [
             ("OFFERINGS_TABLE", &self.offerings),
             ("OFFERING_AREAS_TABLE", &self.offering_areas),
@@ -134,6 +145,8 @@ impl TableNames {
             ("IMPORTS_TABLE", &self.imports),
             ("API_KEYS_TABLE", &self.api_keys),
             ("CHANGES_TABLE", &self.changes),
+            ("IDEMPOTENCY_KEYS_TABLE", &self.idempotency_keys),
+            ("EXPORTS_TABLE", &self.exports),
         ]
     }
 }

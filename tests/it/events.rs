@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use catalog_cli::local::{Function, LOCALHOST, ObjectServer, functions, sample};
+use catalog_cli::local::{Function, JobServices, LOCALHOST, ObjectServer, functions, sample};
 use lambda_http::Context;
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use serverless_catalog::{
     cursor::Cursors,
     lambda::Settings,
     objects::Objects,
-    queue::ImportCatalog,
+    queue::{ExportCatalog, ImportCatalog},
     store::{Connection, Store, TableNames, lean_s3_client},
     streams::RecordChanges,
 };
@@ -37,13 +37,17 @@ fn expected() -> Expected {
     serde_json::from_str(include_str!("../../checks/events.json")).expect("JSON")
 }
 
-/// The events of `events/`: those to import, or all others.
-pub(crate) fn names(of_imports: bool) -> Vec<String> {
+/// The events of `events/`: those of queues, or of HTTP.
+pub(crate) fn names(of_queues: bool) -> Vec<String> {
     let folder = fs::read_dir(format!("{}/events", env!("CARGO_MANIFEST_DIR"))).expect("events");
     let mut names: Vec<String> = folder
         .map(|entry| entry.expect("entry").file_name().into_string().expect("name"))
         .filter(|name| !name.starts_with("record-changes"))
-        .filter(|name| name.starts_with("import-catalog") == of_imports)
+        .filter(|name| {
+            let is_of_queue =
+                name.starts_with("import-catalog") || name.starts_with("export-catalog");
+            is_of_queue == of_queues
+        })
         .collect();
     names.sort();
     names
@@ -56,7 +60,7 @@ async fn functions_over_sample() -> (Catalog, HashMap<&'static str, Function>) {
     let settings =
         Settings { store, cache: Duration::from_mins(1), show_cost: false, log_percent: 100 };
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
-    let functions = functions(&settings, &cursors.into());
+    let functions = functions(&settings, &cursors.into(), catalog.stack.jobs());
     (catalog, functions)
 }
 
@@ -159,7 +163,7 @@ async fn without_a_route_the_path_itself_is_looked_at() {
 }
 
 #[tokio::test]
-async fn every_import_event_is_done_or_retried_as_its_name_says() {
+async fn every_event_of_a_queue_is_done_or_retried_as_its_name_says() {
     let expected = expected().retried;
     assert_eq!(names(true), expected.keys().cloned().collect::<Vec<_>>());
 
@@ -171,12 +175,15 @@ async fn every_import_event_is_done_or_retried_as_its_name_says() {
     let key = "imports/ACME/sample products.csv";
     objects.put("catalog", key, "text/csv", csv.expect("sample")).await.expect("put");
     let store = Store::new(catalog.stack.client().clone(), TableNames::with_prefix("test"));
-    let function =
-        Function::of_import(ImportCatalog::new(store, objects, Some("catalog".to_owned())));
+    let import = ImportCatalog::new(store.clone(), objects, Some("catalog".to_owned()));
+    let JobServices { bucket, export_queue } = catalog.stack.jobs().clone();
+    let export = ExportCatalog::new(store, bucket, export_queue);
+    let functions = [Function::of_import(import), Function::of_export(export)];
     for (name, retried) in &expected {
         let mut context = Context::default();
         context.deadline =
             u64::try_from(jiff::Timestamp::now().as_millisecond()).expect("now") + 60_000;
+        let function = &functions[usize::from(name.starts_with("export-catalog"))];
         let reply = function.invoke(file(name), context).await.expect("reply");
         let reply: Value = serde_json::from_str(&reply).expect("JSON");
         let failures = reply["batchItemFailures"].as_array().expect("failures").len();

@@ -27,7 +27,7 @@ use tokio::{
 
 use crate::{
     proxy::{Fate, proxy},
-    support::{Catalog, Request, importer},
+    support::{Catalog, Request, importer, no_jobs},
 };
 
 /// What a broken database does with every request.
@@ -79,7 +79,7 @@ async fn answer(fault: Fault) -> (u16, String, String) {
     let settings =
         Settings { store, cache: Duration::from_secs(1), show_cost: false, log_percent: 100 };
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
-    let functions: HashMap<_, _> = functions(&settings, &cursors.into());
+    let functions: HashMap<_, _> = functions(&settings, &cursors.into(), &no_jobs());
     let routes = Template::built_in().and_then(|template| template.routes()).expect("routes");
     let gateway = Gateway::start(0, routes, &functions).await.expect("gateway");
     let request = Request::new("GET", &gateway.url(), "/product-offerings");
@@ -188,7 +188,7 @@ async fn upsert_over(url: &str, key: &str, rows: &Value) -> Value {
     let settings =
         Settings { store, cache: Duration::from_secs(1), show_cost: false, log_percent: 100 };
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
-    let functions = functions(&settings, &cursors.into());
+    let functions = functions(&settings, &cursors.into(), &no_jobs());
     let event = std::fs::read_to_string(format!(
         "{}/events/upsert-products.json",
         env!("CARGO_MANIFEST_DIR")

@@ -17,7 +17,7 @@ use serverless_catalog::{
     account::AccountId,
     cause::Cause,
     imports::job::Job,
-    queue::{CONTINUES, Continuation, ImportCatalog, MessageQueue},
+    queue::{CONTINUES, ImportCatalog, MessageQueue, QueueMessage},
     store::{Connection, lean_s3_client},
 };
 use tokio::time::Instant;
@@ -117,13 +117,13 @@ pub(crate) fn event(id: &str, time: Timestamp, detail: &Value) -> Value {
 /// A queue that remembers what it was told.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    sent: Mutex<Vec<Continuation>>,
+    sent: Mutex<Vec<QueueMessage>>,
     delays: Mutex<Vec<(String, Duration)>>,
 }
 
 impl Queue {
     /// The continuations since this was last asked.
-    pub(crate) fn sent(&self) -> Vec<Continuation> {
+    pub(crate) fn sent(&self) -> Vec<QueueMessage> {
         std::mem::take(&mut self.sent.lock().expect("lock"))
     }
 
@@ -134,7 +134,7 @@ impl Queue {
 }
 
 impl MessageQueue for Queue {
-    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), Cause>> {
+    fn send(&self, message: QueueMessage) -> BoxFuture<'_, Result<(), Cause>> {
         self.sent.lock().expect("lock").push(message);
         Box::pin(async { Ok(()) })
     }
@@ -150,9 +150,9 @@ impl MessageQueue for Queue {
 }
 
 /// The message that a continuation becomes.
-pub(crate) fn received(id: &str, continuation: Continuation) -> Message {
+pub(crate) fn received(id: &str, continuation: QueueMessage) -> Message {
     assert_eq!(continuation.account.as_deref(), Some("ACME"));
-    Message { continues: Some(continuation.continues), ..Message::new(id, continuation.body) }
+    Message { continues: continuation.continues, ..Message::new(id, continuation.body) }
 }
 
 /// A database that can be made to refuse some requests, so that an import stands still there.

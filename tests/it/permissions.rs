@@ -7,16 +7,19 @@ use std::{
     time::Duration,
 };
 
-use catalog_cli::local::{Function, LOCALHOST, ObjectServer, functions, sample};
+use catalog_cli::local::{Function, JobServices, LOCALHOST, ObjectServer, functions, sample};
 use jiff::Timestamp;
 use lambda_http::Context;
 use serde_json::{Value, json};
 use serde_yaml_ng::Value as Yaml;
 use serverless_catalog::{
+    account::AccountId,
+    changes::Kinds,
     cursor::Cursors,
+    exports::{ExportId, ExportJob, ExportSight},
     lambda::Settings,
     objects::Objects,
-    queue::ImportCatalog,
+    queue::{ExportCatalog, ImportCatalog, QueueMessage, export_message},
     store::{Connection, Store, TableNames, lean_client, lean_s3_client},
     streams::RecordChanges,
 };
@@ -55,7 +58,8 @@ fn a_wildcard_stands_only_where_aws_knows_no_single_resources() {
             }
             let traces = statement["Sid"] == "Traces";
             for target in targets(&statement["Resource"]) {
-                let objects = target.ends_with("/imports/*") || target.ends_with("/reports/*");
+                let folders = ["imports", "uploads", "reports", "exports"];
+                let objects = folders.iter().any(|name| target.ends_with(&format!("/{name}/*")));
                 assert!(traces || objects || !target.contains('*'), "{name}: {target}");
             }
         }
@@ -203,7 +207,7 @@ async fn done() -> BTreeMap<String, Operations> {
         log_percent: 100,
     };
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
-    let functions = functions(&settings, &cursors.into());
+    let functions = functions(&settings, &cursors.into(), catalog.stack.jobs());
     for name in functions.keys() {
         answer_events(&functions, name).await;
         if *name == "upsert-products" {
@@ -237,6 +241,20 @@ async fn done() -> BTreeMap<String, Operations> {
         import_message(&import, &json!({"Records": [event]}).to_string()).await;
     }
     done.insert("import-catalog".to_owned(), take());
+
+    let JobServices { bucket, export_queue } = catalog.stack.jobs().clone();
+    let export = ExportCatalog::new(store.clone(), bucket, export_queue);
+    let account = AccountId::parse("ACME").expect("account");
+    let (id, sight) = (ExportId::of(&["x"]), ExportSight::default());
+    let job = ExportJob::new(id, Kinds::ALL, sight, String::new(), Timestamp::now());
+    catalog.stack.store().create_export(&account, &job).await.expect("export");
+    let QueueMessage { body, .. } = export_message(&account, &job.id);
+    let event = json!({"Records": [{"messageId": "m", "body": body, "attributes": {}}]});
+    let event = serde_json::from_value(event).expect("an event");
+    let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
+    let reply = export.handle(event, deadline).await;
+    assert!(reply.batch_item_failures.is_empty());
+    done.insert("export-catalog".to_owned(), take());
 
     let changes = RecordChanges::new(store);
     for shard in ["a", "b"] {

@@ -1,9 +1,12 @@
 //! A running catalog, and the few words tests are written in.
 
-use std::{fmt::Write as _, sync::Mutex};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, Mutex},
+};
 
 use catalog_cli::{
-    local::{Stack, StackOptions, Storage},
+    local::{JobServices, Stack, StackOptions, Storage},
     template::Template,
 };
 use jiff::Timestamp;
@@ -13,9 +16,11 @@ use serverless_catalog::{
     access::{ApiKey, KeyPrefix, KeyRecord, Permission},
     account::AccountId,
     imports::{Counts, Floors, GeneratedIds, Importer, LineError, Mode, OrderBy, Ordering},
+    objects::{Bucket, Objects},
     order::Origin,
+    queue::SqsQueue,
     source::{GROUP_LINES, Line},
-    store::Store,
+    store::{Connection, Store, lean_s3_client, lean_sqs_client},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -258,6 +263,15 @@ impl Request {
         let status = status.parse().expect("status");
         Answer { status, headers, bytes: reply[end + 4..].to_vec() }
     }
+}
+
+/// What the endpoints of jobs use, where no test calls them.
+pub(crate) fn no_jobs() -> JobServices {
+    let nowhere = Connection::local("http://127.0.0.1:9");
+    let objects = Objects::new(lean_s3_client(&nowhere).expect("client"));
+    let queue = SqsQueue::new(lean_sqs_client(&nowhere).expect("client"), String::new());
+    let bucket = Bucket { objects, name: "none".to_owned() };
+    JobServices { bucket, export_queue: Arc::new(queue) }
 }
 
 /// An import whose records come after all that were imported before.

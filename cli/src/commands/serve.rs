@@ -10,7 +10,7 @@ use crate::{
     console::{say, warn},
     error::CliError,
     interruption::Interruption,
-    local::{BUCKET, Bucket, Endpoints, LOCALHOST, Project, Stack, StackOptions, Storage, sample},
+    local::{Endpoints, LOCALHOST, LocalBucket, Project, Stack, StackOptions, Storage, sample},
     template::{Route, Template},
 };
 
@@ -91,6 +91,7 @@ impl Serve {
             listen: self.listen,
             port: self.port,
             storage,
+            folder: project.as_ref().filter(|_| !self.memory).map(|one| one.folder().to_owned()),
             name: name.clone(),
             cursor_secret: cursor_secret.clone(),
             template,
@@ -98,31 +99,21 @@ impl Serve {
         })
         .await?;
         let loaded = if self.sample { Some(sample::load(stack.store()).await?) } else { None };
-        let mut endpoints = stack.endpoints();
-        // A catalog in memory has no folder to drop files into.
-        let bucket = match project.as_ref().filter(|_| !self.memory) {
-            Some(project) => {
-                Some(Bucket::open(project.objects_folder(), stack.store(), self.listen).await?)
-            }
-            None => None,
-        };
-        endpoints.objects_url = bucket.as_ref().map(Bucket::url);
-        endpoints.bucket = bucket.as_ref().map(|_| BUCKET.to_owned());
+        let endpoints = stack.endpoints();
         if let Some(project) = &project {
             let tables = TableNames::with_prefix(&name);
-            project.announce(&endpoints, &tables, &cursor_secret, bucket.as_ref())?;
+            project.announce(&endpoints, &tables, &cursor_secret, &stack)?;
         }
         if let Some(path) = &self.ready_file {
             endpoints.write(path)?;
         }
 
-        self.greet(target, &endpoints, &routes, loaded, bucket.as_ref());
+        self.greet(target, &endpoints, &routes, loaded, stack.bucket());
         end.wait().await;
         say("Stopping.");
         if let Some(path) = &self.ready_file {
             let _ = std::fs::remove_file(path);
         }
-        drop(bucket);
         stack.stop().await;
         Ok(())
     }
@@ -134,7 +125,7 @@ impl Serve {
         endpoints: &Endpoints,
         routes: &[Route],
         loaded: Option<Counts>,
-        bucket: Option<&Bucket>,
+        bucket: &LocalBucket,
     ) {
         let kept =
             if self.memory { "in memory".to_owned() } else { target.data.display().to_string() };
@@ -151,7 +142,8 @@ impl Serve {
                 counts.created, counts.updated, counts.unchanged
             ));
         }
-        if let Some(bucket) = bucket {
+        // A catalog in memory has no folder to keep files in.
+        if !self.memory {
             say(format!("Files dropped into {} are imported.", bucket.imports().display()));
         }
         if !self.listen.is_loopback() {

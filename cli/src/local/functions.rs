@@ -9,10 +9,12 @@ use serverless_catalog::{
     cursor::Cursors,
     http::{
         Endpoint, GetOffering, ListChanges, ListNetworkProducts, ListNetworks, ListOfferings,
-        ListPartnerOfferings, ListProducts, LookupNetworkProducts, UpsertProducts,
+        ListPartnerOfferings, ListProducts, LookupNetworkProducts, ManageExports, ManageImports,
+        UpsertProducts,
     },
-    lambda::{Settings, adapter, import_end, service},
-    queue::ImportCatalog,
+    lambda::{Settings, adapter, run_end, service},
+    objects::Bucket,
+    queue::{ExportCatalog, ImportCatalog, MessageQueue},
     streams::RecordChanges,
 };
 
@@ -47,8 +49,23 @@ impl Function {
             let import = import.clone();
             async move {
                 let event = serde_json::from_str(&event).map_err(|error| error.to_string())?;
-                let until = import_end(context.deadline());
+                let until = run_end(context.deadline());
                 let reply = Box::pin(import.handle(event, until)).await;
+                serde_json::to_string(&reply).map_err(|error| error.to_string())
+            }
+            .boxed()
+        }))
+    }
+
+    /// The function `export-catalog`, as its queue's event source invokes it.
+    #[must_use]
+    pub fn of_export(export: ExportCatalog) -> Self {
+        Self(Arc::new(move |event, context| {
+            let export = export.clone();
+            async move {
+                let event = serde_json::from_str(&event).map_err(|error| error.to_string())?;
+                let until = run_end(context.deadline());
+                let reply = Box::pin(export.handle(event, until)).await;
                 serde_json::to_string(&reply).map_err(|error| error.to_string())
             }
             .boxed()
@@ -86,9 +103,23 @@ impl fmt::Debug for Function {
     }
 }
 
-/// All functions by the names of their binaries.
+/// What the endpoints of jobs use besides the tables.
+#[derive(Clone, Debug)]
+pub struct JobServices {
+    pub bucket: Bucket,
+    pub export_queue: Arc<dyn MessageQueue>,
+}
+
+/// The functions of all endpoints by the names of their binaries.
 #[must_use]
-pub fn functions(settings: &Settings, cursors: &Arc<Cursors>) -> HashMap<&'static str, Function> {
+pub fn functions(
+    settings: &Settings,
+    cursors: &Arc<Cursors>,
+    jobs: &JobServices,
+) -> HashMap<&'static str, Function> {
+    let JobServices { bucket, export_queue } = jobs.clone();
+    let imports = ManageImports::new(bucket.clone(), cursors.clone());
+    let exports = ManageExports::new(bucket, export_queue, cursors.clone());
     HashMap::from([
         ("list-offerings", Function::of(settings, ListOfferings::new(cursors.clone()))),
         ("get-offering", Function::of(settings, GetOffering)),
@@ -101,6 +132,8 @@ pub fn functions(settings: &Settings, cursors: &Arc<Cursors>) -> HashMap<&'stati
         ),
         ("upsert-products", Function::of(settings, UpsertProducts)),
         ("list-products", Function::of(settings, ListProducts::new(cursors.clone()))),
+        ("manage-imports", Function::of(settings, imports)),
+        ("manage-exports", Function::of(settings, exports)),
         ("list-changes", Function::of(settings, ListChanges::new(cursors.clone()))),
     ])
 }

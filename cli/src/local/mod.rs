@@ -2,6 +2,7 @@
 //!
 //! | File | |
 //! |---|---|
+//! | `bucket` | the bucket in a folder, and the events of its objects |
 //! | `engine` | the embedded DynamoDB engine, on its own thread and listener |
 //! | `functions` | all Lambda functions by the names of their binaries |
 //! | `objects` | an S3 server over a folder |
@@ -9,9 +10,10 @@
 //! | `partitions` | a model of the limits of DynamoDB's partitions |
 //! | `proxy` | a proxy before the engine that enforces them |
 //! | `project` | the folder in which a running catalog keeps its data and publishes its addresses |
+//! | `queue` | an SQS queue, and its event source |
+//! | `queue_server` | SQS over HTTP, for functions in other processes |
 //! | `sample` | the sample catalogs and their keys |
 //! | `streams` | reads the engine's streams, and invokes `record-changes` |
-//! | `watch` | sends an event for each file dropped into the bucket |
 //! | `stack` | all of it together |
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,6 +22,7 @@ use tokio::net::TcpListener;
 
 use crate::error::CliError;
 
+mod bucket;
 mod engine;
 mod functions;
 mod gateway;
@@ -27,21 +30,24 @@ mod objects;
 mod partitions;
 mod project;
 mod proxy;
+mod queue;
+mod queue_server;
 pub mod sample;
 mod stack;
 mod streams;
-mod watch;
 
+pub use bucket::{BUCKET, LocalBucket};
 pub use engine::{Engine, Storage};
-pub use functions::{Function, functions};
+pub use functions::{Function, JobServices, functions};
 pub use gateway::Gateway;
 pub use objects::ObjectServer;
 pub use partitions::{Admission, Forwarded, PartitionLimits, Partitions, Tally};
 pub use project::{Endpoints, Project, known_cursor_secret};
 pub use proxy::ThrottlingProxy;
+pub use queue::LocalQueue;
+pub use queue_server::QueueServer;
 pub use stack::{Stack, StackOptions};
 pub use streams::Streams;
-pub use watch::{BUCKET, Bucket};
 
 /// The loopback address.
 pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serverless_catalog::{store::TableNames, text::hex};
 
-use super::Bucket;
+use super::Stack;
 use crate::error::CliError;
 
 /// The folder, locked by this process until this is dropped.
@@ -130,10 +130,10 @@ impl Project {
         self.folder.join(DATA)
     }
 
-    /// The folder that contains the buckets.
+    /// The folder itself.
     #[must_use]
-    pub fn objects_folder(&self) -> PathBuf {
-        self.folder.join("objects")
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The secret that encrypts cursors. It is generated once and kept, so that cursors survive a restart.
@@ -163,7 +163,7 @@ impl Project {
         endpoints: &Endpoints,
         tables: &TableNames,
         cursor_secret: &str,
-        bucket: Option<&Bucket>,
+        stack: &Stack,
     ) -> Result<(), CliError> {
         let mut variables = vec![
             ("AWS_ENDPOINT_URL_DYNAMODB", endpoints.dynamodb_url.clone()),
@@ -171,14 +171,14 @@ impl Project {
         ];
         let tables = tables.variables().into_iter();
         variables.extend(tables.map(|(name, table)| (name, table.to_owned())));
-        variables.extend(bucket.into_iter().flat_map(Bucket::environment));
+        variables.extend(stack.environment());
         let mut environment = String::new();
         for (name, value) in &variables {
             let _ = writeln!(environment, "{name}={value}");
         }
         write_private(&self.folder.join(FUNCTIONS), &environment)?;
 
-        // Empty, because there is neither a bus nor a queue here, and `sam local` would set a name.
+        // Empty, because there is neither a bus nor an import queue here, and `sam local` would set a name.
         variables.push(("IMPORT_QUEUE_URL", String::new()));
         variables.push(("CHANGES_BUS", String::new()));
         let variables: BTreeMap<_, _> =

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -10,16 +11,38 @@ use aws_sdk_dynamodb::Client;
 use serverless_catalog::{
     cursor::Cursors,
     lambda::Settings,
+    objects::Bucket,
+    queue::{ExportCatalog, ImportCatalog},
     store::{Connection, Store, TableNames, lean_client},
     streams::RecordChanges,
 };
 
-use super::{Endpoints, Engine, Function, Gateway, LOCALHOST, Storage, Streams, functions};
+use super::{
+    BUCKET, Endpoints, Engine, Function, Gateway, JobServices, LOCALHOST, LocalBucket, LocalQueue,
+    QueueServer, Storage, Streams,
+    bucket::{Watch, tell_imported},
+    functions,
+    queue::Workers,
+};
 use crate::{api_docs, error::CliError, template::Template};
 
 /// How long a local function caches a key: shorter than in Lambda, so that `catalog keys revoke` takes effect
 /// soon.
 const KEY_CACHE: Duration = Duration::from_secs(2);
+
+/// How many messages of a queue are processed at once.
+const WORKERS: usize = 2;
+
+fn import_catalog(store: &Store, bucket: &LocalBucket, queue: &Arc<LocalQueue>) -> Function {
+    let Bucket { objects, name } = bucket.bucket().clone();
+    let import = ImportCatalog::new(store.clone(), objects, Some(name));
+    Function::of_import(import.with_queue(queue.clone()))
+}
+
+fn export_catalog(store: &Store, bucket: &LocalBucket, queue: &Arc<LocalQueue>) -> Function {
+    let bucket = bucket.bucket().clone();
+    Function::of_export(ExportCatalog::new(store.clone(), bucket, queue.clone()))
+}
 
 /// What to run.
 #[derive(Debug)]
@@ -30,6 +53,8 @@ pub struct StackOptions {
     pub port: u16,
     /// Where the engine keeps its data.
     pub storage: Storage,
+    /// The folder for buckets and queues; `None`: they are gone at the end.
+    pub folder: Option<PathBuf>,
     /// The stack's name: the tables' prefix.
     pub name: String,
     /// The secret that encrypts cursors.
@@ -50,6 +75,7 @@ impl StackOptions {
             listen: LOCALHOST,
             port: 0,
             storage,
+            folder: None,
             name: name.to_owned(),
             cursor_secret: "of a catalog that nobody keeps cursors of".to_owned(),
             template: Template::built_in()?,
@@ -63,6 +89,11 @@ impl StackOptions {
 pub struct Stack {
     gateway: Gateway,
     streams: Streams,
+    _watch: Watch,
+    _workers: [Workers; 2],
+    bucket: LocalBucket,
+    queues: QueueServer,
+    jobs: JobServices,
     engine: Engine,
     client: Client,
     store: Store,
@@ -89,7 +120,18 @@ impl Stack {
             Settings { store: store.clone(), cache: KEY_CACHE, show_cost: true, log_percent: 100 };
         let changes = Function::of_changes(RecordChanges::new(store.clone()));
         let streams = Streams::open(engine.database(), &streamed, changes)?;
-        let functions = functions(&settings, &Arc::new(cursors));
+        let folder = |name: &str| options.folder.as_ref().map(|folder| folder.join(name));
+        let bucket = LocalBucket::open(folder("objects"), options.listen).await?;
+        // Its messages need not be kept: the bucket sends them again.
+        let imports = LocalQueue::open(None)?;
+        let exports = LocalQueue::open(folder("exports"))?;
+        let workers = [
+            imports.deliver(&import_catalog(&store, &bucket, &imports), WORKERS, tell_imported),
+            exports.deliver(&export_catalog(&store, &bucket, &exports), WORKERS, |_| ()),
+        ];
+        let queues = QueueServer::start(options.listen, exports.clone()).await?;
+        let jobs = JobServices { bucket: bucket.bucket().clone(), export_queue: exports };
+        let functions = functions(&settings, &Arc::new(cursors), &jobs);
         let gateway = {
             let beside = api_docs::routes(options.demo_keys);
             let routes = options.template.routes()?;
@@ -101,7 +143,19 @@ impl Stack {
             )
             .await?
         };
-        Ok(Self { gateway, streams, engine, client, store })
+        let watch = bucket.watch(imports);
+        Ok(Self {
+            gateway,
+            streams,
+            _watch: watch,
+            _workers: workers,
+            bucket,
+            queues,
+            jobs,
+            engine,
+            client,
+            store,
+        })
     }
 
     /// Its addresses.
@@ -110,9 +164,27 @@ impl Stack {
         Endpoints {
             url: self.gateway.url(),
             dynamodb_url: self.engine.url(),
-            objects_url: None,
-            bucket: None,
+            objects_url: Some(self.bucket.url()),
+            bucket: Some(BUCKET.to_owned()),
         }
+    }
+
+    /// Its bucket.
+    #[must_use]
+    pub fn bucket(&self) -> &LocalBucket {
+        &self.bucket
+    }
+
+    /// The environment variables that tell functions in other processes about its bucket and its queues.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        self.bucket.environment().into_iter().chain(self.queues.environment()).collect()
+    }
+
+    /// What its endpoints of jobs use.
+    #[must_use]
+    pub fn jobs(&self) -> &JobServices {
+        &self.jobs
     }
 
     /// Its tables.

@@ -86,7 +86,7 @@ impl Endpoint for ListChanges {
     }
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
-        let Call { request, principal, store, log } = call;
+        let Call { request, principal, store, log, .. } = call;
         let ChangesRequest { since, kinds, limit } = ChangesRequest::parse(&request.query)?;
         let (account, sight) = (&principal.account, Sight::of(principal));
         let kinds = (!kinds.is_empty()).then(|| Kinds::of(kinds));

@@ -4,7 +4,10 @@ use crate::{
     access::{Permission, Rejection},
     http::{
         Absent, ApiError, Reply,
-        messages::{GONE, INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found, rejected},
+        messages::{
+            GONE, INTERNAL_ERROR, KEY_OF_ANOTHER_REQUEST, SERVICE_UNAVAILABLE, UNDER_WAY,
+            not_found, rejected,
+        },
     },
     json::{PAGE_BYTES, bytes_in_reply},
     text::rfc3339_millis,
@@ -117,6 +120,10 @@ pub(in crate::http) fn error_body(
             ("CONTENT_TOO_LARGE", None, format!("The body must be at most {bytes} bytes."))
         }
         ApiError::Gone => ("GONE", None, GONE.to_owned()),
+        ApiError::UnderWay(_) => ("REQUEST_UNDER_WAY", None, UNDER_WAY.to_owned()),
+        ApiError::KeyOfAnotherRequest => {
+            ("IDEMPOTENCY_KEY_REUSED", None, KEY_OF_ANOTHER_REQUEST.to_owned())
+        }
         ApiError::Unavailable(_) => ("SERVICE_UNAVAILABLE", None, SERVICE_UNAVAILABLE.to_owned()),
         ApiError::Internal(_) => ("INTERNAL_ERROR", None, INTERNAL_ERROR.to_owned()),
     };

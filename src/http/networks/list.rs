@@ -62,7 +62,7 @@ impl Endpoint for ListNetworks {
     }
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
-        let Call { request, principal, store, log } = call;
+        let Call { request, principal, store, log, .. } = call;
         let account = &principal.account;
         if request.parameters(COUNTRIES).is_some() {
             let countries = countries(store.networks(account, None).await?);

@@ -123,7 +123,7 @@ impl NetworkProducts {
         id: NetworkId,
         number: Option<PhoneNumber>,
     ) -> Result<Reply, ApiError> {
-        let Call { request, principal, store, log } = call;
+        let Call { request, principal, store, log, .. } = call;
         let account = &principal.account;
         let found = store.network_products(account, id).await?;
         let (network, bundles) = found.ok_or(ApiError::NotFound(Absent::Network))?;

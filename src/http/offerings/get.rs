@@ -36,7 +36,7 @@ impl Endpoint for GetOffering {
     }
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
-        let Call { request, principal, store, log } = call;
+        let Call { request, principal, store, log, .. } = call;
         let mut params = Params::parse(&request.query);
         let promo_code = params.single(&PROMO_CODE);
         params.finish()?;

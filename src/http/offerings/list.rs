@@ -115,7 +115,7 @@ impl Endpoint for ListOfferings {
     }
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
-        let Call { request, principal, store, log } = call;
+        let Call { request, principal, store, log, .. } = call;
         let ListRequest { query, promo_code, limit, cursor } = ListRequest::parse(&request.query)?;
         let account = &principal.account;
         let customer_types = query.customer_types_for(principal).map_err(not_visible)?;

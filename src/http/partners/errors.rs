@@ -6,7 +6,10 @@ use crate::{
     access::{Permission, Rejection},
     http::{
         ApiError,
-        messages::{GONE, INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found, rejected},
+        messages::{
+            GONE, INTERNAL_ERROR, KEY_OF_ANOTHER_REQUEST, SERVICE_UNAVAILABLE, UNDER_WAY,
+            not_found, rejected,
+        },
     },
 };
 
@@ -52,6 +55,8 @@ pub(in crate::http) fn error_body(error: &ApiError, permission: Permission) -> S
             ("10-41300", "", format!("The body must be at most {bytes} bytes."))
         }
         ApiError::Gone => ("10-41000", "", GONE.to_owned()),
+        ApiError::UnderWay(_) => ("10-40900", "", UNDER_WAY.to_owned()),
+        ApiError::KeyOfAnotherRequest => ("10-42200", "", KEY_OF_ANOTHER_REQUEST.to_owned()),
         ApiError::Unavailable(_) => ("10-50300", "", SERVICE_UNAVAILABLE.to_owned()),
         ApiError::Internal(_) => ("10-50000", "", INTERNAL_ERROR.to_owned()),
     };

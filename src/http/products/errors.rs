@@ -4,7 +4,9 @@ use serde::Serialize;
 
 use crate::http::{
     ApiError,
-    messages::{GONE, INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found},
+    messages::{
+        GONE, INTERNAL_ERROR, KEY_OF_ANOTHER_REQUEST, SERVICE_UNAVAILABLE, UNDER_WAY, not_found,
+    },
 };
 
 #[derive(Serialize)]
@@ -34,6 +36,8 @@ pub(in crate::http) fn error_body(error: &ApiError) -> String {
         ApiError::MethodNotAllowed(allowed) => format!("Use one of: {allowed}."),
         ApiError::TooLarge(bytes) => format!("The body must be at most {bytes} bytes."),
         ApiError::Gone => GONE.to_owned(),
+        ApiError::UnderWay(_) => UNDER_WAY.to_owned(),
+        ApiError::KeyOfAnotherRequest => KEY_OF_ANOTHER_REQUEST.to_owned(),
         ApiError::Unavailable(_) => SERVICE_UNAVAILABLE.to_owned(),
         ApiError::Internal(_) => INTERNAL_ERROR.to_owned(),
     };

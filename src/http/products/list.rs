@@ -115,7 +115,7 @@ impl Endpoint for ListProducts {
     }
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
-        let Call { request, principal, store, log } = call;
+        let Call { request, principal, store, log, .. } = call;
         let list = ListRequest::parse(&request.query)?;
         let account = &principal.account;
         let fingerprint = list.fingerprint();

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use lambda_http::http::{Method, StatusCode};
 use serde::{Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
@@ -16,15 +15,14 @@ use crate::{
     access::Permission,
     http::{ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply, body},
     json::{Members, first_elements, json_type, type_name},
-    order::Origin,
     products::{ProductRow, RowError, arrived, upsert},
-    text::{FieldError, random_name},
+    text::FieldError,
 };
 #[cfg(feature = "openapi")]
 use crate::{
     http::{
         body::MAX_BODY_BYTES,
-        describe::{Failures, Operation, Schemas, header, operation, or_of_gateway},
+        describe::{Failures, Operation, Schemas, header, idempotent, operation, or_of_gateway},
     },
     products::{FIELDS, Field, Rule, Scalar},
 };
@@ -73,7 +71,7 @@ impl Endpoint for UpsertProducts {
     }
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
-        let Call { request, principal, store, log } = call;
+        let Call { request, principal, identity, store, log } = call;
         let rows = rows(body::json(request)?)?;
         let (mut good, mut places) = (Vec::new(), Vec::new());
         let mut results: Vec<Result<_, String>> = Vec::with_capacity(rows.len());
@@ -88,15 +86,16 @@ impl Endpoint for UpsertProducts {
             }
         }
         let until = request.deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
-        // Each request has its own random name: two concurrent requests are two sources.
-        let origin = Origin::new(Timestamp::now(), &random_name());
-        let rows = arrived(&good, &origin);
+        let rows = arrived(&good, identity);
         let store = store.written_by(SOURCE);
+        let mut has_rows_left = false;
         let written = upsert(&store, &principal.account, &rows, until.into()).await;
         for (place, result) in places.into_iter().zip(written) {
             if let Err(RowError::Failed { cause }) = &result {
                 log.row_failure.get_or_insert_with(|| cause.clone());
             }
+            let is_left = matches!(result, Err(RowError::Failed { .. } | RowError::Unavailable));
+            has_rows_left |= is_left;
             results[place] = result.map_err(|error| error.to_string());
         }
 
@@ -123,7 +122,7 @@ impl Endpoint for UpsertProducts {
         log.rejected = outcome.errors;
         let status = if outcome.errors == 0 { StatusCode::OK } else { StatusCode::MULTI_STATUS };
         let body = serde_json::to_string(&outcome).map_err(ApiError::internal)?;
-        Ok(Reply::uncacheable(status, body))
+        Ok(Reply::uncacheable(status, body).unfinished(has_rows_left))
     }
 }
 
@@ -225,7 +224,7 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
         "required": true,
         "content": { "application/json": { "schema": body, "example": sent } },
     });
-    operation
+    idempotent(operation, &failures)
 }
 
 #[cfg(feature = "openapi")]

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `mod` | the state of a job: claims, checkpoints, versions, snapshots |
 //! | `operator` | jobs as the operator and the queue see them |
+//! | `submissions` | imports submitted over HTTP; the list of jobs, newest first |
 //!
 //! | `importId` | |
 //! |---|---|
@@ -14,27 +15,26 @@
 //! | `floors` | for each kind, the orders of its newest snapshot and of the snapshots in progress |
 
 mod operator;
+mod submissions;
 
-use std::{
-    collections::HashMap,
-    io::{Read as _, Write as _},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::{
     operation::update_item::builders::UpdateItemFluentBuilder,
     primitives::Blob,
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
-use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use jiff::Timestamp;
 
-pub use self::operator::{GivenUp, SeenContent};
+pub use self::{
+    operator::{GivenUp, SeenContent},
+    submissions::{JobPage, JobPosition},
+};
 use super::{
     Store, StoreError,
     batch::KeyToRead,
     error::failed_condition,
-    item::{Item, order_of, order_value, text},
+    item::{Item, compressed, decompressed, order_of, order_value, text},
 };
 use crate::{
     account::AccountId,
@@ -59,7 +59,7 @@ const REMEMBERED_SECONDS: i64 = 90 * 24 * 60 * 60;
 /// The item that contains the floors.
 const FLOORS: &str = "floors";
 
-fn number<T: Copy + ToString>(value: T) -> AttributeValue {
+pub(super) fn number<T: Copy + ToString>(value: T) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
@@ -74,13 +74,13 @@ fn job(operation: &'static str, item: &Item) -> Result<Job, StoreError> {
         let millis = digits(name).and_then(|digits| digits.parse().ok());
         millis.and_then(|millis| Timestamp::from_millisecond(millis).ok())
     };
-    let started_at = time("startedAt").ok_or_else(|| wrong("startedAt"))?;
-    let mut pending_errors = Vec::new();
-    if let Some(AttributeValue::B(errors)) = item.get("pendingErrors") {
-        GzDecoder::new(errors.as_ref())
-            .read_to_end(&mut pending_errors)
-            .map_err(|_| wrong("pendingErrors"))?;
-    }
+    let created_at = time("createdAt").ok_or_else(|| wrong("createdAt"))?;
+    let pending_errors = match item.get("pendingErrors") {
+        Some(AttributeValue::B(errors)) => {
+            decompressed(errors.as_ref()).ok_or_else(|| wrong("pendingErrors"))?
+        }
+        _ => Vec::new(),
+    };
     Ok(Job {
         import_id: string("importId")
             .and_then(|id| ImportId::parse(id))
@@ -104,19 +104,12 @@ fn job(operation: &'static str, item: &Item) -> Result<Job, StoreError> {
         },
         pending_errors,
         error: string("error").cloned(),
-        source_time: time("sourceTime").unwrap_or(started_at),
-        started_at,
+        source_time: time("sourceTime").unwrap_or(created_at),
+        created_at,
+        started_at: time("startedAt"),
         updated_at: time("updatedAt").ok_or_else(|| wrong("updatedAt"))?,
+        submission: submissions::submission_of(item),
     })
-}
-
-/// Compresses the errors that are not in a stored part yet: they are repetitive, and an item is charged by
-/// its size.
-fn compressed(errors: &[u8]) -> AttributeValue {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    // Writing to memory cannot fail.
-    let _ = encoder.write_all(errors);
-    AttributeValue::B(Blob::new(encoder.finish().unwrap_or_default()))
 }
 
 fn key(account: &AccountId, id: &str) -> HashMap<String, AttributeValue> {
@@ -132,7 +125,7 @@ fn content_id(content: &ImportId) -> String {
 }
 
 /// The result of a conditional update.
-enum Conditional {
+pub(super) enum Conditional {
     Done(Item),
     ConditionFailed(Item),
 }
@@ -172,7 +165,7 @@ impl Store {
         self.client.update_item().table_name(&self.tables.imports).set_key(Some(key(account, id)))
     }
 
-    async fn conditional(
+    pub(super) async fn conditional(
         &self,
         operation: &'static str,
         update: UpdateItemFluentBuilder,
@@ -212,7 +205,8 @@ impl Store {
         let update = update
             .update_expression(format!(
                 "SET #status = :running, holder = :holder, leaseUntil = :until, updatedAt = :now, \
-                 expiresAt = :expires, startedAt = if_not_exists(startedAt, :now), \
+                 expiresAt = :expires, createdAt = if_not_exists(createdAt, :now), \
+                 startedAt = if_not_exists(startedAt, :now), \
                  sourceTime = if_not_exists(sourceTime, :time), #source = :source{set} \
                  ADD checkpoints :one",
             ))
@@ -281,7 +275,7 @@ impl Store {
     }
 
     /// How long the lease in a job's item is still valid.
-    fn lease_left(&self, item: &Item) -> Duration {
+    pub(super) fn lease_left(&self, item: &Item) -> Duration {
         let until = item.get("leaseUntil").and_then(|until| until.as_n().ok()?.parse::<i64>().ok());
         let left = until.unwrap_or_default().saturating_sub(self.now_millis());
         Duration::from_millis(u64::try_from(left).unwrap_or_default())
@@ -379,7 +373,8 @@ impl JobStore for Store {
             expression.push_str(" REMOVE pendingErrors");
         } else {
             expression.push_str(", pendingErrors = :pendingErrors");
-            let errors = compressed(&job.pending_errors);
+            // They are repetitive, and an item is charged by its size.
+            let errors = AttributeValue::B(Blob::new(compressed(&job.pending_errors)));
             update = update.expression_attribute_values(":pendingErrors", errors);
         }
         expression.push_str(" ADD checkpoints :one");

@@ -15,6 +15,7 @@ use crate::{
     order::Order,
     products::{
         Applied, FieldOrders, Product, ProductId, ProductKey, ProductRow, RowError, StoredProduct,
+        WhenOlder,
     },
     store::{
         Store, StoreError,
@@ -86,8 +87,8 @@ impl Store {
             Some(at) => at.stored.orders.clone(),
             None => keys.deleted(&seen),
         };
-        if let Some(last) =
-            before.last.filter(|_| upsert.always_takes_effect && !before.admits(order))
+        if let Some(last) = before.last.filter(|_| !before.admits(order))
+            && upsert.when_older == WhenOlder::MoveAfterNewest
         {
             return Err(Obstacle::Newer(last));
         }
@@ -98,7 +99,7 @@ impl Store {
             let mut product = at.stored.product.clone();
             product.merge(&late);
             if product == at.stored.product && !before.admits(order) {
-                return Err(RowError::Stale.into());
+                return Ok(upsert.nothing_remains(product.id)?);
             }
             if before.admits(order) {
                 product.updated_at = order.time();
@@ -135,7 +136,9 @@ impl Store {
             writes.put(&link, item)?;
         }
         writes.commit(REWRITE).await?;
-        Ok(Applied { id: after.product.id, created: matched.is_none(), order })
+        let id = after.product.id;
+        // An earlier attempt of the same row may have created it.
+        Ok(Applied { id, created: matched.is_none() || id == upsert.new_id, order })
     }
 }
 

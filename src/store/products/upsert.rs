@@ -16,7 +16,7 @@ use crate::{
     order::Order,
     products::{
         Applied, Change, ExternalId, FIELDS, OrderedRow, ProductId, ProductKey, ProductRow,
-        ProductWrites, RowError, Sku,
+        ProductWrites, RowError, Sku, WhenOlder,
     },
     retry::{Patience, jittered},
     store::{
@@ -143,7 +143,7 @@ pub(super) struct Upsert<'a> {
     pub(super) account: &'a AccountId,
     pub(super) row: &'a ProductRow,
     pub(super) order: Order,
-    pub(super) always_takes_effect: bool,
+    pub(super) when_older: WhenOlder,
     pub(super) new_id: ProductId,
 }
 
@@ -152,14 +152,24 @@ impl Upsert<'_> {
     fn brings_id(&self) -> bool {
         self.row.id.is_some() && !matches!(self.row.key(), Some(ProductKey::Id(_)))
     }
+
+    /// The result of a row whose every field has a newer write, in the product with this id.
+    pub(super) fn nothing_remains(&self, id: ProductId) -> Result<Applied, RowError> {
+        match self.when_older {
+            WhenOlder::CountAsWritten => {
+                Ok(Applied { id, created: id == self.new_id, order: self.order })
+            }
+            WhenOlder::MoveAfterNewest | WhenOlder::KeepNewer => Err(RowError::Stale),
+        }
+    }
 }
 
 impl ProductWrites for Store {
     async fn apply(&self, account: &AccountId, row: OrderedRow<'_>) -> Result<Applied, RowError> {
-        let OrderedRow { row, mut order, always_takes_effect, new_id } = row;
+        let OrderedRow { row, mut order, when_older, new_id } = row;
         let (mut conflicts, mut overtaken) = (0, 0);
         loop {
-            let upsert = Upsert { account, row, order, always_takes_effect, new_id };
+            let upsert = Upsert { account, row, order, when_older, new_id };
             match self.upsert_product(upsert).await {
                 Ok(applied) => return Ok(applied),
                 Err(Obstacle::Row(error)) => return Err(error),
@@ -278,7 +288,9 @@ impl Store {
             return Ok(Updated::Done(applied));
         }
         match newest_order(&there).filter(|last| *last > order) {
-            Some(last) if upsert.always_takes_effect => Err(Obstacle::Newer(last)),
+            Some(last) if upsert.when_older == WhenOlder::MoveAfterNewest => {
+                Err(Obstacle::Newer(last))
+            }
             Some(_) => self.update_late(upsert, key, there).await,
             None => Ok(Updated::ConditionFailed(Some(there))),
         }
@@ -309,7 +321,7 @@ impl Store {
         let creates = match &found {
             Found::Product { stored, .. } => {
                 if has_no_changes {
-                    return Err(RowError::Stale.into());
+                    return Ok(Updated::Done(upsert.nothing_remains(stored.product.id)?));
                 }
                 let product = &stored.product;
                 if late.sku.changes(&product.sku) || late.external_id.changes(&product.external_id)
@@ -409,15 +421,18 @@ impl Store {
     }
 }
 
-/// Whether an earlier attempt of this row succeeded, its answer was lost, and others have written since.
+/// Whether an earlier attempt of this row succeeded, its answer was lost, and others have written since. That attempt
+/// may have moved the row.
 fn applied_before(upsert: Upsert<'_>, there: &Item) -> Result<Option<Applied>, StoreError> {
     let Found::Product { stored, .. } = Found::read("upsert product", there)? else {
         return Ok(None);
     };
     let (orders, order) = (&stored.orders, upsert.order);
     let fields = upsert.row.fields();
-    let is_stored = fields.iter().any(|field| orders.own.get(field) == Some(&order))
-        || orders.floor == Some(order) && fields.len() == FIELDS.len();
+    let is_ours =
+        |stored: Option<&Order>| stored.is_some_and(|stored| stored.is_of_same_write(order));
+    let is_stored = fields.iter().any(|field| is_ours(orders.own.get(field)))
+        || is_ours(orders.floor.as_ref()) && fields.len() == FIELDS.len();
     let id = stored.product.id;
     let created = id == upsert.new_id;
     Ok((is_stored && orders.last > Some(order)).then_some(Applied { id, created, order }))

@@ -23,6 +23,7 @@ use serverless_catalog::{
     cause::Cause,
     clock,
     geography::{Country, Region},
+    idempotency::RequestIdentity,
     imports::job::{ImportId, Job, Status},
     objects::Objects,
     offerings::{
@@ -32,7 +33,7 @@ use serverless_catalog::{
     },
     order::Origin,
     products::{ProductRow, RowError, arrived, upsert},
-    queue::{CONTINUES, Continuation, ImportCatalog, MAX_RECEIVES, MessageQueue},
+    queue::{CONTINUES, ImportCatalog, MAX_RECEIVES, MessageQueue, QueueMessage},
     store::{Export, Store, TableNames},
 };
 use tokio::time::Instant;
@@ -116,10 +117,10 @@ impl Queue {
 }
 
 impl MessageQueue for Queue {
-    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), Cause>> {
+    fn send(&self, message: QueueMessage) -> BoxFuture<'_, Result<(), Cause>> {
         let lost = self.random.lock().expect("lock").range(0..20);
         if lost > 0 {
-            self.send_body(message.body, Some(message.continues), message.delay);
+            self.send_body(message.body, message.continues, message.delay);
         }
         let answered = lost > 1;
         std::future::ready(answered.then_some(()).ok_or_else(|| "lost".into())).boxed()
@@ -423,9 +424,10 @@ impl World {
             effects.push(effect);
         }
         let name = format!("request {}", effects[0][0].value.clone().unwrap_or_default());
-        let origin = Origin::new(self.clock.now(), &name);
+        let arrived_at = self.clock.now();
+        let request = RequestIdentity { arrived_at, name, is_repeated: false };
         let until = Instant::now() + Duration::from_secs(25);
-        let ordered = arrived(&rows, &origin);
+        let ordered = arrived(&rows, &request);
         let results = upsert(&self.http, &account(), &ordered, until).await;
         for (effects, result) in effects.into_iter().zip(results) {
             match result {

@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use serverless_catalog::{
     account::AccountId,
     clock,
+    idempotency::RequestIdentity,
     imports::{
         Mode, OrderBy,
         job::{ImportId, LEASE_TERM, Lease, Source},
         report::Observer,
         run::{End, Request, run as run_import},
     },
-    order::Origin,
     products::{ProductRow, arrived, upsert},
     source::{Format, GroupStream},
     store::{Store, TableNames},
@@ -94,9 +94,11 @@ impl Scene {
         let account: AccountId = account.parse().expect("account");
         let store = self.store.for_account(&account, &serverless_catalog::cost::Meter::default());
         for (number, rows) in rows.chunks(1_000).enumerate() {
-            let origin = Origin::new(self.clock.timestamp(), &format!("request {number}"));
+            let name = format!("request {number}");
+            let arrived_at = self.clock.timestamp();
+            let request = RequestIdentity { arrived_at, name, is_repeated: false };
             let until = Instant::now() + Duration::from_secs(28);
-            let results = upsert(&store, &account, &arrived(rows, &origin), until).await;
+            let results = upsert(&store, &account, &arrived(rows, &request), until).await;
             assert!(results.iter().all(Result::is_ok), "a row was rejected");
         }
         started.elapsed()

@@ -15,11 +15,11 @@ use serverless_catalog::{
     account::AccountId,
     cause::Cause,
     clock,
+    idempotency::RequestIdentity,
     imports::job::{Job, Status},
     objects::Objects,
-    order::Origin,
     products::{ProductRow, RowResult, arrived, upsert},
-    queue::{CONTINUES, Continuation, ImportCatalog, MessageQueue},
+    queue::{CONTINUES, ImportCatalog, MessageQueue, QueueMessage},
     store::{Export, Store, TableNames},
 };
 use tokio::time::Instant;
@@ -37,12 +37,12 @@ use crate::support::{merge_into, offering};
 /// The queue of a scenario: it keeps what it is told.
 #[derive(Debug, Default)]
 struct Queue {
-    continuations: Mutex<VecDeque<Continuation>>,
+    continuations: Mutex<VecDeque<QueueMessage>>,
     retries: Mutex<Vec<Duration>>,
 }
 
 impl MessageQueue for Queue {
-    fn send(&self, message: Continuation) -> BoxFuture<'_, Result<(), Cause>> {
+    fn send(&self, message: QueueMessage) -> BoxFuture<'_, Result<(), Cause>> {
         self.continuations.lock().expect("lock").push_back(message);
         ready(Ok(())).boxed()
     }
@@ -183,10 +183,9 @@ impl Scene {
             .map(|row| serde_json::value::to_raw_value(row).expect("JSON"))
             .map(|row| ProductRow::parse(&row).expect("a row"))
             .collect();
-        let name = serverless_catalog::text::random_name();
-        let origin = Origin::new(self.store.clock().now(), &name);
+        let request = RequestIdentity::new(self.store.clock().now());
         let until = Instant::now() + Duration::from_secs(25);
-        let rows = arrived(&rows, &origin);
+        let rows = arrived(&rows, &request);
         upsert(&self.store, &account(), &rows, until).await
     }
 }
@@ -455,7 +454,7 @@ fn time_over_after_progress_sends_the_message_that_continues() {
             let Some(next) = scene.queue.continuations.lock().expect("lock").pop_front() else {
                 break;
             };
-            (body, continues) = (next.body, Some(next.continues));
+            (body, continues) = (next.body, next.continues);
         }
         assert!(runs > 3, "{runs} runs");
         assert_eq!(scene.export().await.len(), 4_000);

@@ -1,4 +1,13 @@
-//! Objects in S3: those to import, and the reports of imports.
+//! Objects in S3: those to import, reports, exports.
+//!
+//! | File | |
+//! |---|---|
+//! | `mod` | reads and writes whole objects |
+//! | `multipart` | objects of any size, written in parts |
+//! | `links` | presigned links for clients |
+
+mod links;
+mod multipart;
 
 use std::{
     collections::HashMap,
@@ -62,16 +71,43 @@ impl ObjectError {
     }
 }
 
+pub use self::{
+    links::UploadLink,
+    multipart::{MultipartUpload, PART_BYTES},
+};
+
 /// A client for the buckets that this project reads and writes.
 #[derive(Clone, Debug)]
 pub struct Objects {
     client: Client,
 }
 
+/// A bucket.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    pub objects: Objects,
+    pub name: String,
+}
+
 impl Objects {
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client }
+    }
+
+    /// Sends a request until it is answered or the patience is exhausted.
+    async fn attempt<T, E, F>(patience: Patience, send: impl Fn() -> F) -> Result<T, ObjectError>
+    where
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let attempt = || {
+            // Boxed: the SDK's futures are large.
+            let reply = Box::pin(send());
+            async { reply.await.map_err(|error| ObjectError::from_sdk(&error)) }
+        };
+        let is_temporary = |error: &ObjectError| matches!(error, ObjectError::Unavailable(_));
+        patience.retry(attempt, is_temporary).await
     }
 
     /// Opens an object.
@@ -89,12 +125,7 @@ impl Objects {
             .bucket(&address.bucket)
             .key(&address.key)
             .set_version_id(address.version.clone());
-        let send = || {
-            let reply = request.clone().send();
-            async { reply.await.map_err(|error| ObjectError::from_sdk(&error)) }
-        };
-        let is_temporary = |error: &ObjectError| matches!(error, ObjectError::Unavailable(_));
-        let reply = patience.retry(send, is_temporary).await?;
+        let reply = Self::attempt(patience, || request.clone().send()).await?;
         let modified = reply.last_modified.map(DateTime::to_millis);
         let modified = modified.and_then(|millis| Timestamp::from_millisecond(millis.ok()?).ok());
         let version = reply.version_id.filter(|version| version != "null");
@@ -140,6 +171,49 @@ impl Objects {
             .await
             .map(|_| ())
             .map_err(|error| ObjectError::from_sdk(&error))
+    }
+
+    /// Stores an object whose content never changes, unless it is stored already.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub async fn put_once(
+        &self,
+        bucket: &str,
+        key: &str,
+        content: Vec<u8>,
+        patience: Patience,
+    ) -> Result<(), ObjectError> {
+        let content = Bytes::from(content);
+        let send = || {
+            let put = self.client.put_object().bucket(bucket).key(key).if_none_match("*");
+            put.body(content.clone().into()).send()
+        };
+        match Self::attempt(patience, send).await {
+            Ok(_) | Err(ObjectError::Replaced) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The length of an object in bytes; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub async fn length(
+        &self,
+        bucket: &str,
+        key: &str,
+        patience: Patience,
+    ) -> Result<Option<u64>, ObjectError> {
+        let head = self.client.head_object().bucket(bucket).key(key);
+        match Self::attempt(patience, || head.clone().send()).await {
+            Ok(reply) => {
+                let length = reply.content_length.and_then(|length| u64::try_from(length).ok());
+                Ok(Some(length.unwrap_or_default()))
+            }
+            Err(ObjectError::Missing) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads a small object into memory; `None` if it does not exist.

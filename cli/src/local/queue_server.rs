@@ -1,0 +1,110 @@
+//! A stand-in for SQS over HTTP, for functions that run in processes of their own (`cargo lambda`, `sam local`): it
+//! takes the messages that they send.
+//!
+//! The protocol: "Making Query API requests using AWS JSON protocol in Amazon SQS" (SQS developer guide).
+
+use std::{net::IpAddr, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse as _, Response},
+    routing::post,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use serverless_catalog::{
+    cause::Cause,
+    queue::{MessageQueue, QueueMessage},
+    text::random_name,
+};
+use tokio::task::JoinHandle;
+
+use super::{LocalQueue, listener, url_of};
+use crate::error::CliError;
+
+/// A running server; it stops when dropped.
+#[derive(Debug)]
+pub struct QueueServer {
+    address: SocketAddr,
+    server: JoinHandle<()>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct SendMessage {
+    message_body: String,
+    #[serde(default)]
+    delay_seconds: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ChangeMessageVisibility {
+    receipt_handle: String,
+    visibility_timeout: u64,
+}
+
+impl QueueServer {
+    /// Serves the queue of exports on a free port of this address.
+    ///
+    /// # Errors
+    /// [`CliError::Port`].
+    pub async fn start(listen: IpAddr, exports: Arc<LocalQueue>) -> Result<Self, CliError> {
+        let (listener, address) = listener(SocketAddr::new(listen, 0)).await?;
+        let app = Router::new().fallback(post(answer)).with_state(exports);
+        let server = tokio::spawn(async move {
+            let _ = axum::serve(listener, app).await;
+        });
+        Ok(Self { address, server })
+    }
+
+    /// The environment variables that tell a function about the queue.
+    #[must_use]
+    pub fn environment(&self) -> [(&'static str, String); 2] {
+        let url = url_of(self.address);
+        let queue = format!("{url}/000000000000/exports");
+        [("AWS_ENDPOINT_URL_SQS", url), ("EXPORT_QUEUE_URL", queue)]
+    }
+}
+
+impl Drop for QueueServer {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn answer(
+    State(queue): State<Arc<LocalQueue>>,
+    headers: HeaderMap,
+    Json(request): Json<Value>,
+) -> Response {
+    let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+    let done = match target.and_then(|target| target.rsplit('.').next()) {
+        Some("SendMessage") => send(&queue, request).await,
+        Some("ChangeMessageVisibility") => change_visibility(&queue, request).await,
+        _ => Err("it knows SendMessage and ChangeMessageVisibility".into()),
+    };
+    match done {
+        Ok(reply) => Json(reply).into_response(),
+        Err(cause) => {
+            let error = json!({ "__type": "InvalidParameterValue", "message": cause.to_string() });
+            (StatusCode::BAD_REQUEST, Json(error)).into_response()
+        }
+    }
+}
+
+async fn send(queue: &LocalQueue, request: Value) -> Result<Value, Cause> {
+    let SendMessage { message_body: body, delay_seconds } = serde_json::from_value(request)?;
+    let delay = Duration::from_secs(delay_seconds);
+    queue.send(QueueMessage { body, delay, ..QueueMessage::default() }).await?;
+    Ok(json!({ "MessageId": random_name() }))
+}
+
+async fn change_visibility(queue: &LocalQueue, request: Value) -> Result<Value, Cause> {
+    let request: ChangeMessageVisibility = serde_json::from_value(request)?;
+    let delay = Duration::from_secs(request.visibility_timeout);
+    queue.retry_after(request.receipt_handle, delay).await?;
+    Ok(json!({}))
+}

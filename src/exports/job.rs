@@ -1,0 +1,186 @@
+//! An export as a job: its identity, its state.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::GzipState;
+use crate::{
+    access::Principal,
+    account::AccountId,
+    changes::Kinds,
+    imports::Kind,
+    money::Currency,
+    offerings::{CatalogId, CustomerType},
+    text::{job_id, spelled_enum},
+};
+
+/// The folder of exports: `exports/<account>/<export>.ndjson.gz`.
+pub const EXPORTS: &str = "exports/";
+
+/// How long an export is kept.
+pub const KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+job_id! {
+    /// The identity of an export within its account.
+    pub struct ExportId;
+}
+
+/// The key of the object with an export.
+#[must_use]
+pub fn export_key(account: &AccountId, export: &ExportId) -> String {
+    format!("{EXPORTS}{account}/{}.ndjson.gz", export.as_str())
+}
+
+/// The key of the object with what a run has compressed that is too little for a part: one for each state, since a run
+/// may die before it has stored the state.
+#[must_use]
+pub fn rest_key(account: &AccountId, export: &ExportId, state: GzipState) -> String {
+    format!("{EXPORTS}{account}/{}.rest-{}", export.as_str(), state.length)
+}
+
+spelled_enum! {
+    pub enum ExportStatus {
+        /// It waits for a worker, or to be continued.
+        Waiting = "waiting",
+        /// A worker holds it, or held it when it died.
+        Running = "running",
+        Done = "done",
+        /// Its records cannot be read.
+        Failed = "failed",
+    }
+}
+
+/// What a key sees of a catalog.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExportSight {
+    pub customer_types: Option<BTreeSet<CustomerType>>,
+    pub product_catalogs: Option<BTreeSet<CatalogId>>,
+}
+
+impl ExportSight {
+    /// What a caller sees.
+    #[must_use]
+    pub fn of(principal: &Principal) -> Self {
+        let Principal { customer_types, product_catalogs, .. } = principal.clone();
+        Self { customer_types, product_catalogs }
+    }
+
+    /// A caller with this sight.
+    #[must_use]
+    pub fn principal(&self, account: &AccountId) -> Principal {
+        let Self { customer_types, product_catalogs } = self.clone();
+        let account = account.clone();
+        Principal { account, customer_types, product_catalogs, wallet_currency: Currency::USD }
+    }
+}
+
+/// An export as it is stored.
+#[derive(Clone, Debug)]
+pub struct ExportJob<P> {
+    pub id: ExportId,
+    pub status: ExportStatus,
+    pub kinds: Kinds,
+    pub sight: ExportSight,
+    /// The cursor of the changes since it was requested.
+    pub changes_cursor: String,
+    pub progress: ExportProgress<P>,
+    pub created_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub updated_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+/// How far an export is: everything before this is in the parts of its object that are written.
+#[derive(Clone, Debug)]
+pub struct ExportProgress<P> {
+    /// The table that is being read, as a place in [`ExportJob::tables`].
+    pub table: usize,
+    /// The position in that table; `None`: its beginning.
+    pub position: Option<P>,
+    pub records: u64,
+    pub gzip: GzipState,
+    /// Whether the last run left an object with what is to be in the next part.
+    pub has_rest: bool,
+    /// The id of the upload of the parts; `None`: no part is written.
+    pub upload: Option<String>,
+    /// The `ETag`s of the parts.
+    pub parts: Vec<String>,
+    /// The size of the parts in bytes.
+    pub bytes: u64,
+}
+
+impl<P> Default for ExportProgress<P> {
+    fn default() -> Self {
+        Self {
+            table: 0,
+            position: None,
+            records: 0,
+            gzip: GzipState::default(),
+            has_rest: false,
+            upload: None,
+            parts: Vec::new(),
+            bytes: 0,
+        }
+    }
+}
+
+impl<P> ExportJob<P> {
+    /// A new job.
+    #[must_use]
+    pub fn new(
+        id: ExportId,
+        kinds: Kinds,
+        sight: ExportSight,
+        changes_cursor: String,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            status: ExportStatus::Waiting,
+            kinds,
+            sight,
+            changes_cursor,
+            progress: ExportProgress::default(),
+            created_at: now,
+            started_at: None,
+            updated_at: now,
+            expires_at: now.checked_add(KEPT_FOR).unwrap_or(Timestamp::MAX),
+        }
+    }
+
+    /// The tables to read, each by a kind that is in it: networks and their bundles are in one.
+    #[must_use]
+    pub fn tables(&self) -> Vec<Kind> {
+        let is_wanted = |kind: &Kind| match kind {
+            Kind::Network => {
+                self.kinds.contains(Kind::Network) || self.kinds.contains(Kind::Bundle)
+            }
+            kind => self.kinds.contains(*kind),
+        };
+        let tables = Kind::ALL.iter().copied().filter(|kind| *kind != Kind::Bundle);
+        tables.filter(is_wanted).collect()
+    }
+}
+
+/// A worker's claim on an export.
+#[derive(Clone, Debug)]
+pub struct ExportLease {
+    pub account: AccountId,
+    pub export: ExportId,
+    /// A random name for this claim.
+    pub holder: String,
+    /// How long the claim is valid unless it is extended.
+    pub term: Duration,
+}
+
+/// The result of claiming an export.
+#[derive(Clone, Debug)]
+pub enum ExportClaim<P> {
+    /// This worker holds it, and continues from its progress.
+    Held(Box<ExportJob<P>>),
+    /// It has ended, or is gone.
+    Ended,
+    /// Another worker holds it; that lease expires after this time.
+    Busy(Duration),
+}

@@ -1,0 +1,15 @@
+//! Exports as jobs: everything of some kinds that a key sees, as NDJSON in gzip, of any size with bounded memory.
+//!
+//! | File | |
+//! |---|---|
+//! | `job` | an export as a job: its identity, its state |
+//! | `gzip` | a gzip file that is written in parts, by several runs |
+
+mod gzip;
+mod job;
+
+pub use gzip::{GzipParts, GzipState};
+pub use job::{
+    EXPORTS, ExportClaim, ExportId, ExportJob, ExportLease, ExportProgress, ExportSight,
+    ExportStatus, KEPT_FOR, export_key, rest_key,
+};

@@ -1,0 +1,282 @@
+//! `POST /catalog/v1/exports`, `GET /catalog/v1/exports/{exportId}`.
+
+use std::{collections::BTreeSet, fmt::Write as _, sync::Arc, time::Duration};
+
+use lambda_http::http::{Method, StatusCode};
+use serde::Serialize;
+use serde_json::value::RawValue;
+#[cfg(feature = "openapi")]
+use serde_json::{Value, json};
+
+#[cfg(feature = "openapi")]
+use crate::http::{
+    describe::{Failures, Operation, Schemas, header, idempotent, operation, read, with},
+    problem::Problem,
+};
+use crate::{
+    access::Permission,
+    changes::{Kinds, Positions, Sight, ends},
+    cursor::Cursors,
+    exports::{ExportId, ExportJob, ExportSight, ExportStatus, export_key},
+    http::{Absent, ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply, body},
+    idempotency::RequestIdentity,
+    imports::Kind,
+    json::{Members, json_type, type_name},
+    objects::Bucket,
+    queue::{MessageQueue, export_message},
+    retry::Patience,
+    text::rfc3339_millis,
+};
+
+const PATH: &str = "/catalog/v1/exports";
+const PATH_OF_ONE: &str = "/catalog/v1/exports/{exportId}";
+const CACHE: &str = "private, no-cache";
+
+/// How long a link to an export holds; asking again gives a new one.
+const LINK_TERM: Duration = Duration::from_mins(15);
+
+/// Exports over HTTP: requests and shows them.
+pub struct ManageExports {
+    bucket: Bucket,
+    queue: Arc<dyn MessageQueue>,
+    cursors: Arc<Cursors>,
+}
+
+impl ManageExports {
+    /// Creates the endpoint. Exports are made by the function of this queue, in this bucket.
+    #[must_use]
+    pub fn new(bucket: Bucket, queue: Arc<dyn MessageQueue>, cursors: Arc<Cursors>) -> Self {
+        Self { bucket, queue, cursors }
+    }
+}
+
+impl Endpoint for ManageExports {
+    const DIALECT: Dialect = Dialect::Catalog;
+    const PERMISSION: Permission = Permission::ExportsRead;
+
+    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
+        let post = Methods { answered: &[Method::POST], allow: "POST" };
+        let of_all = request.parameters(PATH).map(|_| post);
+        of_all.or_else(|| request.parameters(PATH_OF_ONE).map(|_| Methods::READ))
+    }
+
+    async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
+        match call.request.parameters(PATH_OF_ONE) {
+            Some(parameters) => {
+                let id = parameters.first().and_then(|id| ExportId::parse(id));
+                self.show(call, id.ok_or(ApiError::NotFound(Absent::Export))?).await
+            }
+            None => self.request(call).await,
+        }
+    }
+}
+
+/// The state of an export.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "Export"))]
+struct ExportState<'a> {
+    export_id: &'a str,
+    status: ExportStatus,
+    kinds: Vec<Kind>,
+    /// How many records are in it so far.
+    records: u64,
+    /// The size of the compressed file so far.
+    bytes: u64,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<String>,
+    updated_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<String>,
+    /// Until when it is kept.
+    expires_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+    /// The `since` of the changes that come after what is exported.
+    changes_cursor: &'a str,
+}
+
+impl<'a> ExportState<'a> {
+    fn of<P>(job: &'a ExportJob<P>) -> Self {
+        let has_ended = matches!(job.status, ExportStatus::Done | ExportStatus::Failed);
+        let error = "its records could not be read; the operator's log has the cause";
+        Self {
+            export_id: job.id.as_str(),
+            status: job.status,
+            kinds: Kind::ALL.iter().copied().filter(|kind| job.kinds.contains(*kind)).collect(),
+            records: job.progress.records,
+            bytes: job.progress.bytes,
+            created_at: rfc3339_millis(job.created_at),
+            started_at: job.started_at.map(rfc3339_millis),
+            updated_at: rfc3339_millis(job.updated_at),
+            ended_at: has_ended.then(|| rfc3339_millis(job.updated_at)),
+            expires_at: rfc3339_millis(job.expires_at),
+            error: (job.status == ExportStatus::Failed).then_some(error),
+            changes_cursor: &job.changes_cursor,
+        }
+    }
+}
+
+impl ManageExports {
+    async fn request(&self, call: Call<'_>) -> Result<Reply, ApiError> {
+        let Call { request, principal, identity, store, log } = call;
+        let account = &principal.account;
+        let kinds = kinds(body::json(request)?)?;
+        let RequestIdentity { arrived_at, name, .. } = identity;
+        let id = ExportId::of(&["https", name]);
+        // Before the first record is read: what changes while the export runs is read by this cursor, too.
+        let oldest = Positions::oldest(*arrived_at, kinds, Sight::of(principal).fingerprint());
+        let ends = ends(store, account, oldest).await?;
+        let cursor = ends.seal(&self.cursors, account)?;
+        let job = ExportJob::new(id, kinds, ExportSight::of(principal), cursor, *arrived_at);
+        store.create_export(account, &job).await?;
+        // If this fails, the same request sends it; an export that nobody asks for again is never begun.
+        let send = || self.queue.send(export_message(account, &job.id));
+        let requested = Patience::Attempts(3).retry(send, |_| true).await;
+        requested.map_err(ApiError::Unavailable)?;
+        log.items = 1;
+        let state = serde_json::to_string(&ExportState::of(&job)).map_err(ApiError::internal)?;
+        Ok(Reply::uncacheable(StatusCode::ACCEPTED, state))
+    }
+
+    async fn show(&self, call: Call<'_>, id: ExportId) -> Result<Reply, ApiError> {
+        let Call { principal, store, log, .. } = call;
+        let account = &principal.account;
+        let job = store.export_job(account, &id).await?;
+        // A key with another sight must not read what this one may not see.
+        let job = job.filter(|job| job.sight == ExportSight::of(principal));
+        let job = job.ok_or(ApiError::NotFound(Absent::Export))?;
+        log.items = 1;
+        let mut body = serde_json::to_string(&ExportState::of(&job)).map_err(ApiError::internal)?;
+        body.pop();
+        // The link differs from reply to reply; everything before it is the data.
+        let data = 0..body.len();
+        if job.status == ExportStatus::Done {
+            let Bucket { objects, name: bucket } = &self.bucket;
+            let file = format!("{account}-{}.ndjson.gz", rfc3339_millis(job.created_at));
+            let key = export_key(account, &job.id);
+            let url = objects.link(bucket, &key, &file, LINK_TERM).await?;
+            let url = serde_json::to_string(&url).map_err(ApiError::internal)?;
+            let _ = write!(body, ",\"downloadUrl\":{url}");
+        }
+        body.push('}');
+        Ok(Reply::cacheable_part(body, data, CACHE))
+    }
+}
+
+/// The kinds that a body names; all if it names none.
+fn kinds(body: &str) -> Result<Kinds, ApiError> {
+    let malformed = |error| ApiError::invalid("", format!("Malformed JSON: {error}"));
+    let wrong = |message: String| ApiError::invalid("kinds", message);
+    if json_type(body.trim_start().as_bytes().first().copied()) != "object" {
+        serde_json::from_str::<serde::de::IgnoredAny>(body).map_err(malformed)?;
+        return Err(ApiError::invalid("", "Send an object, such as {\"kinds\":[\"offering\"]}"));
+    }
+    let members = Members::of(body, |_| true).map_err(malformed)?;
+    if let Some((name, _)) = members.0.iter().find(|(name, _)| name != "kinds") {
+        return Err(ApiError::invalid(name, "is unknown; there is kinds"));
+    }
+    let value = match members.0.as_slice() {
+        [] => return Ok(Kinds::ALL),
+        [(_, value)] => *value,
+        _ => return Err(wrong("is there twice".to_owned())),
+    };
+    let names: Vec<&RawValue> = serde_json::from_str(value.get())
+        .map_err(|_| wrong(format!("must be an array, not {}", type_name(value))))?;
+    if names.is_empty() {
+        return Err(wrong("must not be empty; without it, all kinds are exported".to_owned()));
+    }
+    let kind = |name: &&RawValue| serde_json::from_str::<String>(name.get()).ok()?.parse().ok();
+    let kinds: Option<BTreeSet<Kind>> = names.iter().map(kind).collect();
+    let message = || wrong(format!("must be some of {}", Kind::spellings()));
+    kinds.map(Kinds::of).ok_or_else(message)
+}
+
+#[cfg(feature = "openapi")]
+const EXAMPLE_ID: &str = "8d1c07f2b0f64f7c9be1d2ffce1d0b55";
+
+#[cfg(feature = "openapi")]
+fn example(status: ExportStatus) -> Value {
+    json!({
+        "exportId": EXAMPLE_ID, "status": status, "kinds": ["offering"], "records": 638, "bytes": 81_920,
+        "createdAt": "2026-01-15T10:30:00.000Z", "updatedAt": "2026-01-15T10:30:01.000Z",
+        "expiresAt": "2026-01-22T10:30:00.000Z", "changesCursor": "AQ3xT0b1v5Kk",
+    })
+}
+
+#[cfg(feature = "openapi")]
+pub(super) fn describe(schemas: &mut Schemas) -> Vec<Operation> {
+    vec![describe_request(schemas), describe_one(schemas)]
+}
+
+#[cfg(feature = "openapi")]
+fn describe_request(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ManageExports, Problem<'_>>(schemas, PATH).allow("POST");
+    let body = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": { "kinds": {
+            "type": "array", "minItems": 1, "items": schemas.of::<Kind>(),
+            "description": "Only records of these kinds; all without it. Networks are told without their bundles, each bundle as a record of its own.",
+        } },
+    });
+    let mut waiting = example(ExportStatus::Waiting);
+    (waiting["records"], waiting["bytes"]) = (0.into(), 0.into());
+    let mut operation = operation(
+        "requestExport",
+        (
+            "Catalog",
+            "Request an export",
+            "Everything of some kinds that the key sees, as NDJSON in gzip, which an import takes again. It is made in the \
+            background, and kept for 7 days. `changesCursor` is the `since` of what changes from now on.",
+        ),
+        &[],
+        &failures,
+        json!({
+            "202": {
+                "description": "The export will be made.",
+                "headers": { "X-Request-Id": header("RequestId") },
+                "content": { "application/json": { "schema": schemas.of::<ExportState<'_>>(), "example": waiting } },
+            },
+            "400": failures.invalid("kinds", "must be some of offering, product"),
+        }),
+    );
+    operation.method = "post";
+    operation.description["requestBody"] = json!({
+        "required": true,
+        "content": { "application/json": { "schema": body, "example": { "kinds": ["offering"] } } },
+    });
+    idempotent(operation, &failures)
+}
+
+#[cfg(feature = "openapi")]
+fn describe_one(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ManageExports, Problem<'_>>(schemas, PATH_OF_ONE)
+        .at("/catalog/v1/exports/8d1c07f2b0f64f7c9be1d2ffce1d0b55");
+    let state = json!({
+        "allOf": [schemas.of::<ExportState<'_>>()],
+        "type": "object",
+        "properties": {
+            "downloadUrl": { "type": "string", "format": "uri", "description": "Of an export that is done: the file; the link holds for 15 minutes, asking again gives a new one." },
+        },
+    });
+    let mut done = example(ExportStatus::Done);
+    done["downloadUrl"] = "https://bucket.s3.amazonaws.com/exports/ACME/…".into();
+    let missing = failures.reply(
+        "The account has no such export, it is no longer kept, or a key with another sight requested it.",
+        &[("export", ApiError::NotFound(Absent::Export))],
+    );
+    let parameter = json!({
+        "name": "exportId", "in": "path", "required": true,
+        "schema": { "type": "string", "pattern": "^[0-9a-f]{32}$" }, "description": "The export's id.",
+    });
+    operation(
+        "getExport",
+        ("Catalog", "Get an export", "How far an export is, and a link to it once it is done."),
+        &[parameter],
+        &failures,
+        with(read("The export.", state, &done), "404", missing),
+    )
+}

@@ -1,0 +1,535 @@
+//! `POST /catalog/v1/imports`, `GET /catalog/v1/imports`, `GET /catalog/v1/imports/{importId}`.
+
+use std::{fmt::Write as _, sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use lambda_http::http::{Method, StatusCode};
+use serde::Serialize;
+use serde_json::value::RawValue;
+#[cfg(feature = "openapi")]
+use serde_json::{Value, json};
+
+use super::submit::Submitted;
+#[cfg(feature = "openapi")]
+use super::submit::{DRY_RUN, MAX_UPLOAD_BYTES, ORDER, REPLACE, REPLACE_SHARE};
+use crate::{
+    access::Permission,
+    account::AccountId,
+    cursor::{Context, Cursors, InvalidCursor},
+    http::{
+        Absent, ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply,
+        params::{CURSOR, Cursor, Limit, Parameter, Params},
+    },
+    idempotency::RequestIdentity,
+    imports::{
+        Counts, Kind, OrderBy,
+        job::{ImportId, Job, Status},
+        report::ReportKeys,
+        submission::{SubmittedImport, UPLOAD_TERM, upload_key},
+    },
+    objects::{Bucket, UploadLink},
+    retry::Patience,
+    store::JobPosition,
+    text::rfc3339_millis,
+};
+#[cfg(feature = "openapi")]
+use crate::{
+    http::{
+        body::MAX_BODY_BYTES,
+        describe::{
+            Failures, Operation, Schemas, header, idempotent, operation, or_of_gateway, read, with,
+        },
+        problem::Problem,
+    },
+    source::Format,
+};
+
+const PATH: &str = "/catalog/v1/imports";
+const PATH_OF_ONE: &str = "/catalog/v1/imports/{importId}";
+const ALLOW: &str = "GET, HEAD, POST";
+const CACHE: &str = "private, no-cache";
+
+/// The endpoint that cursors are bound to.
+const ENDPOINT: &str = "imports";
+
+/// How many imports a page has if the request does not say.
+const DEFAULT_LIMIT: u32 = 20;
+
+/// The most imports of a page: each is an item that is read.
+const MAX_LIMIT: u32 = 100;
+
+/// How many errors the state of an import shows.
+const SHOWN_ERRORS: usize = 100;
+
+/// How long the link to all errors holds.
+const LINK_TERM: Duration = Duration::from_mins(15);
+
+/// How often a request to S3 is attempted.
+const PATIENCE: Patience = Patience::Attempts(4);
+
+const LIMIT: Parameter<Limit> =
+    Parameter::new("limit", "The most imports of a page, up to 100; 20 without it.");
+
+/// Imports over HTTP: submits, shows and lists them.
+pub struct ManageImports {
+    bucket: Bucket,
+    cursors: Arc<Cursors>,
+}
+
+impl ManageImports {
+    /// Creates the endpoint, with this bucket for what clients submit, and cursors encrypted with these secrets.
+    #[must_use]
+    pub fn new(bucket: Bucket, cursors: Arc<Cursors>) -> Self {
+        Self { bucket, cursors }
+    }
+}
+
+impl Endpoint for ManageImports {
+    const DIALECT: Dialect = Dialect::Catalog;
+    const PERMISSION: Permission = Permission::ImportsWrite;
+
+    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
+        let all = Methods { answered: &[Method::GET, Method::HEAD, Method::POST], allow: ALLOW };
+        let of_list = request.parameters(PATH).map(|_| all);
+        of_list.or_else(|| request.parameters(PATH_OF_ONE).map(|_| Methods::READ))
+    }
+
+    async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
+        if let Some(parameters) = call.request.parameters(PATH_OF_ONE) {
+            let id = parameters.first().and_then(|id| ImportId::parse(id));
+            return self.show(call, id.ok_or(ApiError::NotFound(Absent::Import))?).await;
+        }
+        if call.request.method == Method::POST {
+            self.submit(call).await
+        } else {
+            self.list(call).await
+        }
+    }
+}
+
+/// What became of a submission.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+struct SubmittedState<'a> {
+    import_id: &'a str,
+    status: Status,
+    created_at: String,
+    /// Of an upload: where to send it, with `PUT`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upload_url: Option<String>,
+    /// Of an upload: the headers that the request must have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upload_headers: Option<std::collections::BTreeMap<String, String>>,
+    /// Of an upload: until when the URL holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upload_expires_at: Option<String>,
+}
+
+/// The state of an import.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "Import"))]
+struct ImportState<'a> {
+    import_id: &'a str,
+    status: Status,
+    /// What is imported: an upload, an object, a message, an event or a file.
+    source: &'a str,
+    /// Whether nothing is written: then the counts say what would have become of the lines.
+    dry_run: bool,
+    /// The kind that the records are all of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replace: Option<Kind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order: Option<OrderBy>,
+    /// How many lines have an outcome so far.
+    lines: u64,
+    counts: Counts,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<String>,
+    updated_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<String>,
+    /// Why it failed or was superseded, or why `replace` removed nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+impl<'a> ImportState<'a> {
+    fn of(job: &'a Job) -> Self {
+        let options = job.submission.as_ref().map(|submission| &submission.options);
+        Self {
+            import_id: job.import_id.as_str(),
+            status: job.status,
+            source: &job.source,
+            dry_run: options.is_some_and(|options| options.dry_run),
+            replace: options.and_then(|options| options.replace).map(|(kind, _)| kind),
+            order: options.map(|options| options.order_by),
+            lines: job.progress.counts.total(),
+            counts: job.progress.counts,
+            created_at: rfc3339_millis(job.created_at),
+            started_at: job.started_at.map(rfc3339_millis),
+            updated_at: rfc3339_millis(job.updated_at),
+            ended_at: job.status.is_end().then(|| rfc3339_millis(job.updated_at)),
+            error: job.error.as_deref(),
+        }
+    }
+
+    fn json(&self) -> Result<String, ApiError> {
+        serde_json::to_string(self).map_err(ApiError::internal)
+    }
+}
+
+impl ManageImports {
+    async fn submit(&self, call: Call<'_>) -> Result<Reply, ApiError> {
+        let Call { request, principal, identity, store, log } = call;
+        let account = &principal.account;
+        let submitted = Submitted::parse(request)?;
+        let RequestIdentity { arrived_at, name, .. } = identity;
+        let import = ImportId::of(&["https", name]);
+        let (submission, records) = match submitted {
+            Submitted::Records(submission, records) => (submission, Some(records)),
+            Submitted::Upload(submission) => (submission, None),
+        };
+        let length = submission.length;
+        let job = SubmittedImport { import, submission, submitted_at: *arrived_at };
+        // The job first: the object's event must find it.
+        store.submit_import(account, &job).await?;
+        let key = upload_key(account, &job.import);
+        let Bucket { objects, name: bucket } = &self.bucket;
+        let mut state = SubmittedState {
+            import_id: job.import.as_str(),
+            status: Status::Waiting,
+            created_at: rfc3339_millis(*arrived_at),
+            upload_url: None,
+            upload_headers: None,
+            upload_expires_at: None,
+        };
+        log.items = 1;
+        let status = if let Some(records) = records {
+            objects.put_once(bucket, &key, records.to_vec(), PATIENCE).await?;
+            StatusCode::ACCEPTED
+        } else {
+            let expires_at = store.clock().now() + signed(UPLOAD_TERM);
+            let link = objects.upload_link(bucket, &key, length, UPLOAD_TERM).await?;
+            let UploadLink { url, headers } = link;
+            state.upload_url = Some(url);
+            state.upload_headers = Some(headers.into_iter().collect());
+            state.upload_expires_at = Some(rfc3339_millis(expires_at));
+            StatusCode::CREATED
+        };
+        let body = serde_json::to_string(&state).map_err(ApiError::internal)?;
+        Ok(Reply::uncacheable(status, body))
+    }
+
+    async fn show(&self, call: Call<'_>, id: ImportId) -> Result<Reply, ApiError> {
+        let Call { principal, store, log, .. } = call;
+        let account = &principal.account;
+        let job = store.job(account, &id).await?;
+        let mut job = job.ok_or(ApiError::NotFound(Absent::Import))?;
+        self.expire(account, &mut job, store.clock().now()).await?;
+        log.items = 1;
+        let errors = self.first_errors(account, &job).await?;
+        let mut body = ImportState::of(&job).json()?;
+        body.pop();
+        body.push_str(",\"errors\":[");
+        body.push_str(&errors.iter().map(|error| error.get()).collect::<Vec<_>>().join(","));
+        body.push(']');
+        // The link differs from reply to reply; everything before it is the data.
+        let data = 0..body.len();
+        let keys = ReportKeys::of(account, &job.source, &job.import_id);
+        let key = keys.and_then(|keys| keys.all_errors(job.progress.error_parts));
+        if let Some(key) = key.filter(|_| job.status.is_end()) {
+            let Bucket { objects, name: bucket } = &self.bucket;
+            let file = format!("{}.errors.ndjson", job.import_id.as_str());
+            let url = objects.link(bucket, &key, &file, LINK_TERM).await?;
+            let url = serde_json::to_string(&url).map_err(ApiError::internal)?;
+            let _ = write!(body, ",\"errorsUrl\":{url}");
+        }
+        body.push('}');
+        Ok(Reply::cacheable_part(body, data, CACHE))
+    }
+
+    /// Fails a job whose object was never uploaded.
+    async fn expire(
+        &self,
+        account: &AccountId,
+        job: &mut Job,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let is_late = job.created_at + signed(UPLOAD_TERM) < now;
+        if job.started_at.is_some() || job.submission.is_none() || !is_late {
+            return Ok(());
+        }
+        let Bucket { objects, name: bucket } = &self.bucket;
+        let key = upload_key(account, &job.import_id);
+        if objects.length(bucket, &key, PATIENCE).await?.is_none() {
+            job.status = Status::Failed;
+            job.updated_at = job.created_at + signed(UPLOAD_TERM);
+            job.error = Some("nothing was uploaded while the link held".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The first errors of a job: of the parts that are stored, then of those that are not stored yet.
+    async fn first_errors(
+        &self,
+        account: &AccountId,
+        job: &Job,
+    ) -> Result<Vec<Box<RawValue>>, ApiError> {
+        let mut errors = Vec::new();
+        let mut add = |list: &[u8]| {
+            for line in list.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                if errors.len() < SHOWN_ERRORS {
+                    errors.push(serde_json::from_slice(line)?);
+                }
+            }
+            Ok::<bool, serde_json::Error>(errors.len() < SHOWN_ERRORS)
+        };
+        let keys = ReportKeys::of(account, &job.source, &job.import_id);
+        for part in 0..job.progress.error_parts {
+            let Some(keys) = &keys else { break };
+            let Bucket { objects, name: bucket } = &self.bucket;
+            // The lifecycle of the bucket may have removed it.
+            let list = objects.get(bucket, &keys.errors_part(part)).await?.unwrap_or_default();
+            if !add(&list).map_err(ApiError::internal)? {
+                return Ok(errors);
+            }
+        }
+        add(&job.pending_errors).map_err(ApiError::internal)?;
+        Ok(errors)
+    }
+
+    async fn list(&self, call: Call<'_>) -> Result<Reply, ApiError> {
+        let Call { request, principal, store, log, .. } = call;
+        let mut params = Params::parse(&request.query);
+        let limit = params.single(&LIMIT).map_or(DEFAULT_LIMIT, |Limit(limit)| limit);
+        let cursor = params.single(&CURSOR);
+        params.finish()?;
+        let context = Context { account: &principal.account, endpoint: ENDPOINT, fingerprint: b"" };
+        log.has_cursor = cursor.is_some();
+        let after = match cursor {
+            None => None,
+            Some(Cursor(token)) => {
+                let position = self.cursors.open(context, &token)?;
+                Some(position_of(&position).ok_or(InvalidCursor)?)
+            }
+        };
+        let limit = limit.min(MAX_LIMIT);
+        let (jobs, next) = store.jobs_page(&principal.account, limit, after.as_ref()).await?;
+        log.items = jobs.len();
+        log.has_next_page = next.is_some();
+        let states = jobs.iter().map(|job| ImportState::of(job).json());
+        let states: Vec<String> = states.collect::<Result<_, _>>()?;
+        let mut body = format!("{{\"imports\":[{}]", states.join(","));
+        if let Some(JobPosition { created_at, import }) = next {
+            let position = format!("{created_at} {import}");
+            let cursor = self.cursors.seal(context, position.as_bytes())?;
+            // Cursors consist of URL-safe characters, so nothing needs to be escaped.
+            let _ = write!(body, ",\"nextCursor\":\"{cursor}\"");
+        }
+        body.push('}');
+        Ok(Reply::cacheable(body, CACHE))
+    }
+}
+
+fn position_of(bytes: &[u8]) -> Option<JobPosition> {
+    let (created_at, import) = std::str::from_utf8(bytes).ok()?.split_once(' ')?;
+    Some(JobPosition { created_at: created_at.parse().ok()?, import: import.to_owned() })
+}
+
+fn signed(time: Duration) -> SignedDuration {
+    SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)
+}
+
+#[cfg(feature = "openapi")]
+const EXAMPLE_ID: &str = "3acd990027d0d8caede63621ac484963";
+
+#[cfg(feature = "openapi")]
+fn example() -> Value {
+    json!({
+        "importId": EXAMPLE_ID, "status": "done", "source": format!("upload {EXAMPLE_ID}"), "dryRun": false,
+        "order": "record", "lines": 3,
+        "counts": { "created": 1, "updated": 0, "unchanged": 1, "stale": 0, "deleted": 0, "failed": 1 },
+        "createdAt": "2026-01-15T10:30:00.000Z", "startedAt": "2026-01-15T10:30:00.400Z",
+        "updatedAt": "2026-01-15T10:30:00.900Z", "endedAt": "2026-01-15T10:30:00.900Z",
+    })
+}
+
+#[cfg(feature = "openapi")]
+pub(super) fn describe(schemas: &mut Schemas) -> Vec<Operation> {
+    vec![describe_list(schemas), describe_submit(schemas), describe_one(schemas)]
+}
+
+#[cfg(feature = "openapi")]
+fn describe_list(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ManageImports, Problem<'_>>(schemas, PATH).allow(ALLOW);
+    let page = json!({
+        "type": "object",
+        "required": ["imports"],
+        "properties": {
+            "imports": { "type": "array", "items": schemas.of::<ImportState<'_>>() },
+            "nextCursor": { "type": "string", "maxLength": 512, "description": "There are more: the `cursor` of the next page." },
+        },
+    });
+    let replies = with(
+        read("A page of imports, the newest first.", page, &json!({ "imports": [example()] })),
+        "400",
+        failures.invalid(LIMIT.name, "must be a whole number from 1 to 1000"),
+    );
+    operation(
+        "listImports",
+        (
+            "Catalog",
+            "List imports",
+            "All imports of the account, whatever their source, the newest first. They are remembered for 90 days.",
+        ),
+        &[LIMIT.describe(schemas), CURSOR.describe(schemas)],
+        &failures,
+        replies,
+    )
+}
+
+#[cfg(feature = "openapi")]
+fn describe_submit(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ManageImports, Problem<'_>>(schemas, PATH).allow(ALLOW);
+    let state: Value = json!(schemas.of::<SubmittedState<'_>>());
+    let reply = |description: &str, example: Value| {
+        json!({
+            "description": description,
+            "headers": { "X-Request-Id": header("RequestId") },
+            "content": { "application/json": { "schema": state, "example": example } },
+        })
+    };
+    let waiting = json!({ "importId": EXAMPLE_ID, "status": "waiting", "createdAt": "2026-01-15T10:30:00.000Z" });
+    let mut with_link = waiting.clone();
+    with_link["uploadUrl"] = "https://bucket.s3.amazonaws.com/uploads/ACME/…".into();
+    with_link["uploadHeaders"] = json!({ "content-length": "52428800", "if-none-match": "*" });
+    with_link["uploadExpiresAt"] = "2026-01-15T10:45:00.000Z".into();
+    let upload = json!({
+        "type": "object",
+        "required": ["upload"],
+        "additionalProperties": false,
+        "properties": { "upload": {
+            "type": "object",
+            "required": ["format", "length"],
+            "additionalProperties": false,
+            "properties": {
+                "format": schemas.of::<Format>(),
+                "compression": { "type": "string", "enum": ["none", "gzip", "zstd"], "default": "none" },
+                "length": { "type": "integer", "minimum": 1, "maximum": MAX_UPLOAD_BYTES, "description": "The number of bytes of the upload." },
+                REPLACE.name: REPLACE.describe(schemas)["schema"],
+                REPLACE_SHARE.name: REPLACE_SHARE.describe(schemas)["schema"],
+                ORDER.name: ORDER.describe(schemas)["schema"],
+                DRY_RUN.name: DRY_RUN.describe(schemas)["schema"],
+            },
+        } },
+    });
+    let record = json!({ "type": "object", "required": ["kind"], "properties": { "kind": schemas.of::<Kind>() } });
+    let records = json!({ "type": "array", "items": record });
+    let too_large = [("body", ApiError::TooLarge(MAX_BODY_BYTES))];
+    let wrong = [
+        (
+            "type",
+            ApiError::invalid(
+                "",
+                "Content-Type must be application/x-ndjson, application/json or text/csv",
+            ),
+        ),
+        ("upload", ApiError::invalid("upload.length", "is required: the number of bytes")),
+    ];
+    let mut operation = operation(
+        "submitImport",
+        (
+            "Catalog",
+            "Submit an import",
+            "Records of up to 5,000,000 bytes in the body: NDJSON, a JSON array, or CSV of products, with options as \
+            parameters. More: announce an `upload` with its options, then `PUT` it to `uploadUrl` with the headers in \
+            `uploadHeaders`, once and within 15 minutes; it may be compressed. Only differences are written; each line that \
+            is refused is reported, and does not stop the rest.",
+        ),
+        &[
+            REPLACE.describe(schemas),
+            REPLACE_SHARE.describe(schemas),
+            ORDER.describe(schemas),
+            DRY_RUN.describe(schemas),
+        ],
+        &failures,
+        json!({
+            "201": reply("The upload may begin.", with_link),
+            "202": reply("The records are stored, and will be imported.", waiting),
+            "400": failures.reply("The request as a whole is wrong.", &wrong),
+            "413": or_of_gateway(
+                failures.reply("The body is too large.", &too_large),
+                "Where it is over 6 MB with its quotes, backslashes and line breaks counted twice, as Lambda does,",
+            ),
+        }),
+    );
+    operation.method = "post";
+    let ndjson =
+        "{\"kind\":\"product\",\"sku\":\"PLAN-PRO-MO\",\"name\":\"Pro Plan\",\"price\":49}\n";
+    operation.description["requestBody"] = json!({
+        "required": true,
+        "content": {
+            "application/x-ndjson": { "schema": { "type": "string" }, "example": ndjson },
+            "application/json": {
+                "schema": { "anyOf": [records, upload] },
+                "examples": {
+                    "records": { "value": [{ "kind": "product", "sku": "PLAN-PRO-MO", "name": "Pro Plan", "price": 49 }] },
+                    "upload": { "value": { "upload": { "format": "ndjson", "compression": "gzip", "length": 52_428_800 } } },
+                },
+            },
+            "text/csv": { "schema": { "type": "string" }, "example": "sku,name,price\nPLAN-PRO-MO,Pro Plan,49\n" },
+        },
+    });
+    idempotent(operation, &failures)
+}
+
+#[cfg(feature = "openapi")]
+fn describe_one(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ManageImports, Problem<'_>>(schemas, PATH_OF_ONE)
+        .at("/catalog/v1/imports/3acd990027d0d8caede63621ac484963");
+    let error = json!({
+        "type": "object",
+        "required": ["line", "field", "message", "code"],
+        "properties": {
+            "line": { "type": "integer", "minimum": 1 },
+            "field": { "type": "string" },
+            "message": { "type": "string" },
+            "code": { "type": "string" },
+        },
+    });
+    let state = json!({
+        "allOf": [schemas.of::<ImportState<'_>>()],
+        "type": "object",
+        "required": ["errors"],
+        "properties": {
+            "errors": { "type": "array", "maxItems": SHOWN_ERRORS, "items": error, "description": "The first lines that were refused, and why." },
+            "errorsUrl": { "type": "string", "format": "uri", "description": "Of an import that has ended: all errors as NDJSON; the link holds for 15 minutes." },
+        },
+    });
+    let mut shown = example();
+    shown["errors"] = json!([{ "line": 3, "field": "price", "message": "Expected number, received string", "code": "INVALID" }]);
+    shown["errorsUrl"] = "https://bucket.s3.amazonaws.com/reports/ACME/…".into();
+    let missing = failures.reply(
+        "The account has no such import.",
+        &[("import", ApiError::NotFound(Absent::Import))],
+    );
+    let parameter = json!({
+        "name": "importId", "in": "path", "required": true,
+        "schema": { "type": "string", "pattern": "^[0-9a-f]{32}$" }, "description": "The import's id.",
+    });
+    operation(
+        "getImport",
+        (
+            "Catalog",
+            "Get an import",
+            "How far an import is, and what became of its lines. Of a dry run: what would have become of them.",
+        ),
+        &[parameter],
+        &failures,
+        with(read("The import.", state, &shown), "404", missing),
+    )
+}

@@ -1,0 +1,79 @@
+//! Imports that clients submit over HTTP: the job exists, with its options and its time, before there is anything to
+//! read. What is to be imported becomes an object of its own; its creation starts the job.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Kind, OrderBy, job::ImportId};
+use crate::{account::AccountId, source::Format};
+
+/// The folder of submitted objects: `uploads/<account>/<import>`.
+pub const UPLOADS: &str = "uploads/";
+
+/// How long the link for an upload holds.
+pub const UPLOAD_TERM: Duration = Duration::from_mins(15);
+
+/// What a client wants to have done with its records.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImportOptions {
+    /// The format of the object; `None`: its first character determines it.
+    pub format: Option<Format>,
+    /// The kind that the records are all of, and the share of what is stored that may be removed.
+    pub replace: Option<(Kind, f64)>,
+    pub order_by: OrderBy,
+    pub dry_run: bool,
+}
+
+/// An import as it was submitted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submission {
+    pub options: ImportOptions,
+    /// The declared length of the object in bytes.
+    pub length: u64,
+}
+
+/// A submission with the identity of its job.
+#[derive(Clone, Debug)]
+pub struct SubmittedImport {
+    pub import: ImportId,
+    pub submission: Submission,
+    /// The time of its records.
+    pub submitted_at: Timestamp,
+}
+
+/// The name of a submitted import's source.
+#[must_use]
+pub fn source_name(import: &ImportId) -> String {
+    format!("upload {}", import.as_str())
+}
+
+/// The key of the object with what is to be imported.
+#[must_use]
+pub fn upload_key(account: &AccountId, import: &ImportId) -> String {
+    format!("{UPLOADS}{account}/{}", import.as_str())
+}
+
+/// The account and the import of an uploaded object; `None`: it is none.
+#[must_use]
+pub fn uploaded(key: &str) -> Option<(AccountId, ImportId)> {
+    let (account, import) = key.strip_prefix(UPLOADS)?.split_once('/')?;
+    Some((AccountId::parse(account).ok()?, ImportId::parse(import)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_uploads_key_tells_its_account_and_its_import() {
+        let (account, import) = (AccountId::parse("ACME").expect("account"), ImportId::of(&["x"]));
+        let key = upload_key(&account, &import);
+        assert_eq!(uploaded(&key), Some((account, import)));
+        for other in
+            ["imports/ACME/x", "uploads/ACME", "uploads/ACME/x", "uploads//", "uploads/a b/0"]
+        {
+            assert_eq!(uploaded(other), None, "{other}");
+        }
+    }
+}

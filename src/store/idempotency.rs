@@ -1,0 +1,236 @@
+//! The table `IdempotencyKeys`: claims on the keys of requests, and the answers to keep.
+//!
+//! An item is put by one conditional write, which costs one unit and reads nothing; what is stored already comes with
+//! the failed condition. The answer is compressed, since an item costs a unit per KB.
+
+use std::{collections::HashMap, time::Duration};
+
+use aws_sdk_dynamodb::{
+    operation::{put_item::PutItemOutput, update_item::UpdateItemOutput},
+    primitives::Blob,
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+};
+use jiff::Timestamp;
+
+use super::{
+    CAPACITY, Store, StoreError,
+    error::failed_condition,
+    item::{EXPIRES_AT, Item, compressed, decompressed, text},
+    units,
+};
+use crate::{
+    account::AccountId,
+    idempotency::{
+        Claimed, IdempotencyStore, KEPT_FOR, KeptAnswer, KeyedRequest, RequestClaim,
+        RequestIdentity,
+    },
+    text::random_name,
+};
+
+const CLAIM: &str = "claim idempotency key";
+const END: &str = "end idempotent request";
+
+fn key(account: &AccountId, id: &str) -> Item {
+    HashMap::from([
+        ("account".to_owned(), text(account.as_str())),
+        ("requestId".to_owned(), text(id)),
+    ])
+}
+
+fn number(value: i64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// What is stored under a key.
+struct StoredRequest {
+    holder: String,
+    held_until: i64,
+    expires_at: i64,
+    content: Vec<u8>,
+    identity: RequestIdentity,
+    answer: Option<KeptAnswer>,
+}
+
+impl StoredRequest {
+    fn read(item: &Item) -> Result<Self, StoreError> {
+        let wrong = |name: &str| StoreError::unreadable(CLAIM, format!("attribute {name}"));
+        let string = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned();
+        let whole = |name: &str| {
+            let digits = item.get(name).and_then(|value| value.as_n().ok());
+            digits.and_then(|digits| digits.parse::<i64>().ok())
+        };
+        let bytes = |name: &str| {
+            let blob = item.get(name).and_then(|value| value.as_b().ok());
+            blob.map(|blob| blob.as_ref().to_vec())
+        };
+        let arrived_at = whole("arrivedAt").and_then(|at| Timestamp::from_millisecond(at).ok());
+        let answer = match bytes("answer") {
+            None => None,
+            Some(body) => Some(KeptAnswer {
+                status: whole("status")
+                    .and_then(|status| u16::try_from(status).ok())
+                    .ok_or_else(|| wrong("status"))?,
+                content_type: string("contentType").ok_or_else(|| wrong("contentType"))?,
+                body: decompressed(&body)
+                    .and_then(|body| String::from_utf8(body).ok())
+                    .ok_or_else(|| wrong("answer"))?,
+            }),
+        };
+        Ok(Self {
+            holder: string("holder").ok_or_else(|| wrong("holder"))?,
+            held_until: whole("heldUntil").unwrap_or_default(),
+            expires_at: whole(EXPIRES_AT).unwrap_or_default(),
+            content: bytes("content").ok_or_else(|| wrong("content"))?,
+            identity: RequestIdentity {
+                arrived_at: arrived_at.ok_or_else(|| wrong("arrivedAt"))?,
+                name: string("name").ok_or_else(|| wrong("name"))?,
+                is_repeated: true,
+            },
+            answer,
+        })
+    }
+}
+
+impl IdempotencyStore for Store {
+    type Error = StoreError;
+
+    async fn claim_request(
+        &self,
+        request: KeyedRequest,
+        term: Duration,
+    ) -> Result<Claimed, StoreError> {
+        let now = self.clock.now();
+        let held_until = now.checked_add(term).unwrap_or(Timestamp::MAX).as_millisecond();
+        let identity = RequestIdentity::new(now);
+        let claim = RequestClaim { request, holder: random_name() };
+        let Some(stored) = self.put_request(&claim, &identity, held_until).await? else {
+            return Ok(Claimed::Held(claim, identity));
+        };
+        if stored.holder == claim.holder {
+            // The put succeeded, its answer was lost, and the next attempt found it.
+            return Ok(Claimed::Held(
+                claim,
+                RequestIdentity { is_repeated: false, ..stored.identity },
+            ));
+        }
+        if stored.content != claim.request.content {
+            return Ok(Claimed::OtherRequest);
+        }
+        if let Some(answer) = stored.answer {
+            return Ok(Claimed::Answered(answer));
+        }
+        let left = stored.held_until.saturating_sub(now.as_millisecond());
+        if let Some(left) = u64::try_from(left).ok().filter(|left| *left > 0) {
+            return Ok(Claimed::UnderWay(Duration::from_millis(left)));
+        }
+        if self.take_over(&claim, &stored, held_until).await? {
+            Ok(Claimed::Held(claim, stored.identity))
+        } else {
+            Ok(Claimed::UnderWay(term))
+        }
+    }
+
+    async fn end_request(
+        &self,
+        claim: &RequestClaim,
+        answer: Option<&KeptAnswer>,
+    ) -> Result<(), StoreError> {
+        let mut update = self
+            .client
+            .update_item()
+            .table_name(&self.tables.idempotency_keys)
+            .set_key(Some(key(&claim.request.account, &claim.request.id)))
+            .condition_expression("holder = :holder")
+            .expression_attribute_values(":holder", text(claim.holder.as_str()))
+            .return_consumed_capacity(CAPACITY);
+        update = match answer {
+            None => update.update_expression("REMOVE heldUntil"),
+            Some(KeptAnswer { status, content_type, body }) => update
+                .update_expression(
+                    "SET answer = :answer, #status = :status, contentType = :type REMOVE heldUntil",
+                )
+                .expression_attribute_names("#status", "status")
+                .expression_attribute_values(
+                    ":answer",
+                    AttributeValue::B(Blob::new(compressed(body.as_bytes()))),
+                )
+                .expression_attribute_values(":status", number((*status).into()))
+                .expression_attribute_values(":type", text(content_type.as_str())),
+        };
+        let send = || update.clone().send();
+        // If the claim has expired, another attempt holds the key, and will answer the same.
+        self.write_if(END, send, UpdateItemOutput::consumed_capacity).await.map(|_| ())
+    }
+}
+
+impl Store {
+    /// Puts a request whose key is free. Returns what is stored under the key if it is not.
+    async fn put_request(
+        &self,
+        claim: &RequestClaim,
+        identity: &RequestIdentity,
+        held_until: i64,
+    ) -> Result<Option<StoredRequest>, StoreError> {
+        let RequestClaim { request, holder } = claim;
+        let now = identity.arrived_at;
+        let expires_at = now.checked_add(KEPT_FOR).unwrap_or(Timestamp::MAX);
+        let mut item = key(&request.account, &request.id);
+        item.extend([
+            ("holder".to_owned(), text(holder.as_str())),
+            ("heldUntil".to_owned(), number(held_until)),
+            ("arrivedAt".to_owned(), number(now.as_millisecond())),
+            ("name".to_owned(), text(identity.name.as_str())),
+            ("content".to_owned(), AttributeValue::B(Blob::new(request.content.as_slice()))),
+            (EXPIRES_AT.to_owned(), number(expires_at.as_second())),
+        ]);
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.tables.idempotency_keys)
+            .set_item(Some(item))
+            // DynamoDB removes an item some time after it expires.
+            .condition_expression("attribute_not_exists(requestId) OR expiresAt <= :now")
+            .expression_attribute_values(":now", number(now.as_second()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .return_consumed_capacity(CAPACITY);
+        let outcome =
+            self.attempt(CLAIM, Some(&self.account_limits.writes), || put.clone().send()).await;
+        match outcome {
+            Ok(reply) => {
+                self.meter.add_write(units(PutItemOutput::consumed_capacity(&reply)));
+                Ok(None)
+            }
+            Err(error) => {
+                let there = failed_condition(CLAIM, error)?;
+                self.meter.add_write(1.0);
+                StoredRequest::read(&there.unwrap_or_default()).map(Some)
+            }
+        }
+    }
+
+    /// Takes the key of an attempt that died, or left work to do; `false` if another attempt was first.
+    async fn take_over(
+        &self,
+        claim: &RequestClaim,
+        stored: &StoredRequest,
+        held_until: i64,
+    ) -> Result<bool, StoreError> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.tables.idempotency_keys)
+            .set_key(Some(key(&claim.request.account, &claim.request.id)))
+            .update_expression("SET holder = :holder, heldUntil = :until")
+            .condition_expression(
+                "(holder = :seen OR holder = :holder) AND attribute_not_exists(answer) \
+                 AND expiresAt = :expires",
+            )
+            .expression_attribute_values(":holder", text(claim.holder.as_str()))
+            .expression_attribute_values(":seen", text(stored.holder.as_str()))
+            .expression_attribute_values(":expires", number(stored.expires_at))
+            .expression_attribute_values(":until", number(held_until))
+            .return_consumed_capacity(CAPACITY);
+        let send = || update.clone().send();
+        self.write_if(CLAIM, send, UpdateItemOutput::consumed_capacity).await
+    }
+}

@@ -1,0 +1,179 @@
+//! `Idempotency-Key`: a request does its work once, however often it is sent.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use serverless_catalog::{
+    account::AccountId,
+    idempotency::{Claimed, IdempotencyKey, IdempotencyStore as _, KeyedRequest},
+    products::{ProductRow, arrived, upsert},
+};
+use tokio::time::Instant;
+
+use crate::support::{Answer, Catalog, Request};
+
+const PATH: &str = "/api/v1/products";
+
+fn post(catalog: &Catalog, key: &str, id: &str, body: &Value) -> Request {
+    Request::new("POST", &catalog.url(), PATH)
+        .header("Authorization", format!("Bearer {key}"))
+        .header("Content-Type", "application/json")
+        .header("Idempotency-Key", id)
+        .body(body.to_string().into_bytes())
+}
+
+fn is_replayed(answer: &Answer) -> bool {
+    answer.header("idempotency-replayed") == "true"
+}
+
+async fn products(catalog: &Catalog, key: &str) -> Vec<Value> {
+    let page = catalog.read(key, "/api/v1/products?limit=1000").await.json();
+    page["products"].as_array().expect("products").clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_request_gets_the_first_answer_and_does_nothing() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    // Without a key of its own, a row makes a product each time.
+    let body = json!({ "products": [{ "name": "Cable", "price": 3.9 }, { "sku": "PLAN" }] });
+    let first = post(&catalog, &key, "order-1", &body).send().await;
+    assert_eq!(first.status, 207, "{first:?}");
+    assert!(!is_replayed(&first));
+    for _ in 0..3 {
+        let again = post(&catalog, &key, "order-1", &body).send().await;
+        assert_eq!((again.status, &again.bytes), (first.status, &first.bytes));
+        assert_eq!(again.header("content-type"), "application/json");
+        assert!(is_replayed(&again));
+        assert!(again.write_units() < 1.5, "the failed condition, and nothing else");
+    }
+    assert_eq!(products(&catalog, &key).await.len(), 1);
+    let other = post(&catalog, &key, "order-2", &body).send().await;
+    assert!(!is_replayed(&other));
+    assert_eq!(products(&catalog, &key).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_request_with_the_key_is_a_422_and_a_wrong_request_stays_wrong() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let wrong = json!({ "products": [] });
+    let first = post(&catalog, &key, "k", &wrong).send().await;
+    let again = post(&catalog, &key, "k", &wrong).send().await;
+    assert_eq!((first.status, again.status), (400, 400));
+    assert_eq!(first.bytes, again.bytes);
+    assert!(is_replayed(&again));
+    let mended = post(&catalog, &key, "k", &json!({ "products": [{ "name": "A" }] })).send().await;
+    assert_eq!(mended.status, 422);
+    assert!(mended.json()["error"].as_str().expect("text").contains("Idempotency-Key"));
+    for malformed in ["", "a b", &"x".repeat(256)] {
+        let answer = post(&catalog, &key, malformed, &wrong).send().await;
+        assert_eq!(answer.status, 400, "{malformed:?}");
+        assert!(answer.json()["error"].as_str().expect("text").contains("Idempotency-Key"));
+    }
+    assert!(products(&catalog, &key).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_two_accounts_have_nothing_in_common() {
+    let catalog = Catalog::start().await;
+    let (acme, globex) = (catalog.key("ACME").await, catalog.key("GLOBEX").await);
+    let body = json!({ "products": [{ "name": "Cable" }] });
+    for key in [&acme, &globex] {
+        let answer = post(&catalog, key, "k", &body).send().await;
+        assert_eq!(answer.status, 200);
+        assert!(!is_replayed(&answer));
+        assert_eq!(products(&catalog, key).await.len(), 1);
+    }
+    // Another key of the same account is the same client.
+    let second = catalog.key("ACME").await;
+    assert!(is_replayed(&post(&catalog, &second, "k", &body).send().await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_at_once_do_the_work_once() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let rows: Vec<Value> = (0..50).map(|n| json!({ "name": format!("Cable {n}") })).collect();
+    let body = json!({ "products": rows });
+    let answers = join_all((0..20).map(|_| post(&catalog, &key, "k", &body).send())).await;
+    let count = |wanted: u16| answers.iter().filter(|answer| answer.status == wanted).count();
+    assert_eq!(count(200) + count(409), 20, "{answers:?}");
+    let fresh: Vec<&Answer> =
+        answers.iter().filter(|one| one.status == 200 && !is_replayed(one)).collect();
+    assert_eq!(fresh.len(), 1, "one did the work");
+    for answer in &answers {
+        match answer.status {
+            200 => assert_eq!(answer.bytes, fresh[0].bytes),
+            _ => assert!(!answer.header("retry-after").is_empty()),
+        }
+    }
+    assert_eq!(products(&catalog, &key).await.len(), 50);
+    let after = post(&catalog, &key, "k", &body).send().await;
+    assert_eq!(after.bytes, fresh[0].bytes);
+}
+
+/// What a function leaves behind that dies after it has written these rows of a request.
+async fn die_after(catalog: &Catalog, id: &str, body: &Value, rows: usize) {
+    let account = AccountId::parse("ACME").expect("account");
+    let (store, key) = (catalog.stack.store(), IdempotencyKey::parse(id).expect("key"));
+    let content =
+        [&b""[..], b"application/json", &body.to_string().into_bytes()].map(<[u8]>::to_vec);
+    let content = [&content[0][..], &content[1], &content[2]];
+    let request = KeyedRequest::new(account.clone(), &format!("POST {PATH}"), &key, &content);
+    let claimed = store.claim_request(request, Duration::from_millis(50)).await.expect("claim");
+    let Claimed::Held(_, identity) = claimed else { panic!("{claimed:?}") };
+    let rows: Vec<ProductRow> = body["products"].as_array().expect("rows")[..rows]
+        .iter()
+        .map(|row| serde_json::value::to_raw_value(row).expect("JSON"))
+        .map(|row| ProductRow::parse(&row).expect("row"))
+        .collect();
+    let until = Instant::now() + Duration::from_secs(20);
+    let results = upsert(store, &account, &arrived(&rows, &identity), until).await;
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_function_died_is_done_by_the_next_one_and_nothing_is_made_twice() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let rows: Vec<Value> =
+        (0..10).map(|n| json!({ "name": format!("Cable {n}"), "price": n })).collect();
+    let body = json!({ "products": rows });
+    die_after(&catalog, "k", &body, 6).await;
+    let before = products(&catalog, &key).await;
+    assert_eq!(before.len(), 6);
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    let answer = post(&catalog, &key, "k", &body).send().await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(!is_replayed(&answer));
+    assert_eq!(answer.json()["created"], 10, "each is new by this request: {}", answer.json());
+    let after = products(&catalog, &key).await;
+    assert_eq!(after.len(), 10);
+    for product in before {
+        assert!(after.contains(&product), "{product}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_wrote_after_a_dead_attempt_stays() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let price = |price: u32| json!({ "sku": "A", "price": price });
+    catalog
+        .upsert(&key, &[json!({ "sku": "A", "name": "A", "description": "old", "price": 1 })])
+        .await;
+    let body = json!({ "products": [{ "sku": "A", "price": 2, "description": "new" }, { "sku": "B", "name": "B" }] });
+    die_after(&catalog, "k", &body, 1).await;
+    assert_eq!(catalog.upsert(&key, &[price(3)]).await.status, 200);
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    let answer = post(&catalog, &key, "k", &body).send().await;
+    assert_eq!((answer.status, &answer.json()["errors"]), (200, &json!(0)), "{}", answer.json());
+    let stored = products(&catalog, &key).await;
+    let found = |sku: &str| stored.iter().find(|product| product["sku"] == sku).expect("product");
+    assert_eq!(found("A")["price"], 3, "the younger write");
+    assert_eq!(found("A")["description"], "new");
+    assert_eq!(found("B")["name"], "B");
+    assert_eq!(found("A")["id"], answer.json()["results"][0]["id"]);
+}
