@@ -70,6 +70,7 @@ impl Settings {
             imports: required("IMPORTS_TABLE")?,
             api_keys: required("API_KEYS_TABLE")?,
             changes: required("CHANGES_TABLE")?,
+            usage: required("USAGE_TABLE")?,
         };
         let client = lean_client(&connection("AWS_ENDPOINT_URL_DYNAMODB"))?;
         let log_percent = match optional("REQUEST_LOG_PERCENT") {

@@ -18,9 +18,13 @@ use lambda_http::{
 };
 use tracing::Level;
 
-use super::{Absent, ApiError, ApiRequest, Authenticator, Dialect, Reply, dialect::ErrorBody};
+use super::{
+    Absent, ApiError, ApiRequest, Authenticator, Caller, Dialect, Excess, Reply,
+    dialect::ErrorBody,
+    limits::{Admitted, KeyLimiter},
+};
 use crate::{
-    access::{Permission, Principal},
+    access::{Permission, Principal, Standing, Usage, limits::Draw},
     cost::{Cost, Meter},
     store::Store,
     telemetry::RequestMeasures,
@@ -69,6 +73,8 @@ pub struct RequestLog {
     pub account: Option<String>,
     /// How many items the answer has.
     pub items: usize,
+    /// Rows of a bulk request: what counts against the key's writes. Any other request that writes counts as one.
+    pub rows: u64,
     /// Rows of a bulk request that were rejected.
     pub rejected: usize,
     /// The internal error of a row, if the request itself succeeded.
@@ -79,13 +85,42 @@ pub struct RequestLog {
     pub has_next_page: bool,
 }
 
+/// What a request consumes.
+#[derive(Default)]
+struct Meters {
+    /// For the catalog's data.
+    catalog: Meter,
+    /// For the key's lookup: nothing while the key is cached.
+    key: Meter,
+    /// For the key's counter, if it has limits.
+    counter: Meter,
+}
+
 /// What a request consumed.
 #[derive(Clone, Copy)]
 struct RequestCost {
-    /// For the catalog's data.
     catalog: Cost,
-    /// The read units of the key's lookup: none while the key is cached.
-    key_read_units: f64,
+    key: Cost,
+    counter: Cost,
+}
+
+impl Meters {
+    fn cost(&self) -> RequestCost {
+        RequestCost {
+            catalog: self.catalog.cost(),
+            key: self.key.cost(),
+            counter: self.counter.cost(),
+        }
+    }
+}
+
+/// What the limits of a key make of a request.
+#[derive(Default)]
+struct Limited {
+    /// An admitted request, to be charged.
+    admitted: Option<Admitted>,
+    /// How things stand with the scarcest balance.
+    standing: Option<Standing>,
 }
 
 /// An endpoint, wrapped in what all endpoints have in common.
@@ -93,6 +128,7 @@ pub struct HttpAdapter<E> {
     endpoint: E,
     store: Store,
     authenticator: Authenticator,
+    limiter: KeyLimiter,
     show_cost: bool,
     log_percent: u8,
     warm: AtomicBool,
@@ -102,8 +138,8 @@ impl<E: Endpoint> HttpAdapter<E> {
     /// Wraps an endpoint. With `show_cost`, headers report what a request consumed; clients of a
     /// deployed stack should not see them.
     pub fn new(endpoint: E, store: Store, authenticator: Authenticator, show_cost: bool) -> Self {
-        let warm = AtomicBool::new(false);
-        Self { endpoint, store, authenticator, show_cost, log_percent: 100, warm }
+        let (limiter, warm) = (KeyLimiter::new(store.clock()), AtomicBool::new(false));
+        Self { endpoint, store, authenticator, limiter, show_cost, log_percent: 100, warm }
     }
 
     /// Logs only this percentage of the requests that succeed within a second; all others are always logged.
@@ -123,10 +159,10 @@ impl<E: Endpoint> HttpAdapter<E> {
         let started = Instant::now();
         let request = ApiRequest::new(request);
         let mut log = RequestLog::default();
-        let (key_meter, meter) = (Meter::default(), Meter::default());
+        let (meters, mut limited) = (Meters::default(), Limited::default());
 
         // Boxed, because the type of the unboxed future exceeds the compiler's limits.
-        let answer = Box::pin(self.answer(&request, &mut log, &key_meter, &meter));
+        let answer = Box::pin(self.answer(&request, &mut log, &meters, &mut limited));
         let answer = xray::traced(request.trace_id.as_deref(), answer);
         let answer = AssertUnwindSafe(answer).catch_unwind();
         let outcome = match tokio::time::timeout_at(request.deadline.into(), answer).await {
@@ -148,17 +184,15 @@ impl<E: Endpoint> HttpAdapter<E> {
         let headers = response.headers_mut();
         insert(headers, "x-request-id", &request.id);
         vary_by(headers, dialect.key_header());
-        let cost =
-            RequestCost { catalog: meter.cost(), key_read_units: key_meter.cost().read_units };
-        if self.show_cost {
-            let Cost { reads, read_units, writes, write_units } = cost.catalog;
-            insert(headers, "x-consumed-read-units", &read_units.to_string());
-            insert(headers, "x-queries", &reads.to_string());
-            if writes > 0 {
-                insert(headers, "x-consumed-write-units", &write_units.to_string());
-                insert(headers, "x-writes", &writes.to_string());
-            }
+        let cost = meters.cost();
+        self.charge(&mut limited, &request, &log, cost);
+        if let Some(standing) = &limited.standing {
+            show_standing(headers, standing);
         }
+        if self.show_cost {
+            show_cost(headers, cost);
+        }
+        let unchecked = limited.admitted.and_then(|admitted| admitted.unchecked);
         let cold = !self.warm.swap(true, Ordering::Relaxed);
         let status = response.status();
         let level = if failed || status.is_server_error() { Level::ERROR } else { Level::INFO };
@@ -166,15 +200,16 @@ impl<E: Endpoint> HttpAdapter<E> {
         // Failed and slow requests are always logged.
         let went_well = cause.is_none() && millis < 1e3;
         if !went_well || fastrand::u8(..100) < self.log_percent {
-            write_log(&request, &log, cost, (status, level), cold, millis, cause.as_deref());
+            let causes = (cause.as_deref(), unchecked.as_deref());
+            write_log(&request, &log, cost, (status, level), cold, millis, causes);
         }
         RequestMeasures {
             route: if request.route.is_empty() { "none" } else { &request.route },
             server_error: status.is_server_error(),
             millis,
             items: log.items,
-            read_units: cost.catalog.read_units + cost.key_read_units,
-            write_units: cost.catalog.write_units,
+            read_units: cost.catalog.read_units + cost.key.read_units + cost.counter.read_units,
+            write_units: cost.catalog.write_units + cost.counter.write_units,
             cold_start: cold,
         }
         .publish();
@@ -185,20 +220,62 @@ impl<E: Endpoint> HttpAdapter<E> {
         &self,
         request: &ApiRequest,
         log: &mut RequestLog,
-        key_meter: &Meter,
-        meter: &Meter,
+        meters: &Meters,
+        limited: &mut Limited,
     ) -> Result<Reply, ApiError> {
         let methods = self.endpoint.methods(request).ok_or(ApiError::NotFound(Absent::Path))?;
         if !methods.answered.contains(&request.method) {
             return Err(ApiError::MethodNotAllowed(methods.allow));
         }
         let key = E::DIALECT.key(&request.headers);
-        let keys = self.store.metered(key_meter);
-        let principal =
+        let keys = self.store.metered(&meters.key);
+        let caller =
             self.authenticator.authenticate(&keys, key, E::PERMISSION, request.source_ip).await?;
+        let Caller { principal, key, limits } = caller;
         log.account = Some(principal.account.to_string());
-        let store = self.store.for_account(&principal.account, meter);
-        self.endpoint.answer(Call { request, principal: &principal, store: &store, log }).await
+        let store = self.store.for_account(&principal.account, &meters.catalog);
+        let call = Call { request, principal: &principal, store: &store, log };
+        if limits.is_none() {
+            return self.endpoint.answer(call).await;
+        }
+        let counters = self.store.metered(&meters.counter);
+        let admission = self.limiter.admit(&counters, &key, limits, draw(&request.method)).await;
+        let admitted = match admission {
+            Ok(admitted) => limited.admitted.insert(admitted),
+            Err(standing) => {
+                limited.standing = Some(standing);
+                return Err(ApiError::TooMany(Excess::Limit(standing)));
+            }
+        };
+        let report = self.limiter.report_if_due(&counters, admitted);
+        let (answer, unreported) = tokio::join!(self.endpoint.answer(call), report);
+        if unreported.is_some() {
+            admitted.unchecked = unreported;
+        }
+        answer
+    }
+
+    /// Charges an admitted request with what it used, whatever became of it.
+    fn charge(
+        &self,
+        limited: &mut Limited,
+        request: &ApiRequest,
+        log: &RequestLog,
+        cost: RequestCost,
+    ) {
+        let Some(admitted) = &limited.admitted else { return };
+        let (reads, writes) = match draw(&request.method) {
+            Draw::Read => (1, 0),
+            Draw::Write => (0, log.rows.max(1)),
+        };
+        let used = Usage {
+            reads,
+            writes,
+            read_units: cost.catalog.read_units + cost.key.read_units,
+            write_units: cost.catalog.write_units,
+            rejected: 0,
+        };
+        limited.standing = self.limiter.charge(admitted, used);
     }
 
     /// The response to an error, and the dialect it is in.
@@ -209,6 +286,11 @@ impl<E: Endpoint> HttpAdapter<E> {
         };
         (dialect, respond(error, dialect.error(error, request, E::PERMISSION)))
     }
+}
+
+/// What a request of this method draws on.
+fn draw(method: &Method) -> Draw {
+    if matches!(*method, Method::GET | Method::HEAD) { Draw::Read } else { Draw::Write }
 }
 
 fn respond(error: &ApiError, rendered: ErrorBody) -> Response<Body> {
@@ -224,6 +306,9 @@ fn respond(error: &ApiError, rendered: ErrorBody) -> Response<Body> {
         }
         ApiError::Unavailable(_) => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        ApiError::TooMany(excess) => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(excess.retry_after()));
         }
         ApiError::KeyRejected(_) if error.status() == 401 => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(rendered.challenge));
@@ -241,6 +326,27 @@ fn vary_by(headers: &mut HeaderMap, request_header: &'static str) {
         None => request_header.to_owned(),
     };
     insert(headers, "vary", &value);
+}
+
+/// Tells a key with limits what it has left.
+fn show_standing(headers: &mut HeaderMap, standing: &Standing) {
+    insert(headers, "x-ratelimit-limit", &standing.limit.to_string());
+    insert(headers, "x-ratelimit-remaining", &standing.remaining.to_string());
+    insert(headers, "x-ratelimit-reset", &standing.reset.to_string());
+}
+
+fn show_cost(headers: &mut HeaderMap, cost: RequestCost) {
+    let Cost { reads, read_units, writes, write_units } = cost.catalog;
+    insert(headers, "x-consumed-read-units", &read_units.to_string());
+    insert(headers, "x-queries", &reads.to_string());
+    if writes > 0 {
+        insert(headers, "x-consumed-write-units", &write_units.to_string());
+        insert(headers, "x-writes", &writes.to_string());
+    }
+    if cost.counter.reads + cost.counter.writes > 0 {
+        insert(headers, "x-counter-read-units", &cost.counter.read_units.to_string());
+        insert(headers, "x-counter-write-units", &cost.counter.write_units.to_string());
+    }
 }
 
 fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
@@ -265,7 +371,7 @@ fn write_log(
     (status, level): (StatusCode, Level),
     cold: bool,
     millis: f64,
-    cause: Option<&str>,
+    (cause, limits_unchecked): (Option<&str>, Option<&str>),
 ) {
     let status = status.as_u16();
     // Microseconds: more digits would only be noise.
@@ -284,7 +390,10 @@ fn write_log(
                 items = log.items,
                 queries = cost.catalog.reads,
                 read_units = cost.catalog.read_units,
-                key_read_units = cost.key_read_units,
+                key_read_units = cost.key.read_units,
+                counter_read_units = cost.counter.read_units,
+                counter_write_units = cost.counter.write_units,
+                limits_unchecked,
                 writes = cost.catalog.writes,
                 write_units = cost.catalog.write_units,
                 rejected = log.rejected,

@@ -1,7 +1,7 @@
 //! The errors of a request, independent of any dialect.
 
 use crate::{
-    access::Rejection,
+    access::{Rejection, Standing},
     cause::{Cause, chain},
     cursor::{InvalidCursor, PositionTooLong},
     store::StoreError,
@@ -28,10 +28,32 @@ pub enum ApiError {
     Gone,
     /// 413: the body has more than this many bytes.
     TooLarge(usize),
+    /// 429: more than is allowed.
+    TooMany(Excess),
     /// 503: the database does not answer, or the deadline is near. The request may be repeated.
     Unavailable(Cause),
     /// 500: an internal error.
     Internal(Cause),
+}
+
+/// What there is too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// A balance of the key is empty.
+    Limit(Standing),
+    /// This instance has looked up too many keys that do not exist.
+    UnknownKeys,
+}
+
+impl Excess {
+    /// After how many seconds it is worth trying again.
+    #[must_use]
+    pub fn retry_after(self) -> i64 {
+        match self {
+            Self::Limit(standing) => standing.wait,
+            Self::UnknownKeys => 1,
+        }
+    }
 }
 
 /// What was not found.
@@ -76,6 +98,7 @@ impl ApiError {
             Self::MethodNotAllowed(_) => 405,
             Self::Gone => 410,
             Self::TooLarge(_) => 413,
+            Self::TooMany(_) => 429,
             Self::Internal(_) => 500,
             Self::Unavailable(_) => 503,
         }
@@ -94,6 +117,10 @@ impl ApiError {
             Self::NotVisible(error) => format!("not visible to the key: {}", error.field),
             Self::NotFound(absent) => format!("not found: {absent:?}"),
             Self::TooLarge(_) => "body too large".to_owned(),
+            Self::TooMany(Excess::Limit(standing)) => {
+                format!("over the limit of {} {} a minute", standing.limit, standing.balance)
+            }
+            Self::TooMany(Excess::UnknownKeys) => "too many unknown keys".to_owned(),
             Self::Gone => "the changes after the cursor are gone".to_owned(),
             Self::MethodNotAllowed(_) => "method not allowed".to_owned(),
             Self::Unavailable(cause) | Self::Internal(cause) => chain(&**cause),

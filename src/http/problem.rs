@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     ApiError, Dialect,
-    messages::{GONE, INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found, rejected},
+    messages::{GONE, INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found, rejected, too_many},
 };
 use crate::{
     access::{Permission, Rejection},
@@ -66,6 +66,7 @@ fn title(status: u16) -> &'static str {
         405 => "Method Not Allowed",
         410 => "Gone",
         413 => "Content Too Large",
+        429 => "Too Many Requests",
         503 => "Service Unavailable",
         _ => "Internal Server Error",
     }
@@ -87,6 +88,7 @@ fn detail(error: &ApiError, dialect: Dialect, permission: Permission) -> Cow<'st
         ApiError::Gone => GONE.into(),
         ApiError::MethodNotAllowed(allowed) => format!("Use one of: {allowed}.").into(),
         ApiError::TooLarge(bytes) => format!("The body must be at most {bytes} bytes.").into(),
+        ApiError::TooMany(excess) => too_many(*excess).into(),
         ApiError::Unavailable(_) => SERVICE_UNAVAILABLE.into(),
         ApiError::Internal(_) => INTERNAL_ERROR.into(),
     }

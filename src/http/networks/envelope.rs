@@ -4,7 +4,7 @@ use crate::{
     access::{Permission, Rejection},
     http::{
         Absent, ApiError, Reply,
-        messages::{GONE, INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found, rejected},
+        messages::{GONE, INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found, rejected, too_many},
     },
     json::{PAGE_BYTES, bytes_in_reply},
     text::rfc3339_millis,
@@ -117,6 +117,7 @@ pub(in crate::http) fn error_body(
             ("CONTENT_TOO_LARGE", None, format!("The body must be at most {bytes} bytes."))
         }
         ApiError::Gone => ("GONE", None, GONE.to_owned()),
+        ApiError::TooMany(excess) => ("RATE_LIMIT_EXCEEDED", None, too_many(*excess)),
         ApiError::Unavailable(_) => ("SERVICE_UNAVAILABLE", None, SERVICE_UNAVAILABLE.to_owned()),
         ApiError::Internal(_) => ("INTERNAL_ERROR", None, INTERNAL_ERROR.to_owned()),
     };

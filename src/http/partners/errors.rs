@@ -6,7 +6,7 @@ use crate::{
     access::{Permission, Rejection},
     http::{
         ApiError,
-        messages::{GONE, INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found, rejected},
+        messages::{GONE, INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found, rejected, too_many},
     },
 };
 
@@ -52,6 +52,7 @@ pub(in crate::http) fn error_body(error: &ApiError, permission: Permission) -> S
             ("10-41300", "", format!("The body must be at most {bytes} bytes."))
         }
         ApiError::Gone => ("10-41000", "", GONE.to_owned()),
+        ApiError::TooMany(excess) => ("10-42900", "", too_many(*excess)),
         ApiError::Unavailable(_) => ("10-50300", "", SERVICE_UNAVAILABLE.to_owned()),
         ApiError::Internal(_) => ("10-50000", "", INTERNAL_ERROR.to_owned()),
     };

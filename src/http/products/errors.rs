@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::http::{
     ApiError,
-    messages::{GONE, INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found},
+    messages::{GONE, INTERNAL_ERROR, SERVICE_UNAVAILABLE, not_found, too_many},
 };
 
 #[derive(Serialize)]
@@ -34,6 +34,7 @@ pub(in crate::http) fn error_body(error: &ApiError) -> String {
         ApiError::MethodNotAllowed(allowed) => format!("Use one of: {allowed}."),
         ApiError::TooLarge(bytes) => format!("The body must be at most {bytes} bytes."),
         ApiError::Gone => GONE.to_owned(),
+        ApiError::TooMany(excess) => too_many(*excess),
         ApiError::Unavailable(_) => SERVICE_UNAVAILABLE.to_owned(),
         ApiError::Internal(_) => INTERNAL_ERROR.to_owned(),
     };
