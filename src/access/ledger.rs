@@ -21,6 +21,8 @@ pub struct Ledger {
     balances: Balances,
     /// What was used here and is not reported.
     unreported: Usage,
+    /// When something was used here last.
+    used_at: Timestamp,
     /// When this instance last heard from the database.
     heard: Option<Instant>,
     /// When it last failed to reach it.
@@ -91,14 +93,16 @@ impl Ledger {
     /// Charges what a request used.
     pub fn charge(&mut self, now: Timestamp, used: Usage) {
         self.unreported = self.unreported.plus(used);
+        self.used_at = now;
         self.balances.spend(now, used, &self.limits);
     }
 
     /// What to report; `None` if the counter must be read first.
     #[must_use]
-    pub fn report(&self, now: Timestamp) -> Option<Report> {
+    pub fn report(&self) -> Option<Report> {
         self.heard?;
-        Some(Report { now, limits: self.limits, used: self.unreported, known: self.known })
+        let Self { unreported, used_at, limits, known, .. } = *self;
+        Some(Report { used: unreported, used_at, limits, known })
     }
 
     /// Takes what the database told, to a report of this use.

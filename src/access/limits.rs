@@ -325,9 +325,12 @@ impl Balances {
         let (balance, limit) = self.scarcest(draw, limits)?;
         let full_at = self.of(balance);
         let empty = !full_at.is_positive(now);
-        let reset = if empty { full_at.empty_until().saturating_add(1) } else { full_at.0 };
         let now_micros = now.as_microsecond();
-        let reset = reset.max(now_micros);
+        let reset = if empty {
+            full_at.empty_until().max(now_micros.saturating_add(1))
+        } else {
+            full_at.0.max(now_micros)
+        };
         Some(Standing {
             balance,
             limit,
@@ -382,18 +385,147 @@ pub struct Counter {
 /// What an instance used since its last report.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Report {
-    pub now: Timestamp,
-    pub limits: Limits,
     pub used: Usage,
+    /// When the last of it was used. A report may come much later, and what refilled since must not be spent again.
+    pub used_at: Timestamp,
+    pub limits: Limits,
     /// What the instance knows of the counter.
     pub known: Counter,
 }
 
 impl Report {
-    /// The day it counts for: not before one that others have reported for already, since clocks differ a little.
+    /// The day it counts for: not before one that others have reported for already.
     #[must_use]
     pub fn day(&self) -> Date {
-        let today = TimeZone::UTC.to_datetime(self.now).date();
-        self.known.day.map_or(today, |day| day.max(today))
+        let day = TimeZone::UTC.to_datetime(self.used_at).date();
+        self.known.day.map_or(day, |known| known.max(day))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOON: i64 = 1_795_867_200_000_000;
+
+    fn at(micros: i64) -> Timestamp {
+        Timestamp::from_microsecond(NOON + micros).expect("a time")
+    }
+
+    fn limit(limit: u32) -> PerMinute {
+        PerMinute::new(limit).expect("a limit")
+    }
+
+    /// Less than rounding to microseconds can change.
+    fn is_near(a: f64, b: f64, limit: PerMinute) -> bool {
+        (a - b).abs() <= limit.amount() * 4e-8 + 1e-6
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_spent_is_missing_and_refills_evenly(
+            most in 1_u32..1_000_000,
+            amounts in prop::collection::vec(0.0_f64..2_000.0, 1..20),
+            wait in 0_i64..200_000_000,
+        ) {
+            let limit = limit(most);
+            let spent: f64 = amounts.iter().sum();
+            let full_at = amounts.iter().fold(FullAt::default(), |full_at, amount| full_at.after(at(0), *amount, limit));
+            let level = full_at.level(at(0), limit);
+            let rounding = limit.amount() * 4e-8 * 20.0 + 1e-6;
+            prop_assert!((level - (limit.amount() - spent)).abs() <= rounding, "{level}");
+            #[allow(clippy::cast_precision_loss)]
+            let refilled = level + limit.amount() * wait as f64 / 6e7;
+            prop_assert!(is_near(full_at.level(at(wait), limit), refilled.min(limit.amount()), limit));
+            prop_assert_eq!(full_at.is_positive(at(wait)), full_at.level(at(wait), limit) > 0.0);
+        }
+
+        #[test]
+        fn it_does_not_matter_in_which_order_reports_arrive(
+            most in 1_u32..10_000,
+            mut spent in prop::collection::vec((0_i64..30_000_000, 0.0_f64..500.0), 2..10),
+        ) {
+            // All within what the balance takes to refill after the first: its time is then a sum.
+            let limit = limit(most);
+            let first = FullAt::default().after(at(0), limit.amount(), limit);
+            let sum = |spent: &[(i64, f64)]| {
+                spent.iter().fold(first, |full_at, (time, amount)| full_at.after(at(*time), *amount, limit))
+            };
+            let forward = sum(&spent);
+            spent.reverse();
+            prop_assert_eq!(forward, sum(&spent));
+        }
+
+        #[test]
+        fn a_clock_that_goes_back_refills_nothing(
+            most in 1_u32..10_000, times in prop::collection::vec(-90_000_000_i64..90_000_000, 1..20),
+        ) {
+            let limit = limit(most);
+            let mut full_at = FullAt::default();
+            for time in times {
+                let before = full_at;
+                full_at = full_at.after(at(time), 1.0, limit);
+                prop_assert!(full_at > before);
+                prop_assert!(full_at.level(at(time), limit) <= limit.amount() - 1.0 + 1e-3);
+                prop_assert!(full_at.level(at(time - 1_000_000), limit) <= full_at.level(at(time), limit));
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_reply_tells_is_whole_and_never_negative() {
+        let limits = Limits { reads_per_minute: Some(limit(7)), ..Limits::default() };
+        let mut balances = Balances::default();
+        let tell = |balances: &Balances| {
+            let standing = balances.standing(at(0), Draw::Read, &limits).expect("a limit");
+            (
+                standing.remaining,
+                standing.is_empty,
+                standing.reset - at(0).as_second(),
+                standing.wait,
+            )
+        };
+        assert_eq!(tell(&balances), (7, false, 0, 1));
+        let one = Usage { reads: 1, ..Usage::default() };
+        for told in [(6, false, 9, 9), (5, false, 18, 18), (4, false, 26, 26)] {
+            balances.spend(at(0), one, &limits);
+            assert_eq!(tell(&balances), told);
+        }
+        balances.spend(at(0), Usage { reads: 4, ..Usage::default() }, &limits);
+        assert_eq!(tell(&balances), (0, true, 1, 1));
+        balances.spend(at(0), Usage { reads: 14, ..Usage::default() }, &limits);
+        assert_eq!(tell(&balances), (0, true, 121, 121), "two minutes' worth too much");
+    }
+
+    #[test]
+    fn the_scarcest_balance_is_one_that_the_request_draws_on() {
+        let limits = Limits {
+            reads_per_minute: Some(limit(100)),
+            writes_per_minute: Some(limit(10)),
+            read_units_per_minute: Some(limit(50)),
+            write_units_per_minute: None,
+        };
+        let mut balances = Balances::default();
+        let used = Usage { reads: 10, writes: 9, read_units: 25.0, ..Usage::default() };
+        balances.spend(at(0), used, &limits);
+        let scarcest = |draw, limits| balances.scarcest(draw, limits).map(|(balance, _)| balance);
+        assert_eq!(scarcest(Draw::Read, &limits), Some(Balance::ReadUnits));
+        assert_eq!(scarcest(Draw::Write, &limits), Some(Balance::Writes));
+        let writes = Limits { writes_per_minute: Some(limit(10)), ..Limits::default() };
+        assert_eq!(scarcest(Draw::Read, &writes), Some(Balance::Writes), "there is no other");
+        assert_eq!(scarcest(Draw::Read, &Limits::default()), None);
+    }
+
+    #[test]
+    fn a_limit_is_a_whole_number_above_zero() {
+        assert_eq!("600".parse::<PerMinute>().expect("a limit"), limit(600));
+        for text in ["", "0", "-1", "1.5", "many", "4294967296"] {
+            assert!(text.parse::<PerMinute>().is_err(), "{text}");
+        }
+        for (most, lease) in [(1, "1"), (10, "1"), (25, "2.5"), (600, "60")] {
+            assert_eq!(limit(most).lease().to_string(), lease);
+        }
     }
 }

@@ -260,7 +260,7 @@ mod tests {
                 .map(|guess| format!("cat_live_{guess:0>32}", guess = format!("G{guess}")))
                 .collect::<Vec<_>>()
         };
-        let mut reads_at = async |now: Instant, guesses: Vec<String>| {
+        let reads_at = async |now: Instant, guesses: Vec<String>| {
             let before = directory.reads.load(Ordering::Relaxed);
             for guess in guesses {
                 let outcome = ask(&auth, &directory, now, &guess).await;

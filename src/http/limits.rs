@@ -120,7 +120,7 @@ impl KeyLimiter {
 
     /// Reads the counter, or reports to it.
     async fn ask(&self, counters: &impl UsageCounters, key: &Key) -> Result<(), String> {
-        let report = lock(&key.ledger).report(self.now());
+        let report = lock(&key.ledger).report();
         let reported = report.map_or_else(Usage::default, |report| report.used);
         let asked = async {
             match &report {

@@ -6,8 +6,8 @@
 //! | `day#2026-11-28` | the use of an earlier day |
 //!
 //! A report is one `UpdateItem`. The time at which a balance is full again only grows. So a balance that is known not
-//! to be full is moved on without a condition, whatever others have added; only one that was full starts from now, on
-//! the condition that it still is. If that does not hold, the reply says what is stored.
+//! to be full is moved on without a condition, whatever others have added; only one that was full when the last of it
+//! was used starts from then, on the condition that it still was. If that does not hold, the reply says what is stored.
 
 use std::fmt::Write as _;
 
@@ -130,7 +130,7 @@ impl Store {
 
     /// The update that adds a report to the counter.
     fn reported(&self, hash: &KeyHash, report: &Report) -> UpdateItemFluentBuilder {
-        let now = FullAt::now(report.now);
+        let used_at = FullAt::now(report.used_at);
         let mut update = self.update_usage(hash, BALANCE);
         let mut set = format!("{EXPIRES_AT} = :expires");
         let mut conditions = Vec::new();
@@ -141,19 +141,19 @@ impl Store {
             }
             let name = attribute(balance);
             let known = report.known.balances.of(balance);
-            let after = known.after(report.now, amount, limit).as_micros();
-            let value = if known > now {
-                let _ = write!(set, ", {name} = if_not_exists({name}, :now) + :{name}");
+            let after = known.after(report.used_at, amount, limit).as_micros();
+            let value = if known > used_at {
+                let _ = write!(set, ", {name} = if_not_exists({name}, :usedAt) + :{name}");
                 after.saturating_sub(known.as_micros())
             } else {
                 let _ = write!(set, ", {name} = :{name}");
-                conditions.push(format!("(attribute_not_exists({name}) OR {name} <= :now)"));
+                conditions.push(format!("(attribute_not_exists({name}) OR {name} <= :usedAt)"));
                 after
             };
             update = update.expression_attribute_values(format!(":{name}"), number(value));
         }
-        if set.contains(":now") || !conditions.is_empty() {
-            update = update.expression_attribute_values(":now", number(now.as_micros()));
+        if set.contains(":usedAt") || !conditions.is_empty() {
+            update = update.expression_attribute_values(":usedAt", number(used_at.as_micros()));
         }
         let day = report.day();
         let is_new_day = report.known.day != Some(day);

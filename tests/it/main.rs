@@ -20,6 +20,7 @@ mod export;
 mod faults;
 mod imports;
 mod isolation;
+mod limits;
 mod messages;
 mod networks;
 mod offerings;
