@@ -62,7 +62,7 @@ fn a_change_that_makes_no_sense_is_refused_with_what_to_do() {
     for (account, more, words) in [
         ("ACME", &[][..], "there is nothing to change; give --permissions"),
         ("ACME", &["--label", "x", "--clear", "label"], "label is both set and cleared"),
-        ("ACME", &["--reads-per-minute", "0"], "a limit is a whole number from 1 to 4294967295"),
+        ("ACME", &["--reads-per-minute", "0"], "a limit is a whole number from 1 to 10000000"),
         ("ACME", &["--clear", "everything"], "reads-per-minute"),
         ("GLOBEX", &["--label", "x"], "catalog keys list --account GLOBEX"),
     ] {

@@ -84,6 +84,15 @@ impl Ledger {
         !self.heard.is_some_and(lately) && !self.is_pausing(instant)
     }
 
+    /// Whether more than a lease was spent here, by one request mostly: others must not wait for the next one to hear
+    /// of it.
+    #[must_use]
+    pub fn is_overspent(&self, instant: Instant) -> bool {
+        let over =
+            |(balance, limit): (Balance, PerMinute)| self.unreported.of(balance) > limit.lease();
+        self.limits.each().any(over) && !self.is_pausing(instant)
+    }
+
     /// Whether the database must be asked before the next request, and may be.
     #[must_use]
     pub fn is_waiting(&self, instant: Instant) -> bool {

@@ -21,15 +21,20 @@ const LEASE_SHARE: f64 = 0.1;
 pub struct PerMinute(NonZeroU32);
 
 #[derive(Debug, thiserror::Error)]
-#[error("a limit is a whole number from 1 to {}", u32::MAX)]
+#[error("a limit is a whole number from 1 to {}", PerMinute::MAX)]
 pub struct InvalidLimit;
 
 impl PerMinute {
+    /// The highest limit, more than four times what a table serves. Beyond it a microsecond, to which times are
+    /// rounded, would be too coarse.
+    pub const MAX: u32 = 10_000_000;
+
+    /// A limit from 1 to [`PerMinute::MAX`].
     #[must_use]
     pub const fn new(limit: u32) -> Option<Self> {
         match NonZeroU32::new(limit) {
-            Some(limit) => Some(Self(limit)),
-            None => None,
+            Some(limit) if limit.get() <= Self::MAX => Some(Self(limit)),
+            _ => None,
         }
     }
 
@@ -521,7 +526,7 @@ mod tests {
     #[test]
     fn a_limit_is_a_whole_number_above_zero() {
         assert_eq!("600".parse::<PerMinute>().expect("a limit"), limit(600));
-        for text in ["", "0", "-1", "1.5", "many", "4294967296"] {
+        for text in ["", "0", "-1", "1.5", "many", "10000001", "4294967296"] {
             assert!(text.parse::<PerMinute>().is_err(), "{text}");
         }
         for (most, lease) in [(1, "1"), (10, "1"), (25, "2.5"), (600, "60")] {

@@ -184,8 +184,8 @@ impl<E: Endpoint> HttpAdapter<E> {
         let headers = response.headers_mut();
         insert(headers, "x-request-id", &request.id);
         vary_by(headers, dialect.key_header());
+        self.charge(&mut limited, &request, &log, &meters).await;
         let cost = meters.cost();
-        self.charge(&mut limited, &request, &log, cost);
         if let Some(standing) = &limited.standing {
             show_standing(headers, standing);
         }
@@ -256,14 +256,15 @@ impl<E: Endpoint> HttpAdapter<E> {
     }
 
     /// Charges an admitted request with what it used, whatever became of it.
-    fn charge(
+    async fn charge(
         &self,
         limited: &mut Limited,
         request: &ApiRequest,
         log: &RequestLog,
-        cost: RequestCost,
+        meters: &Meters,
     ) {
-        let Some(admitted) = &limited.admitted else { return };
+        let Some(admitted) = &mut limited.admitted else { return };
+        let cost = meters.cost();
         let (reads, writes) = match draw(&request.method) {
             Draw::Read => (1, 0),
             Draw::Write => (0, log.rows.max(1)),
@@ -275,7 +276,15 @@ impl<E: Endpoint> HttpAdapter<E> {
             write_units: cost.catalog.write_units,
             rejected: 0,
         };
-        limited.standing = self.limiter.charge(admitted, used);
+        self.limiter.charge(admitted, used);
+        if tokio::time::Instant::now() < request.deadline.into() {
+            let counters = self.store.metered(&meters.counter);
+            let unreported = self.limiter.report_if_overspent(&counters, admitted).await;
+            if unreported.is_some() {
+                admitted.unchecked = unreported;
+            }
+        }
+        limited.standing = self.limiter.standing(admitted);
     }
 
     /// The response to an error, and the dialect it is in.

@@ -2,7 +2,8 @@
 //!
 //! An instance spends a lease (a tenth of a limit) by itself before it reports, and reports at least every five
 //! seconds while it serves. Lambda freezes an instance between requests, so the next request makes a due report: while
-//! it is answered if only the time is due, before it is admitted if the lease is spent. Of one key there is one report
+//! it is answered if only the time is due, before it is admitted if the lease is spent. A request that has spent more
+//! than a lease is reported before its reply. Of one key there is one report
 //! at a time; requests that need its outcome wait for it.
 
 use std::{
@@ -118,6 +119,22 @@ impl KeyLimiter {
         self.ask(counters, key).await.err()
     }
 
+    /// Reports a request that has spent more than a lease.
+    pub(super) async fn report_if_overspent(
+        &self,
+        counters: &impl UsageCounters,
+        admitted: &Admitted,
+    ) -> Option<String> {
+        let key = &admitted.key;
+        let is_overspent = || lock(&key.ledger).is_overspent(Instant::now());
+        if !is_overspent() {
+            return None;
+        }
+        let _asking = key.asking.lock().await;
+        // Another request may have reported it meanwhile.
+        if is_overspent() { self.ask(counters, key).await.err() } else { None }
+    }
+
     /// Reads the counter, or reports to it.
     async fn ask(&self, counters: &impl UsageCounters, key: &Key) -> Result<(), String> {
         let report = lock(&key.ledger).report();
@@ -142,11 +159,13 @@ impl KeyLimiter {
     }
 
     /// Charges an answered request with what it used beyond what was known at its admission.
-    pub(super) fn charge(&self, admitted: &Admitted, used: Usage) -> Option<Standing> {
+    pub(super) fn charge(&self, admitted: &Admitted, used: Usage) {
         let more = used.less(admitted.draw.at_admission());
-        let now = self.now();
-        let mut ledger = lock(&admitted.key.ledger);
-        ledger.charge(now, more);
-        ledger.standing(now, admitted.draw)
+        lock(&admitted.key.ledger).charge(self.now(), more);
+    }
+
+    /// How things stand after an admitted request.
+    pub(super) fn standing(&self, admitted: &Admitted) -> Option<Standing> {
+        lock(&admitted.key.ledger).standing(self.now(), admitted.draw)
     }
 }

@@ -3,7 +3,7 @@
 use std::{cell::Cell, time::Duration};
 
 use futures_util::future::join_all;
-use serverless_catalog::access::Limits;
+use serverless_catalog::access::{Limits, Usage, UsageCounters as _, limits::Report};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -162,4 +162,40 @@ fn keys_of_one_account_have_balances_of_their_own() {
         assert_eq!(instance.read(&one).await.status, 429);
         assert_eq!(instance.read(&other).await.header("x-ratelimit-remaining"), "9");
     });
+}
+
+#[test]
+fn whatever_interleaves_around_midnight_nothing_that_was_reported_is_lost() {
+    for seed in 0..20 {
+        let mut random = Random::new(seed);
+        run("2026-11-28T23:59:55Z", async |scene| {
+            let key = scene.key(reads(1_000_000)).await;
+            let stores: Vec<_> = (0..6).map(|_| scene.store_with_delays(random.fork())).collect();
+            let reporters = stores.iter().map(|store| {
+                let mut random = random.fork();
+                let (scene, key) = (&scene, &key);
+                async move {
+                    let mut known = store.counter(&key.hash).await.expect("a counter");
+                    let mut reported = 0;
+                    for _ in 0..20 {
+                        sleep(Duration::from_millis(random.range(0..1_000))).await;
+                        let used = Usage { reads: random.range(1..5), ..Usage::default() };
+                        let (used_at, limits) = (scene.now(), reads(1_000_000));
+                        let report = Report { used, used_at, limits, known };
+                        // One that meets others too often reports later.
+                        if let Ok(told) = store.report(&key.hash, &report).await {
+                            known = told;
+                            reported += used.reads;
+                        }
+                    }
+                    reported
+                }
+            });
+            let reported: u64 = join_all(reporters.collect::<Vec<_>>()).await.into_iter().sum();
+            let since = "2026-11-28".parse().expect("a day");
+            let days = scene.store.usage_since(&key.hash, since).await.expect("usage");
+            assert_eq!(days.len(), 2, "seed {seed}: {days:?}");
+            assert_eq!(scene.counted(&key).await.reads, reported, "seed {seed}: {days:?}");
+        });
+    }
 }

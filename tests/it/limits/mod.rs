@@ -120,6 +120,28 @@ fn a_wasteful_request_is_charged_whole_and_the_key_waits_for_it() {
 }
 
 #[test]
+fn all_instances_hear_of_a_wasteful_request_before_its_reply() {
+    run(NOON, async |scene| {
+        let key = scene
+            .key(Limits { writes_per_minute: Some(per_minute(100)), ..Limits::default() })
+            .await;
+        let (instance, new) = (scene.instance(), scene.instance());
+        let knows_the_past = scene.instance();
+        assert_eq!(knows_the_past.write(&key, 1).await.status, 200);
+        assert_eq!(instance.write(&key, 160).await.status, 200);
+        assert_eq!(refused(&new.write(&key, 1).await), 36);
+        // What it knows allows it a lease, then it hears of it, too.
+        let admitted = async || knows_the_past.write(&key, 3).await.status == 200;
+        let mut rows = 1;
+        while admitted().await {
+            rows += 3;
+        }
+        assert_eq!(rows, 13);
+        assert_eq!(scene.counted(&key).await.writes, 173);
+    });
+}
+
+#[test]
 fn every_dialect_tells_a_429_in_its_own_words() {
     run(NOON, async |scene| {
         let key = scene.key(Limits { writes_per_minute: Some(per_minute(1)), ..reads(1) }).await;

@@ -24,6 +24,7 @@ use crate::simulation::{
     self,
     database::{self, Engine},
     faults::Fate,
+    random::Random,
 };
 
 /// What becomes of requests to the table `Usage`, and how many there were.
@@ -135,6 +136,17 @@ impl Scene {
         let settings = Settings { store, cache, show_cost: true, log_percent: 100 };
         let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
         Instance(functions(&settings, &cursors.into()))
+    }
+
+    /// The tables, whose requests take up to 30 ms to arrive, and as long to be answered.
+    pub fn store_with_delays(&self, random: Random) -> Store {
+        let random = Mutex::new(random);
+        let client = database::client(&self.engine, move |_: &str, _: &[u8]| {
+            let mut random = random.lock().expect("lock");
+            let mut late = || Duration::from_millis(random.range(0..30));
+            Fate { before: late(), after: late(), ..Fate::default() }
+        });
+        Store::new(client, TableNames::with_prefix("test")).with_clock(self.store.clock())
     }
 
     pub async fn key(&self, limits: Limits) -> Key {
