@@ -33,8 +33,8 @@ pub(super) fn too_many(excess: Excess) -> String {
         Excess::Limit(standing) => {
             let seconds = if standing.wait == 1 { "second" } else { "seconds" };
             format!(
-                "The API key may use {} {} a minute; try again in {} {seconds}.",
-                standing.limit, standing.balance, standing.wait
+                "The API key is over its limit of {} ({} a minute); try again in {} {seconds}.",
+                standing.balance, standing.limit, standing.wait
             )
         }
         Excess::UnknownKeys => {

@@ -136,8 +136,8 @@ fn all_instances_hear_of_a_wasteful_request_before_its_reply() {
         while admitted().await {
             rows += 3;
         }
-        assert_eq!(rows, 13);
-        assert_eq!(scene.counted(&key).await.writes, 173);
+        assert_eq!(rows, 10);
+        assert_eq!(scene.counted(&key).await.writes, 170);
     });
 }
 
@@ -145,7 +145,7 @@ fn all_instances_hear_of_a_wasteful_request_before_its_reply() {
 fn every_dialect_tells_a_429_in_its_own_words() {
     run(NOON, async |scene| {
         let key = scene.key(Limits { writes_per_minute: Some(per_minute(1)), ..reads(1) }).await;
-        let words = "The API key may use 1 reads a minute; try again in 1 second.";
+        let words = "The API key is over its limit of reads (1 a minute); try again in 1 second.";
         let problem = |path: &str| {
             json!({"type": "about:blank", "title": "Too Many Requests", "status": 429, "detail": words,
                    "instance": path})
@@ -176,7 +176,7 @@ fn every_dialect_tells_a_429_in_its_own_words() {
         instance.write(&key, 1).await;
         let reply = instance.write(&key, 1).await;
         assert_eq!(refused(&reply), 1);
-        let words = "The API key may use 1 writes a minute; try again in 1 second.";
+        let words = "The API key is over its limit of writes (1 a minute); try again in 1 second.";
         assert_eq!(reply.body, json!({ "error": words }));
     });
 }
