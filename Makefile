@@ -100,6 +100,7 @@ bench: ## Measure what is claimed of speed (a first build of some minutes)
 	$(CARGO) bench --locked --quiet --bench upsert
 	$(CARGO) bench --locked --quiet -p catalog-cli --bench import
 	$(CARGO) bench --locked --quiet -p catalog-cli --bench partitions
+	$(CARGO) bench --locked --quiet -p catalog-cli --bench limits
 	$(CARGO) bench --locked --quiet -p catalog-cli --bench reads
 
 bench-peers: build ## list-offerings beside handlers in Node.js, Python and Rust as they are usually written (needs Node.js, a C++ compiler)

@@ -72,6 +72,7 @@ impl Settings {
             changes: required("CHANGES_TABLE")?,
             idempotency_keys: required("IDEMPOTENCY_KEYS_TABLE")?,
             exports: required("EXPORTS_TABLE")?,
+            usage: required("USAGE_TABLE")?,
         };
         let client = lean_client(&connection("AWS_ENDPOINT_URL_DYNAMODB"))?;
         let log_percent = match optional("REQUEST_LOG_PERCENT") {

@@ -1,11 +1,16 @@
-//! API keys: their form, their permissions, and why one is rejected.
+//! API keys: their form, their permissions and limits, and why one is rejected.
 //!
 //! Only the SHA-256 of a key is ever stored; the key itself is shown once, when it is created.
 
+mod change;
 mod directory;
 mod key;
+pub mod ledger;
+pub mod limits;
 mod record;
 
-pub use directory::KeyLookup;
+pub use change::{Change, KeyChange};
+pub use directory::{KeyLookup, UsageCounters};
 pub use key::{ApiKey, InvalidPrefix, KeyHash, KeyPrefix};
+pub use limits::{Balance, Limits, PerMinute, Standing, Usage};
 pub use record::{KeyRecord, Permission, Principal, Rejection};

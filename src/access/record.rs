@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Limits;
 use crate::{
     account::AccountId,
     money::Currency,
@@ -60,6 +61,9 @@ pub struct KeyRecord {
     pub expires_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
+    /// How much it may use in a minute.
+    #[serde(flatten)]
+    pub limits: Limits,
     pub created_at: Timestamp,
 }
 
@@ -103,6 +107,7 @@ impl KeyRecord {
             allowed_cidrs: Vec::new(),
             expires_at: None,
             revoked_at: None,
+            limits: Limits::default(),
             created_at: Timestamp::now(),
         }
     }

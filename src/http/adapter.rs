@@ -5,7 +5,7 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use futures_util::FutureExt as _;
@@ -18,21 +18,20 @@ use lambda_http::{
 };
 use tracing::Level;
 
-use super::{Absent, ApiError, ApiRequest, Authenticator, Dialect, Reply, dialect::ErrorBody};
+use super::{
+    Absent, ApiError, ApiRequest, Authenticator, Caller, Dialect, Excess, Reply,
+    dialect::ErrorBody,
+    idempotency::answer_once,
+    limits::{Admitted, KeyLimiter},
+};
 use crate::{
-    access::{Permission, Principal},
-    cause::chain,
+    access::{Permission, Principal, Standing, Usage, limits::Draw},
     cost::{Cost, Meter},
-    idempotency::{
-        Claimed, IdempotencyKey, IdempotencyStore as _, KeptAnswer, KeyedRequest, RequestIdentity,
-    },
+    idempotency::RequestIdentity,
     store::Store,
     telemetry::RequestMeasures,
     xray,
 };
-
-/// The header of an idempotency key, which a write may have.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// An endpoint: what a function answers.
 pub trait Endpoint: Send + Sync + 'static {
@@ -78,6 +77,8 @@ pub struct RequestLog {
     pub account: Option<String>,
     /// How many items the answer has.
     pub items: usize,
+    /// Rows of a bulk request: what counts against the key's writes. Any other request that writes counts as one.
+    pub rows: u64,
     /// Rows of a bulk request that were rejected.
     pub rejected: usize,
     /// The internal error of a row, if the request itself succeeded.
@@ -88,13 +89,42 @@ pub struct RequestLog {
     pub has_next_page: bool,
 }
 
+/// What a request consumes.
+#[derive(Default)]
+struct Meters {
+    /// For the catalog's data.
+    catalog: Meter,
+    /// For the key's lookup: nothing while the key is cached.
+    key: Meter,
+    /// For the key's counter, if it has limits.
+    counter: Meter,
+}
+
 /// What a request consumed.
 #[derive(Clone, Copy)]
 struct RequestCost {
-    /// For the catalog's data.
     catalog: Cost,
-    /// The read units of the key's lookup: none while the key is cached.
-    key_read_units: f64,
+    key: Cost,
+    counter: Cost,
+}
+
+impl Meters {
+    fn cost(&self) -> RequestCost {
+        RequestCost {
+            catalog: self.catalog.cost(),
+            key: self.key.cost(),
+            counter: self.counter.cost(),
+        }
+    }
+}
+
+/// What the limits of a key make of a request.
+#[derive(Default)]
+struct Limited {
+    /// An admitted request, to be charged.
+    admitted: Option<Admitted>,
+    /// How things stand with the scarcest balance.
+    standing: Option<Standing>,
 }
 
 /// An endpoint, wrapped in what all endpoints have in common.
@@ -102,6 +132,7 @@ pub struct HttpAdapter<E> {
     endpoint: E,
     store: Store,
     authenticator: Authenticator,
+    limiter: KeyLimiter,
     show_cost: bool,
     log_percent: u8,
     warm: AtomicBool,
@@ -111,8 +142,8 @@ impl<E: Endpoint> HttpAdapter<E> {
     /// Wraps an endpoint. With `show_cost`, headers report what a request consumed; clients of a
     /// deployed stack should not see them.
     pub fn new(endpoint: E, store: Store, authenticator: Authenticator, show_cost: bool) -> Self {
-        let warm = AtomicBool::new(false);
-        Self { endpoint, store, authenticator, show_cost, log_percent: 100, warm }
+        let (limiter, warm) = (KeyLimiter::new(store.clock()), AtomicBool::new(false));
+        Self { endpoint, store, authenticator, limiter, show_cost, log_percent: 100, warm }
     }
 
     /// Logs only this percentage of the requests that succeed within a second; all others are always logged.
@@ -132,10 +163,10 @@ impl<E: Endpoint> HttpAdapter<E> {
         let started = Instant::now();
         let request = ApiRequest::new(request);
         let mut log = RequestLog::default();
-        let (key_meter, meter) = (Meter::default(), Meter::default());
+        let (meters, mut limited) = (Meters::default(), Limited::default());
 
         // Boxed, because the type of the unboxed future exceeds the compiler's limits.
-        let answer = Box::pin(self.answer(&request, &mut log, &key_meter, &meter));
+        let answer = Box::pin(self.answer(&request, &mut log, &meters, &mut limited));
         let answer = xray::traced(request.trace_id.as_deref(), answer);
         let answer = AssertUnwindSafe(answer).catch_unwind();
         let outcome = match tokio::time::timeout_at(request.deadline.into(), answer).await {
@@ -157,17 +188,15 @@ impl<E: Endpoint> HttpAdapter<E> {
         let headers = response.headers_mut();
         insert(headers, "x-request-id", &request.id);
         vary_by(headers, dialect.key_header());
-        let cost =
-            RequestCost { catalog: meter.cost(), key_read_units: key_meter.cost().read_units };
-        if self.show_cost {
-            let Cost { reads, read_units, writes, write_units } = cost.catalog;
-            insert(headers, "x-consumed-read-units", &read_units.to_string());
-            insert(headers, "x-queries", &reads.to_string());
-            if writes > 0 {
-                insert(headers, "x-consumed-write-units", &write_units.to_string());
-                insert(headers, "x-writes", &writes.to_string());
-            }
+        self.charge(&mut limited, &request, &log, &meters).await;
+        let cost = meters.cost();
+        if let Some(standing) = &limited.standing {
+            show_standing(headers, standing);
         }
+        if self.show_cost {
+            show_cost(headers, cost);
+        }
+        let unchecked = limited.admitted.and_then(|admitted| admitted.unchecked);
         let cold = !self.warm.swap(true, Ordering::Relaxed);
         let status = response.status();
         let level = if failed || status.is_server_error() { Level::ERROR } else { Level::INFO };
@@ -175,15 +204,16 @@ impl<E: Endpoint> HttpAdapter<E> {
         // Failed and slow requests are always logged.
         let went_well = cause.is_none() && millis < 1e3;
         if !went_well || fastrand::u8(..100) < self.log_percent {
-            write_log(&request, &log, cost, (status, level), cold, millis, cause.as_deref());
+            let causes = (cause.as_deref(), unchecked.as_deref());
+            write_log(&request, &log, cost, (status, level), cold, millis, causes);
         }
         RequestMeasures {
             route: if request.route.is_empty() { "none" } else { &request.route },
             server_error: status.is_server_error(),
             millis,
             items: log.items,
-            read_units: cost.catalog.read_units + cost.key_read_units,
-            write_units: cost.catalog.write_units,
+            read_units: cost.catalog.read_units + cost.key.read_units + cost.counter.read_units,
+            write_units: cost.catalog.write_units + cost.counter.write_units,
             cold_start: cold,
         }
         .publish();
@@ -194,55 +224,71 @@ impl<E: Endpoint> HttpAdapter<E> {
         &self,
         request: &ApiRequest,
         log: &mut RequestLog,
-        key_meter: &Meter,
-        meter: &Meter,
+        meters: &Meters,
+        limited: &mut Limited,
     ) -> Result<Reply, ApiError> {
         let methods = self.endpoint.methods(request).ok_or(ApiError::NotFound(Absent::Path))?;
         if !methods.answered.contains(&request.method) {
             return Err(ApiError::MethodNotAllowed(methods.allow));
         }
         let key = E::DIALECT.key(&request.headers);
-        let keys = self.store.metered(key_meter);
-        let principal =
+        let keys = self.store.metered(&meters.key);
+        let caller =
             self.authenticator.authenticate(&keys, key, E::PERMISSION, request.source_ip).await?;
+        let Caller { principal, key, limits } = caller;
         log.account = Some(principal.account.to_string());
-        let store = self.store.for_account(&principal.account, meter);
-        let key = idempotency_key(request)?;
-        let Some(key) = key.filter(|_| request.method == Method::POST) else {
-            let identity = &RequestIdentity::new(store.clock().now());
-            let call = Call { request, principal: &principal, identity, store: &store, log };
-            return self.endpoint.answer(call).await;
-        };
-        let account = principal.account.clone();
-        let keyed = KeyedRequest::new(account, &request.endpoint(), &key, &request.content());
-        let term = request.deadline.saturating_duration_since(Instant::now()) + CLOSING_TIME;
-        let (claim, identity) = match store.claim_request(keyed, term).await? {
-            Claimed::Held(claim, identity) => (claim, identity),
-            Claimed::Answered(answer) => return Ok(Reply::replayed(answer)),
-            Claimed::UnderWay(left) => return Err(ApiError::UnderWay(left)),
-            Claimed::OtherRequest => return Err(ApiError::KeyOfAnotherRequest),
-        };
-        let call = Call { request, principal: &principal, identity: &identity, store: &store, log };
-        let outcome = self.endpoint.answer(call).await;
-        let answer = match &outcome {
-            Ok(reply) => reply.to_keep(),
-            Err(error) => Self::answer_to_keep(error, request),
-        };
-        if let Err(error) = store.end_request(&claim, answer.as_ref()).await {
-            // The work is done. Once the claim has expired, the same request does it again, to the same effect.
-            tracing::warn!(cause = chain(&error), "the answer was not kept");
+        let store = self.store.for_account(&principal.account, &meters.catalog);
+        let work = answer_once(&self.endpoint, request, &principal, &store, log);
+        if limits.is_none() {
+            return work.await;
         }
-        outcome
+        let counters = self.store.metered(&meters.counter);
+        let admission = self.limiter.admit(&counters, &key, limits, draw(&request.method)).await;
+        let admitted = match admission {
+            Ok(admitted) => limited.admitted.insert(admitted),
+            Err(standing) => {
+                limited.standing = Some(standing);
+                return Err(ApiError::TooMany(Excess::Limit(standing)));
+            }
+        };
+        let report = self.limiter.report_if_due(&counters, admitted);
+        let (answer, unreported) = tokio::join!(work, report);
+        if unreported.is_some() {
+            admitted.unchecked = unreported;
+        }
+        answer
     }
 
-    /// The answer to keep for a request that failed: what is wrong with it stays wrong.
-    fn answer_to_keep(error: &ApiError, request: &ApiRequest) -> Option<KeptAnswer> {
-        let status = error.status();
-        ((400..500).contains(&status) && status != 429).then(|| {
-            let ErrorBody { content_type, body, .. } =
-                E::DIALECT.error(error, request, E::PERMISSION);
-            KeptAnswer { status, content_type: content_type.to_owned(), body }
-        })
+    /// Charges an admitted request with what it used, whatever became of it.
+    async fn charge(
+        &self,
+        limited: &mut Limited,
+        request: &ApiRequest,
+        log: &RequestLog,
+        meters: &Meters,
+    ) {
+        let Some(admitted) = &mut limited.admitted else { return };
+        let cost = meters.cost();
+        let (reads, writes) = match draw(&request.method) {
+            Draw::Read => (1, 0),
+            Draw::Write => (0, log.rows.max(1)),
+        };
+        let used = Usage {
+            reads,
+            writes,
+            read_units: cost.catalog.read_units + cost.key.read_units,
+            write_units: cost.catalog.write_units,
+            rejected: 0,
+        };
+        self.limiter.charge(admitted, used);
+        if tokio::time::Instant::now() < request.deadline.into() {
+            let counters = self.store.metered(&meters.counter);
+            let unreported = self.limiter.report_if_overspent(&counters, admitted).await;
+            if unreported.is_some() {
+                admitted.unchecked = unreported;
+            }
+        }
+        limited.standing = self.limiter.standing(admitted);
     }
 
     /// The response to an error, and the dialect it is in.
@@ -255,19 +301,9 @@ impl<E: Endpoint> HttpAdapter<E> {
     }
 }
 
-/// How long after its deadline a request may still store its answer.
-const CLOSING_TIME: Duration = Duration::from_secs(1);
-
-/// The idempotency key of a request.
-fn idempotency_key(request: &ApiRequest) -> Result<Option<IdempotencyKey>, ApiError> {
-    let mut values = request.headers.get_all(IDEMPOTENCY_KEY).iter();
-    let (first, second) = (values.next(), values.next());
-    let Some(value) = first else { return Ok(None) };
-    let key = value.to_str().ok().and_then(IdempotencyKey::parse).filter(|_| second.is_none());
-    key.map(Some).ok_or_else(|| {
-        let message = format!("must be 1 to {} visible characters", IdempotencyKey::MAX_LENGTH);
-        ApiError::invalid("Idempotency-Key", message)
-    })
+/// What a request of this method draws on.
+fn draw(method: &Method) -> Draw {
+    if matches!(*method, Method::GET | Method::HEAD) { Draw::Read } else { Draw::Write }
 }
 
 fn respond(error: &ApiError, rendered: ErrorBody) -> Response<Body> {
@@ -288,6 +324,9 @@ fn respond(error: &ApiError, rendered: ErrorBody) -> Response<Body> {
             // Most requests end long before their claim.
             insert(headers, "retry-after", &left.as_secs().clamp(1, 2).to_string());
         }
+        ApiError::TooMany(excess) => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(excess.retry_after()));
+        }
         ApiError::KeyRejected(_) if error.status() == 401 => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(rendered.challenge));
         }
@@ -304,6 +343,27 @@ fn vary_by(headers: &mut HeaderMap, request_header: &'static str) {
         None => request_header.to_owned(),
     };
     insert(headers, "vary", &value);
+}
+
+/// Tells a key with limits what it has left.
+fn show_standing(headers: &mut HeaderMap, standing: &Standing) {
+    insert(headers, "x-ratelimit-limit", &standing.limit.to_string());
+    insert(headers, "x-ratelimit-remaining", &standing.remaining.to_string());
+    insert(headers, "x-ratelimit-reset", &standing.reset.to_string());
+}
+
+fn show_cost(headers: &mut HeaderMap, cost: RequestCost) {
+    let Cost { reads, read_units, writes, write_units } = cost.catalog;
+    insert(headers, "x-consumed-read-units", &read_units.to_string());
+    insert(headers, "x-queries", &reads.to_string());
+    if writes > 0 {
+        insert(headers, "x-consumed-write-units", &write_units.to_string());
+        insert(headers, "x-writes", &writes.to_string());
+    }
+    if cost.counter.reads + cost.counter.writes > 0 {
+        insert(headers, "x-counter-read-units", &cost.counter.read_units.to_string());
+        insert(headers, "x-counter-write-units", &cost.counter.write_units.to_string());
+    }
 }
 
 fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
@@ -328,7 +388,7 @@ fn write_log(
     (status, level): (StatusCode, Level),
     cold: bool,
     millis: f64,
-    cause: Option<&str>,
+    (cause, limits_unchecked): (Option<&str>, Option<&str>),
 ) {
     let status = status.as_u16();
     // Microseconds: more digits would only be noise.
@@ -347,7 +407,10 @@ fn write_log(
                 items = log.items,
                 queries = cost.catalog.reads,
                 read_units = cost.catalog.read_units,
-                key_read_units = cost.key_read_units,
+                key_read_units = cost.key.read_units,
+                counter_read_units = cost.counter.read_units,
+                counter_write_units = cost.counter.write_units,
+                limits_unchecked,
                 writes = cost.catalog.writes,
                 write_units = cost.catalog.write_units,
                 rejected = log.rejected,

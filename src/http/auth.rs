@@ -3,7 +3,8 @@
 //! An execution environment caches a key's record for a short time (60 s in Lambda), so that a busy key
 //! costs one read per minute. Therefore a revoked key may keep working for that long where it is cached.
 //! Unknown keys are cached, too, for a shorter time and separately from the known ones: repeating a wrong
-//! key does not cost a read each time, and a flood of guesses does not evict the keys in use.
+//! key does not cost a read each time, and a flood of guesses does not evict the keys in use. A flood of different
+//! guesses costs a bounded number of reads: beyond that, keys that the instance does not know get a 429.
 
 use std::{
     net::IpAddr,
@@ -15,9 +16,9 @@ use std::{
 use jiff::Timestamp;
 use lru::LruCache;
 
-use super::ApiError;
+use super::{ApiError, Excess};
 use crate::{
-    access::{ApiKey, KeyHash, KeyLookup, KeyRecord, Permission, Principal, Rejection},
+    access::{ApiKey, KeyHash, KeyLookup, KeyRecord, Limits, Permission, Principal, Rejection},
     lock::lock,
     store::StoreError,
 };
@@ -27,9 +28,22 @@ const CACHED_KEYS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 /// How long an unknown key is cached at most.
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 
+/// How many lookups may find no key: so many at once, and one more in each interval.
+const FRUITLESS_LOOKUPS: u32 = 50;
+const FRUITLESS_EVERY: Duration = Duration::from_millis(50);
+
+/// An authenticated caller.
+#[derive(Debug)]
+pub struct Caller {
+    pub principal: Principal,
+    pub key: KeyHash,
+    pub limits: Limits,
+}
+
 /// Looks up keys and checks them.
 pub struct Authenticator {
     known_for: Duration,
+    fruitless: Fruitless,
     known: Mutex<LruCache<KeyHash, (Instant, Arc<KeyRecord>)>>,
     unknown: Mutex<LruCache<KeyHash, Instant>>,
 }
@@ -40,6 +54,7 @@ impl Authenticator {
     pub fn new(known_for: Duration) -> Self {
         Self {
             known_for,
+            fruitless: Fruitless::default(),
             known: Mutex::new(LruCache::new(CACHED_KEYS)),
             unknown: Mutex::new(LruCache::new(CACHED_KEYS)),
         }
@@ -64,7 +79,7 @@ impl Authenticator {
         key: Option<ApiKey>,
         permission: Permission,
         source_ip: Option<IpAddr>,
-    ) -> Result<Principal, ApiError> {
+    ) -> Result<Caller, ApiError> {
         self.authenticate_at(Instant::now(), keys, key, permission, source_ip).await
     }
 
@@ -75,37 +90,71 @@ impl Authenticator {
         key: Option<ApiKey>,
         permission: Permission,
         source_ip: Option<IpAddr>,
-    ) -> Result<Principal, ApiError> {
+    ) -> Result<Caller, ApiError> {
         let hash = key.ok_or(ApiError::KeyRejected(Rejection::Malformed))?.hash();
-        let record = self.record(keys, hash, now).await?;
+        let record = self.record(keys, &hash, now).await?;
         let record = record.ok_or(ApiError::KeyRejected(Rejection::Unknown))?;
-        record.admit(permission, source_ip, Timestamp::now()).map_err(ApiError::KeyRejected)
+        let principal = record.admit(permission, source_ip, Timestamp::now());
+        let principal = principal.map_err(ApiError::KeyRejected)?;
+        Ok(Caller { principal, key: hash, limits: record.limits })
     }
 
     async fn record(
         &self,
         keys: &impl KeyLookup<Error = StoreError>,
-        hash: KeyHash,
+        hash: &KeyHash,
         now: Instant,
     ) -> Result<Option<Arc<KeyRecord>>, ApiError> {
-        if let Some((read_at, record)) = lock(&self.known).get(&hash)
-            && now.duration_since(*read_at) < self.known_for
+        let known = lock(&self.known).get(hash).cloned();
+        let was_known = known.is_some();
+        if let Some((read_at, record)) = known
+            && now.duration_since(read_at) < self.known_for
         {
-            return Ok(Some(record.clone()));
+            return Ok(Some(record));
         }
-        if let Some(read_at) = lock(&self.unknown).get(&hash)
+        if let Some(read_at) = lock(&self.unknown).get(hash)
             && now.duration_since(*read_at) < UNKNOWN_FOR.min(self.known_for)
         {
             return Ok(None);
         }
-        let record = keys.key(&hash).await?.map(Arc::new);
+        // A flood of guesses must not keep out the keys that were in use before it.
+        if !was_known && !self.fruitless.take(now) {
+            return Err(ApiError::TooMany(Excess::UnknownKeys));
+        }
+        let record = keys.key(hash).await?.map(Arc::new);
         if let Some(record) = &record {
-            lock(&self.known).put(hash, (now, record.clone()));
+            lock(&self.known).put(hash.clone(), (now, record.clone()));
+            if !was_known {
+                self.fruitless.give_back();
+            }
         } else {
-            lock(&self.known).pop(&hash);
-            lock(&self.unknown).put(hash, now);
+            lock(&self.known).pop(hash);
+            lock(&self.unknown).put(hash.clone(), now);
         }
         Ok(record)
+    }
+}
+
+/// How many more lookups may find no key: a token bucket, kept as the instant at which it is full again.
+#[derive(Default)]
+struct Fruitless(Mutex<Option<Instant>>);
+
+impl Fruitless {
+    /// Takes a token, if there is one.
+    fn take(&self, now: Instant) -> bool {
+        let mut full_at = lock(&self.0);
+        let next = full_at.map_or(now, |full_at| full_at.max(now)) + FRUITLESS_EVERY;
+        let taken = next.duration_since(now) <= FRUITLESS_EVERY * FRUITLESS_LOOKUPS;
+        if taken {
+            *full_at = Some(next);
+        }
+        taken
+    }
+
+    /// Gives a token back, because the lookup found a key.
+    fn give_back(&self) {
+        let mut full_at = lock(&self.0);
+        *full_at = full_at.and_then(|full_at| full_at.checked_sub(FRUITLESS_EVERY));
     }
 }
 
@@ -176,17 +225,57 @@ mod tests {
         let auth = Authenticator::new(Duration::from_mins(1));
         *lock(&directory.record) = Some(record());
         let known = format!("cat_live_{}", "k".repeat(32));
-        let now = Instant::now();
+        let mut now = Instant::now();
         assert_eq!(ask(&auth, &directory, now, &known).await, Ok(1));
         *lock(&directory.record) = None;
-        for guess in 0..2_000 {
+        for guess in 0..1_100 {
             let guess = format!("cat_live_{guess:032}");
+            now += FRUITLESS_EVERY;
             assert_eq!(ask(&auth, &directory, now, &guess).await, Err(401));
             assert_eq!(ask(&auth, &directory, now, &guess).await, Err(401));
         }
-        assert_eq!(directory.reads.load(Ordering::Relaxed), 2_001);
+        assert_eq!(directory.reads.load(Ordering::Relaxed), 1_101);
         assert_eq!(ask(&auth, &directory, now, &known).await, Ok(0));
         assert!(lock(&auth.unknown).len() <= CACHED_KEYS.get());
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_different_guesses_costs_50_reads_and_20_a_second() {
+        let directory = Directory::default();
+        let auth = Authenticator::new(Duration::from_secs(2));
+        let start = Instant::now();
+        *lock(&directory.record) = Some(record());
+        let known = format!("cat_live_{}", "k".repeat(32));
+        assert_eq!(ask(&auth, &directory, start, &known).await, Ok(1));
+        // As many keys as there are: lookups that find one are free.
+        for key in 0..200 {
+            assert_eq!(ask(&auth, &directory, start, &format!("cat_live_0{key:031}")).await, Ok(1));
+        }
+
+        *lock(&directory.record) = None;
+        let mut tried = 0;
+        let mut guesses = |count: u32| {
+            tried += count;
+            (tried - count..tried)
+                .map(|guess| format!("cat_live_{guess:0>32}", guess = format!("G{guess}")))
+                .collect::<Vec<_>>()
+        };
+        let reads_at = async |now: Instant, guesses: Vec<String>| {
+            let before = directory.reads.load(Ordering::Relaxed);
+            for guess in guesses {
+                let outcome = ask(&auth, &directory, now, &guess).await;
+                assert!(matches!(outcome, Err(401 | 429)), "{outcome:?}");
+            }
+            directory.reads.load(Ordering::Relaxed) - before
+        };
+        assert_eq!(reads_at(start, guesses(200)).await, 50);
+        assert_eq!(reads_at(start + Duration::from_secs(1), guesses(200)).await, 20);
+
+        // A key that was known is read again, though its record is too old now.
+        *lock(&directory.record) = Some(record());
+        let later = start + Duration::from_secs(2);
+        assert_eq!(reads_at(later, Vec::new()).await, 0);
+        assert_eq!(ask(&auth, &directory, later, &known).await, Ok(1));
     }
 
     #[tokio::test]

@@ -5,9 +5,9 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::{ApiError, Dialect, Endpoint, Methods};
+use super::{ApiError, Dialect, Endpoint, Excess, Methods};
 use crate::{
-    access::{Permission, Rejection},
+    access::{Balance, PerMinute, Permission, Rejection, Standing},
     idempotency::IdempotencyKey,
     text::FieldError,
 };
@@ -99,6 +99,9 @@ pub(super) fn headers() -> Value {
         "RetryAfter": { "description": "Seconds to wait.", "schema": { "type": "integer" } },
         "WwwAuthenticate": { "description": "How to send the key.", "schema": { "type": "string" } },
         "IdempotencyReplayed": { "description": "`true`: this is the answer to an earlier request with the same `Idempotency-Key`.", "schema": { "type": "string", "enum": ["true"] } },
+        "RateLimitLimit": { "description": "Of a key with limits: the limit a minute of its scarcest balance.", "schema": { "type": "integer" } },
+        "RateLimitRemaining": { "description": "What is left of it, as far as this instance knows.", "schema": { "type": "integer", "minimum": 0 } },
+        "RateLimitReset": { "description": "When it is full again or, if it is empty, positive again, in Unix seconds.", "schema": { "type": "integer" } },
         "Link": { "description": "Link to the next page, with `rel=\"next\"`.", "schema": { "type": "string" } },
     })
 }
@@ -111,15 +114,6 @@ pub(super) fn header(name: &str) -> Value {
 /// APIs").
 fn gateway_schema() -> Value {
     json!({ "type": "object", "properties": { "message": { "type": "string" } }, "required": ["message"] })
-}
-
-pub(super) fn of_gateway(description: &str, message: &str) -> Value {
-    json!({
-        "description": description,
-        "content": { "application/json": {
-            "schema": gateway_schema(), "example": { "message": message },
-        } },
-    })
 }
 
 /// A reply of the function, or of API Gateway if the function gave none.
@@ -137,6 +131,16 @@ pub(super) fn or_of_gateway(mut reply: Value, when: &str) -> Value {
     }
     reply
 }
+
+/// An empty balance, for examples.
+const EMPTY: Standing = Standing {
+    balance: Balance::Reads,
+    limit: PerMinute::new(600).unwrap(),
+    remaining: 0,
+    is_empty: true,
+    reset: 1_768_473_003,
+    wait: 3,
+};
 
 /// An endpoint's description.
 pub(super) struct Operation {
@@ -198,7 +202,7 @@ impl Failures {
         match errors.first().map(|(_, error)| error.status()) {
             Some(401) => headers.insert("WWW-Authenticate".to_owned(), header("WwwAuthenticate")),
             Some(405) => headers.insert("Allow".to_owned(), header("Allow")),
-            Some(409 | 503) => headers.insert("Retry-After".to_owned(), header("RetryAfter")),
+            Some(409 | 429 | 503) => headers.insert("Retry-After".to_owned(), header("RetryAfter")),
             _ => None,
         };
         json!({
@@ -226,6 +230,14 @@ impl Failures {
             ("403", "The key may not do this.", &forbidden),
             ("405", "Another method.", &[("method", ApiError::MethodNotAllowed(self.allow))]),
             (
+                "429",
+                "The key is over one of its limits, or too many unknown keys were tried.",
+                &[
+                    ("limit", ApiError::TooMany(Excess::Limit(EMPTY))),
+                    ("unknownKeys", ApiError::TooMany(Excess::UnknownKeys)),
+                ],
+            ),
+            (
                 "500",
                 "An internal error; the log has its cause.",
                 &[("internal", ApiError::internal(""))],
@@ -236,18 +248,22 @@ impl Failures {
                 &[("busy", ApiError::Unavailable("".into()))],
             ),
         ];
-        let mut common: Map<String, Value> = replies
+        let own_form = |status: &str| match status {
+            "429" => Some("Where the rate of the stage or the route is exceeded,"),
+            "500" | "503" => Some("Where the function crashed, was throttled or took too long,"),
+            _ => None,
+        };
+        replies
             .into_iter()
             .map(|(status, description, errors)| {
                 let reply = self.reply(description, errors);
-                let silent = "Where the function crashed, was throttled or took too long,";
-                let reply = if status >= "500" { or_of_gateway(reply, silent) } else { reply };
+                let reply = match own_form(status) {
+                    Some(when) => or_of_gateway(reply, when),
+                    None => reply,
+                };
                 (status.to_owned(), reply)
             })
-            .collect();
-        common
-            .insert("429".to_owned(), json!({ "$ref": "#/components/responses/TooManyRequests" }));
-        common
+            .collect()
     }
 
     pub(super) fn invalid(&self, field: &str, message: &str) -> Value {
@@ -267,6 +283,15 @@ pub(super) fn operation(
     let mut responses = failures.common();
     if let Value::Object(replies) = replies {
         responses.extend(replies);
+    }
+    for (status, reply) in &mut responses {
+        // These come before the limits are looked at.
+        if !["401", "405"].contains(&status.as_str()) {
+            for name in ["Limit", "Remaining", "Reset"] {
+                reply["headers"][format!("X-RateLimit-{name}")] =
+                    header(&format!("RateLimit{name}"));
+            }
+        }
     }
     let scheme = match failures.dialect {
         Dialect::Offerings => "ApiKeyHeader",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    access::Rejection,
+    access::{Rejection, Standing},
     cause::{Cause, chain},
     cursor::{InvalidCursor, PositionTooLong},
     objects::ObjectError,
@@ -35,10 +35,32 @@ pub enum ApiError {
     TooLarge(usize),
     /// 422: another request has the same idempotency key.
     KeyOfAnotherRequest,
+    /// 429: more than is allowed.
+    TooMany(Excess),
     /// 503: the database does not answer, or the deadline is near. The request may be repeated.
     Unavailable(Cause),
     /// 500: an internal error.
     Internal(Cause),
+}
+
+/// What there is too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// A balance of the key is empty.
+    Limit(Standing),
+    /// This instance has looked up too many keys that do not exist.
+    UnknownKeys,
+}
+
+impl Excess {
+    /// After how many seconds it is worth trying again.
+    #[must_use]
+    pub fn retry_after(self) -> i64 {
+        match self {
+            Self::Limit(standing) => standing.wait,
+            Self::UnknownKeys => 1,
+        }
+    }
 }
 
 /// What was not found.
@@ -89,6 +111,7 @@ impl ApiError {
             Self::Gone => 410,
             Self::TooLarge(_) => 413,
             Self::KeyOfAnotherRequest => 422,
+            Self::TooMany(_) => 429,
             Self::Internal(_) => 500,
             Self::Unavailable(_) => 503,
         }
@@ -109,6 +132,10 @@ impl ApiError {
             Self::TooLarge(_) => "body too large".to_owned(),
             Self::UnderWay(_) => "a request with this idempotency key is under way".to_owned(),
             Self::KeyOfAnotherRequest => "another request has this idempotency key".to_owned(),
+            Self::TooMany(Excess::Limit(standing)) => {
+                format!("over the limit of {} {} a minute", standing.limit, standing.balance)
+            }
+            Self::TooMany(Excess::UnknownKeys) => "too many unknown keys".to_owned(),
             Self::Gone => "the changes after the cursor are gone".to_owned(),
             Self::MethodNotAllowed(_) => "method not allowed".to_owned(),
             Self::Unavailable(cause) | Self::Internal(cause) => chain(&**cause),

@@ -1,6 +1,6 @@
 //! Response messages that several dialects share.
 
-use super::Absent;
+use super::{Absent, Excess};
 use crate::access::{Permission, Rejection};
 
 /// The message of a 503.
@@ -30,6 +30,23 @@ pub(super) fn rejected(rejection: Rejection, permission: Permission) -> String {
         Rejection::Expired => "The API key has expired.".to_owned(),
         Rejection::IpNotAllowed => "The API key may not be used from this address.".to_owned(),
         Rejection::PermissionLacking => format!("The API key lacks the permission {permission}."),
+    }
+}
+
+/// The message of a 429.
+#[must_use]
+pub(super) fn too_many(excess: Excess) -> String {
+    match excess {
+        Excess::Limit(standing) => {
+            let seconds = if standing.wait == 1 { "second" } else { "seconds" };
+            format!(
+                "The API key is over its limit of {} ({} a minute); try again in {} {seconds}.",
+                standing.balance, standing.limit, standing.wait
+            )
+        }
+        Excess::UnknownKeys => {
+            "There are too many requests with unknown API keys; try again in a moment.".to_owned()
+        }
     }
 }
 

@@ -7,9 +7,11 @@
 //! | `request` | an API Gateway request as endpoints see it |
 //! | `params` | query strings: parameters with their types, spellings of arrays, errors by field |
 //! | `auth` | authentication: the cached record of a key, and its checks |
+//! | `limits` | the limits of a key: admission, charges, reports |
 //! | `error` | the errors of a request, independent of any dialect |
 //! | `dialect` | the dialect of a path; its error bodies and its API key header |
 //! | `body` | JSON bodies: media type and size |
+//! | `idempotency` | requests with an idempotency key |
 //! | `reply` | `ETag`, conditional requests, gzip, `HEAD` |
 //! | `offerings`, `partners`, `networks`, `products` | the four dialects, one file per endpoint |
 //! | `catalog` | the catalog's own API, one file per endpoint |
@@ -29,6 +31,8 @@ mod catalog;
 mod describe;
 mod dialect;
 mod error;
+mod idempotency;
+mod limits;
 mod messages;
 mod networks;
 mod offerings;
@@ -42,10 +46,10 @@ mod reply;
 mod request;
 
 pub use adapter::{Call, Endpoint, HttpAdapter, Methods, RequestLog};
-pub use auth::Authenticator;
+pub use auth::{Authenticator, Caller};
 pub use catalog::{ListChanges, ManageExports, ManageImports};
 pub use dialect::Dialect;
-pub use error::{Absent, ApiError};
+pub use error::{Absent, ApiError, Excess};
 pub use networks::{ListNetworkProducts, ListNetworks, LookupNetworkProducts};
 pub use offerings::{GetOffering, ListOfferings};
 pub use partners::ListPartnerOfferings;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     catalog,
-    describe::{Operation, Schemas, headers, of_gateway},
+    describe::{Operation, Schemas, headers},
     networks, offerings, partners, products,
 };
 
@@ -34,7 +34,8 @@ pub fn document() -> Value {
                 that it was published with. Money is an exact decimal number in the currency's major \
                 unit. Reads carry an `ETag` and answer `If-None-Match` with 304; bodies over 1 KB are \
                 compressed for clients that accept gzip. Every reply has an `X-Request-Id`, and names in \
-                `Vary` the header that carried the key.",
+                `Vary` the header that carried the key. A key may have limits a minute; what is over them is a \
+                429 with `Retry-After`, and every reply to such a key tells in `X-RateLimit-*` what is left.",
             "license": { "name": "MIT", "identifier": "MIT" },
         },
         "servers": [{ "url": "/", "description": "Where this document is served from" }],
@@ -49,12 +50,6 @@ pub fn document() -> Value {
         "components": {
             "schemas": schemas.finish(),
             "headers": headers(),
-            "responses": {
-                "TooManyRequests": of_gateway(
-                    "The stage's or the route's rate is exceeded. API Gateway answers this itself, in its own form.",
-                    "Too Many Requests",
-                ),
-            },
             "securitySchemes": {
                 "ApiKeyHeader": {
                     "type": "apiKey", "in": "header", "name": "X-Api-Key",

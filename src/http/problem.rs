@@ -8,7 +8,7 @@ use super::{
     ApiError, Dialect,
     messages::{
         GONE, INTERNAL_ERROR, KEY_OF_ANOTHER_REQUEST, SERVICE_UNAVAILABLE, UNDER_WAY, not_found,
-        rejected,
+        rejected, too_many,
     },
 };
 use crate::{
@@ -71,6 +71,7 @@ fn title(status: u16) -> &'static str {
         410 => "Gone",
         413 => "Content Too Large",
         422 => "Unprocessable Content",
+        429 => "Too Many Requests",
         503 => "Service Unavailable",
         _ => "Internal Server Error",
     }
@@ -94,6 +95,7 @@ fn detail(error: &ApiError, dialect: Dialect, permission: Permission) -> Cow<'st
         ApiError::KeyOfAnotherRequest => KEY_OF_ANOTHER_REQUEST.into(),
         ApiError::MethodNotAllowed(allowed) => format!("Use one of: {allowed}.").into(),
         ApiError::TooLarge(bytes) => format!("The body must be at most {bytes} bytes.").into(),
+        ApiError::TooMany(excess) => too_many(*excess).into(),
         ApiError::Unavailable(_) => SERVICE_UNAVAILABLE.into(),
         ApiError::Internal(_) => INTERNAL_ERROR.into(),
     }

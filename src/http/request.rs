@@ -153,7 +153,8 @@ fn deadline(unix_millis: u64) -> Instant {
         Duration::ZERO => LONGEST,
         left => left.min(LONGEST),
     };
-    Instant::now() + left.saturating_sub(RESERVE)
+    // Of the clock by which the deadline is waited for.
+    tokio::time::Instant::now().into_std() + left.saturating_sub(RESERVE)
 }
 
 #[cfg(test)]

@@ -168,6 +168,12 @@ impl StoreError {
         Self { kind: Kind::Other, operation, cause: RequestNotBuilt(cause.into()).into() }
     }
 
+    /// Other writers were faster each time.
+    pub(super) fn contended(operation: &'static str, tries: u32) -> Self {
+        let cause = format!("other writers were faster {tries} times");
+        Self { kind: Kind::Unavailable, operation, cause: cause.into() }
+    }
+
     /// DynamoDB left keys of a batch unprocessed until the retries were exhausted.
     pub(super) fn left_over(operation: &'static str, count: usize) -> Self {
         let cause = format!("{count} keys left unprocessed after all retries");

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 
 use super::{
     CAPACITY, Store, StoreError,
-    item::{EXPIRES_AT, Item, text},
-    jobs::{Conditional, number},
+    item::{EXPIRES_AT, Item, number, text},
+    jobs::Conditional,
     records::exported,
 };
 use crate::{

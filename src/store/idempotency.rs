@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use super::{
     CAPACITY, Store, StoreError,
     error::failed_condition,
-    item::{EXPIRES_AT, Item, compressed, decompressed, text},
+    item::{EXPIRES_AT, Item, compressed, decompressed, number, text},
     units,
 };
 use crate::{
@@ -35,10 +35,6 @@ fn key(account: &AccountId, id: &str) -> Item {
         ("account".to_owned(), text(account.as_str())),
         ("requestId".to_owned(), text(id)),
     ])
-}
-
-fn number(value: i64) -> AttributeValue {
-    AttributeValue::N(value.to_string())
 }
 
 /// What is stored under a key.
@@ -154,7 +150,7 @@ impl IdempotencyStore for Store {
                     ":answer",
                     AttributeValue::B(Blob::new(compressed(body.as_bytes()))),
                 )
-                .expression_attribute_values(":status", number((*status).into()))
+                .expression_attribute_values(":status", number(*status))
                 .expression_attribute_values(":type", text(content_type.as_str())),
         };
         let send = || update.clone().send();

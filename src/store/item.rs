@@ -323,6 +323,11 @@ pub(super) fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
+/// A number attribute.
+pub(super) fn number<T: Copy + ToString>(value: T) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
 /// Serializes 16 bytes as a binary attribute.
 mod binary {
     use serde::{

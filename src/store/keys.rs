@@ -1,4 +1,4 @@
-//! The table `ApiKeys`: lookup of an API key by its hash; creating, listing and revoking keys.
+//! The table `ApiKeys`: lookup of an API key by its hash; creating, listing, changing and revoking keys.
 
 use aws_sdk_dynamodb::{
     operation::{put_item::PutItemOutput, update_item::UpdateItemOutput},
@@ -8,10 +8,10 @@ use jiff::Timestamp;
 
 use super::{
     Store, StoreError,
-    item::{Item, read, text, write},
+    item::{Item, number, read, text, write},
 };
 use crate::{
-    access::{KeyHash, KeyLookup, KeyRecord},
+    access::{Balance, Change, KeyChange, KeyHash, KeyLookup, KeyRecord},
     account::AccountId,
 };
 
@@ -24,6 +24,16 @@ fn key_item(
     let mut item = write(operation, record)?;
     item.insert("keyHash".to_owned(), text(hash.as_str()));
     Ok(item)
+}
+
+/// The attribute that has a limit.
+fn limit_attribute(balance: Balance) -> &'static str {
+    match balance {
+        Balance::Reads => "readsPerMinute",
+        Balance::Writes => "writesPerMinute",
+        Balance::ReadUnits => "readUnitsPerMinute",
+        Balance::WriteUnits => "writeUnitsPerMinute",
+    }
 }
 
 impl KeyLookup for Store {
@@ -84,6 +94,55 @@ impl Store {
             Ok((hash, read(OPERATION, item)?))
         });
         keys.collect()
+    }
+
+    /// Changes a key, and returns what it is then; `None` if the account has no key with this hash.
+    ///
+    /// # Errors
+    /// When the table cannot be written.
+    pub async fn update_key(
+        &self,
+        account: &AccountId,
+        hash: &KeyHash,
+        change: &KeyChange,
+    ) -> Result<Option<KeyRecord>, StoreError> {
+        const OPERATION: &str = "update API key";
+        let mut changes = vec![
+            ("label", change.label.map(text)),
+            ("expiresAt", change.expires_at.map(|time| text(time.to_string()))),
+        ];
+        changes.extend(Balance::ALL.map(|balance| {
+            (limit_attribute(balance), change.of(balance).map(|limit| number(limit.get())))
+        }));
+        if let Some(permissions) = &change.permissions {
+            let names = permissions.iter().map(|permission| text(permission.as_str()));
+            changes.push(("permissions", Change::Set(AttributeValue::L(names.collect()))));
+        }
+        let mut update = self
+            .client
+            .update_item()
+            .table_name(&self.tables.api_keys)
+            .key("keyHash", text(hash.as_str()))
+            .condition_expression("account = :account")
+            .expression_attribute_values(":account", text(account.as_str()));
+        let (mut set, mut remove) = (Vec::new(), Vec::new());
+        for (name, change) in changes {
+            match change {
+                Change::Keep => continue,
+                Change::Clear => remove.push(format!("#{name}")),
+                Change::Set(value) => {
+                    set.push(format!("#{name} = :{name}"));
+                    update = update.expression_attribute_values(format!(":{name}"), value);
+                }
+            }
+            update = update.expression_attribute_names(format!("#{name}"), name);
+        }
+        let clauses = [("SET", set), ("REMOVE", remove)].map(|(verb, parts)| {
+            if parts.is_empty() { String::new() } else { format!("{verb} {}", parts.join(", ")) }
+        });
+        let update = update.update_expression(clauses.join(" ").trim());
+        let updated = self.update_or_stored(OPERATION, update).await?.ok();
+        updated.map(|item| read(OPERATION, item)).transpose()
     }
 
     /// Revokes a key from `now` on; `false` if the account has no key with this hash. A key that was revoked

@@ -8,7 +8,7 @@
 //! | `areas` | coverage entries of offerings: pages of a range, changes with the offering, the backfill |
 //! | `promotions` | one promotion |
 //! | `idempotency` | claims on idempotency keys; answers to keep |
-//! | `keys` | one API key by its hash; creating, listing and revoking keys |
+//! | `keys` | one API key by its hash; creating, listing, changing and revoking keys |
 //! | `partners` | the partner offerings of an account |
 //! | `networks` | a network with its bundles; networks by country; an exchange rate; changes to a network |
 //! | `products` | one row merged; one product by sku; products, newest first |
@@ -23,6 +23,7 @@
 //! | `exports` | export jobs, and the records that they read |
 //! | `export` | all records of an account; the records that a snapshot may remove |
 //! | `records` | the record of an item, as exports and the journal have it |
+//! | `usage` | the counter of a key with limits; its use by day |
 //! | `changes` | the journal: the change between two images of an item; the chunks of a log |
 //!
 //! The meter of a handle adds up what its requests consume ([`Store::metered`]). Lists are eventually
@@ -53,6 +54,7 @@ mod ranges;
 mod records;
 mod transaction;
 mod typed;
+mod usage;
 
 use std::{
     error::Error,
@@ -68,14 +70,18 @@ use aws_sdk_dynamodb::{
         get_item::builders::GetItemFluentBuilder,
         put_item::PutItemOutput,
         query::{QueryOutput, builders::QueryFluentBuilder},
+        update_item::builders::UpdateItemFluentBuilder,
     },
-    types::{ConsumedCapacity, ReturnConsumedCapacity},
+    types::{
+        ConsumedCapacity, ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure,
+    },
 };
 pub use changes::Images;
 pub use client::{
     ClientError, Connection, lean_client, lean_events_client, lean_s3_client, lean_sqs_client,
 };
 pub use error::StoreError;
+use error::failed_condition;
 pub use export::Export;
 pub use exports::ExportPosition;
 use item::{Item, NOT_NEWER, ORDER, note_source, order_value};
@@ -110,6 +116,8 @@ pub struct TableNames {
     pub idempotency_keys: String,
     /// Export jobs.
     pub exports: String,
+    /// The counters of keys with limits.
+    pub usage: String,
 }
 
 impl TableNames {
@@ -129,12 +137,13 @@ impl TableNames {
             changes: format!("{prefix}-changes"),
             idempotency_keys: format!("{prefix}-idempotency-keys"),
             exports: format!("{prefix}-exports"),
+            usage: format!("{prefix}-usage"),
         }
     }
 
     /// The environment variables that give a function the names of the tables, as `template.yaml` sets them.
     #[must_use]
-    pub fn variables(&self) -> [(&'static str, &str); 11] {
+    pub fn variables(&self) -> [(&'static str, &str); 12] {
         [
             ("OFFERINGS_TABLE", &self.offerings),
             ("OFFERING_AREAS_TABLE", &self.offering_areas),
@@ -147,6 +156,7 @@ impl TableNames {
             ("CHANGES_TABLE", &self.changes),
             ("IDEMPOTENCY_KEYS_TABLE", &self.idempotency_keys),
             ("EXPORTS_TABLE", &self.exports),
+            ("USAGE_TABLE", &self.usage),
         ]
     }
 }
@@ -337,6 +347,29 @@ impl Store {
             Err(error) => return Err(error),
         }
         Ok(true)
+    }
+
+    /// Sends an update: the item that it made, or the one whose condition did not hold.
+    async fn update_or_stored(
+        &self,
+        operation: &'static str,
+        update: UpdateItemFluentBuilder,
+    ) -> Result<Result<Item, Item>, StoreError> {
+        let update = update
+            .return_consumed_capacity(CAPACITY)
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match self.attempt(operation, None, || update.clone().send()).await {
+            Ok(reply) => {
+                self.meter.add_write(units(reply.consumed_capacity()));
+                Ok(Ok(reply.attributes.unwrap_or_default()))
+            }
+            Err(error) => {
+                let stored = failed_condition(operation, error)?;
+                self.meter.add_write(1.0);
+                Ok(Err(stored.unwrap_or_default()))
+            }
+        }
     }
 
     /// Puts an item that has this order, unless a newer one is stored: `false` then.

@@ -22,6 +22,7 @@ mod idempotency;
 mod imports;
 mod isolation;
 mod jobs;
+mod limits;
 mod messages;
 mod networks;
 mod offerings;

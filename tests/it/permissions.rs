@@ -7,12 +7,14 @@ use std::{
     time::Duration,
 };
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use catalog_cli::local::{Function, JobServices, LOCALHOST, ObjectServer, functions, sample};
 use jiff::Timestamp;
 use lambda_http::Context;
 use serde_json::{Value, json};
 use serde_yaml_ng::Value as Yaml;
 use serverless_catalog::{
+    access::{ApiKey, Change, KeyChange, KeyHash, PerMinute},
     account::AccountId,
     changes::Kinds,
     cursor::Cursors,
@@ -199,6 +201,7 @@ async fn done() -> BTreeMap<String, Operations> {
     let take = || std::mem::take(&mut *seen.lock().expect("lock"));
 
     let mut done = BTreeMap::new();
+    limit_demo_key(&catalog).await;
     // A key is remembered no time at all: each function reads it.
     let settings = Settings {
         store: store.clone(),
@@ -209,6 +212,9 @@ async fn done() -> BTreeMap<String, Operations> {
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
     let functions = functions(&settings, &cursors.into(), catalog.stack.jobs());
     for name in functions.keys() {
+        // Each function begins with full balances.
+        forget_use(&catalog).await;
+        answer_events(&functions, name).await;
         answer_events(&functions, name).await;
         if *name == "upsert-products" {
             for rows in &rows() {
@@ -263,6 +269,30 @@ async fn done() -> BTreeMap<String, Operations> {
     }
     done.insert("record-changes".to_owned(), take());
     done
+}
+
+/// Gives the key of all events limits so small that nearly every request has a report to make.
+async fn limit_demo_key(catalog: &Catalog) {
+    let account = "ACME".parse().expect("account");
+    let per_minute = |limit| Change::Set(PerMinute::new(limit).expect("a limit"));
+    let change = KeyChange {
+        reads_per_minute: per_minute(10),
+        writes_per_minute: per_minute(10_000),
+        ..KeyChange::default()
+    };
+    let updated = catalog.stack.store().update_key(&account, &demo_key(), &change).await;
+    assert!(updated.expect("updated").is_some());
+}
+
+fn demo_key() -> KeyHash {
+    ApiKey::parse(sample::SAMPLES[0].key).expect("key").hash()
+}
+
+async fn forget_use(catalog: &Catalog) {
+    let delete = catalog.stack.client().delete_item().table_name("test-usage");
+    let delete = delete.key("keyHash", AttributeValue::S(demo_key().as_str().to_owned()));
+    let delete = delete.key("part", AttributeValue::S("balance".to_owned()));
+    delete.send().await.expect("deleted");
 }
 
 /// Sends a function the files of `events/` that are its own.

@@ -6,7 +6,7 @@ use crate::{
         Absent, ApiError, Reply,
         messages::{
             GONE, INTERNAL_ERROR, KEY_OF_ANOTHER_REQUEST, SERVICE_UNAVAILABLE, UNDER_WAY,
-            not_found, rejected,
+            not_found, rejected, too_many,
         },
     },
     json::{PAGE_BYTES, bytes_in_reply},
@@ -124,6 +124,7 @@ pub(in crate::http) fn error_body(
         ApiError::KeyOfAnotherRequest => {
             ("IDEMPOTENCY_KEY_REUSED", None, KEY_OF_ANOTHER_REQUEST.to_owned())
         }
+        ApiError::TooMany(excess) => ("RATE_LIMIT_EXCEEDED", None, too_many(*excess)),
         ApiError::Unavailable(_) => ("SERVICE_UNAVAILABLE", None, SERVICE_UNAVAILABLE.to_owned()),
         ApiError::Internal(_) => ("INTERNAL_ERROR", None, INTERNAL_ERROR.to_owned()),
     };

@@ -8,7 +8,7 @@ use crate::{
         ApiError,
         messages::{
             GONE, INTERNAL_ERROR, KEY_OF_ANOTHER_REQUEST, SERVICE_UNAVAILABLE, UNDER_WAY,
-            not_found, rejected,
+            not_found, rejected, too_many,
         },
     },
 };
@@ -57,6 +57,7 @@ pub(in crate::http) fn error_body(error: &ApiError, permission: Permission) -> S
         ApiError::Gone => ("10-41000", "", GONE.to_owned()),
         ApiError::UnderWay(_) => ("10-40900", "", UNDER_WAY.to_owned()),
         ApiError::KeyOfAnotherRequest => ("10-42200", "", KEY_OF_ANOTHER_REQUEST.to_owned()),
+        ApiError::TooMany(excess) => ("10-42900", "", too_many(*excess)),
         ApiError::Unavailable(_) => ("10-50300", "", SERVICE_UNAVAILABLE.to_owned()),
         ApiError::Internal(_) => ("10-50000", "", INTERNAL_ERROR.to_owned()),
     };

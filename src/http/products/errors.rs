@@ -6,6 +6,7 @@ use crate::http::{
     ApiError,
     messages::{
         GONE, INTERNAL_ERROR, KEY_OF_ANOTHER_REQUEST, SERVICE_UNAVAILABLE, UNDER_WAY, not_found,
+        too_many,
     },
 };
 
@@ -38,6 +39,7 @@ pub(in crate::http) fn error_body(error: &ApiError) -> String {
         ApiError::Gone => GONE.to_owned(),
         ApiError::UnderWay(_) => UNDER_WAY.to_owned(),
         ApiError::KeyOfAnotherRequest => KEY_OF_ANOTHER_REQUEST.to_owned(),
+        ApiError::TooMany(excess) => too_many(*excess),
         ApiError::Unavailable(_) => SERVICE_UNAVAILABLE.to_owned(),
         ApiError::Internal(_) => INTERNAL_ERROR.to_owned(),
     };

@@ -73,6 +73,7 @@ impl Endpoint for UpsertProducts {
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
         let Call { request, principal, identity, store, log } = call;
         let rows = rows(body::json(request)?)?;
+        log.rows = rows.len() as u64;
         let (mut good, mut places) = (Vec::new(), Vec::new());
         let mut results: Vec<Result<_, String>> = Vec::with_capacity(rows.len());
         for (place, row) in rows.into_iter().enumerate() {

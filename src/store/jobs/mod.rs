@@ -34,7 +34,7 @@ use super::{
     Store, StoreError,
     batch::KeyToRead,
     error::failed_condition,
-    item::{Item, compressed, decompressed, order_of, order_value, text},
+    item::{Item, compressed, decompressed, number, order_of, order_value, text},
 };
 use crate::{
     account::AccountId,
@@ -58,10 +58,6 @@ const REMEMBERED_SECONDS: i64 = 90 * 24 * 60 * 60;
 
 /// The item that contains the floors.
 const FLOORS: &str = "floors";
-
-pub(super) fn number<T: Copy + ToString>(value: T) -> AttributeValue {
-    AttributeValue::N(value.to_string())
-}
 
 /// Parses the item of a job.
 fn job(operation: &'static str, item: &Item) -> Result<Job, StoreError> {

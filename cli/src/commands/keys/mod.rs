@@ -1,4 +1,7 @@
-//! `catalog keys`: make, list and revoke API keys.
+//! `catalog keys`: make, list, change and revoke API keys, and tell what they used.
+
+mod update;
+mod usage;
 
 use std::collections::BTreeSet;
 
@@ -6,16 +9,18 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use serverless_catalog::{
-    access::{ApiKey, KeyHash, KeyPrefix, KeyRecord, Permission},
+    access::{ApiKey, KeyHash, KeyPrefix, KeyRecord, Limits, PerMinute, Permission},
     account::AccountId,
     money::Currency,
     offerings::{CatalogId, CustomerType},
+    store::Store,
     text::rfc3339_millis,
 };
 
+use self::{update::Update, usage::Usage};
 use crate::{connect::Target, console::say, error::CliError};
 
-/// Make, list and revoke API keys.
+/// Make, list, change and revoke API keys.
 #[derive(Subcommand, Debug)]
 pub enum Keys {
     /// Make a key; it is shown this once, and only its SHA-256 is stored
@@ -24,11 +29,29 @@ pub enum Keys {
   catalog keys create --account ACME --permissions offerings.read,airtime.read \\
       --customer-types CONSUMER --catalogs retail,web --expires-at 2027-01-01T00:00:00Z
   catalog keys create --account ACME --permissions airtime.read --wallet-currency EUR \\
-      --allow-cidr 192.0.2.0/24 --allow-cidr 2001:db8::/32 --json")]
+      --allow-cidr 192.0.2.0/24 --allow-cidr 2001:db8::/32 --json
+  catalog keys create --account ACME --permissions offerings.read,products.write \\
+      --reads-per-minute 600 --read-units-per-minute 3000 --writes-per-minute 5000")]
     Create(Create),
     /// List an account's keys, oldest first
     #[command(after_help = "Example:\n  catalog keys list --account ACME")]
     List(List),
+    /// Change a key that is in use: its limits, label, expiry or permissions
+    #[command(after_help = "Examples:
+  catalog keys update --account ACME 3f2a9c81d07be645 --reads-per-minute 1200
+  catalog keys update --account ACME 3f2a9c81d07be645 --permissions offerings.read,airtime.read
+  catalog keys update --account ACME 3f2a9c81d07be645 --clear limits,expires-at --label 'the shop'
+
+A change reaches every instance within 60 seconds.")]
+    Update(Update),
+    /// Tell what an account's keys with limits used, by day (UTC)
+    #[command(after_help = "Examples:
+  catalog keys usage --account ACME
+  catalog keys usage --account ACME 3f2a9c81d07be645 --days 30 --json
+
+Use is counted only for keys with limits: it costs a write each time an instance reports. To count without
+limiting, set a limit that is never reached. What an instance has not reported yet is not shown.")]
+    Usage(Usage),
     /// Revoke a key; it stops working everywhere within 60 seconds
     #[command(after_help = "Examples:
   catalog keys revoke --account ACME 3f2a9c81d07be645     (a key id of catalog keys list)
@@ -64,12 +87,42 @@ pub struct Create {
     /// What you call it
     #[arg(long)]
     label: Option<String>,
+    #[command(flatten)]
+    limits: LimitOptions,
     /// What it begins with
     #[arg(long, value_name = "PREFIX", env = "CATALOG_KEY_PREFIX", default_value = "cat")]
     key_prefix: KeyPrefix,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// The limits of a key.
+#[derive(Args, Clone, Copy, Debug)]
+struct LimitOptions {
+    /// How many requests it may read with in a minute
+    #[arg(long = "reads-per-minute", value_name = "REQUESTS")]
+    reads: Option<PerMinute>,
+    /// How many rows it may upsert in a minute
+    #[arg(long = "writes-per-minute", value_name = "ROWS")]
+    writes: Option<PerMinute>,
+    /// How many read units of the database its requests may consume in a minute
+    #[arg(long = "read-units-per-minute", value_name = "UNITS")]
+    read_units: Option<PerMinute>,
+    /// How many write units of the database its requests may consume in a minute
+    #[arg(long = "write-units-per-minute", value_name = "UNITS")]
+    write_units: Option<PerMinute>,
+}
+
+impl From<LimitOptions> for Limits {
+    fn from(options: LimitOptions) -> Self {
+        Self {
+            reads_per_minute: options.reads,
+            writes_per_minute: options.writes,
+            read_units_per_minute: options.read_units,
+            write_units_per_minute: options.write_units,
+        }
+    }
 }
 
 /// `catalog keys list`.
@@ -113,6 +166,8 @@ impl Keys {
         match self {
             Self::Create(create) => create.run(target).await,
             Self::List(list) => list.run(target).await,
+            Self::Update(update) => update.run(target).await,
+            Self::Usage(usage) => usage.run(target).await,
             Self::Revoke(revoke) => revoke.run(target).await,
         }
     }
@@ -130,6 +185,7 @@ impl Create {
             wallet_currency: self.wallet_currency,
             allowed_cidrs: self.allow_cidr,
             expires_at: self.expires_at,
+            limits: self.limits.into(),
             ..KeyRecord::new(self.account, self.permissions)
         };
         target.store().await?.create_key(&hash, &record).await?;
@@ -163,17 +219,18 @@ impl List {
             return Ok(());
         }
         say(format!(
-            "{:<16}  {:<8}  {:<24}  {:<40}  LABEL",
-            "KEY ID", "STATE", "CREATED", "PERMISSIONS"
+            "{:<16}  {:<8}  {:<24}  {:<40}  {:<32}  LABEL",
+            "KEY ID", "STATE", "CREATED", "PERMISSIONS", "LIMITS A MINUTE"
         ));
         for (hash, record) in &keys {
             let permissions: Vec<&str> = record.permissions.iter().map(|p| p.as_str()).collect();
             say(format!(
-                "{:<16}  {:<8}  {:<24}  {:<40}  {}",
+                "{:<16}  {:<8}  {:<24}  {:<40}  {:<32}  {}",
                 hash.key_id(),
                 state(record),
                 rfc3339_millis(record.created_at),
                 permissions.join(","),
+                limits_text(record.limits),
                 record.label.as_deref().unwrap_or("")
             ));
         }
@@ -184,16 +241,9 @@ impl List {
 impl Revoke {
     async fn run(self, target: &Target) -> Result<(), CliError> {
         let store = target.store().await?;
-        let hash = if let Some(key) = ApiKey::parse(&self.key) {
-            key.hash()
-        } else {
-            let keys = store.keys_of(&self.account).await?;
-            let wanted = |(hash, _): &(KeyHash, KeyRecord)| hash.key_id() == self.key;
-            let found = keys.into_iter().find(wanted);
-            found.ok_or_else(|| self.unknown())?.0
-        };
+        let hash = find(&store, &self.account, &self.key).await?;
         if !store.revoke_key(&self.account, &hash, Timestamp::now()).await? {
-            return Err(self.unknown());
+            return Err(unknown(&self.account));
         }
         if self.json {
             say(json!({ "keyId": hash.key_id(), "state": "revoked" }).to_string());
@@ -202,13 +252,29 @@ impl Revoke {
         }
         Ok(())
     }
+}
 
-    fn unknown(&self) -> CliError {
-        CliError::Usage(format!(
-            "{} has no such key; see `catalog keys list --account {}`",
-            self.account, self.account
-        ))
+/// The hash of a key that is given as its id, or as itself.
+async fn find(store: &Store, account: &AccountId, key: &str) -> Result<KeyHash, CliError> {
+    if let Some(key) = ApiKey::parse(key) {
+        return Ok(key.hash());
     }
+    let keys = store.keys_of(account).await?;
+    let found = keys.into_iter().find(|(hash, _)| hash.key_id() == key);
+    found.map(|(hash, _)| hash).ok_or_else(|| unknown(account))
+}
+
+fn unknown(account: &AccountId) -> CliError {
+    CliError::Usage(format!(
+        "{account} has no such key; see `catalog keys list --account {account}`"
+    ))
+}
+
+/// The limits of a key in words: `600 reads, 50 write units`.
+fn limits_text(limits: Limits) -> String {
+    let each: Vec<String> =
+        limits.each().map(|(balance, limit)| format!("{limit} {balance}")).collect();
+    if each.is_empty() { "none".to_owned() } else { each.join(", ") }
 }
 
 fn state(record: &KeyRecord) -> &'static str {
@@ -234,6 +300,7 @@ fn json_of(hash: &KeyHash, record: &KeyRecord) -> Value {
         "allowedCidrs": record.allowed_cidrs,
         "expiresAt": record.expires_at.map(rfc3339_millis),
         "revokedAt": record.revoked_at.map(rfc3339_millis),
+        "limits": record.limits,
         "createdAt": rfc3339_millis(record.created_at),
     })
 }
