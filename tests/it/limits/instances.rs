@@ -3,7 +3,13 @@
 use std::{cell::Cell, time::Duration};
 
 use futures_util::future::join_all;
-use serverless_catalog::access::{Limits, Usage, UsageCounters as _, limits::Report};
+use serverless_catalog::{
+    access::{
+        Limits, Usage, UsageCounters as _,
+        limits::{Counter, FullAt, Report},
+    },
+    store::Store,
+};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -196,6 +202,30 @@ fn whatever_interleaves_around_midnight_nothing_that_was_reported_is_lost() {
             let days = scene.store.usage_since(&key.hash, since).await.expect("usage");
             assert_eq!(days.len(), 2, "seed {seed}: {days:?}");
             assert_eq!(scene.counted(&key).await.reads, reported, "seed {seed}: {days:?}");
+        });
+    }
+}
+
+#[test]
+fn reports_that_meet_at_a_full_balance_add_up() {
+    for seed in 0..10 {
+        let mut random = Random::new(seed);
+        run(NOON, async |scene| {
+            let (key, limits) = (scene.key(reads(60)).await, reads(60));
+            let stores: Vec<_> = (0..5).map(|_| scene.store_with_delays(random.fork())).collect();
+            let report = async |store: &Store, known, used_at| {
+                let used = Usage { reads: 7, ..Usage::default() };
+                let report = Report { used, used_at, limits, known };
+                store.report(&key.hash, &report).await.expect("reported")
+            };
+            // All know the counter of a moment when the balance is full again.
+            let known = report(&scene.store, Counter::default(), scene.now()).await;
+            sleep(Duration::from_mins(2)).await;
+            let used_at = scene.now();
+            join_all(stores.iter().map(|store| report(store, known, used_at))).await;
+            let told = scene.store.counter(&key.hash).await.expect("a counter").balances;
+            let expected = FullAt::now(used_at).after(used_at, 35.0, per_minute(60));
+            assert_eq!(told.reads_full_at, expected, "seed {seed}");
         });
     }
 }
