@@ -101,6 +101,6 @@ pub fn functions(settings: &Settings, cursors: &Arc<Cursors>) -> HashMap<&'stati
         ),
         ("upsert-products", Function::of(settings, UpsertProducts)),
         ("list-products", Function::of(settings, ListProducts::new(cursors.clone()))),
-        ("list-changes", Function::of(settings, ListChanges::new(cursors.clone()))),
+        ("list-changes", Function::of(settings, ListChanges::new(cursors.clone(), settings.cache))),
     ])
 }
