@@ -21,6 +21,9 @@ use crate::{api_docs, error::CliError, template::Template};
 /// soon.
 const KEY_CACHE: Duration = Duration::from_secs(2);
 
+/// How long a stop waits until changes are recorded.
+const SETTLE: Duration = Duration::from_secs(5);
+
 /// What to run.
 #[derive(Debug)]
 pub struct StackOptions {
@@ -74,7 +77,7 @@ impl Stack {
     /// # Errors
     /// The [`CliError`] of the part that does not start.
     pub async fn start(options: StackOptions) -> Result<Self, CliError> {
-        let engine = Engine::start(options.storage, options.listen).await?;
+        let engine = Engine::start(options.storage.clone(), options.listen).await?;
         let client = lean_client(&Connection::local(&engine.url()))
             .map_err(|error| CliError::Engine(error.to_string()))?;
         let mut streamed = Vec::new();
@@ -88,7 +91,7 @@ impl Stack {
         let settings =
             Settings { store: store.clone(), cache: KEY_CACHE, show_cost: true, log_percent: 100 };
         let changes = Function::of_changes(RecordChanges::new(store.clone()));
-        let streams = Streams::open(engine.database(), &streamed, changes)?;
+        let streams = Streams::open(engine.database(), &options.storage, &streamed, changes)?;
         let functions = functions(&settings, &Arc::new(cursors));
         let gateway = {
             let beside = api_docs::routes(options.demo_keys);
@@ -136,6 +139,11 @@ impl Stack {
     /// Stops it after the requests in flight.
     pub async fn stop(self) {
         self.gateway.stop().await;
+        // What waits for the next start may be older than a stream keeps records.
+        let settled = tokio::time::timeout(SETTLE, self.streams.settle()).await;
+        if let Ok(Err(error)) = settled {
+            tracing::warn!(cause = error, "changes are recorded at the next start");
+        }
         drop(self.streams);
         // Dropping the engine joins its thread, which must not block a thread of this runtime.
         let _ = tokio::task::spawn_blocking(move || drop(self.engine)).await;

@@ -24,7 +24,7 @@ use super::{
     Clock,
     faults::{Fate, Kind},
     random::Random,
-    workers::note,
+    workers::{Counter, note},
 };
 
 /// How often each change was told of: by kind, id and operation.
@@ -35,6 +35,7 @@ pub(crate) struct Bus {
     /// Requests fail until then.
     trouble: Duration,
     random: Mutex<Random>,
+    counter: Counter,
     /// Reads without faults.
     store: Store,
     cursors: Arc<Cursors>,
@@ -53,12 +54,13 @@ impl Bus {
         clock: Clock,
         trouble: Duration,
         random: Random,
+        counter: Counter,
         store: Store,
         cursors: Arc<Cursors>,
     ) -> Arc<Self> {
         let (told, unreadable) = (Mutex::default(), Mutex::default());
         let random = Mutex::new(random);
-        Arc::new(Self { clock, trouble, random, store, cursors, told, unreadable })
+        Arc::new(Self { clock, trouble, random, counter, store, cursors, told, unreadable })
     }
 
     /// What was told; an error if some of it could not be read when it was.
@@ -126,6 +128,9 @@ impl EventSink for Bus {
         async move {
             let fate = self.decide();
             note(self.clock.elapsed(), "PutEvents", fate);
+            if fate.kind == Kind::Unseen {
+                self.counter.count(|tally| tally.unseen += 1);
+            }
             tokio::time::sleep(fate.before).await;
             if matches!(fate.kind, Kind::Pass | Kind::Unseen) {
                 for detail in &details {

@@ -76,7 +76,7 @@ impl Journal {
         let cursors = Arc::new(cursors());
         let client = database::client(engine, NoFaults);
         let reader = Store::new(client, TableNames::with_prefix("test")).with_clock(store.clock());
-        let bus = Bus::new(clock, trouble, random, reader, cursors.clone());
+        let bus = Bus::new(clock, trouble, random, counter.clone(), reader, cursors.clone());
         let journal = Self {
             engine: engine.clone(),
             clock,

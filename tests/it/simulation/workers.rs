@@ -31,7 +31,7 @@ pub(crate) enum Point {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     deaths: [u64; 5],
-    /// Writes of chunks that were done, and whose answers were lost.
+    /// Writes of chunks and events that were done, and whose answers were lost.
     pub unseen: u64,
     /// Batches that two workers had at once.
     pub twice: u64,
