@@ -194,6 +194,13 @@ pub async fn is_recorded<L: ChangeLog>(
     Ok(newest.marks()?.of(shard).is_some_and(|mark| *sequence <= mark.sequence))
 }
 
+/// Where a batch begins of which a part is recorded: where that part does.
+fn begun(mark: &Mark, entries: &[StreamRecord]) -> Option<(SequenceNumber, u64)> {
+    let last = &mark.first..=&mark.sequence;
+    let is_in_part = entries.iter().any(|entry| last.contains(&&entry.sequence));
+    is_in_part.then(|| (mark.first.clone(), mark.from))
+}
+
 /// Appends the changes of a shard's batch that are not in the log yet. `known` is what the instance remembers of the
 /// log's end.
 ///
@@ -228,12 +235,7 @@ pub async fn record<L: ChangeLog>(
             .filter_map(|entry| Some((&entry.sequence, entry.change.as_ref()?)))
             .collect();
         let frame = tail.frame(log.now());
-        // A batch of which a part is recorded begins where that part does.
-        let in_part = mark.filter(|mark| {
-            let last = &mark.first..=&mark.sequence;
-            entries.iter().any(|entry| last.contains(&&entry.sequence))
-        });
-        let in_part = in_part.map(|mark| (mark.first.clone(), mark.from));
+        let in_part = mark.and_then(|mark| begun(mark, entries));
         let begin = in_part.clone().or_else(|| {
             let first = entries.iter().filter(is_new).map(|entry| &entry.sequence).min();
             first.map(|first| (first.clone(), tail.next))

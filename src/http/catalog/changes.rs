@@ -180,7 +180,7 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
             "idField": { "description": "Of a product, the field that `id` is.", "anyOf": [schemas.of::<IdField>()] },
             "op": { "type": "string", "enum": ["upsert", "delete"] },
             "changedAt": time,
-            "source": { "type": "string", "description": "What made the change: the id of an import, of which a delete may have only the first 8 digits; or `upsert`." },
+            "source": { "type": "string", "description": "What made the change, if it is known: the id of an import, of which a delete may have only the first 8 digits; or `upsert`." },
             "record": { "type": "object", "description": "The record as an export has it; left out for a delete." },
         },
     });
