@@ -150,8 +150,8 @@ impl RecordChanges {
     }
 
     /// The table of a batch before which records may be lost: some of its records have waited almost until they would
-    /// expire, and are not recorded. What was delivered before does not count, nor do records that make no change, if
-    /// later ones of their shard are recorded: who reads a stream from its beginning again has lost nothing.
+    /// expire, and none of them was delivered before. A batch has no gap: if its first records are recorded, or later
+    /// ones of their shard, nothing is missing before the others.
     async fn lost(
         &self,
         meter: &Meter,
@@ -159,22 +159,22 @@ impl RecordChanges {
         logs: &HashMap<LogId, Writes>,
     ) -> Result<Option<Log>, StoreError> {
         let now = self.store.clock().now();
-        let mut waiting: Vec<(&LogId, &SequenceNumber)> = Vec::new();
+        let mut late: Vec<(&LogId, &SequenceNumber)> = Vec::new();
         for (id, Writes { sequences, images }) in logs {
-            let late = sequences.iter().zip(images);
-            let late = late.filter(|(_, images)| now.duration_since(images.at) > LATE);
-            waiting.extend(late.map(|(sequence, _)| sequence).max().map(|newest| (id, newest)));
+            let old = sequences.iter().zip(images);
+            let old = old.filter(|(_, images)| now.duration_since(images.at) > LATE);
+            late.extend(old.map(|(sequence, _)| sequence).min().map(|first| (id, first)));
         }
-        let Some(newest) = waiting.iter().map(|(_, sequence)| *sequence).max() else {
+        let Some(first) = late.iter().map(|(_, sequence)| *sequence).min() else {
             return Ok(None);
         };
-        for (id, _) in &waiting {
+        for (id, _) in &late {
             let store = self.store.for_account(&id.account, meter);
-            if is_recorded(&store, id, shard, newest).await? {
+            if is_recorded(&store, id, shard, first).await? {
                 return Ok(None);
             }
         }
-        Ok(waiting.first().map(|(id, _)| id.log))
+        Ok(late.first().map(|(id, _)| id.log))
     }
 
     /// Records the writes to one log.

@@ -165,9 +165,17 @@ async fn lost_records_concern_all_accounts_and_recorded_ones_none() {
     let page = catalog.since(&globex, &before).await;
     assert_eq!(told(&page), [change("upsert", "product", "s3")]);
 
+    // Nor if what follows without a gap has waited as long.
+    let mut gapless = event(1, "a", then);
+    gapless["Records"].as_array_mut().expect("records").push(of_globex(4, then));
+    record(&catalog, now, &gapless).await;
+    assert_eq!(catalog.stack.store().losses().await.expect("losses"), Losses::default());
+    let page = catalog.since(&globex, &cursor(&page)).await;
+    assert_eq!(told(&page), [change("upsert", "product", "s4")]);
+
     // A record of one account has waited too long: those before it may be of any account, also of one that has not
     // written since.
-    record(&catalog, now, &event(4, "a", then)).await;
+    record(&catalog, now, &event(5, "a", then)).await;
     let gone = catalog.gone(&initech, &quiet).await;
     assert!(gone.json()["detail"].as_str().expect("detail").contains("changesCursor"));
     catalog.gone(&acme, &of_acme).await;
@@ -175,7 +183,7 @@ async fn lost_records_concern_all_accounts_and_recorded_ones_none() {
 
     // Of other tables nothing is lost.
     let offerings = catalog.changes(&initech, "kinds=offering").await;
-    record(&catalog, now, &event(5, "a", then)).await;
+    record(&catalog, now, &event(6, "a", then)).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(catalog.since(&initech, &cursor(&offerings)).await.status, 200);
 }
