@@ -163,7 +163,8 @@ def copied(answer, event):
             name = f"{change['kind']} {change.get('idField')} {change['id']}"
             copy.pop(name, None)
             if change["op"] == "upsert":
-                copy[name] = replies.stripped(change["record"])
+                # Of a product not its own id.
+                copy[name] = replies.stripped(change["record"], f"{change['kind']}s")
         cursor = page["nextCursor"]
         if page["upToDate"]:
             return copy
