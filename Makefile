@@ -99,6 +99,7 @@ target/debug/catalog:
 bench: ## Measure what is claimed of speed (a first build of some minutes)
 	$(CARGO) bench --locked --quiet --bench upsert
 	$(CARGO) bench --locked --quiet -p catalog-cli --bench import
+	$(CARGO) bench --locked --quiet -p catalog-cli --bench journal
 	$(CARGO) bench --locked --quiet -p catalog-cli --bench partitions
 	$(CARGO) bench --locked --quiet -p catalog-cli --bench limits
 	$(CARGO) bench --locked --quiet -p catalog-cli --bench reads

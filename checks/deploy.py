@@ -4,6 +4,7 @@ function; compares its answers with those of `catalog serve`; and runs the smoke
 
 import base64
 import contextlib
+import datetime
 import http.server
 import json
 import os
@@ -18,6 +19,7 @@ import replies
 from deployed import Stack, client
 
 STACK = "check"
+TABLES_WITH_STREAM = ("offerings", "promotions", "partner-offerings", "networks", "products")
 REGION = "us-east-1"
 MINISTACK = common.TOOLS / "emulator" / "bin" / "ministack"
 
@@ -53,6 +55,7 @@ def check():
         outputs = deploy(stack, template, "RELEASE=first")
         print(f"deployed: {len(outputs)} outputs")
         stack.load(outputs, folder)
+        record_changes()
         here = common.serve(processes, folder)["url"]
         key = stack.make_key()
         stack.compare(key, here)
@@ -114,6 +117,57 @@ def deployed(stack):
             concurrency = {"MaximumConcurrency": int(mapping["ScalingConfig"]["MaximumConcurrency"])}
             client("lambda").update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=concurrency)
     return outputs
+
+
+def record_changes():
+    """What event source mappings do in AWS: those of the emulator send no window and no id of a shard. Its streams are read
+    from their beginning, and the deployed function gets each batch as Lambda would send it."""
+    streams, recorded = client("dynamodbstreams"), 0
+    for table in TABLES_WITH_STREAM:
+        for stream in streams.list_streams(TableName=f"{STACK}-{table}")["Streams"]:
+            arn = stream["StreamArn"]
+            for shard in streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]:
+                recorded += record_shard(streams, arn, shard["ShardId"])
+    print(f"recorded {recorded} stream records")
+    if recorded == 0:
+        raise common.Failed("the streams of the tables are empty")
+
+
+def record_shard(streams, arn, shard):
+    kind = {"ShardIteratorType": "TRIM_HORIZON"}
+    iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard, **kind)["ShardIterator"]
+    recorded = 0
+    while iterator:
+        page = streams.get_records(ShardIterator=iterator, Limit=500)
+        records, iterator = page["Records"], page.get("NextShardIterator")
+        if not records:
+            break
+        now = datetime.datetime.now(datetime.UTC)
+        window = {"start": now.isoformat(), "end": (now + datetime.timedelta(minutes=15)).isoformat()}
+        event = {
+            "Records": [{**record, "eventSourceARN": arn} for record in records],
+            "window": window,
+            "state": {},
+            "shardId": shard,
+            "eventSourceARN": arn,
+            "isFinalInvokeForWindow": False,
+            "isWindowTerminatedEarly": False,
+        }
+        reply = client("lambda").invoke(
+            FunctionName=f"{STACK}-record-changes", Qualifier="live", Payload=json.dumps(event, default=plain).encode()
+        )
+        payload = reply["Payload"].read().decode()
+        if "FunctionError" in reply or "errorMessage" in payload:
+            raise common.Failed(f"record-changes: {payload[:2000]}")
+        recorded += len(records)
+    return recorded
+
+
+def plain(value):
+    """What JSON has no type for, as events of Lambda have it."""
+    if isinstance(value, datetime.datetime):
+        return value.timestamp()
+    return base64.b64encode(value).decode()
 
 
 def update_and_roll_back(stack, template, key):

@@ -10,6 +10,10 @@ import common
 import replies
 
 COUNTRIES = ("AO", "GH")
+# A page of changes: which are on it depends on the order in which files were imported.
+CHANGES = "list-changes.json"
+# Of networks not all are loaded.
+KINDS_OF_CHANGES = "offering,promotion,partnerOffering,product"
 ALL_COUNTRIES = ("list-networks.all.json", "list-networks.countries.json")
 ACCOUNT = "ACME"
 PERMISSIONS = "offerings.read,partners.read,airtime.read,products.read,products.write,changes.read"
@@ -109,6 +113,10 @@ class Stack:
             theirs = self.invoke(binary, text.replace(common.DEMO_KEY, key))
             if theirs["statusCode"] != status:
                 raise common.Failed(f"{event_name}: {status} expected: {json.dumps(theirs)[:2000]}")
+            if event_name == CHANGES:
+                self.compare_changes(json.loads(text), key, here)
+                compared += 1
+                continue
             if event_name in ALL_COUNTRIES:
                 print(f"ok    {status}  {event_name} (lists what was not loaded)")
                 continue
@@ -117,9 +125,47 @@ class Stack:
             print(f"same  {status}  {event_name}")
         print(f"{compared} events, answered by the deployed functions as by `catalog serve`.")
 
+    def compare_changes(self, event, key, here):
+        """All changes, read page by page: a copy made of them is the same."""
+        ours = copied(lambda event: replies.ask(here, event), event)
+        own = json.loads(json.dumps(event).replace(common.DEMO_KEY, key))
+
+        def read():
+            theirs = copied(lambda event: self.invoke("list-changes", json.dumps(event)), own)
+            return theirs if len(theirs) >= len(ours) else None
+
+        # They are recorded a moment after the write.
+        theirs = common.wait_for(f"{len(ours)} records that changed", read, seconds=120)
+        if theirs != ours:
+            different = [name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name)]
+            raise common.Failed(f"{CHANGES}: other changes: {different[:20]}")
+        print(f"same  200  {CHANGES}: a copy of {len(ours)} records")
+
     def invoke(self, function, event):
         reply = client("lambda").invoke(FunctionName=f"{self.name}-{function}", Qualifier="live", Payload=event.encode())
         payload = json.loads(reply["Payload"].read())
         if "statusCode" not in payload:
             raise common.Failed(f"{function}: {json.dumps(payload)[:2000]}")
         return payload
+
+
+def copied(answer, event):
+    """The records that changes leave, read page by page as the event asks for them; `answer` gives a reply."""
+    copy, cursor = {}, None
+    for _ in range(1_000):
+        query = {"kinds": KINDS_OF_CHANGES, "limit": "1000", **({"since": cursor} if cursor else {})}
+        raw = "&".join(f"{name}={value}" for name, value in query.items())
+        reply = answer({**event, "rawQueryString": raw, "queryStringParameters": query})
+        if reply["statusCode"] != 200:
+            raise common.Failed(f"{CHANGES}: {json.dumps(reply)[:2000]}")
+        page = replies.body(reply)
+        for change in page["changes"]:
+            name = f"{change['kind']} {change.get('idField')} {change['id']}"
+            copy.pop(name, None)
+            if change["op"] == "upsert":
+                # Of a product not its own id.
+                copy[name] = replies.stripped(change["record"], f"{change['kind']}s")
+        cursor = page["nextCursor"]
+        if page["upToDate"]:
+            return copy
+    raise common.Failed(f"{CHANGES}: the changes do not end")

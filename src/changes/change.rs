@@ -57,6 +57,15 @@ impl ExportedRecord {
     }
 }
 
+/// The record after a change is not JSON.
+#[derive(Debug, thiserror::Error)]
+#[error("the record of a change is not JSON")]
+pub struct NotJson {
+    pub identity: Identity,
+    #[source]
+    cause: serde_json::Error,
+}
+
 /// One change of a record, as it is stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Change {
@@ -103,16 +112,29 @@ impl From<&Seen> for Visibility {
 }
 
 impl Change {
+    /// The change of a record that is no longer there, or cannot be read any more. `before` is who could see it.
+    #[must_use]
+    pub fn delete(
+        identity: Identity,
+        before: Option<Visibility>,
+        changed_at: Timestamp,
+        source: Option<String>,
+    ) -> Self {
+        let before = before.map(Seen::from);
+        let (record, after, only_catalogs) = (None, None, false);
+        Self { identity, changed_at, source, record, after, before, only_catalogs }
+    }
+
     /// The change between two states of a record; `None` if an export shows no difference.
     ///
     /// # Errors
-    /// When the record is not JSON.
+    /// [`NotJson`].
     pub fn between(
         before: Option<ExportedRecord>,
         after: Option<ExportedRecord>,
         changed_at: Timestamp,
         source: Option<String>,
-    ) -> Result<Option<Self>, serde_json::Error> {
+    ) -> Result<Option<Self>, NotJson> {
         let same = |before: &ExportedRecord, after: &ExportedRecord| before.json == after.json;
         if before.as_ref().zip(after.as_ref()).is_some_and(|(before, after)| same(before, after)) {
             return Ok(None);
@@ -128,7 +150,10 @@ impl Change {
         });
         let before = before.and_then(|before| before.visibility);
         let (record, after) = match after {
-            Some(after) => (Some(RawValue::from_string(after.json)?), after.visibility),
+            Some(after) => match RawValue::from_string(after.json) {
+                Ok(record) => (Some(record), after.visibility),
+                Err(cause) => return Err(NotJson { identity, cause }),
+            },
             None => (None, None),
         };
         let before = before.filter(|before| after.as_ref() != Some(before));

@@ -22,12 +22,16 @@ pub const MARGIN: SignedDuration = SignedDuration::from_hours(24);
 const KEPT_FOR_READERS: SignedDuration =
     SignedDuration::from_hours(KEPT.as_hours() + MARGIN.as_hours() - 1);
 
+/// The age from which on an unrecorded stream record shows that others before it may be lost: a stream keeps records
+/// for 24 hours.
+pub const LATE: SignedDuration = SignedDuration::from_hours(23);
+
 /// How long a mark is kept. A stream keeps its records for 24 hours: what a mark refers to is gone by then.
 const MARK_KEPT: SignedDuration = SignedDuration::from_hours(48);
 
 /// The most bytes of a body: an item with its other attributes then has at most 64 KB, unless one change alone
 /// is larger.
-const MAX_BODY: usize = 63 * 1024;
+pub(super) const MAX_BODY: usize = 63 * 1024;
 
 /// The most bytes of changes, before compression, that a chunk is tried with.
 const MAX_CHANGES: usize = 512 * 1024;
@@ -67,7 +71,11 @@ pub(super) struct Mark {
     /// When it was recorded, in milliseconds since 1970.
     #[serde(rename = "t")]
     pub(super) at: i64,
-    /// The position of the first change of the batch that it was delivered with.
+    /// The first stream record of the batch that it was delivered with. Batches before were recorded and announced, or
+    /// this one would not have been delivered.
+    #[serde(rename = "b")]
+    pub(super) first: SequenceNumber,
+    /// The position of the first change of that batch.
     #[serde(rename = "p")]
     pub(super) from: u64,
 }
@@ -101,8 +109,6 @@ pub struct Chunk {
     pub first: u64,
     /// How many positions it takes.
     pub count: u64,
-    /// The position from which on nothing is missing; 0 if nothing ever was.
-    pub whole_from: u64,
     pub recorded_at: Timestamp,
     /// Its marks and changes, compressed.
     pub body: Vec<u8>,
@@ -120,7 +126,6 @@ pub enum ChunkError {
 /// Where a chunk goes, and what it has besides changes.
 pub(super) struct Frame {
     pub(super) first: u64,
-    pub(super) whole_from: u64,
     pub(super) recorded_at: Timestamp,
 }
 
@@ -147,14 +152,7 @@ impl Chunk {
     pub(super) fn origin(now: Timestamp, above: u64) -> Self {
         let millis = u64::try_from(now.as_millisecond()).unwrap_or_default();
         let count = (millis * 1_000).max(above + 1);
-        Self { first: 0, count, whole_from: 0, recorded_at: now, body: Vec::new() }
-    }
-
-    /// The chunk that says that changes before it were lost.
-    pub(super) fn marker(frame: &Frame, marks: &Marks) -> Result<Self, ChunkError> {
-        let whole_from = frame.first + 1;
-        let body = compressed(marks, &[])?;
-        Ok(Self { first: frame.first, count: 1, whole_from, recorded_at: frame.recorded_at, body })
+        Self { first: 0, count, recorded_at: now, body: Vec::new() }
     }
 
     /// The chunk of as many of these changes as fit, and how many these are. `marks` tells the marks after so
@@ -178,12 +176,9 @@ impl Chunk {
             let body = compressed(&marks(texts.len()), &texts)?;
             let count = texts.len();
             if body.len() <= MAX_BODY || count <= 1 {
-                let Frame { first, whole_from, recorded_at } = *frame;
+                let Frame { first, recorded_at } = *frame;
                 let positions = u64::try_from(count).unwrap_or_default();
-                return Ok((
-                    Self { first, count: positions, whole_from, recorded_at, body },
-                    count,
-                ));
+                return Ok((Self { first, count: positions, recorded_at, body }, count));
             }
             // Somewhat fewer than would fit if all were alike.
             texts.truncate((count * MAX_BODY / body.len() * 9 / 10).clamp(1, count - 1));

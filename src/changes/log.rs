@@ -12,7 +12,9 @@
 //! that find the log empty at the same time agree on its first position. When all chunks have expired, the
 //! origin is moved on by compare-and-set, above all positions that the log ever had.
 //!
-//! A log that lost records begins anew behind a marker: its readers must start over.
+//! # What is lost
+//! If records of a stream may be lost, no one knows of which accounts: that it happened, and when, is stored once for the
+//! table ([`Losses`]). Its logs begin anew then: readers that began before must start over.
 
 use std::future::Future;
 
@@ -75,25 +77,52 @@ pub trait ChangeLog: Sync {
         origin: &Chunk,
         seen: Option<u64>,
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
+
+    /// When records of the tables' streams were last found to be lost.
+    fn losses(&self) -> impl Future<Output = Result<Losses, Self::Error>> + Send;
+}
+
+/// When records of each table's stream were last found to be lost. What is lost was written before, but no one knows by
+/// whom: it concerns all accounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses([i64; Log::ALL.len()]);
+
+impl Losses {
+    /// Losses of all tables at one time.
+    #[must_use]
+    pub fn of_all(at: Timestamp) -> Self {
+        Self([at.as_millisecond(); Log::ALL.len()])
+    }
+
+    /// In milliseconds since 1970; 0: never.
+    #[must_use]
+    pub fn millis(&self, log: Log) -> i64 {
+        self.0[log as usize]
+    }
+
+    /// These, but for one table.
+    #[must_use]
+    pub fn with(mut self, log: Log, millis: i64) -> Self {
+        self.0[log as usize] = millis;
+        self
+    }
 }
 
 /// The end of a log: what its last chunk says.
 #[derive(Clone, Debug)]
 pub struct Tail {
     next: u64,
-    whole_from: u64,
     marks: Marks,
     recorded_at: Timestamp,
 }
 
 impl Tail {
     fn of(chunk: &Chunk) -> Result<Self, ChunkError> {
-        let Chunk { whole_from, recorded_at, .. } = *chunk;
-        Ok(Self { next: chunk.end(), whole_from, marks: chunk.marks()?, recorded_at })
+        Ok(Self { next: chunk.end(), marks: chunk.marks()?, recorded_at: chunk.recorded_at })
     }
 
     fn frame(&self, recorded_at: Timestamp) -> Frame {
-        Frame { first: self.next, whole_from: self.whole_from, recorded_at }
+        Frame { first: self.next, recorded_at }
     }
 
     fn is_kept(&self, now: Timestamp) -> bool {
@@ -136,17 +165,18 @@ pub struct StreamRecord {
 }
 
 /// What became of a batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
-    /// A position at or before that of its first change; `None`: it has no change.
-    pub from: Option<u64>,
+    /// What is to be announced: the first stream record, and a position at or before that of its change. `None`: nothing,
+    /// or all of it was announced before.
+    pub from: Option<(SequenceNumber, u64)>,
     /// How many changes were appended now.
     pub appended: usize,
 }
 
 impl Recorded {
-    fn begins_by(&mut self, from: Option<u64>) {
-        self.from = self.from.into_iter().chain(from).min();
+    fn begins_by(&mut self, from: Option<(SequenceNumber, u64)>) {
+        self.from = self.from.take().into_iter().chain(from).min();
     }
 }
 
@@ -164,8 +194,15 @@ pub async fn is_recorded<L: ChangeLog>(
     Ok(newest.marks()?.of(shard).is_some_and(|mark| *sequence <= mark.sequence))
 }
 
+/// Where a batch begins of which a part is recorded: where that part does.
+fn begun(mark: &Mark, entries: &[StreamRecord]) -> Option<(SequenceNumber, u64)> {
+    let last = &mark.first..=&mark.sequence;
+    let is_in_part = entries.iter().any(|entry| last.contains(&&entry.sequence));
+    is_in_part.then(|| (mark.first.clone(), mark.from))
+}
+
 /// Appends the changes of a shard's batch that are not in the log yet. `known` is what the instance remembers of the
-/// log's end. With `lost`, records before the batch may be missing: a marker is put before it.
+/// log's end.
 ///
 /// # Errors
 /// When the log cannot be read or written. The batch may then be recorded in part; recording it again is
@@ -176,7 +213,6 @@ pub async fn record<L: ChangeLog>(
     shard: &str,
     entries: &[StreamRecord],
     known: &mut Option<Tail>,
-    mut lost: bool,
 ) -> Result<Recorded, L::Error> {
     let mut recorded = Recorded::default();
     if entries.iter().all(|entry| entry.change.is_none()) {
@@ -198,35 +234,35 @@ pub async fn record<L: ChangeLog>(
             .filter(is_new)
             .filter_map(|entry| Some((&entry.sequence, entry.change.as_ref()?)))
             .collect();
-        let is_begun = !entries.iter().all(|entry| is_new(&entry));
-        lost &= !pending.is_empty();
         let frame = tail.frame(log.now());
-        // A batch of which a part is recorded begins where that part does.
-        let begun_at = mark.filter(|_| is_begun).map(|mark| mark.from);
-        let from = begun_at.unwrap_or(tail.next);
-        let (chunk, count) = if lost {
-            (Chunk::marker(&frame, &tail.marks)?, 0)
-        } else {
-            recorded.begins_by(begun_at);
-            if pending.is_empty() {
-                *known = Some(tail);
-                return Ok(recorded);
-            }
-            let at = frame.recorded_at.as_millisecond();
-            let changes: Vec<&Change> = pending.iter().map(|(_, change)| *change).collect();
-            // All of the batch, or up to the last change that fits.
-            let end = entries.iter().map(|entry| &entry.sequence).max();
-            Chunk::of(&frame, &changes, |count| {
-                let fits = pending.get(count.saturating_sub(1)).map(|(sequence, _)| *sequence);
-                let sequence = if count < pending.len() { fits } else { end };
-                let mark = sequence.map(|sequence| Mark { sequence: sequence.clone(), at, from });
-                mark.map_or_else(|| tail.marks.clone(), |mark| tail.marks.with(shard, mark))
-            })?
-        };
+        let in_part = mark.and_then(|mark| begun(mark, entries));
+        let begin = in_part.clone().or_else(|| {
+            let first = entries.iter().filter(is_new).map(|entry| &entry.sequence).min();
+            first.map(|first| (first.clone(), tail.next))
+        });
+        recorded.begins_by(in_part);
+        if pending.is_empty() {
+            *known = Some(tail);
+            return Ok(recorded);
+        }
+        let at = frame.recorded_at.as_millisecond();
+        let changes: Vec<&Change> = pending.iter().map(|(_, change)| *change).collect();
+        // All of the batch, or up to the last change that fits.
+        let end = entries.iter().map(|entry| &entry.sequence).max();
+        let (chunk, count) = Chunk::of(&frame, &changes, |count| {
+            let fits = pending.get(count.saturating_sub(1)).map(|(sequence, _)| *sequence);
+            let sequence = if count < pending.len() { fits } else { end };
+            let mark = sequence.zip(begin.clone()).map(|(sequence, (first, from))| Mark {
+                sequence: sequence.clone(),
+                at,
+                first,
+                from,
+            });
+            mark.map_or_else(|| tail.marks.clone(), |mark| tail.marks.with(shard, mark))
+        })?;
         match log.append(id, &chunk).await? {
             None => {
-                recorded.begins_by((!lost).then_some(from));
-                lost = false;
+                recorded.begins_by(begin);
                 is_fresh = true;
                 recorded.appended += count;
                 *known = Some(Tail::of(&chunk)?);

@@ -6,10 +6,12 @@
 
 use std::fmt::Write as _;
 
+use jiff::SignedDuration;
 use serde_json::json;
 
 use super::{
-    Change, ChangeLog, Chunk, ChunkPage, Identity, Kinds, Log, LogId, Position, Positions, Sight,
+    Change, ChangeLog, Chunk, ChunkPage, Identity, Kinds, LATE, Log, LogId, Losses, Position,
+    Positions, Sight,
 };
 use crate::{
     account::AccountId,
@@ -80,7 +82,8 @@ impl<E> From<E> for PageError<E> {
     }
 }
 
-/// The ends of an account's logs: where a reader begins that knows the state of this moment.
+/// The ends of an account's logs: where a reader begins that knows the state of this moment. It knows what is found to be
+/// lost during the next hours, too: that was written before.
 ///
 /// # Errors
 /// When a log cannot be read.
@@ -89,7 +92,7 @@ pub async fn ends<L: ChangeLog>(
     account: &AccountId,
     positions: Positions,
 ) -> Result<Positions, L::Error> {
-    let mut ends = positions;
+    let mut ends = positions.despite(Losses::of_all(log.now() + LATE - MARGIN_OF_CLOCKS));
     for one in Log::ALL {
         let id = LogId { account: account.clone(), log: *one };
         let newest = log.newest(&id).await?;
@@ -98,6 +101,9 @@ pub async fn ends<L: ChangeLog>(
     Ok(ends)
 }
 
+/// How much clocks may differ, with plenty to spare.
+const MARGIN_OF_CLOCKS: SignedDuration = SignedDuration::from_hours(1);
+
 /// What ended the reading of a log.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -105,7 +111,8 @@ enum End {
     OfPage,
 }
 
-/// Reads a page of at most `limit` changes of the positions' kinds, as a caller with this sight is told them.
+/// Reads a page of at most `limit` changes of the positions' kinds, as a caller with this sight is told them. `losses` may
+/// be known from a while ago: a reader is then told later that it must start over.
 ///
 /// # Errors
 /// [`PageError::Gone`] if changes after the positions are no longer kept; otherwise when a log cannot be read.
@@ -113,15 +120,17 @@ pub async fn page<L: ChangeLog>(
     log: &L,
     account: &AccountId,
     positions: Positions,
+    losses: Losses,
     sight: Sight<'_>,
     limit: usize,
     budget: Budget,
 ) -> Result<Page, PageError<L::Error>> {
-    if positions.is_too_old(log.now()) {
+    if positions.is_too_old(log.now()) || positions.are_lost(&losses) {
         return Err(PageError::Gone);
     }
     let mut reader = Reader {
         log,
+        losses,
         sight,
         limit,
         budget,
@@ -143,12 +152,15 @@ pub async fn page<L: ChangeLog>(
         let reads = reader.reads;
         let (position, end) = reader.read(&id, &next).await?;
         next = next.with(one, position);
-        if reader.reads > reads {
+        let is_read = reader.reads > reads;
+        if is_read {
             next = next.reached(one, now);
         }
         if end == End::OfPage {
             up_to_date = false;
-            next.turn = u8::try_from((turn + 1) % Log::ALL.len()).unwrap_or_default();
+            // A log that the page had no room for comes first on the next one.
+            let first = if is_read { (turn + 1) % Log::ALL.len() } else { turn };
+            next.turn = u8::try_from(first).unwrap_or_default();
             break;
         }
     }
@@ -157,6 +169,7 @@ pub async fn page<L: ChangeLog>(
 
 struct Reader<'a, L> {
     log: &'a L,
+    losses: Losses,
     sight: Sight<'a>,
     limit: usize,
     budget: Budget,
@@ -178,11 +191,7 @@ impl<L: ChangeLog> Reader<'_, L> {
             Position::Within { first, .. } => (first, 1),
             // The second one shows whether there are more.
             Position::End(next) => (next.max(1), 2),
-            Position::Oldest(_) if self.is_over() => (1, 1),
-            Position::Oldest(from) => {
-                let newest = self.log.newest(id).await?;
-                (newest.map_or(0, |newest| newest.whole_from).max(from).max(1), 2)
-            }
+            Position::Oldest(from) => (from.max(1), 2),
         };
         let mut must_begin_at = match position {
             Position::Within { first, .. } => Some(first),
@@ -228,15 +237,13 @@ impl<L: ChangeLog> Reader<'_, L> {
     ) -> Result<bool, PageError<L::Error>> {
         let begins = matches!(position, Position::Oldest(_));
         let now = self.log.now();
-        if begins && !chunk.is_kept(now) {
+        let is_whole = chunk.recorded_at.as_millisecond() >= self.losses.millis(*log);
+        if begins && !(chunk.is_kept(now) && is_whole) {
             // The next page does not pass it over again.
             *position = Position::Oldest(chunk.end());
             return Ok(true);
         }
         if !begins && !chunk.is_kept_for_readers(now) {
-            return Err(PageError::Gone);
-        }
-        if !begins && chunk.whole_from > position.next() {
             return Err(PageError::Gone);
         }
         let read = match *position {
@@ -275,3 +282,6 @@ impl<L: ChangeLog> Reader<'_, L> {
 
 /// The bytes of a change in a reply besides its record: names, id, source, times.
 const OVERHEAD: usize = 700;
+
+#[cfg(test)]
+mod tests;

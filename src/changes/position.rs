@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::KEPT;
+use super::{KEPT, Losses};
 use crate::{
     account::AccountId,
     cursor::{Context, Cursors, InvalidCursor, PositionTooLong},
@@ -112,6 +112,8 @@ pub struct Positions {
     pub kinds: Kinds,
     /// The fingerprint of the reader's sight.
     pub sight: [u8; 8],
+    /// The losses that do not concern the reader: those that were found until then.
+    losses: Losses,
     /// The log that is read first, so that none waits for another.
     pub(super) turn: u8,
     pub(super) logs: [Position; Log::ALL.len()],
@@ -121,7 +123,7 @@ pub struct Positions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct InvalidPosition;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 fn hour(time: Timestamp) -> u32 {
     u32::try_from(time.as_second() / 3_600).unwrap_or_default()
@@ -132,7 +134,20 @@ impl Positions {
     #[must_use]
     pub fn oldest(now: Timestamp, kinds: Kinds, sight: [u8; 8]) -> Self {
         let hours = [hour(now); Log::ALL.len()];
-        Self { hours, kinds, sight, turn: 0, logs: [Position::Oldest(0); Log::ALL.len()] }
+        let logs = [Position::Oldest(0); Log::ALL.len()];
+        Self { hours, kinds, sight, losses: Losses::default(), turn: 0, logs }
+    }
+
+    /// These positions of a reader whom losses found until then do not concern.
+    #[must_use]
+    pub fn despite(self, losses: Losses) -> Self {
+        Self { losses, ..self }
+    }
+
+    /// Whether changes that the reader was to be told are lost, in any log that has its kinds.
+    pub(super) fn are_lost(&self, losses: &Losses) -> bool {
+        let logs = Log::ALL.iter().filter(|log| self.kinds.are_in(**log));
+        logs.copied().any(|log| losses.millis(log) > self.losses.millis(log))
     }
 
     /// These positions, of fewer kinds.
@@ -193,7 +208,8 @@ impl Positions {
     fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION, self.turn, self.kinds.0];
         bytes.extend_from_slice(&self.sight);
-        for (position, hour) in self.logs.iter().zip(self.hours) {
+        for (log, (position, hour)) in Log::ALL.iter().zip(self.logs.iter().zip(self.hours)) {
+            bytes.extend_from_slice(&self.losses.millis(*log).to_be_bytes());
             bytes.extend_from_slice(&hour.to_be_bytes());
             match position {
                 Position::Oldest(from) => {
@@ -224,7 +240,9 @@ impl Positions {
         let sight = take(&mut rest)?;
         let mut logs = [Position::Oldest(0); Log::ALL.len()];
         let mut hours = [0; Log::ALL.len()];
-        for (position, hour) in logs.iter_mut().zip(&mut hours) {
+        let mut losses = Losses::default();
+        for (log, (position, hour)) in Log::ALL.iter().zip(logs.iter_mut().zip(&mut hours)) {
+            losses = losses.with(*log, i64::from_be_bytes(take(&mut rest)?));
             *hour = u32::from_be_bytes(take(&mut rest)?);
             *position = match take(&mut rest)? {
                 [0] => Position::Oldest(u64::from_be_bytes(take(&mut rest)?)),
@@ -239,7 +257,7 @@ impl Positions {
         if !rest.is_empty() {
             return Err(InvalidPosition);
         }
-        Ok(Self { hours, kinds: Kinds(kinds), sight, turn, logs })
+        Ok(Self { hours, kinds: Kinds(kinds), sight, losses, turn, logs })
     }
 }
 

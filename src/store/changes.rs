@@ -4,6 +4,7 @@
 //! |---|---|
 //! | account and log, 0 | the origin: `count` is the first position of the log |
 //! | account and log, a position | a chunk: the changes from this position on |
+//! | `lost`, the number of a log | when records of the table's stream were last found to be lost |
 
 use std::collections::HashMap;
 
@@ -12,19 +13,22 @@ use aws_sdk_dynamodb::{
     primitives::Blob,
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::{
     CAPACITY, Store, StoreError,
     error::failed_condition,
     item::{EXPIRES_AT, Item, read, source_of, text},
-    records::exported,
+    records::{exported, identity_by_key},
     units,
 };
 use crate::{
     cause::chain,
-    changes::{Change, ChangeLog, Chunk, ChunkError, ChunkPage, KEPT, Log, LogId, MARGIN},
+    changes::{
+        Change, ChangeLog, Chunk, ChunkError, ChunkPage, ExportedRecord, Identity, KEPT, Log,
+        LogId, Losses, MARGIN,
+    },
     imports::Kind,
 };
 
@@ -54,7 +58,7 @@ impl Store {
     }
 
     /// The changes of exported records that writes to a table made, in their order; `None` for a write that an export
-    /// does not show. A write that cannot be read is logged, and shown as none: an export fails on its item, too.
+    /// does not show.
     #[must_use]
     pub fn changes_of(&self, log: Log, writes: Vec<Images>) -> Vec<Option<Change>> {
         let writes: Vec<(Option<Item>, Option<Item>, Timestamp)> = writes
@@ -63,18 +67,16 @@ impl Store {
             .collect();
         let written: Vec<Option<Written>> = writes
             .iter()
-            .map(|(before, after, _)| Written::of(before.as_ref(), after.as_ref()))
+            .map(|(before, after, at)| Written::of(before.as_ref(), after.as_ref(), *at))
             .collect();
         let changes = writes.into_iter().enumerate().map(|(place, (before, after, at))| {
-            let source = source_at(&written, place);
-            self.change_of(log, before, after, at, source).unwrap_or_else(|error| {
-                tracing::error!(cause = chain(&error), "a change is unreadable");
-                None
-            })
+            self.change_of(log, before, after, at, source_at(&written, place))
         });
         changes.collect()
     }
 
+    /// A record that cannot be read any more is told as a delete until it can be read again: it cannot be exported, and
+    /// a copy must not keep what it was before. If only what was before cannot be read, it counts as nothing.
     fn change_of(
         &self,
         log: Log,
@@ -82,14 +84,39 @@ impl Store {
         after: Option<Item>,
         at: Timestamp,
         source: Option<String>,
-    ) -> Result<Option<Change>, StoreError> {
-        const OPERATION: &str = "record change";
-        let record = |item: Option<Item>| match item {
-            Some(item) => exported(OPERATION, self.place(kind_in(log, &item)), item),
-            None => Ok(None),
+    ) -> Option<Change> {
+        let between = |before: Option<ExportedRecord>, after, source: Option<String>| {
+            Change::between(before, after, at, source.clone()).unwrap_or_else(|error| {
+                tracing::error!(cause = chain(&error), "a change is unreadable");
+                Some(Change::delete(error.identity, None, at, source))
+            })
         };
-        Change::between(record(before)?, record(after)?, at, source)
-            .map_err(|error| StoreError::unreadable(OPERATION, error))
+        match (self.record_of(log, before), self.record_of(log, after)) {
+            (Ok(before), Ok(after)) => between(before, after, source),
+            (Err(_), Ok(Some(after))) => between(None, Some(after), source),
+            (Ok(Some(ExportedRecord { identity, visibility, .. })), Err(_)) => {
+                Some(Change::delete(identity, visibility, at, source))
+            }
+            (Err(identity), Ok(None)) | (_, Err(identity)) => {
+                identity.map(|identity| Change::delete(identity, None, at, source))
+            }
+        }
+    }
+
+    /// The record of an image; if it cannot be read, what its key says that it is about.
+    fn record_of(
+        &self,
+        log: Log,
+        image: Option<Item>,
+    ) -> Result<Option<ExportedRecord>, Option<Identity>> {
+        const OPERATION: &str = "record change";
+        let Some(item) = image else { return Ok(None) };
+        let place = self.place(kind_in(log, &item));
+        let identity = identity_by_key(place, &item);
+        exported(OPERATION, place, item).map_err(|error| {
+            tracing::error!(cause = chain(&error), "an item is unreadable");
+            identity
+        })
     }
 }
 
@@ -117,24 +144,27 @@ struct Written {
     group: Option<String>,
     /// `None`: the item does not say.
     source: Option<String>,
+    at: Timestamp,
 }
 
 impl Written {
-    fn of(before: Option<&Item>, after: Option<&Item>) -> Option<Self> {
+    fn of(before: Option<&Item>, after: Option<&Item>, at: Timestamp) -> Option<Self> {
         let item = after.or(before)?;
         let key = string(item, "itemKey").and_then(|key| key.split("#BUNDLE#").next());
         let group = key.or_else(|| string(item, "id")).map(ToOwned::to_owned);
         let source = after.and_then(source_of);
-        Some(Self { group, source })
+        Some(Self { group, source, at })
     }
 }
 
-/// How many stream records away the source of a removal is looked for.
-const NEARBY: usize = 200;
+/// How many stream records away the source of a removal is looked for, and how much later or earlier they may be: times
+/// of stream records are rounded to seconds.
+const NEARBY: (usize, SignedDuration) = (200, SignedDuration::from_secs(1));
 
 /// The source of a write. A bundle has none of its own, nor has an item that is removed without a tombstone: they
 /// were written by a transaction with other items of their network or product. The source is theirs, and their
-/// stream records are next to the item's own.
+/// stream records are next to the item's own. If they came with another batch, the source is not known, and not that
+/// of whatever else is nearby.
 fn source_at(written: &[Option<Written>], place: usize) -> Option<String> {
     let own = written.get(place)?.as_ref()?;
     if own.source.is_some() || own.group.is_none() {
@@ -142,11 +172,51 @@ fn source_at(written: &[Option<Written>], place: usize) -> Option<String> {
     }
     let of_group = |place: usize| {
         let other = written.get(place)?.as_ref()?;
-        if other.group == own.group { other.source.clone() } else { None }
+        let is_together = other.at.duration_since(own.at).abs() <= NEARBY.1;
+        if other.group == own.group && is_together { other.source.clone() } else { None }
     };
-    (1..NEARBY).find_map(|away| {
+    (1..NEARBY.0).find_map(|away| {
         of_group(place + away).or_else(|| place.checked_sub(away).and_then(of_group))
     })
+}
+
+/// The hash key of the losses. That of a log has an account, and a `#`.
+const LOST: &str = "lost";
+
+/// A loss as it is stored.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LossItem {
+    table: Log,
+    /// In milliseconds since 1970.
+    lost_at: i64,
+}
+
+impl Store {
+    /// Notes that records of a table's stream may be lost: readers of all its logs that have begun must start over.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn note_loss(&self, log: Log) -> Result<(), StoreError> {
+        const OPERATION: &str = "note lost changes";
+        let at = number(self.clock.now().as_millisecond());
+        let item = Item::from([
+            ("log".to_owned(), text(LOST)),
+            ("first".to_owned(), number(log as u8)),
+            ("table".to_owned(), text(log.as_str())),
+            ("lostAt".to_owned(), at.clone()),
+        ]);
+        let request = self
+            .client
+            .put_item()
+            .table_name(&self.tables.changes)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(lostAt) OR lostAt < :at")
+            .expression_attribute_values(":at", at)
+            .return_consumed_capacity(CAPACITY);
+        let send = || request.clone().send();
+        self.write_if(OPERATION, send, PutItemOutput::consumed_capacity).await.map(drop)
+    }
 }
 
 /// A chunk as it is stored, without its body.
@@ -155,8 +225,6 @@ fn source_at(written: &[Option<Written>], place: usize) -> Option<String> {
 struct ChunkItem {
     first: u64,
     count: u64,
-    #[serde(default)]
-    whole_from: u64,
     /// In milliseconds since 1970.
     recorded_at: i64,
 }
@@ -174,10 +242,10 @@ fn chunk(operation: &'static str, mut item: Item) -> Result<Chunk, StoreError> {
         Some(AttributeValue::B(body)) => body.into_inner(),
         _ => Vec::new(),
     };
-    let ChunkItem { first, count, whole_from, recorded_at } = read(operation, item)?;
+    let ChunkItem { first, count, recorded_at } = read(operation, item)?;
     let recorded_at = Timestamp::from_millisecond(recorded_at)
         .map_err(|error| StoreError::unreadable(operation, error))?;
-    Ok(Chunk { first, count, whole_from, recorded_at, body })
+    Ok(Chunk { first, count, recorded_at, body })
 }
 
 /// The item of a chunk. An origin has no body, and does not expire.
@@ -188,9 +256,6 @@ fn item(id: &LogId, chunk: &Chunk) -> Item {
         ("count".to_owned(), number(chunk.count)),
         ("recordedAt".to_owned(), number(chunk.recorded_at.as_millisecond())),
     ]);
-    if chunk.whole_from > 0 {
-        item.insert("wholeFrom".to_owned(), number(chunk.whole_from));
-    }
     if chunk.first > 0 {
         let expires_at = chunk.recorded_at + KEPT + MARGIN;
         item.insert(EXPIRES_AT.to_owned(), number(expires_at.as_second()));
@@ -302,5 +367,21 @@ impl ChangeLog for Store {
             .return_consumed_capacity(CAPACITY);
         let send = || request.clone().send();
         self.write_if(OPERATION, send, PutItemOutput::consumed_capacity).await
+    }
+
+    async fn losses(&self) -> Result<Losses, StoreError> {
+        const OPERATION: &str = "read lost changes";
+        let query = self
+            .client
+            .query()
+            .table_name(&self.tables.changes)
+            .key_condition_expression("#log = :lost")
+            .expression_attribute_names("#log", "log")
+            .expression_attribute_values(":lost", text(LOST));
+        let items = self.query(OPERATION, query).await?.items.unwrap_or_default();
+        items.into_iter().try_fold(Losses::default(), |losses, item| {
+            let LossItem { table, lost_at } = read(OPERATION, item)?;
+            Ok(losses.with(table, lost_at))
+        })
     }
 }

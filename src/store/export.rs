@@ -56,11 +56,6 @@ impl<'a> Export<'a> {
         Self { bundles_apart: true, ..self }
     }
 
-    fn exported(&self, item: Item) -> Result<Option<String>, StoreError> {
-        let record = exported(OPERATION, self.store.place(self.kind), item)?;
-        Ok(record.map(|record| record.json))
-    }
-
     /// The next records, as JSON, in the order of their keys; `None` after the last.
     ///
     /// # Errors
@@ -116,7 +111,14 @@ impl<'a> Export<'a> {
                 },
                 Part::Placeholder(..) => {}
             },
-            _ => records.extend(self.exported(item)?),
+            _ => {
+                let record = exported(OPERATION, self.store.place(self.kind), item)?;
+                // The range keys of bundles begin as those of their networks do.
+                let record = record.filter(|record| {
+                    self.kind != Kind::Bundle || record.identity.kind == self.kind
+                });
+                records.extend(record.map(|record| record.json));
+            }
         }
         Ok(())
     }

@@ -94,21 +94,16 @@ pub(super) enum Part {
 pub(super) fn part(operation: &'static str, mut item: Item) -> Result<Part, StoreError> {
     let key = item.get("itemKey").and_then(|key| key.as_s().ok()).cloned().unwrap_or_default();
     let order = order_of(&item, ORDER);
-    if let Some((network, bundle)) = key.split_once("#BUNDLE#") {
-        let network =
-            network.strip_prefix("NETWORK#").and_then(|id| NetworkId::new(id.parse().ok()?));
-        let bundle = bundle.parse().ok().and_then(BundleId::new);
-        let (network, bundle) =
-            network.zip(bundle).ok_or_else(|| StoreError::unreadable(operation, "itemKey"))?;
+    let (id, bundle) =
+        parse_key(&key).ok_or_else(|| StoreError::unreadable(operation, "itemKey"))?;
+    if let Some(bundle) = bundle {
         let document = match item.remove("document") {
             Some(AttributeValue::S(document)) => Some(document),
             _ => None,
         };
-        return Ok(Part::Bundle(network, bundle, document, order));
+        return Ok(Part::Bundle(id, bundle, document, order));
     }
     let set_order = order_of(&item, SET_ORDER);
-    let id = key.strip_prefix("NETWORK#").and_then(|id| NetworkId::new(id.parse().ok()?));
-    let id = id.ok_or_else(|| StoreError::unreadable(operation, "itemKey"))?;
     let item: NetworkItem = read(operation, item)?;
     let count = item.product_count;
     Ok(match item.network(operation)? {
@@ -123,6 +118,16 @@ fn network_key(id: NetworkId) -> String {
 
 fn bundle_key(network: NetworkId, id: BundleId) -> String {
     format!("{}#BUNDLE#{:010}", network_key(network), id.get())
+}
+
+/// Parses the range key of a network or a bundle.
+pub(super) fn parse_key(text: &str) -> Option<(NetworkId, Option<BundleId>)> {
+    let (network, bundle) = match text.split_once("#BUNDLE#") {
+        Some((network, bundle)) => (network, Some(BundleId::new(bundle.parse().ok()?)?)),
+        None => (text, None),
+    };
+    let network = NetworkId::new(network.strip_prefix("NETWORK#")?.parse().ok()?)?;
+    Some((network, bundle))
 }
 
 /// The range key of an exchange rate.

@@ -9,8 +9,8 @@ use super::{
     StoreError,
     item::{Item, ORDER, OfferingItem, VersionAttributes, document, is_record, order_of, read},
     kinds::Place,
-    networks::{Part, part},
-    products::product_of,
+    networks::{Part, parse_key, part},
+    products::{parse_range_key, product_of},
 };
 use crate::{
     changes::{ExportedRecord, IdField, Identity, catalogs_member},
@@ -76,6 +76,25 @@ pub(super) fn exported(
                 visibility: None,
             }))
         }
+    }
+}
+
+/// What an item is about, by its key alone; `None`: the key does not say.
+pub(super) fn identity_by_key(place: Place<'_>, item: &Item) -> Option<Identity> {
+    match place.kind {
+        Kind::Product => {
+            let key = item.get(place.range_key)?.as_s().ok()?;
+            let (field, id) = parse_range_key(key)?;
+            Some(Identity { kind: place.kind, id: id.to_owned(), id_field: Some(field) })
+        }
+        Kind::Network | Kind::Bundle => {
+            let (network, bundle) = parse_key(item.get(place.range_key)?.as_s().ok()?)?;
+            Some(match bundle {
+                Some(bundle) => identity(Kind::Bundle, format!("{network}/{bundle}")),
+                None => identity(Kind::Network, network.to_string()),
+            })
+        }
+        kind => Some(identity(kind, id_of(&place.key_of("identify", item).ok()?))),
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use aws_lambda_events::event::dynamodb::{EventRecord, TimeWindowEvent, TimeWindowEventResponse};
 use futures_util::{StreamExt as _, stream};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use lru::LruCache;
 use serde_dynamo::{AttributeValue, Item};
 
@@ -23,8 +23,8 @@ use crate::{
     account::AccountId,
     cause::Cause,
     changes::{
-        Change, Log, LogId, Positions, Recorded, SequenceNumber, Sight, StreamRecord, Tail,
-        is_recorded, record,
+        Change, LATE, Log, LogId, Losses, Positions, Recorded, SequenceNumber, Sight, StreamRecord,
+        Tail, is_recorded, record,
     },
     cost::{Cost, Meter},
     cursor::Cursors,
@@ -38,9 +38,6 @@ const KNOWN_TAILS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
 /// How many logs are written concurrently.
 const CONCURRENT_LOGS: usize = 8;
-
-/// The age from which on a record shows that others before it may be lost: a stream keeps records for 24 hours.
-const NEARLY_LOST: SignedDuration = SignedDuration::from_hours(23);
 
 /// Why a batch must be delivered again.
 #[derive(Debug, thiserror::Error)]
@@ -92,19 +89,21 @@ impl RecordChanges {
         let accounts = logs.len();
         let (meter, shard) = (&Meter::default(), shard.as_str());
         let mut changes = 0;
-        // Those that show that records may be lost come last: if another log then fails, they still show it
-        // when the batch is delivered again.
-        let (late, timely) = self.late(meter, shard, logs).await?;
-        let lost = !late.is_empty();
-        for logs in [timely, late] {
-            let recorded: Vec<Result<Recorded, RecordError>> = stream::iter(logs)
-                .map(|(id, writes)| self.record(meter, id, shard, writes, lost))
-                .buffer_unordered(CONCURRENT_LOGS)
-                .collect()
-                .await;
-            for recorded in recorded {
-                changes += recorded?.appended;
-            }
+        if let Some(log) = self.lost(meter, shard, &logs).await? {
+            // Before anything is recorded: a batch that is recorded in part shows the loss no more.
+            self.store.metered(meter).note_loss(log).await?;
+            tracing::error!(
+                log = log.as_str(),
+                "changes may be lost: all logs of the table begin anew"
+            );
+        }
+        let recorded: Vec<Result<Recorded, RecordError>> = stream::iter(logs)
+            .map(|(id, writes)| self.record(meter, id, shard, writes))
+            .buffer_unordered(CONCURRENT_LOGS)
+            .collect()
+            .await;
+        for recorded in recorded {
+            changes += recorded?.appended;
         }
         let Cost { read_units, write_units, .. } = meter.cost();
         tracing::info!(records = count, accounts, changes, read_units, write_units, "changes");
@@ -150,41 +149,41 @@ impl RecordChanges {
         self.store.log_of_table(arn.split('/').nth(1)?)
     }
 
-    /// The logs with records that have waited until others before them may be lost, and the others. Records that are
-    /// in the log already do not count: whoever reads a stream from its beginning again has lost nothing.
-    async fn late(
+    /// The table of a batch before which records may be lost: some of its records have waited almost until they would
+    /// expire, and none of them was delivered before. A batch has no gap: if its first records are recorded, or later
+    /// ones of their shard, nothing is missing before the others.
+    async fn lost(
         &self,
         meter: &Meter,
         shard: &str,
-        logs: HashMap<LogId, Writes>,
-    ) -> Result<(Batch, Batch), RecordError> {
+        logs: &HashMap<LogId, Writes>,
+    ) -> Result<Option<Log>, StoreError> {
         let now = self.store.clock().now();
-        let (mut late, mut timely) = (Vec::new(), Vec::new());
-        for (id, writes) in logs {
-            let times = writes.images.iter().map(|images| images.at);
-            let old = writes.sequences.iter().zip(times);
-            let old = old.filter(|(_, at)| now.duration_since(*at) > NEARLY_LOST);
-            let is_late = match old.map(|(sequence, _)| sequence).max() {
-                Some(newest) => {
-                    let store = self.store.for_account(&id.account, meter);
-                    !is_recorded(&store, &id, shard, newest).await?
-                }
-                None => false,
-            };
-            let logs = if is_late { &mut late } else { &mut timely };
-            logs.push((id, writes));
+        let mut late: Vec<(&LogId, &SequenceNumber)> = Vec::new();
+        for (id, Writes { sequences, images }) in logs {
+            let old = sequences.iter().zip(images);
+            let old = old.filter(|(_, images)| now.duration_since(images.at) > LATE);
+            late.extend(old.map(|(sequence, _)| sequence).min().map(|first| (id, first)));
         }
-        Ok((late, timely))
+        let Some(first) = late.iter().map(|(_, sequence)| *sequence).min() else {
+            return Ok(None);
+        };
+        for (id, _) in &late {
+            let store = self.store.for_account(&id.account, meter);
+            if is_recorded(&store, id, shard, first).await? {
+                return Ok(None);
+            }
+        }
+        Ok(late.first().map(|(id, _)| id.log))
     }
 
-    /// Records the writes to one log. With `lost`, records of the shard may be lost.
+    /// Records the writes to one log.
     async fn record(
         &self,
         meter: &Meter,
         id: LogId,
         shard: &str,
         Writes { sequences, images }: Writes,
-        lost: bool,
     ) -> Result<Recorded, RecordError> {
         let changes = self.store.changes_of(id.log, images);
         let entries: Vec<StreamRecord> = sequences
@@ -195,31 +194,26 @@ impl RecordChanges {
         let mut tail = lock(&self.tails).pop(&id);
         // With the account's own limits: throttled writes to one account's log slow no other's.
         let store = &self.store.for_account(&id.account, meter);
-        let recorded = record(store, &id, shard, &entries, &mut tail, lost).await?;
-        if lost && recorded.appended > 0 {
-            tracing::error!(
-                account = id.account.as_str(),
-                log = id.log.as_str(),
-                "a log began anew"
-            );
-        }
+        let recorded = record(store, &id, shard, &entries, &mut tail).await?;
         if let Some(tail) = tail {
             lock(&self.tails).put(id.clone(), tail);
         }
-        if let (Some((sink, cursors)), Some(from)) = (&self.events, recorded.from) {
+        if let (Some((sink, cursors)), Some((first, from))) = (&self.events, &recorded.from) {
+            let to_announce = entries.iter().filter(|entry| entry.sequence >= *first);
             let changes: Vec<&Change> =
-                entries.iter().filter_map(|entry| entry.change.as_ref()).collect();
+                to_announce.filter_map(|entry| entry.change.as_ref()).collect();
             let now = self.store.clock().now();
-            let oldest = |kinds| Positions::oldest(now, kinds, Sight::Everything.fingerprint());
+            let oldest = |kinds| {
+                let oldest = Positions::oldest(now, kinds, Sight::Everything.fingerprint());
+                oldest.despite(Losses::of_all(now))
+            };
             let of = (&id.account, id.log);
-            let put = announce(&**sink, cursors, of, from, oldest, &changes).await;
+            let put = announce(&**sink, cursors, of, *from, oldest, &changes).await;
             put.map_err(RecordError::Events)?;
         }
         Ok(recorded)
     }
 }
-
-type Batch = Vec<(LogId, Writes)>;
 
 /// The writes of a batch to one log.
 #[derive(Debug, Default)]

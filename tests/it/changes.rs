@@ -31,6 +31,7 @@ use crate::{
     support::{Answer, Catalog, importer, offering},
 };
 
+mod images;
 mod logs;
 
 const PATH: &str = "/catalog/v1/changes";
@@ -371,9 +372,9 @@ async fn an_old_cursor_and_a_log_that_began_anew_are_gone_with_the_way_back() {
     assert_eq!(told(&catalog.since(&key, &before).await), []);
 
     // A record that has waited as long as a stream keeps any: others before it may be lost.
+    let now = now + SignedDuration::from_secs(1);
     record(&catalog, now, &event(2, "a", now - SignedDuration::from_hours(24))).await;
-    let gone = catalog.since(&key, &before).await;
-    assert_eq!(gone.status, 410, "{}", String::from_utf8_lossy(&gone.bytes));
+    catalog.gone(&key, &before).await;
     let anew = catalog.changes(&key, "").await;
     assert_eq!(told(&anew), [change("upsert", "product", "s2")]);
     assert_eq!(anew.json()["upToDate"], true);
@@ -507,8 +508,9 @@ async fn the_journal_costs_a_fraction_of_an_import_and_a_unit_or_two_a_change() 
     let page = catalog.changes(&key, "kinds=product&limit=100").await;
     eprintln!("the first 100 changes: {} read units", page.read_units());
 
+    // What was lost is read once in a while.
     let nothing = catalog.changes(&key, &format!("since={}", crate::changes::cursor(&one))).await;
-    assert!(nothing.read_units() <= 5.0, "{}", nothing.read_units());
+    assert!(nothing.read_units() <= 5.5, "{}", nothing.read_units());
 }
 
 #[tokio::test]
@@ -588,10 +590,14 @@ async fn events_follow_what_can_be_read_and_come_again_until_they_are_put() {
         .collect();
     many["Records"] = records.into();
     function.handle(parse(many)).await.expect("put");
-    let details = bus.details.lock().expect("lock");
+    let details = bus.details.lock().expect("lock").clone();
     let told: usize =
         details.iter().map(|detail| detail["changes"].as_array().map_or(0, Vec::len)).sum();
     assert_eq!((told, details.len()), (2_500, 2));
+
+    // A delivery that comes after a later batch of its shard: its events were put before that one was delivered.
+    function.handle(parse(event(1, "a", now))).await.expect("nothing to do");
+    assert_eq!(bus.details.lock().expect("lock").len(), 2);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serverless_catalog::{
     account::AccountId,
-    changes::{Kinds, Page, PageError, PositionedChange, Positions, Sight, page},
+    changes::{ChangeLog as _, Kinds, Page, PageError, PositionedChange, Positions, Sight, page},
     cost::Meter,
     imports::Kind,
     offerings::Budget,
@@ -62,12 +62,14 @@ impl Changes {
         let store = target.store().await?.metered(&meter);
         let kinds = (!self.kinds.is_empty()).then(|| Kinds::of(self.kinds.iter().copied()));
         let mut positions = match &self.since {
-            None => oldest(&store, kinds.unwrap_or(Kinds::ALL)),
+            None => oldest(&store, kinds.unwrap_or(Kinds::ALL)).await?,
             Some(cursor) => {
                 let there = Positions::open(&self.secret.cursors(target)?, &self.account, cursor);
                 let there = there.map_err(|_| wrong_cursor())?;
                 let kinds = kinds.unwrap_or(there.kinds);
-                if !there.kinds.contains_all(kinds) {
+                // A key with a restricted sight was not told everything.
+                let is_whole = there.sight == Sight::Everything.fingerprint();
+                if !is_whole || !there.kinds.contains_all(kinds) {
                     return Err(wrong_cursor());
                 }
                 there.only(kinds)
@@ -99,13 +101,15 @@ impl Changes {
 
 fn wrong_cursor() -> CliError {
     CliError::Usage(
-        "--since is not a cursor of this account and these kinds, or was made with another secret"
+        "--since is not a cursor of this account, of these kinds, and of a key that sees all of them, or was made \
+         with another secret"
             .to_owned(),
     )
 }
 
-fn oldest(store: &Store, kinds: Kinds) -> Positions {
-    Positions::oldest(store.clock().now(), kinds, Sight::Everything.fingerprint())
+async fn oldest(store: &Store, kinds: Kinds) -> Result<Positions, CliError> {
+    let oldest = Positions::oldest(store.clock().now(), kinds, Sight::Everything.fingerprint());
+    Ok(oldest.despite(store.losses().await?))
 }
 
 async fn next_page(
@@ -115,7 +119,8 @@ async fn next_page(
 ) -> Result<Page, CliError> {
     let until = Instant::now() + Duration::from_secs(20);
     let budget = Budget { read_units: Budget::READ_UNITS, until };
-    let page = page(store, account, positions, Sight::Everything, PAGE, budget).await;
+    let losses = store.losses().await?;
+    let page = page(store, account, positions, losses, Sight::Everything, PAGE, budget).await;
     page.map_err(|error| match error {
         PageError::Gone => CliError::Incomplete(
             "what changed after this cursor is no longer kept, or was lost; start over with \
@@ -135,7 +140,7 @@ pub(super) async fn print_of_source(
     account: &AccountId,
     source: &str,
 ) -> Result<u64, CliError> {
-    let mut positions = oldest(store, Kinds::ALL);
+    let mut positions = oldest(store, Kinds::ALL).await?;
     let mut count = 0;
     loop {
         let Page { changes, next, up_to_date } = next_page(store, account, positions).await?;

@@ -80,16 +80,22 @@ impl Export {
         std::fs::rename(&draft, path).map_err(CliError::file("write", path))
     }
 
-    fn kinds(&self) -> &[Kind] {
-        if self.kinds.is_empty() { &store::Export::KINDS[..] } else { &self.kinds }
+    /// The kinds to write. Networks come with their bundles, whether or not these are asked for, too.
+    fn kinds(&self) -> Vec<Kind> {
+        if self.kinds.is_empty() {
+            return store::Export::KINDS.to_vec();
+        }
+        let has_networks = self.kinds.contains(&Kind::Network);
+        let asked = Kind::ALL.iter().filter(|kind| self.kinds.contains(kind));
+        asked.copied().filter(|kind| !(has_networks && *kind == Kind::Bundle)).collect()
     }
 
     /// The first line: the cursor of the changes since now. It is made before the first record is read.
     async fn head(&self, store: &store::Store, cursors: &Cursors) -> Result<String, CliError> {
-        let with_bundles = |kind: &Kind| {
-            if *kind == Kind::Network { vec![*kind, Kind::Bundle] } else { vec![*kind] }
+        let with_bundles = |kind: Kind| {
+            if kind == Kind::Network { vec![kind, Kind::Bundle] } else { vec![kind] }
         };
-        let kinds = Kinds::of(self.kinds().iter().flat_map(with_bundles));
+        let kinds = Kinds::of(self.kinds().into_iter().flat_map(with_bundles));
         let sight = Sight::Everything.fingerprint();
         let oldest = Positions::oldest(store.clock().now(), kinds, sight);
         let ends = ends(store, &self.account, oldest).await?;
@@ -111,7 +117,7 @@ impl Export {
             writeln!(output, "{head}").map_err(CliError::file("write", &path))?;
         }
         for kind in self.kinds() {
-            let mut export = store::Export::new(&store, &self.account, *kind);
+            let mut export = store::Export::new(&store, &self.account, kind);
             if head.is_some() {
                 export = export.with_bundles_apart();
             }

@@ -134,6 +134,6 @@ pub fn functions(
         ("list-products", Function::of(settings, ListProducts::new(cursors.clone()))),
         ("manage-imports", Function::of(settings, imports)),
         ("manage-exports", Function::of(settings, exports)),
-        ("list-changes", Function::of(settings, ListChanges::new(cursors.clone()))),
+        ("list-changes", Function::of(settings, ListChanges::new(cursors.clone(), settings.cache))),
     ])
 }

@@ -30,6 +30,9 @@ use crate::{api_docs, error::CliError, template::Template};
 /// soon.
 const KEY_CACHE: Duration = Duration::from_secs(2);
 
+/// How long a stop waits until changes are recorded.
+const SETTLE: Duration = Duration::from_secs(5);
+
 /// How many messages of a queue are processed at once.
 const WORKERS: usize = 2;
 
@@ -105,7 +108,7 @@ impl Stack {
     /// # Errors
     /// The [`CliError`] of the part that does not start.
     pub async fn start(options: StackOptions) -> Result<Self, CliError> {
-        let engine = Engine::start(options.storage, options.listen).await?;
+        let engine = Engine::start(options.storage.clone(), options.listen).await?;
         let client = lean_client(&Connection::local(&engine.url()))
             .map_err(|error| CliError::Engine(error.to_string()))?;
         let mut streamed = Vec::new();
@@ -119,7 +122,7 @@ impl Stack {
         let settings =
             Settings { store: store.clone(), cache: KEY_CACHE, show_cost: true, log_percent: 100 };
         let changes = Function::of_changes(RecordChanges::new(store.clone()));
-        let streams = Streams::open(engine.database(), &streamed, changes)?;
+        let streams = Streams::open(engine.database(), &options.storage, &streamed, changes)?;
         let folder = |name: &str| options.folder.as_ref().map(|folder| folder.join(name));
         let bucket = LocalBucket::open(folder("objects"), options.listen).await?;
         // Its messages need not be kept: the bucket sends them again.
@@ -208,6 +211,11 @@ impl Stack {
     /// Stops it after the requests in flight.
     pub async fn stop(self) {
         self.gateway.stop().await;
+        // What waits for the next start may be older than a stream keeps records.
+        let settled = tokio::time::timeout(SETTLE, self.streams.settle()).await;
+        if let Ok(Err(error)) = settled {
+            tracing::warn!(cause = error, "changes are recorded at the next start");
+        }
         drop(self.streams);
         // Dropping the engine joins its thread, which must not block a thread of this runtime.
         let _ = tokio::task::spawn_blocking(move || drop(self.engine)).await;

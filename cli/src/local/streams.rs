@@ -1,7 +1,11 @@
 //! A stand-in for the event source mappings of the tables' streams: it reads the streams of the embedded engine, and
 //! invokes the function `record-changes` with the events that Lambda would send.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex as SyncMutex, PoisonError},
+    time::Duration,
+};
 
 use dynoxide::{
     Database, DynoxideError,
@@ -13,11 +17,12 @@ use dynoxide::{
     },
 };
 use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::{Value, json};
 use serverless_catalog::text::rfc3339_millis;
 use tokio::{sync::Mutex, task::JoinHandle};
 
-use super::{Function, gateway::context};
+use super::{Function, Storage, gateway::context};
 use crate::error::CliError;
 
 /// How often the streams are read while they bring nothing.
@@ -32,7 +37,8 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 /// The length of a tumbling window.
 const WINDOW: SignedDuration = SignedDuration::from_mins(15);
 
-/// The streams of an engine's tables, read from their beginning. What was recorded before is not recorded again.
+/// The streams of an engine's tables. What is delivered is trimmed; after a kill, what was not trimmed yet is delivered
+/// again, and not recorded again.
 #[derive(Debug)]
 pub struct Streams {
     shared: Arc<Shared>,
@@ -43,6 +49,51 @@ struct Shared {
     database: Database,
     function: Function,
     shards: Mutex<Vec<Shard>>,
+    /// `None`: the engine is in memory, and gone with its streams.
+    delivered: Option<Arc<Delivered>>,
+}
+
+/// How far each stream was delivered, in the engine's file: a second connection to it.
+struct Delivered(SyncMutex<Connection>);
+
+/// What the engine adds to the number that it stores with a stream record: its public form has 21 digits.
+const NUMBERS_FROM: u128 = 100_000_000_000_000_000_000;
+
+impl Delivered {
+    fn open(file: &Path) -> Result<Self, rusqlite::Error> {
+        let connection = Connection::open(file)?;
+        connection.execute_batch(
+            "CREATE TABLE IF NOT EXISTS _streams_delivered \
+             (table_name TEXT PRIMARY KEY, sequence_number TEXT NOT NULL)",
+        )?;
+        Ok(Self(SyncMutex::new(connection)))
+    }
+
+    /// The sequence number of the last stream record of a table that was delivered.
+    fn last(&self, table: &str) -> Result<Option<String>, rusqlite::Error> {
+        let connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let select = "SELECT sequence_number FROM _streams_delivered WHERE table_name = ?1";
+        connection.query_row(select, [table], |row| row.get(0)).optional()
+    }
+
+    /// Notes that the stream of a table is delivered up to a record, and trims it. That record stays: sequence numbers
+    /// go on from it, also if the clock of this machine goes back.
+    fn note(&self, table: &str, sequence: &str) -> Result<(), rusqlite::Error> {
+        let stored =
+            sequence.parse().ok().and_then(|number: u128| number.checked_sub(NUMBERS_FROM));
+        let stored = stored.and_then(|number| i64::try_from(number).ok()).unwrap_or_default();
+        let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = connection.transaction()?;
+        transaction.execute(
+            "INSERT OR REPLACE INTO _streams_delivered VALUES (?1, ?2)",
+            params![table, sequence],
+        )?;
+        transaction.execute(
+            "DELETE FROM _stream_records WHERE table_name = ?1 AND CAST(sequence_number AS INTEGER) < ?2",
+            params![table, stored],
+        )?;
+        transaction.commit()
+    }
 }
 
 impl std::fmt::Debug for Shared {
@@ -53,6 +104,7 @@ impl std::fmt::Debug for Shared {
 
 /// One shard of a stream, and how far it was read.
 struct Shard {
+    table: String,
     stream: String,
     id: String,
     /// Where the next batch begins.
@@ -72,12 +124,24 @@ impl Streams {
     /// [`CliError::Engine`] when a stream cannot be read.
     pub(super) fn open(
         database: Database,
+        storage: &Storage,
         tables: &[String],
         function: Function,
     ) -> Result<Self, CliError> {
-        let shards =
-            shards(&database, tables).map_err(|error| CliError::Engine(error.to_string()))?;
-        let shared = Arc::new(Shared { database, function, shards: Mutex::new(shards) });
+        let engine = |error: &dyn std::fmt::Display| CliError::Engine(error.to_string());
+        let delivered = match storage {
+            Storage::Memory => None,
+            Storage::File(path) => Some(Delivered::open(path).map_err(|error| engine(&error))?),
+        };
+        let mut shards = Vec::new();
+        for table in tables {
+            let last = delivered.as_ref().map(|delivered| delivered.last(table));
+            let last = last.transpose().map_err(|error| engine(&error))?.flatten();
+            let of_table = shards_of(&database, table, last.as_deref());
+            shards.extend(of_table.map_err(|error| engine(&error))?);
+        }
+        let (delivered, shards) = (delivered.map(Arc::new), Mutex::new(shards));
+        let shared = Arc::new(Shared { database, function, shards, delivered });
         let reader = shared.clone();
         let task = tokio::spawn(async move {
             loop {
@@ -121,33 +185,44 @@ impl Shared {
             if records.is_empty() {
                 return Ok(());
             }
+            let last = records.last().map(|record| record.dynamodb.sequence_number.clone());
             let records = serde_json::to_value(&records).map_err(|error| error.to_string())?;
             self.function.invoke(event(shard, records).to_string(), context(TIMEOUT)).await?;
             let Some(next) = next_shard_iterator else { return Ok(()) };
             shard.iterator = next;
+            if let (Some(delivered), Some(last)) = (self.delivered.clone(), last) {
+                let table = shard.table.clone();
+                let note = move || delivered.note(&table, &last);
+                let noted = tokio::task::spawn_blocking(note).await;
+                let noted = noted.map_err(|error| error.to_string());
+                noted?.map_err(|error| error.to_string())?;
+            }
         }
     }
 }
 
-fn shards(database: &Database, tables: &[String]) -> Result<Vec<Shard>, DynoxideError> {
+/// The shards of a table's stream, from a stream record on, or from the beginning.
+fn shards_of(
+    database: &Database,
+    table: &str,
+    last: Option<&str>,
+) -> Result<Vec<Shard>, DynoxideError> {
     let mut shards = Vec::new();
-    for table in tables {
-        let request = ListStreamsRequest { table_name: Some(table.clone()), ..Default::default() };
-        for stream in database.list_streams(request)?.streams {
-            let stream = stream.stream_arn;
-            let request =
-                DescribeStreamRequest { stream_arn: stream.clone(), ..Default::default() };
-            for shard in database.describe_stream(request)?.stream_description.shards {
-                let id = shard.shard_id;
-                let iterator = database.get_shard_iterator(GetShardIteratorRequest {
-                    stream_arn: stream.clone(),
-                    shard_id: id.clone(),
-                    shard_iterator_type: "TRIM_HORIZON".to_owned(),
-                    sequence_number: None,
-                })?;
-                let iterator = iterator.shard_iterator.unwrap_or_default();
-                shards.push(Shard { stream: stream.clone(), id, iterator });
-            }
+    let request = ListStreamsRequest { table_name: Some(table.to_owned()), ..Default::default() };
+    for stream in database.list_streams(request)?.streams {
+        let stream = stream.stream_arn;
+        let request = DescribeStreamRequest { stream_arn: stream.clone(), ..Default::default() };
+        for shard in database.describe_stream(request)?.stream_description.shards {
+            let id = shard.shard_id;
+            let kind = if last.is_some() { "AFTER_SEQUENCE_NUMBER" } else { "TRIM_HORIZON" };
+            let iterator = database.get_shard_iterator(GetShardIteratorRequest {
+                stream_arn: stream.clone(),
+                shard_id: id.clone(),
+                shard_iterator_type: kind.to_owned(),
+                sequence_number: last.map(ToOwned::to_owned),
+            })?;
+            let iterator = iterator.shard_iterator.unwrap_or_default();
+            shards.push(Shard { table: table.to_owned(), stream: stream.clone(), id, iterator });
         }
     }
     Ok(shards)

@@ -88,11 +88,21 @@ impl Serve {
     }
 
     pub(crate) fn get(&self, key: &str, path: &str) -> (u16, Value) {
+        self.get_by(&format!("x-api-key: {key}"), path)
+    }
+
+    /// The same of the catalog's own API.
+    pub(crate) fn get_with_bearer(&self, key: &str, path: &str) -> Value {
+        let (status, body) = self.get_by(&format!("authorization: Bearer {key}"), path);
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    fn get_by(&self, header: &str, path: &str) -> (u16, Value) {
         let address = self.url.strip_prefix("http://").expect("plain HTTP");
         let mut socket = TcpStream::connect(address).expect("connection");
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\nconnection: close\r\n\r\n"
-        );
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: x\r\n{header}\r\nconnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).expect("sent");
         let mut reply = String::new();
         socket.read_to_string(&mut reply).expect("answer");

@@ -1,20 +1,28 @@
 //! `GET /catalog/v1/changes`.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 #[cfg(feature = "openapi")]
 use serde_json::json;
 
 use crate::{
     access::Permission,
-    changes::{Kinds, Page, PageError, PositionedChange, Positions, Sight, page},
+    changes::{
+        ChangeLog as _, Kinds, Losses, Page, PageError, PositionedChange, Positions, Sight, page,
+    },
     cursor::{Cursors, InvalidCursor},
     http::{
         ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply,
         params::{ArrayParameter, Cursor, Limit, Parameter, Params},
     },
     imports::Kind,
+    lock::lock,
     offerings::Budget,
+    store::{Store, StoreError},
 };
 #[cfg(feature = "openapi")]
 use crate::{
@@ -67,13 +75,30 @@ impl ChangesRequest {
 /// `GET /catalog/v1/changes`.
 pub struct ListChanges {
     cursors: Arc<Cursors>,
+    cache_for: Duration,
+    /// The losses, and when they were read.
+    losses: Mutex<Option<(Instant, Losses)>>,
 }
 
+/// How long the losses are cached.
+const LOSSES_CACHE: Duration = Duration::from_mins(1);
+
 impl ListChanges {
-    /// Creates the endpoint, with cursors encrypted with these secrets.
+    /// Creates the endpoint, with cursors encrypted with these secrets. It caches for at most a minute, and at most for
+    /// `cache`, whether changes were lost.
     #[must_use]
-    pub fn new(cursors: Arc<Cursors>) -> Self {
-        Self { cursors }
+    pub fn new(cursors: Arc<Cursors>, cache: Duration) -> Self {
+        Self { cursors, cache_for: cache.min(LOSSES_CACHE), losses: Mutex::default() }
+    }
+
+    async fn losses(&self, store: &Store) -> Result<Losses, StoreError> {
+        let known = *lock(&self.losses);
+        if let Some((_, losses)) = known.filter(|(read_at, _)| read_at.elapsed() < self.cache_for) {
+            return Ok(losses);
+        }
+        let losses = store.losses().await?;
+        *lock(&self.losses) = Some((Instant::now(), losses));
+        Ok(losses)
     }
 }
 
@@ -92,10 +117,11 @@ impl Endpoint for ListChanges {
         let kinds = (!kinds.is_empty()).then(|| Kinds::of(kinds));
         let invalid = |error: InvalidCursor| ApiError::invalid(SINCE.name, error.to_string());
         log.has_cursor = since.is_some();
+        let losses = self.losses(store).await?;
         let positions = match since {
             None => {
                 let kinds = kinds.unwrap_or(Kinds::ALL);
-                Positions::oldest(store.clock().now(), kinds, sight.fingerprint())
+                Positions::oldest(store.clock().now(), kinds, sight.fingerprint()).despite(losses)
             }
             Some(Cursor(token)) => {
                 let there = Positions::open(&self.cursors, account, &token).map_err(invalid)?;
@@ -112,7 +138,7 @@ impl Endpoint for ListChanges {
         }
         let budget = Budget { read_units: Budget::READ_UNITS, until: request.page_end() };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let page = page(store, account, positions, sight, limit, budget).await;
+        let page = page(store, account, positions, losses, sight, limit, budget).await;
         let Page { changes, next, up_to_date } = page.map_err(|error| match error {
             PageError::Gone => ApiError::Gone,
             PageError::Log(error) => error.into(),
@@ -154,7 +180,7 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
             "idField": { "description": "Of a product, the field that `id` is.", "anyOf": [schemas.of::<IdField>()] },
             "op": { "type": "string", "enum": ["upsert", "delete"] },
             "changedAt": time,
-            "source": { "type": "string", "description": "What made the change: the id of an import, of which a delete may have only the first 8 digits; or `upsert`." },
+            "source": { "type": "string", "description": "What made the change, if it is known: the id of an import, of which a delete may have only the first 8 digits; or `upsert`." },
             "record": { "type": "object", "description": "The record as an export has it; left out for a delete." },
         },
     });

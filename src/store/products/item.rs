@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use crate::{
     account::AccountId,
+    changes::IdField,
     money::Amount,
     order::Order,
     products::{
@@ -24,6 +25,13 @@ pub(super) fn range_key(product: &ProductKey) -> String {
         ProductKey::ExternalId(id) => format!("EXT#{}", id.as_str()),
         ProductKey::Id(id) => format!("ID#{id}"),
     }
+}
+
+/// What a range key identifies a product by.
+pub(in crate::store) fn parse_range_key(text: &str) -> Option<(IdField, &str)> {
+    [("SKU#", IdField::Sku), ("EXT#", IdField::ExternalId), ("ID#", IdField::Id)]
+        .into_iter()
+        .find_map(|(prefix, field)| Some((field, text.strip_prefix(prefix)?)))
 }
 
 /// The range key under which a product is stored.

@@ -31,6 +31,7 @@ mod item;
 mod rewrite;
 mod upsert;
 
+pub(super) use self::item::parse_range_key;
 use self::item::{Attributes, Found, item_key, range_key};
 use super::{
     Store, StoreError,

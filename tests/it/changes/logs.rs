@@ -6,11 +6,13 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 use serverless_catalog::{
+    account::AccountId,
     changes::{
         Change, ChangeLog, Chunk, ChunkPage, ExportedRecord, IdField, Identity, Kinds, Log, LogId,
-        Page, PageError, Positions, SequenceNumber, Sight, StreamRecord, page, record as append,
+        Losses, Page, PageError, Positions, SequenceNumber, Sight, StreamRecord, ends, page,
+        record as append,
     },
     clock::Clock,
     cursor::Cursors,
@@ -20,7 +22,7 @@ use serverless_catalog::{
 };
 
 use super::{acme, change, cursor, event, record, told};
-use crate::support::Catalog;
+use crate::support::{Answer, Catalog};
 
 /// A page of at most so many changes and read units, at a time.
 async fn page_at(
@@ -33,7 +35,8 @@ async fn page_at(
     let store = store.clone().with_clock(Clock::simulated(now));
     let until = Instant::now() + Duration::from_mins(1);
     let budget = Budget { read_units, until };
-    page(&store, &acme(), positions, Sight::Everything, limit, budget).await
+    let losses = store.losses().await.expect("losses");
+    page(&store, &acme(), positions, losses, Sight::Everything, limit, budget).await
 }
 
 fn ids(page: &Page) -> Vec<&str> {
@@ -108,38 +111,105 @@ async fn a_cursor_is_as_old_as_the_log_that_was_not_read_for_longest() {
     assert_eq!(Positions::open(&cursors, &acme(), &cursor), Ok(all));
 }
 
+impl Catalog {
+    /// Reads until the cursor is gone: an instance remembers for a while what was lost.
+    pub(super) async fn gone(&self, key: &str, cursor: &str) -> Answer {
+        for _ in 0..100 {
+            let page = self.since(key, cursor).await;
+            if page.status == 410 {
+                return page;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the cursor stays valid");
+    }
+
+    /// What the tool does: the cursor of an export that begins now.
+    async fn export_cursor(&self, account: &AccountId) -> String {
+        let store = self.stack.store();
+        let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
+        let oldest = Positions::oldest(store.now(), Kinds::ALL, Sight::Everything.fingerprint());
+        let ends = ends(store, account, oldest).await.expect("ends");
+        ends.seal(&cursors, account).expect("a cursor")
+    }
+}
+
+/// The record of another account.
+fn of_globex(number: u32, at: Timestamp) -> Value {
+    let mut record = event(number, "a", at)["Records"][0].take();
+    for image in ["Keys", "NewImage"] {
+        record["dynamodb"][image]["account"] = json!({"S": "GLOBEX"});
+    }
+    record
+}
+
 #[tokio::test]
-async fn lost_records_concern_all_accounts_of_a_batch_and_recorded_ones_none() {
+async fn lost_records_concern_all_accounts_and_recorded_ones_none() {
     let catalog = Catalog::start().await;
     let (acme, globex) = (catalog.key("ACME").await, catalog.key("GLOBEX").await);
+    let initech = catalog.key("INITECH").await;
     let now = Timestamp::now();
     let then = now - SignedDuration::from_hours(24);
-    let of_globex = |number: u32, at: Timestamp| {
-        let mut record = event(number, "a", at)["Records"][0].clone();
-        for image in ["Keys", "NewImage"] {
-            record["dynamodb"][image]["account"] = json!({"S": "GLOBEX"});
-        }
-        record
-    };
     let mut first = event(1, "a", then);
     first["Records"].as_array_mut().expect("records").push(of_globex(2, then));
     record(&catalog, then, &first).await;
     let (of_acme, before) = (catalog.now(&acme).await, catalog.now(&globex).await);
+    let quiet = catalog.now(&initech).await;
 
     // The same batch a day later, with a new record: nothing is lost.
     let mut again = first.clone();
     again["Records"].as_array_mut().expect("records").push(of_globex(3, now));
     record(&catalog, now, &again).await;
-    assert_eq!(told(&catalog.since(&acme, &of_acme).await), []);
+    let losses = catalog.stack.store().losses().await.expect("losses");
+    assert_eq!(losses, Losses::default());
     let page = catalog.since(&globex, &before).await;
     assert_eq!(told(&page), [change("upsert", "product", "s3")]);
 
-    // A record of one account has waited too long: the other's may be among those before it.
-    let mut late = event(4, "a", then);
-    late["Records"].as_array_mut().expect("records").push(of_globex(5, now));
-    record(&catalog, now, &late).await;
-    assert_eq!(catalog.since(&acme, &of_acme).await.status, 410);
-    assert_eq!(catalog.since(&globex, &cursor(&page)).await.status, 410);
+    // Nor if what follows without a gap has waited as long.
+    let mut gapless = event(1, "a", then);
+    gapless["Records"].as_array_mut().expect("records").push(of_globex(4, then));
+    record(&catalog, now, &gapless).await;
+    assert_eq!(catalog.stack.store().losses().await.expect("losses"), Losses::default());
+    let page = catalog.since(&globex, &cursor(&page)).await;
+    assert_eq!(told(&page), [change("upsert", "product", "s4")]);
+
+    // A record of one account has waited too long: those before it may be of any account, also of one that has not
+    // written since.
+    record(&catalog, now, &event(5, "a", then)).await;
+    let gone = catalog.gone(&initech, &quiet).await;
+    assert!(gone.json()["detail"].as_str().expect("detail").contains("changesCursor"));
+    catalog.gone(&acme, &of_acme).await;
+    catalog.gone(&globex, &cursor(&page)).await;
+
+    // Of other tables nothing is lost.
+    let offerings = catalog.changes(&initech, "kinds=offering").await;
+    record(&catalog, now, &event(6, "a", then)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(catalog.since(&initech, &cursor(&offerings)).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_starts_over_with_an_export_reads_on_while_more_is_found_to_be_lost() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("GLOBEX").await;
+    let now = Timestamp::now();
+    let then = now - SignedDuration::from_hours(24);
+    record(&catalog, now, &event(1, "a", then)).await;
+    let globex = AccountId::parse("GLOBEX").expect("account");
+    let exported = catalog.export_cursor(&globex).await;
+    // The stream is still behind: what is found to be lost now was written long before the export.
+    record(&catalog, now, &event(2, "a", then)).await;
+    let mut batch = event(3, "b", now);
+    batch["Records"] = json!([of_globex(3, now)]);
+    record(&catalog, now, &batch).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let page = catalog.since(&key, &exported).await;
+    assert_eq!(told(&page), [change("upsert", "product", "s3")]);
+    assert_eq!(told(&catalog.since(&key, &cursor(&page)).await), []);
+    // Most of a day later it would concern its reader.
+    let later = now + SignedDuration::from_hours(24);
+    record(&catalog, later, &event(4, "a", now)).await;
+    catalog.gone(&key, &cursor(&page)).await;
 }
 
 #[tokio::test]
@@ -192,6 +262,10 @@ impl ChangeLog for Counted<'_> {
     ) -> Result<bool, StoreError> {
         self.store.put_origin(log, origin, seen).await
     }
+
+    async fn losses(&self) -> Result<Losses, StoreError> {
+        self.store.losses().await
+    }
 }
 
 #[tokio::test]
@@ -209,14 +283,15 @@ async fn a_worker_that_others_have_overtaken_finds_the_end_with_one_failed_write
         [StreamRecord { sequence, change }]
     };
     let (mut tail, mut other) = (None, None);
-    append(&log, &id, "a", &entry(1), &mut tail, false).await.expect("recorded");
+    append(&log, &id, "a", &entry(1), &mut tail).await.expect("recorded");
     for number in 1..20 {
-        append(&log, &id, "b", &entry(number), &mut other, false).await.expect("recorded");
+        append(&log, &id, "b", &entry(number), &mut other).await.expect("recorded");
     }
     log.appends.store(0, Ordering::Relaxed);
-    let recorded = append(&log, &id, "a", &entry(2), &mut tail, false).await.expect("recorded");
+    let recorded = append(&log, &id, "a", &entry(2), &mut tail).await.expect("recorded");
     assert_eq!(log.appends.load(Ordering::Relaxed), 2);
     // A reader of its events begins where the change is, and not where the worker took the end to be.
     let newest = log.newest(&id).await.expect("read").expect("a chunk");
-    assert_eq!((recorded.appended, recorded.from), (1, Some(newest.first)));
+    let from = recorded.from.map(|(_, position)| position);
+    assert_eq!((recorded.appended, from), (1, Some(newest.first)));
 }

@@ -1,7 +1,10 @@
 //! A copy of a catalog stays equal to it by the journal alone: the world of `orders`, with the function `record-changes`
 //! and two readers, of which one begins with an export and the other with the first change.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Mutex, atomic::Ordering},
+    time::Duration,
+};
 
 use serverless_catalog::store::{Store, TableNames};
 
@@ -12,18 +15,38 @@ use super::{
     orders::{World, account, run_seeds},
     random::Random,
     run,
+    workers::{Point, Tally},
 };
 
 /// How many seeds `make test` runs; `SIMULATION_SEEDS` asks for more.
 const JOURNAL_SEEDS: u64 = 150;
 
+/// How often workers must die at each point, and all else must happen, if so many seeds run.
+const OFTEN: u64 = 50;
+
 #[test]
+#[allow(clippy::print_stderr, reason = "the figures of the documentation")]
 fn a_copy_made_of_the_journal_is_the_catalog_whatever_happens() {
-    run_seeds(JOURNAL_SEEDS, "a_copy_made_of_the_journal", simulate_journal);
+    let sum = Mutex::new(Tally::default());
+    let seeds = run_seeds(JOURNAL_SEEDS, "a_copy_made_of_the_journal", |seed| {
+        let tally = simulate_journal(seed)?;
+        *sum.lock().expect("lock") += tally;
+        Ok(())
+    });
+    let sum = sum.into_inner().expect("lock");
+    eprintln!("{} deaths in {seeds} seeds: {sum:?}", sum.all_deaths());
+    if seeds < JOURNAL_SEEDS {
+        return;
+    }
+    for point in [Point::BeforeChunk, Point::AfterChunk, Point::BeforeEvents, Point::AfterEvents] {
+        assert!(sum.deaths(point) >= OFTEN, "{point:?}: {sum:?}");
+    }
+    let others = [sum.unseen, sum.twice, sum.bisected, sum.concurrent];
+    assert!(others.iter().all(|count| *count >= OFTEN), "{sum:?}");
 }
 
-/// Runs one seed to its end, with the journal and two readers of it.
-fn simulate_journal(seed: u64) -> Result<(), String> {
+/// Runs one seed to its end, with the journal and two readers of it; returns what befell its workers.
+fn simulate_journal(seed: u64) -> Result<Tally, String> {
     run(async {
         let world = World::new(seed);
         let mut random = Random::new(!seed);
@@ -54,13 +77,19 @@ fn simulate_journal(seed: u64) -> Result<(), String> {
         let export = exported(&store, &account()).await;
         let mut export: Vec<&String> = export.values().collect();
         export.sort();
+        let announced = world.journal.bus.told()?;
         for (name, mut reader) in [("exported", reader), ("from the first", from_the_first)] {
             while !reader.read(&mut reading).await? {}
             if reader.lines() != export {
                 let (copy, export) = (reader.lines(), &export);
                 return Err(format!("the copy {name} is {copy:#?}, the export {export:#?}"));
             }
+            let is_announced =
+                |(name, count): &(&String, &u64)| announced.get(*name).is_some_and(|n| n >= *count);
+            if let Some((name, count)) = reader.told.iter().find(|told| !is_announced(told)) {
+                return Err(format!("{name} happened {count} times, with too few events"));
+            }
         }
-        Ok(())
+        Ok(world.journal.counter.tally())
     })
 }

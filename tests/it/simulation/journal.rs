@@ -16,14 +16,21 @@ use std::{
 use serde_json::{Value, json};
 use serverless_catalog::{
     account::AccountId,
-    changes::{Kinds, Page, PageError, PositionedChange, Positions, Sight, ends, page},
+    changes::{Kinds, Losses, Page, PageError, PositionedChange, Positions, Sight, ends, page},
     cursor::Cursors,
     offerings::Budget,
-    store::{Export, Store},
+    store::{Export, Store, TableNames},
     streams::RecordChanges,
 };
 
-use super::{Clock, database::Engine, random::Random};
+use super::{
+    Clock,
+    bus::{Bus, Told, name_of},
+    database::{self, Engine},
+    faults::NoFaults,
+    random::Random,
+    workers::{Counter, live},
+};
 
 /// Everything of an account as a copy has it: the record of each identity.
 pub(crate) type Copy = BTreeMap<String, String>;
@@ -42,7 +49,12 @@ pub(crate) struct Journal {
     trouble: Duration,
     /// What a new instance of the function has.
     store: Store,
+    cursors: Arc<Cursors>,
     instances: Mutex<Vec<RecordChanges>>,
+    pub(crate) bus: Arc<Bus>,
+    pub(crate) counter: Counter,
+    /// How many batches of each table are being recorded.
+    recording: Mutex<BTreeMap<&'static str, u32>>,
     /// Whether nothing is written any more.
     pub(crate) is_over: AtomicBool,
 }
@@ -56,19 +68,35 @@ struct Record {
 impl Journal {
     pub(crate) fn new(
         engine: &Arc<Engine>,
-        clock: Clock,
-        trouble: Duration,
+        (clock, trouble): (Clock, Duration),
         store: &Store,
+        counter: Counter,
+        random: Random,
     ) -> Arc<Self> {
-        let instances = (0..2).map(|_| RecordChanges::new(store.clone())).collect();
-        Arc::new(Self {
+        let cursors = Arc::new(cursors());
+        let client = database::client(engine, NoFaults);
+        let reader = Store::new(client, TableNames::with_prefix("test")).with_clock(store.clock());
+        let bus = Bus::new(clock, trouble, random, counter.clone(), reader, cursors.clone());
+        let journal = Self {
             engine: engine.clone(),
             clock,
             trouble,
             store: store.clone(),
-            instances: Mutex::new(instances),
+            cursors,
+            instances: Mutex::default(),
+            bus,
+            counter,
+            recording: Mutex::default(),
             is_over: AtomicBool::new(false),
-        })
+        };
+        let instances = (0..2).map(|_| journal.instance()).collect();
+        *journal.instances.lock().expect("lock") = instances;
+        Arc::new(journal)
+    }
+
+    /// A new instance of the function: it remembers nothing.
+    fn instance(&self) -> RecordChanges {
+        RecordChanges::new(self.store.clone()).with_events(self.bus.clone(), self.cursors.clone())
     }
 
     /// Delivers everything that is written until the journal is over.
@@ -119,19 +147,37 @@ impl Journal {
             let first = pending[0].shard.clone();
             let alike = pending.iter().take(most).take_while(|record| record.shard == first);
             let batch: Vec<Value> = alike.map(|record| record.json.clone()).collect();
-            self.deliver_batch(&first, &batch, &mut random).await;
+            self.deliver_batch(table, &first, &batch, &mut random).await;
             pending.drain(..batch.len());
         }
     }
 
     /// Delivers a batch until it succeeds.
-    async fn deliver_batch(&self, shard: &str, batch: &[Value], random: &mut Random) {
+    async fn deliver_batch(
+        &self,
+        table: &'static str,
+        shard: &str,
+        batch: &[Value],
+        random: &mut Random,
+    ) {
         let mut parts: Vec<&[Value]> = vec![batch];
         while let Some(part) = parts.pop() {
-            if self.try_batch(shard, part, random).await {
+            let at_once = |change: fn(u32) -> u32| {
+                let mut recording = self.recording.lock().expect("lock");
+                let count = recording.entry(table).or_default();
+                *count = change(*count);
+                *count
+            };
+            if at_once(|count| count + 1) > 1 {
+                self.counter.count(|tally| tally.concurrent += 1);
+            }
+            let is_done = self.try_batch(shard, part, random).await;
+            at_once(|count| count - 1);
+            if is_done {
                 continue;
             }
             if part.len() > 1 && random.chance(50) {
+                self.counter.count(|tally| tally.bisected += 1);
                 let (first, second) = part.split_at(part.len() / 2);
                 parts.extend([second, first]);
             } else {
@@ -142,15 +188,8 @@ impl Journal {
 
     async fn try_batch(&self, shard: &str, batch: &[Value], random: &mut Random) -> bool {
         let is_trouble = self.clock.elapsed() < self.trouble;
-        let instance = {
-            let mut instances = self.instances.lock().expect("lock");
-            let count = u64::try_from(instances.len()).expect("few");
-            let at = usize::try_from(random.range(0..count)).expect("few");
-            if is_trouble && random.chance(10) {
-                instances[at] = RecordChanges::new(self.store.clone());
-            }
-            instances[at].clone()
-        };
+        let at = usize::try_from(random.range(0..2)).expect("few");
+        let instance = self.instances.lock().expect("lock")[at].clone();
         let event = json!({
             "Records": batch,
             "window": {"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T00:15:00Z"},
@@ -160,6 +199,7 @@ impl Journal {
         let parse = || serde_json::from_value(event.clone()).expect("an event");
         if is_trouble && random.chance(10) {
             // Another worker has it, too, and is slower or faster.
+            self.counter.count(|tally| tally.twice += 1);
             let (twin, event) = (instance.clone(), parse());
             let wait = Duration::from_millis(random.range(0..3_000));
             tokio::spawn(async move {
@@ -167,11 +207,24 @@ impl Journal {
                 let _ = tokio::time::timeout(TIMEOUT, twin.handle(event)).await;
             });
         }
-        let dies = is_trouble && random.chance(25);
+        let dies = is_trouble && random.chance(50);
         let life = if dies { Duration::from_millis(random.range(0..60)) } else { TIMEOUT };
-        let handled = tokio::time::timeout(life, instance.handle(parse())).await;
-        matches!(handled, Ok(Ok(_)))
+        match live(self.clock, life, Box::pin(instance.handle(parse()))).await {
+            Ok(handled) => handled.is_ok(),
+            Err(point) => {
+                self.counter.death(point);
+                // With it dies what it remembered; but for a time, which must do no harm.
+                if random.chance(70) {
+                    self.instances.lock().expect("lock")[at] = self.instance();
+                }
+                false
+            }
+        }
     }
+}
+
+fn cursors() -> Cursors {
+    Cursors::new("the cursor secret of all the tests", None).expect("secret")
 }
 
 /// A copy of an account: an export, and all changes since, or only changes.
@@ -184,12 +237,13 @@ pub(crate) struct Reader {
     /// Whether it has all changes from the first: then each must change something.
     from_the_first: bool,
     positions: BTreeSet<String>,
+    pub(crate) told: Told,
 }
 
 impl Reader {
     /// Begins at the oldest change, or with an export.
     pub(crate) async fn begin(store: &Store, account: &AccountId, export: bool) -> Self {
-        let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
+        let cursors = cursors();
         let now = store.clock().now();
         let oldest = Positions::oldest(now, Kinds::ALL, Sight::Everything.fingerprint());
         let mut copy = Copy::new();
@@ -206,8 +260,8 @@ impl Reader {
         };
         let cursor = positions.seal(&cursors, account).expect("a cursor");
         let (store, account) = (store.clone(), account.clone());
-        let positions = BTreeSet::new();
-        Self { store, account, cursors, cursor, copy, from_the_first: !export, positions }
+        let (positions, told) = (BTreeSet::new(), Told::new());
+        Self { store, account, cursors, cursor, copy, from_the_first: !export, positions, told }
     }
 
     /// Reads one page of a random size; `true` when nothing more was there.
@@ -217,7 +271,8 @@ impl Reader {
         let limit = usize::try_from(random.range(1..60)).expect("small");
         let until = std::time::Instant::now() + Duration::from_mins(1);
         let budget = Budget { read_units: 1_000.0, until };
-        let read = page(&self.store, &self.account, positions, Sight::Everything, limit, budget);
+        let (losses, sight) = (Losses::default(), Sight::Everything);
+        let read = page(&self.store, &self.account, positions, losses, sight, limit, budget);
         let Page { changes, next, up_to_date } = match read.await {
             Ok(page) => page,
             Err(PageError::Log(_)) => return Ok(false),
@@ -240,6 +295,9 @@ impl Reader {
         if !self.positions.insert(position.clone()) {
             return Err(format!("{position} is told twice"));
         }
+        let (kind, id) = (change.identity.kind.as_str(), change.identity.id.as_str());
+        let op = if change.record().is_some() { "upsert" } else { "delete" };
+        *self.told.entry(name_of(kind, id, op)).or_default() += 1;
         let identity = json!(change.identity).to_string();
         let record = change.record().map(ToOwned::to_owned);
         if self.from_the_first && self.copy.get(&identity) == record.as_ref() {

@@ -5,6 +5,7 @@
 //! what becomes of the request, by [`random`] numbers of the seed. Nothing here opens a socket or
 //! starts a thread.
 
+mod bus;
 mod checks;
 mod copies;
 pub(crate) mod database;
@@ -17,6 +18,7 @@ mod partitions;
 pub(crate) mod random;
 mod scenarios;
 mod wire;
+mod workers;
 
 use std::{
     future::Future,

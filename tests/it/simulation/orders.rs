@@ -47,6 +47,7 @@ use super::{
     objects::{self, Buckets},
     random::Random,
     run,
+    workers::{Counter, Watched},
 };
 
 const BUCKET: &str = "catalog";
@@ -262,7 +263,13 @@ impl World {
             Store::new(client, TableNames::with_prefix("test")).with_clock(catalog_clock)
         };
         let (workers, http) = (store(trouble(false)), store(trouble(false)));
-        let recorders = store(trouble(false));
+        let counter = Counter::default();
+        let recorders = {
+            let faults = trouble(false);
+            let client =
+                database::client(&engine, Watched { faults, clock, counter: counter.clone() });
+            Store::new(client, TableNames::with_prefix("test")).with_clock(catalog_clock)
+        };
         let objects = Objects::new(objects::client(&buckets, trouble(true)));
         let queue = Arc::new(Queue {
             messages: Mutex::default(),
@@ -286,7 +293,7 @@ impl World {
             sent: Mutex::default(),
             rows: Mutex::default(),
             uncertain: Mutex::default(),
-            journal: Journal::new(&engine, clock, TROUBLE, &recorders),
+            journal: Journal::new(&engine, (clock, TROUBLE), &recorders, counter, random.fork()),
             all_sent: AtomicBool::new(false),
         })
     }
@@ -764,12 +771,12 @@ fn the_newest_write_stays_and_every_import_ends_whatever_happens() {
     run_seeds(SEEDS, "the_newest_write_stays", simulate);
 }
 
-/// Runs seeds, and panics with how to repeat the first that fails.
+/// Runs seeds, and panics with how to repeat the first that fails. Returns how many there were.
 pub(super) fn run_seeds(
     seeds: u64,
     test: &str,
     simulate: impl Fn(u64) -> Result<(), String> + Sync,
-) {
+) -> u64 {
     let (first, count) = match number("SIMULATION_SEED") {
         Some(seed) => (seed, 1),
         None => {
@@ -802,4 +809,5 @@ pub(super) fn run_seeds(
              {test}\n{cause}"
         );
     }
+    count
 }
