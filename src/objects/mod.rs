@@ -45,8 +45,8 @@ pub enum ObjectError {
     /// The function has no permission to read it.
     #[error("access to the object is denied")]
     Denied,
-    /// Another object has been stored under its key.
-    #[error("the object was replaced while it was read")]
+    /// Another object, or another part, has been stored in its place.
+    #[error("the object was replaced in the meantime")]
     Replaced,
     /// S3 failed, or could not be reached.
     #[error("S3")]
@@ -65,7 +65,7 @@ impl ObjectError {
                 Self::Missing
             }
             (_, Some("AccessDenied")) | (Some(403), _) => Self::Denied,
-            (_, Some("PreconditionFailed")) | (Some(412), _) => Self::Replaced,
+            (_, Some("PreconditionFailed" | "InvalidPart")) | (Some(412), _) => Self::Replaced,
             _ => Self::Unavailable(DisplayErrorContext(error).to_string().into()),
         }
     }

@@ -325,7 +325,8 @@ impl Run<'_> {
         next.upload = Some(upload.id.clone());
         next.bytes += u64::try_from(part.len()).unwrap_or_default();
         let number = next.parts.len() + 1;
-        next.parts.push(objects.upload_part(&upload, number, part, self.patience).await?);
+        let written = objects.upload_part(&upload, number, part, self.patience).await;
+        next.parts.push(written.map_err(|error| self.begin_anew_without(error))?);
         self.progress = next.clone();
         self.checkpoint().await?;
         self.has_progressed = true;
@@ -344,16 +345,19 @@ impl Run<'_> {
             // The last part is not a progress to continue from: it is written again until the object is complete.
             next.bytes += u64::try_from(last.len()).unwrap_or_default();
             let mut parts = next.parts.clone();
-            let number = parts.len() + 1;
-            match objects.upload_part(&upload, number, last, self.patience).await {
-                Ok(etag) => {
-                    parts.push(etag);
-                    objects.complete_upload(&upload, &parts, self.patience).await?;
+            let completed =
+                match objects.upload_part(&upload, parts.len() + 1, last, self.patience).await {
+                    Ok(etag) => {
+                        parts.push(etag);
+                        objects.complete_upload(&upload, &parts, self.patience).await
+                    }
+                    Err(error) => Err(error),
+                };
+            if let Err(error) = completed {
+                // An earlier run may have completed the object, and died before it stored that.
+                if objects.length(bucket, &key, self.patience).await?.is_none() {
+                    return Err(self.begin_anew_without(error));
                 }
-                // An earlier run completed the object, and died before it stored that.
-                Err(ObjectError::Missing)
-                    if objects.length(bucket, &key, self.patience).await?.is_some() => {}
-                Err(error) => return Err(error.into()),
             }
         } else {
             next.bytes = u64::try_from(last.len()).unwrap_or_default();
@@ -363,6 +367,16 @@ impl Run<'_> {
         let stored =
             self.closing.checkpoint_export(&self.lease, ExportStatus::Done, &self.progress);
         if stored.await? { Ok(()) } else { Err(RetryReason::LeaseLost) }
+    }
+
+    /// What to do about a part that is not written: if its upload or a part is gone, the next run begins anew.
+    fn begin_anew_without(&mut self, error: ObjectError) -> RetryReason {
+        // Two workers may have written the same part: one of them had lost its lease.
+        if matches!(error, ObjectError::Missing | ObjectError::Denied | ObjectError::Replaced) {
+            self.progress = ExportProgress::default();
+            self.upload = None;
+        }
+        error.into()
     }
 
     async fn checkpoint(&mut self) -> Result<(), RetryReason> {

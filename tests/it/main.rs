@@ -17,6 +17,7 @@ mod dialects;
 mod difference;
 mod events;
 mod export;
+mod exports;
 mod faults;
 mod idempotency;
 mod imports;

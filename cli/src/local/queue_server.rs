@@ -7,6 +7,7 @@ use std::{net::IpAddr, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
+    body::Bytes,
     extract::State,
     http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
@@ -78,8 +79,10 @@ impl Drop for QueueServer {
 async fn answer(
     State(queue): State<Arc<LocalQueue>>,
     headers: HeaderMap,
-    Json(request): Json<Value>,
+    request: Bytes,
 ) -> Response {
+    // Its media type is application/x-amz-json-1.0.
+    let request: Value = serde_json::from_slice(&request).unwrap_or_default();
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
     let done = match target.and_then(|target| target.rsplit('.').next()) {
         Some("SendMessage") => send(&queue, request).await,

@@ -1,0 +1,186 @@
+//! Exports that take many runs, and runs that die: the object is whole, with each record once.
+
+use std::{
+    io::Read as _,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use flate2::read::GzDecoder;
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, join_all, ready},
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use serverless_catalog::{
+    account::AccountId,
+    cause::Cause,
+    changes::Kinds,
+    exports::{ExportId, ExportJob, ExportSight, ExportStatus, export_key},
+    queue::{ExportCatalog, MessageQueue, QueueMessage, export_message},
+};
+use tokio::time::Instant;
+
+use crate::support::{Catalog, offering};
+
+/// How large a part is here: the least that S3 takes.
+const PART_BYTES: usize = 5 * 1024 * 1024;
+
+/// A queue that keeps what is sent to it.
+#[derive(Debug, Default)]
+struct Queue(Mutex<Vec<QueueMessage>>);
+
+impl MessageQueue for Queue {
+    fn send(&self, message: QueueMessage) -> BoxFuture<'_, Result<(), Cause>> {
+        self.0.lock().expect("lock").push(message);
+        ready(Ok(())).boxed()
+    }
+
+    fn retry_after(&self, _: String, _: Duration) -> BoxFuture<'_, Result<(), Cause>> {
+        ready(Ok(())).boxed()
+    }
+}
+
+/// How many offerings the catalog has.
+const OFFERINGS: usize = 150;
+
+struct Scene {
+    catalog: Catalog,
+    queue: Arc<Queue>,
+    account: AccountId,
+}
+
+impl Scene {
+    /// A catalog of some 15 MB that hardly compress.
+    async fn start() -> Self {
+        let catalog = Catalog::start().await;
+        let mut random = fastrand::Rng::with_seed(1);
+        let records: Vec<Value> = (0..OFFERINGS)
+            .map(|number| {
+                let text: String = (0..120_000).map(|_| random.alphanumeric()).collect();
+                offering(&format!("o{number:03}"), json!({"metadata": {"text": text}}))
+            })
+            .collect();
+        for some in records.chunks(20) {
+            catalog.import("ACME", some).await;
+        }
+        let account = AccountId::parse("ACME").expect("account");
+        Self { catalog, queue: Arc::default(), account }
+    }
+
+    fn function(&self, lease: Duration) -> ExportCatalog {
+        let store = self.catalog.stack.store().clone();
+        let bucket = self.catalog.stack.jobs().bucket.clone();
+        ExportCatalog::new(store, bucket, self.queue.clone()).with_limits(lease, PART_BYTES)
+    }
+
+    async fn request(&self, name: &str) -> (ExportId, Value) {
+        let id = ExportId::of(&[name]);
+        let job = ExportJob::new(
+            id.clone(),
+            Kinds::ALL,
+            ExportSight::default(),
+            String::new(),
+            Timestamp::now(),
+        );
+        self.catalog.stack.store().create_export(&self.account, &job).await.expect("export");
+        (id.clone(), event(&export_message(&self.account, &id).body))
+    }
+
+    async fn status(&self, id: &ExportId) -> ExportStatus {
+        let job = self.catalog.stack.store().export_job(&self.account, id).await;
+        job.expect("read").expect("export").status
+    }
+
+    /// The lines of an export.
+    async fn lines(&self, id: &ExportId) -> Vec<String> {
+        let bucket = &self.catalog.stack.jobs().bucket;
+        let key = export_key(&self.account, id);
+        let file = bucket.objects.get(&bucket.name, &key).await.expect("S3").expect("object");
+        let mut text = String::new();
+        GzDecoder::new(&file[..]).read_to_string(&mut text).expect("one gzip member");
+        text.lines().map(ToOwned::to_owned).collect()
+    }
+}
+
+fn event(body: &str) -> Value {
+    json!({"Records": [{"messageId": "m", "body": body, "attributes": {}}]})
+}
+
+/// Delivers an event; `true`: it was acknowledged.
+async fn deliver(function: &ExportCatalog, event: &Value, time: Duration) -> bool {
+    let event = serde_json::from_value(event.clone()).expect("an event");
+    let reply = function.handle(event, Instant::now() + time).await;
+    reply.batch_item_failures.is_empty()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_takes_as_many_runs_as_it_needs_and_reads_nothing_twice() {
+    let scene = Scene::start().await;
+    let function = scene.function(Duration::from_mins(2));
+    let (whole, message) = scene.request("whole").await;
+    assert!(deliver(&function, &message, Duration::from_mins(1)).await);
+    assert_eq!(scene.status(&whole).await, ExportStatus::Done);
+    let expected = scene.lines(&whole).await;
+    assert_eq!(expected.len(), OFFERINGS);
+
+    // Time for a few pages a run: what a run has read is in parts, or left to the next run.
+    let (id, mut message) = scene.request("in runs").await;
+    let mut runs = 0;
+    while scene.status(&id).await != ExportStatus::Done {
+        runs += 1;
+        assert!(runs < 500, "it does not end");
+        let is_acknowledged = deliver(&function, &message, Duration::from_millis(80)).await;
+        if let Some(next) = scene.queue.0.lock().expect("lock").pop() {
+            assert!(is_acknowledged);
+            message = event(&next.body);
+        }
+    }
+    assert!(runs > 1, "{runs} runs");
+    assert_eq!(scene.lines(&id).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_whose_workers_die_and_meet_is_whole() {
+    let scene = Scene::start().await;
+    let (whole, message) = scene.request("whole").await;
+    assert!(
+        deliver(&scene.function(Duration::from_mins(2)), &message, Duration::from_mins(1)).await
+    );
+    let expected = scene.lines(&whole).await;
+    for seed in 0..6 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let function = scene.function(Duration::from_millis(400));
+        let (id, message) = scene.request(&format!("export {seed}")).await;
+        let mut deaths = 0;
+        while scene.status(&id).await != ExportStatus::Done {
+            assert!(deaths < 2_000, "seed {seed} does not end");
+            // Two workers at once, each of which dies after a while: its future is dropped.
+            let lives = [random.u64(1..900 + 50 * deaths), random.u64(1..900 + 50 * deaths)];
+            let workers = lives.map(|life| {
+                let work = deliver(&function, &message, Duration::from_mins(1));
+                tokio::time::timeout(Duration::from_millis(life), work)
+            });
+            join_all(workers).await;
+            deaths += 1;
+        }
+        // A message that is delivered once more does nothing.
+        assert!(deliver(&function, &message, Duration::from_mins(1)).await);
+        assert_eq!(scene.lines(&id).await, expected, "seed {seed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_export_is_delivered_again_and_an_unknown_one_is_done() {
+    let catalog = Catalog::start().await;
+    let account = AccountId::parse("ACME").expect("account");
+    let scene = Scene { catalog, queue: Arc::default(), account };
+    let function = scene.function(Duration::from_mins(2));
+    let time = Duration::from_secs(10);
+    for body in ["", "x", "{}", r#"{"account":"a b","exportId":"x"}"#] {
+        assert!(!deliver(&function, &event(body), time).await, "{body}");
+    }
+    let unknown = export_message(&scene.account, &ExportId::of(&["unknown"])).body;
+    assert!(deliver(&function, &event(&unknown), time).await);
+}
