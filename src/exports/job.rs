@@ -18,6 +18,12 @@ use crate::{
 /// The folder of exports: `exports/<account>/<export>.ndjson.gz`.
 pub const EXPORTS: &str = "exports/";
 
+/// How many exports of an account may be unfinished at once: each reads the whole catalog.
+pub const MAX_UNFINISHED: usize = 5;
+
+/// How long an export may be without any progress: then its messages have been given up.
+const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_hours(24);
+
 /// How long an export is kept.
 pub const KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
 
@@ -32,11 +38,11 @@ pub fn export_key(account: &AccountId, export: &ExportId) -> String {
     format!("{EXPORTS}{account}/{}.ndjson.gz", export.as_str())
 }
 
-/// The key of the object with what a run has compressed that is too little for a part: one for each state, since a run
-/// may die before it has stored the state.
+/// The key of the object with what a run has compressed that is too little for a part. Each run has its own, since it
+/// may die before it has stored what the object goes with.
 #[must_use]
-pub fn rest_key(account: &AccountId, export: &ExportId, state: GzipState) -> String {
-    format!("{EXPORTS}{account}/{}.rest-{}", export.as_str(), state.length)
+pub fn rest_key(account: &AccountId, export: &ExportId, run: &str) -> String {
+    format!("{EXPORTS}{account}/{}.rest-{run}", export.as_str())
 }
 
 spelled_enum! {
@@ -100,8 +106,8 @@ pub struct ExportProgress<P> {
     pub position: Option<P>,
     pub records: u64,
     pub gzip: GzipState,
-    /// Whether the last run left an object with what is to be in the next part.
-    pub has_rest: bool,
+    /// The run that left an object with what is to be in the next part.
+    pub rest: Option<String>,
     /// The id of the upload of the parts; `None`: no part is written.
     pub upload: Option<String>,
     /// The `ETag`s of the parts.
@@ -117,7 +123,7 @@ impl<P> Default for ExportProgress<P> {
             position: None,
             records: 0,
             gzip: GzipState::default(),
-            has_rest: false,
+            rest: None,
             upload: None,
             parts: Vec::new(),
             bytes: 0,
@@ -146,6 +152,19 @@ impl<P> ExportJob<P> {
             started_at: None,
             updated_at: now,
             expires_at: now.checked_add(KEPT_FOR).unwrap_or(Timestamp::MAX),
+        }
+    }
+
+    /// The status as a client is told it.
+    #[must_use]
+    pub fn status_at(&self, now: Timestamp) -> ExportStatus {
+        match self.status {
+            ExportStatus::Waiting | ExportStatus::Running
+                if self.updated_at + GIVEN_UP_AFTER < now =>
+            {
+                ExportStatus::Failed
+            }
+            status => status,
         }
     }
 

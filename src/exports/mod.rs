@@ -11,5 +11,5 @@ mod job;
 pub use gzip::{GzipParts, GzipState};
 pub use job::{
     EXPORTS, ExportClaim, ExportId, ExportJob, ExportLease, ExportProgress, ExportSight,
-    ExportStatus, KEPT_FOR, export_key, rest_key,
+    ExportStatus, KEPT_FOR, MAX_UNFINISHED, export_key, rest_key,
 };

@@ -50,6 +50,8 @@ pub enum Excess {
     Limit(Standing),
     /// This instance has looked up too many keys that do not exist.
     UnknownKeys,
+    /// The account has too many exports that have not ended.
+    Exports,
 }
 
 impl Excess {
@@ -59,6 +61,7 @@ impl Excess {
         match self {
             Self::Limit(standing) => standing.wait,
             Self::UnknownKeys => 1,
+            Self::Exports => 30,
         }
     }
 }
@@ -136,6 +139,7 @@ impl ApiError {
                 format!("over the limit of {} {} a minute", standing.limit, standing.balance)
             }
             Self::TooMany(Excess::UnknownKeys) => "too many unknown keys".to_owned(),
+            Self::TooMany(Excess::Exports) => "too many unfinished exports".to_owned(),
             Self::Gone => "the changes after the cursor are gone".to_owned(),
             Self::MethodNotAllowed(_) => "method not allowed".to_owned(),
             Self::Unavailable(cause) | Self::Internal(cause) => chain(&**cause),

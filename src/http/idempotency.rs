@@ -8,6 +8,7 @@ use super::{ApiError, ApiRequest, Call, Endpoint, Reply, RequestLog, dialect::Er
 use crate::{
     access::Principal,
     cause::chain,
+    changes::Sight,
     idempotency::{
         Claimed, IdempotencyKey, IdempotencyStore as _, KeptAnswer, KeyedRequest, RequestIdentity,
     },
@@ -37,7 +38,10 @@ pub(super) async fn answer_once<E: Endpoint>(
         return endpoint.answer(Call { request, principal, identity, store, log }).await;
     };
     let account = principal.account.clone();
-    let keyed = KeyedRequest::new(account, &request.endpoint(), &key, &request.content());
+    let sight = Sight::of(principal).fingerprint();
+    let [query, media_type, body] = request.content();
+    let content = [query, media_type, body, &sight];
+    let keyed = KeyedRequest::new(account, &request.endpoint(), &key, &content);
     let term = request.deadline.saturating_duration_since(Instant::now()) + CLOSING_TIME;
     let (claim, identity) = match store.claim_request(keyed, term).await? {
         Claimed::Held(claim, identity) => (claim, identity),

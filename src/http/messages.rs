@@ -1,7 +1,10 @@
 //! Response messages that several dialects share.
 
 use super::{Absent, Excess};
-use crate::access::{Permission, Rejection};
+use crate::{
+    access::{Permission, Rejection},
+    exports::MAX_UNFINISHED,
+};
 
 /// The message of a 503.
 pub(super) const SERVICE_UNAVAILABLE: &str = "The catalog is busy; try again in a moment.";
@@ -43,6 +46,9 @@ pub(super) fn too_many(excess: Excess) -> String {
                 "The API key is over its limit of {} ({} a minute); try again in {} {seconds}.",
                 standing.balance, standing.limit, standing.wait
             )
+        }
+        Excess::Exports => {
+            format!("{MAX_UNFINISHED} exports of the account have not ended; wait for one of them.")
         }
         Excess::UnknownKeys => {
             "There are too many requests with unknown API keys; try again in a moment.".to_owned()

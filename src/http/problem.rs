@@ -80,7 +80,7 @@ fn title(status: u16) -> &'static str {
 fn detail(error: &ApiError, dialect: Dialect, permission: Permission) -> Cow<'static, str> {
     match error {
         ApiError::Invalid(errors) => match errors.as_slice() {
-            [only] => format!("{} {}.", only.field, only.message).into(),
+            [only] => format!("{} {}.", only.field, only.message).trim_start().to_owned().into(),
             several => format!("{} parameters are wrong; see errors.", several.len()).into(),
         },
         ApiError::NotVisible(error) => format!("{} {}.", error.field, error.message).into(),

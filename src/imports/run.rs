@@ -166,7 +166,7 @@ where
     } else {
         Claim::Held(Box::new(new_job(lease, source)))
     };
-    let job = match claim {
+    let mut job = match claim {
         Claim::Busy(left) => return Ok(End::Busy(left)),
         Claim::Ended(job) => {
             if let Some(part) = snapshot.as_mut().filter(|part| !part.is_last) {
@@ -181,6 +181,11 @@ where
         }
         Claim::Held(job) => *job,
     };
+    if request.mode.is_dry_run() {
+        // What it has tried is remembered by the run alone: it begins at the first line again.
+        job.progress = Progress::default();
+        job.pending_errors.clear();
+    }
     let before = job.progress;
     let origin = source.origin(job.source_time);
     let own = snapshot
@@ -568,6 +573,13 @@ where
             }
             Err(Stop::Unreadable(error)) => {
                 self.job.error = Some(error.to_string());
+                Status::Failed
+            }
+            // Another run would begin at the first line again.
+            Err(Stop::Interrupted(cause @ Interruption::DeadlineReached(_)))
+                if self.request.mode.is_dry_run() =>
+            {
+                self.job.error = Some(format!("a dry run must end within one run: {cause}"));
                 Status::Failed
             }
             Err(stop @ (Stop::LeaseLost | Stop::Interrupted(_))) => return Err(stop),

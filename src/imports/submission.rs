@@ -14,6 +14,10 @@ pub const UPLOADS: &str = "uploads/";
 /// How long the link for an upload holds.
 pub const UPLOAD_TERM: Duration = Duration::from_mins(15);
 
+/// How long after its submission an import may still be without its object: a link may have been given again, and an
+/// upload that began while it held takes time.
+pub const LONGEST_WAIT: Duration = Duration::from_hours(6);
+
 /// What a client wants to have done with its records.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImportOptions {

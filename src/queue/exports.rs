@@ -133,6 +133,14 @@ impl ExportCatalog {
                 _ => None,
             };
             let delay = delay(receives(message), busy);
+            // Waiting for another worker must not send a message to the dead-letter queue.
+            if busy.is_some() && receives(message) + 1 >= MAX_RECEIVES {
+                let body = message.body.clone().unwrap_or_default();
+                let later = QueueMessage { body, delay, ..QueueMessage::default() };
+                if self.queue.send(later).await.is_ok() {
+                    continue;
+                }
+            }
             tracing::error!(
                 message_id = id,
                 cause = chain(&reason),
@@ -271,7 +279,7 @@ impl Run<'_> {
             }
             if gzip.len() >= self.function.part_bytes {
                 let (part, state) = gzip.part()?;
-                (next.gzip, next.has_rest) = (state, false);
+                (next.gzip, next.rest) = (state, None);
                 self.write_part(&mut next, part).await?;
                 has_read = false;
             } else if self.extended_at.elapsed() >= self.lease.term / 4 {
@@ -284,11 +292,9 @@ impl Run<'_> {
 
     /// What the run before has compressed that is not in a part.
     async fn rest(&self) -> Result<Vec<u8>, RetryReason> {
-        if !self.progress.has_rest {
-            return Ok(Vec::new());
-        }
+        let Some(run) = &self.progress.rest else { return Ok(Vec::new()) };
         let Bucket { objects, name: bucket } = &self.function.bucket;
-        let key = rest_key(&self.lease.account, &self.lease.export, self.progress.gzip);
+        let key = rest_key(&self.lease.account, &self.lease.export, run);
         Ok(objects.get(bucket, &key).await?.ok_or(ObjectError::Missing)?)
     }
 
@@ -300,9 +306,9 @@ impl Run<'_> {
     ) -> Result<(), RetryReason> {
         let Bucket { objects, name: bucket } = &self.function.bucket;
         let (rest, state) = gzip.part()?;
-        let key = rest_key(&self.lease.account, &self.lease.export, state);
+        let key = rest_key(&self.lease.account, &self.lease.export, &self.lease.holder);
         objects.put(bucket, &key, CONTENT_TYPE, rest).await?;
-        (next.gzip, next.has_rest) = (state, true);
+        (next.gzip, next.rest) = (state, Some(self.lease.holder.clone()));
         self.progress = next;
         self.has_progressed = true;
         Ok(())
@@ -314,6 +320,8 @@ impl Run<'_> {
         next: &mut ExportProgress<ExportPosition>,
         part: Vec<u8>,
     ) -> Result<(), RetryReason> {
+        // A run that has lost its lease must not replace a part of its successor.
+        self.checkpoint().await?;
         let Bucket { objects, name: bucket } = &self.function.bucket;
         let upload = if let Some(upload) = &self.upload {
             upload.clone()

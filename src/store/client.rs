@@ -93,6 +93,8 @@ pub fn lean_s3_client(connection: &Connection) -> Result<aws_sdk_s3::Client, Cli
     let timeouts = timeouts(5).read_timeout(Duration::from_secs(20));
     let shared = shared_config(connection, S3_POOL_IDLE, timeouts)?;
     let config = aws_sdk_s3::config::Builder::from(&shared)
+        // Parts of an upload need none: TLS protects them, and their ETags are compared.
+        .request_checksum_calculation(aws_sdk_s3::config::RequestChecksumCalculation::WhenRequired)
         // A local server has no host name that a bucket's name could be a prefix of.
         .force_path_style(connection.endpoint.is_some());
     Ok(aws_sdk_s3::Client::from_conf(config.build()))

@@ -90,7 +90,7 @@ fn export(operation: &'static str, item: &Item) -> Result<ExportJob<ExportPositi
                 crc: u32::try_from(count("crc")).unwrap_or_default(),
                 length: count("plainBytes"),
             },
-            has_rest: item.get("hasRest") == Some(&AttributeValue::Bool(true)),
+            rest: string("rest").cloned(),
             upload: string("upload").cloned(),
             parts: list("parts").unwrap_or_default().into_iter().cloned().collect(),
             bytes: count("bytes"),
@@ -105,7 +105,7 @@ fn export(operation: &'static str, item: &Item) -> Result<ExportJob<ExportPositi
 }
 
 impl Store {
-    /// Stores a new export. A request that is repeated changes nothing.
+    /// Stores a new export; `false` if it is stored already: a request that is repeated changes nothing.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -113,7 +113,7 @@ impl Store {
         &self,
         account: &AccountId,
         job: &ExportJob<ExportPosition>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         const OPERATION: &str = "create export";
         let kinds = Kind::ALL.iter().filter(|kind| job.kinds.contains(**kind));
         let time = number(job.created_at.as_millisecond());
@@ -141,7 +141,27 @@ impl Store {
             .condition_expression("attribute_not_exists(exportId)")
             .return_consumed_capacity(CAPACITY);
         let send = || put.clone().send();
-        self.write_if(OPERATION, send, PutItemOutput::consumed_capacity).await.map(|_| ())
+        self.write_if(OPERATION, send, PutItemOutput::consumed_capacity).await
+    }
+
+    /// How many exports of an account have not ended.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn unfinished_exports(&self, account: &AccountId) -> Result<usize, StoreError> {
+        const OPERATION: &str = "count exports";
+        let query = self
+            .client
+            .query()
+            .table_name(&self.tables.exports)
+            .key_condition_expression("account = :account")
+            .filter_expression("#status IN (:waiting, :running)")
+            .projection_expression("exportId")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":account", text(account.as_str()))
+            .expression_attribute_values(":waiting", text(ExportStatus::Waiting.as_str()))
+            .expression_attribute_values(":running", text(ExportStatus::Running.as_str()));
+        Ok(self.query_all(OPERATION, query).await?.len())
     }
 
     /// The state of an export that is still kept.
@@ -226,11 +246,11 @@ impl Store {
         progress: &ExportProgress<ExportPosition>,
     ) -> Result<bool, StoreError> {
         const OPERATION: &str = "checkpoint export";
-        let ExportProgress { table, position, records, gzip, has_rest, upload, parts, bytes } =
+        let ExportProgress { table, position, records, gzip, rest, upload, parts, bytes } =
             progress;
         let mut expression = "SET #status = :status, leaseUntil = :until, updatedAt = :now, \
              tablesRead = :tables, records = :records, crc = :crc, plainBytes = :plain, \
-             hasRest = :rest, parts = :parts, #bytes = :bytes"
+             parts = :parts, #bytes = :bytes"
             .to_owned();
         let mut update = self
             .update_export(&lease.account, &lease.export)
@@ -243,7 +263,6 @@ impl Store {
             .expression_attribute_values(":records", number(*records))
             .expression_attribute_values(":crc", number(gzip.crc))
             .expression_attribute_values(":plain", number(gzip.length))
-            .expression_attribute_values(":rest", AttributeValue::Bool(*has_rest))
             .expression_attribute_values(":parts", texts(parts))
             .expression_attribute_values(":bytes", number(*bytes));
         if let Some(upload) = upload {
@@ -251,12 +270,25 @@ impl Store {
             update = update.expression_attribute_values(":upload", text(upload.as_str()));
         }
         update = update.expression_attribute_names("#position", "position");
+        if let Some(rest) = rest {
+            expression.push_str(", rest = :rest");
+            update = update.expression_attribute_values(":rest", text(rest.as_str()));
+        }
         if let Some(ExportPosition(position)) = position {
             expression.push_str(", #position = :position");
             let position = AttributeValue::M(position.clone());
             update = update.expression_attribute_values(":position", position);
-        } else {
-            expression.push_str(" REMOVE #position");
+        }
+        let gone = [
+            (position.is_none(), "#position"),
+            (rest.is_none(), "rest"),
+            (upload.is_none(), "upload"),
+        ];
+        let gone: Vec<&str> =
+            gone.into_iter().filter(|(is_gone, _)| *is_gone).map(|(_, name)| name).collect();
+        if !gone.is_empty() {
+            expression.push_str(" REMOVE ");
+            expression.push_str(&gone.join(", "));
         }
         let update = update.update_expression(expression);
         Ok(match self.conditional(OPERATION, update).await? {

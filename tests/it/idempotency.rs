@@ -6,7 +6,11 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use serverless_catalog::{
     account::AccountId,
-    idempotency::{Claimed, IdempotencyKey, IdempotencyStore as _, KeyedRequest},
+    changes::Kinds,
+    exports::{ExportId, ExportJob, ExportSight},
+    idempotency::{Claimed, IdempotencyKey, IdempotencyStore as _, KeyedRequest, RequestIdentity},
+    imports::Kind,
+    offerings::CatalogId,
     products::{ProductRow, arrived, upsert},
 };
 use tokio::time::Instant;
@@ -116,22 +120,39 @@ async fn twenty_at_once_do_the_work_once() {
 
 /// What a function leaves behind that dies after it has written these rows of a request.
 async fn die_after(catalog: &Catalog, id: &str, body: &Value, rows: usize) {
-    let account = AccountId::parse("ACME").expect("account");
-    let (store, key) = (catalog.stack.store(), IdempotencyKey::parse(id).expect("key"));
-    let content =
-        [&b""[..], b"application/json", &body.to_string().into_bytes()].map(<[u8]>::to_vec);
-    let content = [&content[0][..], &content[1], &content[2]];
-    let request = KeyedRequest::new(account.clone(), &format!("POST {PATH}"), &key, &content);
-    let claimed = store.claim_request(request, Duration::from_millis(50)).await.expect("claim");
-    let Claimed::Held(_, identity) = claimed else { panic!("{claimed:?}") };
+    let (account, identity) = begun(catalog, id, PATH, body).await;
     let rows: Vec<ProductRow> = body["products"].as_array().expect("rows")[..rows]
         .iter()
         .map(|row| serde_json::value::to_raw_value(row).expect("JSON"))
         .map(|row| ProductRow::parse(&row).expect("row"))
         .collect();
     let until = Instant::now() + Duration::from_secs(20);
+    let store = catalog.stack.store();
     let results = upsert(store, &account, &arrived(&rows, &identity), until).await;
     assert!(results.iter().all(Result::is_ok), "{results:?}");
+}
+
+/// What a function leaves behind that dies when it has claimed the key of a request.
+async fn begun(
+    catalog: &Catalog,
+    id: &str,
+    path: &str,
+    body: &Value,
+) -> (AccountId, RequestIdentity) {
+    let account = AccountId::parse("ACME").expect("account");
+    let (store, key) = (catalog.stack.store(), IdempotencyKey::parse(id).expect("key"));
+    let content =
+        [&b""[..], b"application/json", &body.to_string().into_bytes()].map(<[u8]>::to_vec);
+    let content = [&content[0][..], &content[1], &content[2], &[0; 8]];
+    let request = KeyedRequest::new(account.clone(), &route(path), &key, &content);
+    let claimed = store.claim_request(request, Duration::from_millis(50)).await.expect("claim");
+    let Claimed::Held(_, identity) = claimed else { panic!("{claimed:?}") };
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    (account, identity)
+}
+
+fn route(path: &str) -> String {
+    if path == PATH { format!("POST {PATH}") } else { format!("ANY {path}") }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,7 +165,6 @@ async fn a_request_whose_function_died_is_done_by_the_next_one_and_nothing_is_ma
     die_after(&catalog, "k", &body, 6).await;
     let before = products(&catalog, &key).await;
     assert_eq!(before.len(), 6);
-    tokio::time::sleep(Duration::from_millis(60)).await;
     let answer = post(&catalog, &key, "k", &body).send().await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(!is_replayed(&answer));
@@ -167,7 +187,6 @@ async fn what_others_wrote_after_a_dead_attempt_stays() {
     let body = json!({ "products": [{ "sku": "A", "price": 2, "description": "new" }, { "sku": "B", "name": "B" }] });
     die_after(&catalog, "k", &body, 1).await;
     assert_eq!(catalog.upsert(&key, &[price(3)]).await.status, 200);
-    tokio::time::sleep(Duration::from_millis(60)).await;
     let answer = post(&catalog, &key, "k", &body).send().await;
     assert_eq!((answer.status, &answer.json()["errors"]), (200, &json!(0)), "{}", answer.json());
     let stored = products(&catalog, &key).await;
@@ -176,4 +195,69 @@ async fn what_others_wrote_after_a_dead_attempt_stays() {
     assert_eq!(found("A")["description"], "new");
     assert_eq!(found("B")["name"], "B");
     assert_eq!(found("A")["id"], answer.json()["results"][0]["id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_row_that_is_acknowledged_is_there_even_after_a_write_from_the_future() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let ahead = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(8);
+    let record = json!({ "kind": "product", "sku": "A", "name": "A", "price": 1, "updatedAt": ahead.to_string() });
+    catalog.import("ACME", &[record]).await;
+    let body = json!({ "products": [{ "sku": "A", "price": 2 }] });
+    begun(&catalog, "k", PATH, &body).await;
+    let answer = post(&catalog, &key, "k", &body).send().await;
+    assert_eq!((answer.status, &answer.json()["updated"]), (200, &json!(1)), "{}", answer.json());
+    assert_eq!(products(&catalog, &key).await[0]["price"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_row_whose_product_was_deleted_since_counts_as_written() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let body = json!({ "products": [{ "sku": "A", "name": "A" }] });
+    die_after(&catalog, "k", &body, 1).await;
+    catalog.import("ACME", &[json!({ "kind": "product", "sku": "A", "op": "delete" })]).await;
+    let answer = post(&catalog, &key, "k", &body).send().await;
+    assert_eq!((answer.status, &answer.json()["errors"]), (200, &json!(0)), "{}", answer.json());
+    assert!(products(&catalog, &key).await.is_empty(), "the delete came later");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_export_has_the_cursor_of_what_it_reads() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let (path, body) = ("/catalog/v1/exports", json!({ "kinds": ["product"] }));
+    let request = |id: &str| {
+        Request::new("POST", &catalog.url(), path)
+            .header("Authorization", format!("Bearer {key}"))
+            .header("Content-Type", "application/json")
+            .header("Idempotency-Key", id)
+            .body(body.to_string().into_bytes())
+    };
+    // The first attempt stored the export, and died before its answer was kept.
+    let (account, identity) = begun(&catalog, "k", path, &body).await;
+    let id = ExportId::of(&["https", &identity.name]);
+    let cursor = "the cursor of the first attempt".to_owned();
+    let kinds = Kinds::of([Kind::Product]);
+    let job =
+        ExportJob::new(id, kinds, ExportSight::default(), cursor.clone(), identity.arrived_at);
+    assert!(catalog.stack.store().create_export(&account, &job).await.expect("stored"));
+    let answer = request("k").send().await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    assert_eq!(answer.json()["exportId"], job.id.as_str());
+    assert_eq!(answer.json()["changesCursor"], cursor);
+
+    // A key that sees less is another client.
+    let restricted = catalog
+        .key_with("ACME", |record| {
+            record.product_catalogs = Some([CatalogId::parse("retail").expect("id")].into());
+        })
+        .await;
+    let other = Request::new("POST", &catalog.url(), path)
+        .header("Authorization", format!("Bearer {restricted}"))
+        .header("Content-Type", "application/json")
+        .header("Idempotency-Key", "k")
+        .body(body.to_string().into_bytes());
+    assert_eq!(other.send().await.status, 422);
 }

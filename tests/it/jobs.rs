@@ -6,7 +6,13 @@ use flate2::read::GzDecoder;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use serverless_catalog::{
-    access::Permission, imports::job::ImportId, offerings::CatalogId, text::random_name,
+    access::Permission,
+    account::AccountId,
+    changes::Kinds,
+    exports::{ExportId, ExportJob, ExportSight, MAX_UNFINISHED},
+    imports::job::ImportId,
+    offerings::CatalogId,
+    text::random_name,
 };
 
 use crate::support::{Answer, Catalog, Request, offering};
@@ -389,6 +395,49 @@ async fn a_restricted_key_exports_what_it_sees_and_reads_only_exports_of_its_sig
     assert_eq!(catalog.read(&whole, &path(&state)).await.status, 404);
     let other = catalog.key("GLOBEX").await;
     assert_eq!(catalog.read(&other, &path(&all)).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_is_never_cached_and_too_many_exports_wait() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    catalog.import("ACME", &some_of_each_kind()).await;
+    let (state, _) = export(&catalog, &key, &json!({})).await;
+    let path = format!("{EXPORTS}/{}", state["exportId"].as_str().expect("id"));
+    let answer = catalog.read(&key, &path).await;
+    assert_eq!(answer.header("cache-control"), "no-store");
+    assert_eq!(answer.header("etag"), "");
+
+    let account = AccountId::parse("ACME").expect("account");
+    for number in 0..MAX_UNFINISHED {
+        let id = ExportId::of(&["waiting", &number.to_string()]);
+        let now = jiff::Timestamp::now();
+        let job = ExportJob::new(id, Kinds::ALL, ExportSight::default(), String::new(), now);
+        catalog.stack.store().create_export(&account, &job).await.expect("stored");
+    }
+    let request = || post(&catalog, &key, EXPORTS, "application/json", b"{}".to_vec()).send();
+    let refused = request().await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, "30"), "{refused:?}");
+    let other = catalog.key("GLOBEX").await;
+    let answer = post(&catalog, &other, EXPORTS, "application/json", b"{}".to_vec()).send().await;
+    assert_eq!(answer.status, 202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_that_is_delivered_again_counts_every_line_once() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let path = format!("{IMPORTS}?dryRun=true");
+    // The later lines are of products that the earlier ones would create.
+    let lines: Vec<Value> = (0..900)
+        .map(|line| json!({"kind": "product", "sku": format!("P{:03}", line % 450), "name": "P", "price": line}))
+        .collect();
+    let answer = post(&catalog, &key, &path, "application/x-ndjson", ndjson(&lines)).send().await;
+    let id = answer.json()["importId"].as_str().expect("id").to_owned();
+    let state = ended(&catalog, &key, &format!("{IMPORTS}/{id}")).await;
+    assert_eq!(state["counts"]["created"], 450, "{state}");
+    assert_eq!(state["counts"]["updated"], 450, "{state}");
+    assert_eq!(state["lines"], 900);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use lambda_http::http::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -17,8 +18,8 @@ use crate::{
     access::Permission,
     changes::{Kinds, Positions, Sight, ends},
     cursor::Cursors,
-    exports::{ExportId, ExportJob, ExportSight, ExportStatus, export_key},
-    http::{Absent, ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply, body},
+    exports::{ExportId, ExportJob, ExportSight, ExportStatus, MAX_UNFINISHED, export_key},
+    http::{Absent, ApiError, ApiRequest, Call, Dialect, Endpoint, Excess, Methods, Reply, body},
     idempotency::RequestIdentity,
     imports::Kind,
     json::{Members, json_type, type_name},
@@ -99,12 +100,13 @@ struct ExportState<'a> {
 }
 
 impl<'a> ExportState<'a> {
-    fn of<P>(job: &'a ExportJob<P>) -> Self {
-        let has_ended = matches!(job.status, ExportStatus::Done | ExportStatus::Failed);
+    fn of<P>(job: &'a ExportJob<P>, now: Timestamp) -> Self {
+        let status = job.status_at(now);
+        let has_ended = matches!(status, ExportStatus::Done | ExportStatus::Failed);
         let error = "its records could not be read; the operator's log has the cause";
         Self {
             export_id: job.id.as_str(),
-            status: job.status,
+            status,
             kinds: Kind::ALL.iter().copied().filter(|kind| job.kinds.contains(*kind)).collect(),
             records: job.progress.records,
             bytes: job.progress.bytes,
@@ -113,7 +115,7 @@ impl<'a> ExportState<'a> {
             updated_at: rfc3339_millis(job.updated_at),
             ended_at: has_ended.then(|| rfc3339_millis(job.updated_at)),
             expires_at: rfc3339_millis(job.expires_at),
-            error: (job.status == ExportStatus::Failed).then_some(error),
+            error: (status == ExportStatus::Failed).then_some(error),
             changes_cursor: &job.changes_cursor,
         }
     }
@@ -124,20 +126,30 @@ impl ManageExports {
         let Call { request, principal, identity, store, log } = call;
         let account = &principal.account;
         let kinds = kinds(body::json(request)?)?;
+        if store.unfinished_exports(account).await? >= MAX_UNFINISHED {
+            return Err(ApiError::TooMany(Excess::Exports));
+        }
         let RequestIdentity { arrived_at, name, .. } = identity;
         let id = ExportId::of(&["https", name]);
         // Before the first record is read: what changes while the export runs is read by this cursor, too.
         let oldest = Positions::oldest(*arrived_at, kinds, Sight::of(principal).fingerprint());
         let ends = ends(store, account, oldest).await?;
         let cursor = ends.seal(&self.cursors, account)?;
-        let job = ExportJob::new(id, kinds, ExportSight::of(principal), cursor, *arrived_at);
-        store.create_export(account, &job).await?;
+        let new = ExportJob::new(id, kinds, ExportSight::of(principal), cursor, *arrived_at);
+        let job = if store.create_export(account, &new).await? {
+            new
+        } else {
+            // An earlier attempt stored it, and it may be read already: its cursor is the one that counts.
+            let stored = store.export_job(account, &new.id).await?;
+            stored.ok_or(ApiError::NotFound(Absent::Export))?
+        };
         // If this fails, the same request sends it; an export that nobody asks for again is never begun.
         let send = || self.queue.send(export_message(account, &job.id));
         let requested = Patience::Attempts(3).retry(send, |_| true).await;
         requested.map_err(ApiError::Unavailable)?;
         log.items = 1;
-        let state = serde_json::to_string(&ExportState::of(&job)).map_err(ApiError::internal)?;
+        let state = ExportState::of(&job, store.clock().now());
+        let state = serde_json::to_string(&state).map_err(ApiError::internal)?;
         Ok(Reply::uncacheable(StatusCode::ACCEPTED, state))
     }
 
@@ -149,20 +161,20 @@ impl ManageExports {
         let job = job.filter(|job| job.sight == ExportSight::of(principal));
         let job = job.ok_or(ApiError::NotFound(Absent::Export))?;
         log.items = 1;
-        let mut body = serde_json::to_string(&ExportState::of(&job)).map_err(ApiError::internal)?;
-        body.pop();
-        // The link differs from reply to reply; everything before it is the data.
-        let data = 0..body.len();
+        let state = ExportState::of(&job, store.clock().now());
+        let mut body = serde_json::to_string(&state).map_err(ApiError::internal)?;
         if job.status == ExportStatus::Done {
+            body.pop();
             let Bucket { objects, name: bucket } = &self.bucket;
-            let file = format!("{account}-{}.ndjson.gz", rfc3339_millis(job.created_at));
+            let file = format!("{account}-{}.ndjson.gz", job.created_at.strftime("%Y%m%dT%H%M%SZ"));
             let key = export_key(account, &job.id);
             let url = objects.link(bucket, &key, &file, LINK_TERM).await?;
             let url = serde_json::to_string(&url).map_err(ApiError::internal)?;
-            let _ = write!(body, ",\"downloadUrl\":{url}");
+            let _ = write!(body, ",\"downloadUrl\":{url}}}");
+            // A cached link would not hold.
+            return Ok(Reply::uncacheable(StatusCode::OK, body));
         }
-        body.push('}');
-        Ok(Reply::cacheable_part(body, data, CACHE))
+        Ok(Reply::cacheable(body, CACHE))
     }
 }
 
@@ -170,6 +182,9 @@ impl ManageExports {
 fn kinds(body: &str) -> Result<Kinds, ApiError> {
     let malformed = |error| ApiError::invalid("", format!("Malformed JSON: {error}"));
     let wrong = |message: String| ApiError::invalid("kinds", message);
+    if body.trim().is_empty() {
+        return Err(ApiError::invalid("", "Send {} for all kinds, or {\"kinds\":[…]}"));
+    }
     if json_type(body.trim_start().as_bytes().first().copied()) != "object" {
         serde_json::from_str::<serde::de::IgnoredAny>(body).map_err(malformed)?;
         return Err(ApiError::invalid("", "Send an object, such as {\"kinds\":[\"offering\"]}"));

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use lambda_http::http::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -25,11 +25,11 @@ use crate::{
         Counts, Kind, OrderBy,
         job::{ImportId, Job, Status},
         report::ReportKeys,
-        submission::{SubmittedImport, UPLOAD_TERM, upload_key},
+        submission::{LONGEST_WAIT, SubmittedImport, UPLOAD_TERM, upload_key},
     },
     objects::{Bucket, UploadLink},
     retry::Patience,
-    store::JobPosition,
+    store::{JobPosition, Store},
     text::rfc3339_millis,
 };
 #[cfg(feature = "openapi")]
@@ -143,7 +143,7 @@ struct ImportState<'a> {
     replace: Option<Kind>,
     #[serde(skip_serializing_if = "Option::is_none")]
     order: Option<OrderBy>,
-    /// How many lines have an outcome so far.
+    /// The last line that has an outcome.
     lines: u64,
     counts: Counts,
     created_at: String,
@@ -167,7 +167,7 @@ impl<'a> ImportState<'a> {
             dry_run: options.is_some_and(|options| options.dry_run),
             replace: options.and_then(|options| options.replace).map(|(kind, _)| kind),
             order: options.map(|options| options.order_by),
-            lines: job.progress.counts.total(),
+            lines: job.progress.line,
             counts: job.progress.counts,
             created_at: rfc3339_millis(job.created_at),
             started_at: job.started_at.map(rfc3339_millis),
@@ -229,7 +229,7 @@ impl ManageImports {
         let account = &principal.account;
         let job = store.job(account, &id).await?;
         let mut job = job.ok_or(ApiError::NotFound(Absent::Import))?;
-        self.expire(account, &mut job, store.clock().now()).await?;
+        self.expire(store, account, &mut job).await?;
         log.items = 1;
         let errors = self.first_errors(account, &job).await?;
         let mut body = ImportState::of(&job).json()?;
@@ -237,8 +237,6 @@ impl ManageImports {
         body.push_str(",\"errors\":[");
         body.push_str(&errors.iter().map(|error| error.get()).collect::<Vec<_>>().join(","));
         body.push(']');
-        // The link differs from reply to reply; everything before it is the data.
-        let data = 0..body.len();
         let keys = ReportKeys::of(account, &job.source, &job.import_id);
         let key = keys.and_then(|keys| keys.all_errors(job.progress.error_parts));
         if let Some(key) = key.filter(|_| job.status.is_end()) {
@@ -246,29 +244,35 @@ impl ManageImports {
             let file = format!("{}.errors.ndjson", job.import_id.as_str());
             let url = objects.link(bucket, &key, &file, LINK_TERM).await?;
             let url = serde_json::to_string(&url).map_err(ApiError::internal)?;
-            let _ = write!(body, ",\"errorsUrl\":{url}");
+            let _ = write!(body, ",\"errorsUrl\":{url}}}");
+            // A cached link would not hold.
+            return Ok(Reply::uncacheable(StatusCode::OK, body));
         }
         body.push('}');
-        Ok(Reply::cacheable_part(body, data, CACHE))
+        Ok(Reply::cacheable(body, CACHE))
     }
 
     /// Fails a job whose object was never uploaded.
     async fn expire(
         &self,
+        store: &Store,
         account: &AccountId,
         job: &mut Job,
-        now: Timestamp,
     ) -> Result<(), ApiError> {
-        let is_late = job.created_at + signed(UPLOAD_TERM) < now;
-        if job.started_at.is_some() || job.submission.is_none() || !is_late {
+        let now = store.clock().now();
+        let is_late = job.created_at + signed(LONGEST_WAIT) < now;
+        let is_waiting = job.status == Status::Waiting && job.started_at.is_none();
+        if !is_waiting || job.submission.is_none() || !is_late {
             return Ok(());
         }
         let Bucket { objects, name: bucket } = &self.bucket;
         let key = upload_key(account, &job.import_id);
-        if objects.length(bucket, &key, PATIENCE).await?.is_none() {
-            job.status = Status::Failed;
-            job.updated_at = job.created_at + signed(UPLOAD_TERM);
-            job.error = Some("nothing was uploaded while the link held".to_owned());
+        let reason = "nothing was uploaded while the link held";
+        if objects.length(bucket, &key, PATIENCE).await?.is_none()
+            && store.fail_submission(account, &job.import_id, reason).await?
+        {
+            (job.status, job.updated_at) = (Status::Failed, now);
+            job.error = Some(reason.to_owned());
         }
         Ok(())
     }
@@ -418,7 +422,7 @@ fn describe_submit(schemas: &mut Schemas) -> Operation {
             "additionalProperties": false,
             "properties": {
                 "format": schemas.of::<Format>(),
-                "compression": { "type": "string", "enum": ["none", "gzip", "zstd"], "default": "none" },
+                "compression": { "type": "string", "enum": ["none", "gzip", "zstd"], "default": "none", "description": "A hint; the first bytes of the upload decide." },
                 "length": { "type": "integer", "minimum": 1, "maximum": MAX_UPLOAD_BYTES, "description": "The number of bytes of the upload." },
                 REPLACE.name: REPLACE.describe(schemas)["schema"],
                 REPLACE_SHARE.name: REPLACE_SHARE.describe(schemas)["schema"],
@@ -448,7 +452,8 @@ fn describe_submit(schemas: &mut Schemas) -> Operation {
             "Records of up to 5,000,000 bytes in the body: NDJSON, a JSON array, or CSV of products, with options as \
             parameters. More: announce an `upload` with its options, then `PUT` it to `uploadUrl` with the headers in \
             `uploadHeaders`, once and within 15 minutes; it may be compressed. Only differences are written; each line that \
-            is refused is reported, and does not stop the rest.",
+            is refused is reported, and does not stop the rest. The answer to an announcement is kept under its \
+            `Idempotency-Key`, too: after `uploadExpiresAt` use a new one.",
         ),
         &[
             REPLACE.describe(schemas),
@@ -463,7 +468,7 @@ fn describe_submit(schemas: &mut Schemas) -> Operation {
             "400": failures.reply("The request as a whole is wrong.", &wrong),
             "413": or_of_gateway(
                 failures.reply("The body is too large.", &too_large),
-                "Where it is over 6 MB with its quotes, backslashes and line breaks counted twice, as Lambda does,",
+                "Where Lambda's 6 MB are exceeded, with quotes, backslashes and line breaks counted twice, or NDJSON in base64 (some 4.4 MB of it fit),",
             ),
         }),
     );

@@ -70,7 +70,9 @@ fn job(operation: &'static str, item: &Item) -> Result<Job, StoreError> {
         let millis = digits(name).and_then(|digits| digits.parse().ok());
         millis.and_then(|millis| Timestamp::from_millisecond(millis).ok())
     };
-    let created_at = time("createdAt").ok_or_else(|| wrong("createdAt"))?;
+    // A job from before there were submissions has only the second.
+    let created_at = time("createdAt").or_else(|| time("startedAt"));
+    let created_at = created_at.ok_or_else(|| wrong("createdAt"))?;
     let pending_errors = match item.get("pendingErrors") {
         Some(AttributeValue::B(errors)) => {
             decompressed(errors.as_ref()).ok_or_else(|| wrong("pendingErrors"))?
@@ -476,8 +478,13 @@ impl JobStore for Store {
         let query = self
             .jobs_query(account)
             .consistent_read(true)
-            .filter_expression("#status = :running AND leaseUntil >= :now")
+            // A dry run writes nothing that a snapshot must wait for.
+            .filter_expression(
+                "#status = :running AND leaseUntil >= :now \
+                 AND (attribute_not_exists(dryRun) OR dryRun = :false)",
+            )
             .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":false", AttributeValue::Bool(false))
             .expression_attribute_values(":running", text(Status::Running.as_str()))
             // A group may have begun just before its lease expired.
             .expression_attribute_values(":now", number(self.now_millis() - millis(GROUP_TIMEOUT)));

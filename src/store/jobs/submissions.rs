@@ -2,12 +2,12 @@
 
 use aws_sdk_dynamodb::{operation::put_item::PutItemOutput, types::AttributeValue};
 
-use super::{job, key, number};
+use super::{Conditional, job, key, number};
 use crate::{
     account::AccountId,
     imports::{
         Kind, OrderBy,
-        job::{Job, Status},
+        job::{ImportId, Job, Status},
         submission::{ImportOptions, Submission, SubmittedImport},
     },
     source::Format,
@@ -17,8 +17,9 @@ use crate::{
     },
 };
 
-/// How long a submission is kept of which nothing was ever imported.
-const UNUSED_SECONDS: i64 = 24 * 60 * 60;
+/// How long a submission is kept of which nothing was ever imported: a day longer than its object, and than messages in
+/// the dead-letter queue.
+const UNUSED_SECONDS: i64 = 15 * 24 * 60 * 60;
 
 /// The attributes of a submission.
 pub(super) fn submission_attributes(submission: &Submission) -> Item {
@@ -96,6 +97,30 @@ impl Store {
             .return_consumed_capacity(CAPACITY);
         let send = || put.clone().send();
         self.write_if(OPERATION, send, PutItemOutput::consumed_capacity).await.map(|_| ())
+    }
+
+    /// Ends a submitted import of which nothing was uploaded; `false`: it has begun.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn fail_submission(
+        &self,
+        account: &AccountId,
+        import: &ImportId,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        const OPERATION: &str = "end submitted import";
+        let update = self
+            .update_import(account, import.as_str())
+            .update_expression("SET #status = :failed, #error = :reason, updatedAt = :now")
+            .condition_expression("#status = :waiting AND attribute_not_exists(startedAt)")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#error", "error")
+            .expression_attribute_values(":failed", text(Status::Failed.as_str()))
+            .expression_attribute_values(":waiting", text(Status::Waiting.as_str()))
+            .expression_attribute_values(":reason", text(reason))
+            .expression_attribute_values(":now", number(self.now_millis()));
+        Ok(matches!(self.conditional(OPERATION, update).await?, Conditional::Done(_)))
     }
 
     /// A page of an account's jobs, the newest first.

@@ -15,7 +15,6 @@ use crate::{
     order::Order,
     products::{
         Applied, FieldOrders, Product, ProductId, ProductKey, ProductRow, RowError, StoredProduct,
-        WhenOlder,
     },
     store::{
         Store, StoreError,
@@ -88,7 +87,7 @@ impl Store {
             None => keys.deleted(&seen),
         };
         if let Some(last) = before.last.filter(|_| !before.admits(order))
-            && upsert.when_older == WhenOlder::MoveAfterNewest
+            && upsert.moves_after(last, self.clock.now())
         {
             return Err(Obstacle::Newer(last));
         }
@@ -106,7 +105,7 @@ impl Store {
             }
             product
         } else if row.name.is_some() && late.name.is_none() {
-            return Err(RowError::Stale.into());
+            return Ok(upsert.nothing_remains(upsert.new_id)?);
         } else {
             let id = keys.free_id(row, &seen).unwrap_or(upsert.new_id);
             Product::created(&late, id, order.time()).ok_or(RowError::NameRequired)?

@@ -153,6 +153,16 @@ impl Upsert<'_> {
         self.row.id.is_some() && !matches!(self.row.key(), Some(ProductKey::Id(_)))
     }
 
+    /// Whether the row is to be written right after the newest write. A write ahead of the clock says nothing about an
+    /// earlier attempt: it may have been there before.
+    pub(super) fn moves_after(&self, newest: Order, now: Timestamp) -> bool {
+        match self.when_older {
+            WhenOlder::MoveAfterNewest => true,
+            WhenOlder::CountAsWritten => newest.time() > now,
+            WhenOlder::KeepNewer => false,
+        }
+    }
+
     /// The result of a row whose every field has a newer write, in the product with this id.
     pub(super) fn nothing_remains(&self, id: ProductId) -> Result<Applied, RowError> {
         match self.when_older {
@@ -288,9 +298,7 @@ impl Store {
             return Ok(Updated::Done(applied));
         }
         match newest_order(&there).filter(|last| *last > order) {
-            Some(last) if upsert.when_older == WhenOlder::MoveAfterNewest => {
-                Err(Obstacle::Newer(last))
-            }
+            Some(last) if upsert.moves_after(last, self.clock.now()) => Err(Obstacle::Newer(last)),
             Some(_) => self.update_late(upsert, key, there).await,
             None => Ok(Updated::ConditionFailed(Some(there))),
         }
@@ -332,12 +340,10 @@ impl Store {
             }
             Found::Deleted { .. } if late.name.is_none() => {
                 // The row is older than the delete, or it creates nothing.
-                let error = if upsert.row.name.is_some() || orders.floor > Some(upsert.order) {
-                    RowError::Stale
-                } else {
-                    RowError::NameRequired
-                };
-                return Err(error.into());
+                if upsert.row.name.is_some() || orders.floor > Some(upsert.order) {
+                    return Ok(Updated::Done(upsert.nothing_remains(upsert.new_id)?));
+                }
+                return Err(RowError::NameRequired.into());
             }
             // A second key needs a transaction.
             Found::Deleted { .. }
