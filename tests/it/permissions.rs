@@ -9,7 +9,7 @@ use std::{
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use catalog_cli::local::{Function, JobServices, LOCALHOST, ObjectServer, functions, sample};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lambda_http::Context;
 use serde_json::{Value, json};
 use serde_yaml_ng::Value as Yaml;
@@ -19,6 +19,11 @@ use serverless_catalog::{
     changes::Kinds,
     cursor::Cursors,
     exports::{ExportId, ExportJob, ExportSight},
+    imports::{
+        OrderBy,
+        job::ImportId,
+        submission::{ImportOptions, Submission, SubmittedImport},
+    },
     lambda::Settings,
     objects::Objects,
     queue::{ExportCatalog, ImportCatalog, QueueMessage, export_message},
@@ -211,6 +216,22 @@ async fn done() -> BTreeMap<String, Operations> {
     };
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
     let functions = functions(&settings, &cursors.into(), catalog.stack.jobs());
+    // Nothing was uploaded for it: whoever asks for it next ends it.
+    let unused = SubmittedImport {
+        import: ImportId::parse("3acd990027d0d8caede63621ac484963").expect("id"),
+        submission: Submission {
+            options: ImportOptions {
+                format: None,
+                replace: None,
+                order_by: OrderBy::Record,
+                dry_run: false,
+            },
+            length: 1,
+        },
+        submitted_at: Timestamp::now() - SignedDuration::from_hours(7),
+    };
+    let acme = AccountId::parse("ACME").expect("account");
+    catalog.stack.store().submit_import(&acme, &unused).await.expect("submitted");
     for name in functions.keys() {
         // Each function begins with full balances.
         forget_use(&catalog).await;
