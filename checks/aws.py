@@ -40,6 +40,7 @@ def check():
             key = stack.make_key()
             measure(outputs["ApiUrl"], key)
             stack.compare(key, common.serve(processes, folder)["url"])
+            stack.jobs(key)
             print(stack.make("smoke").strip())
         finally:
             delete(stack.name)

@@ -59,6 +59,7 @@ def check():
         here = common.serve(processes, folder)["url"]
         key = stack.make_key()
         stack.compare(key, here)
+        stack.jobs(key)
         update_and_roll_back(stack, template, key)
         smoke(stack, outputs)
 

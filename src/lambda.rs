@@ -9,7 +9,7 @@ use std::{
 use aws_lambda_events::{event::dynamodb::TimeWindowEvent, sqs::SqsEvent};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lambda_http::{
-    Adapter, Error, LambdaEvent, Request, Service,
+    Error, LambdaEvent, Request, RequestExt as _, Service,
     http::{HeaderName, HeaderValue, header::HOST},
     request::LambdaRequest,
     service_fn,
@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::{
     cursor::Cursors,
-    http::{Authenticator, Endpoint, HttpAdapter},
+    http::{Authenticator, Endpoint, GatewayResponse, HttpAdapter},
     objects::{Bucket, Objects},
     queue::{ExportCatalog, ImportCatalog, MessageQueue, SqsQueue},
     store::{
@@ -251,11 +251,11 @@ pub fn service<E: Endpoint>(
     service_fn(move |mut event: LambdaEvent<LambdaRequest>| {
         let adapter = adapter.clone();
         make_convertible(&mut event.payload);
-        Adapter::from(service_fn(move |request: Request| {
-            let adapter = adapter.clone();
-            async move { Ok::<_, Error>(adapter.handle(request).await) }
-        }))
-        .call(event)
+        // Boxed, because the type of the unboxed future exceeds the compiler's limits.
+        Box::pin(async move {
+            let request = Request::from(event.payload).with_lambda_context(event.context);
+            Ok::<_, Error>(GatewayResponse::from(adapter.handle(request).await))
+        })
     })
 }
 

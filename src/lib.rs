@@ -22,6 +22,7 @@
 //! | [`exports`] | exports as jobs, and the gzip file that several runs write |
 //! | [`source`] | import files and byte streams: NDJSON, JSON arrays and CSV; plain, gzip or Zstandard |
 //! | [`json`] | strict JSON parsing |
+//! | [`document`] | JSON texts that are copied from items to replies |
 //! | [`cursor`] | the opaque, encrypted page cursor |
 //! | [`http`] | the HTTP adapter: query strings, errors in a dialect, `ETag`, gzip, the request log |
 //! | [`queue`] | the SQS adapter: message shapes, continuations, partial batch responses |
@@ -43,6 +44,7 @@ pub mod changes;
 pub mod clock;
 pub mod cost;
 pub mod cursor;
+pub mod document;
 pub mod exports;
 pub mod geography;
 pub mod http;

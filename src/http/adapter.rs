@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::FutureExt as _;
 use lambda_http::{
-    Body, Request, Response,
+    Request, Response,
     http::{
         HeaderMap, HeaderValue, Method, StatusCode,
         header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE},
@@ -23,6 +23,7 @@ use super::{
     dialect::ErrorBody,
     idempotency::answer_once,
     limits::{Admitted, KeyLimiter},
+    response::ResponseBody,
 };
 use crate::{
     access::{Permission, Principal, Standing, Usage, limits::Draw},
@@ -159,7 +160,7 @@ impl<E: Endpoint> HttpAdapter<E> {
     }
 
     /// Answers a request. Panics and timeouts become responses, too.
-    pub async fn handle(&self, request: Request) -> Response<Body> {
+    pub async fn handle(&self, request: Request) -> Response<ResponseBody> {
         let started = Instant::now();
         let request = ApiRequest::new(request);
         let mut log = RequestLog::default();
@@ -180,9 +181,9 @@ impl<E: Endpoint> HttpAdapter<E> {
             Ok(reply) => (E::DIALECT, reply.into_response(&request.headers)),
             Err(error) => Self::error_response(&error, &request),
         };
-        if request.method == Method::HEAD && !matches!(response.body(), Body::Empty) {
+        if request.method == Method::HEAD && !response.body().is_empty() {
             let length = response.body().len().to_string();
-            *response.body_mut() = Body::Empty;
+            *response.body_mut() = ResponseBody::Empty;
             insert(response.headers_mut(), "content-length", &length);
         }
         let headers = response.headers_mut();
@@ -292,7 +293,7 @@ impl<E: Endpoint> HttpAdapter<E> {
     }
 
     /// The response to an error, and the dialect it is in.
-    fn error_response(error: &ApiError, request: &ApiRequest) -> (Dialect, Response<Body>) {
+    fn error_response(error: &ApiError, request: &ApiRequest) -> (Dialect, Response<ResponseBody>) {
         let dialect = match error {
             ApiError::NotFound(Absent::Path) => Dialect::nearest(&request.path),
             _ => E::DIALECT,
@@ -306,8 +307,8 @@ fn draw(method: &Method) -> Draw {
     if matches!(*method, Method::GET | Method::HEAD) { Draw::Read } else { Draw::Write }
 }
 
-fn respond(error: &ApiError, rendered: ErrorBody) -> Response<Body> {
-    let mut response = Response::new(Body::Text(rendered.body));
+fn respond(error: &ApiError, rendered: ErrorBody) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Text(rendered.body.into()));
     *response.status_mut() =
         StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();

@@ -13,6 +13,7 @@
 //! | `body` | JSON bodies: media type and size |
 //! | `idempotency` | requests with an idempotency key |
 //! | `reply` | `ETag`, conditional requests, gzip, `HEAD` |
+//! | `response` | responses as API Gateway expects them |
 //! | `offerings`, `partners`, `networks`, `products` | the four dialects, one file per endpoint |
 //! | `catalog` | the catalog's own API, one file per endpoint |
 //! | `problem` | error bodies as problem documents |
@@ -44,6 +45,7 @@ mod problem;
 mod products;
 mod reply;
 mod request;
+mod response;
 
 pub use adapter::{Call, Endpoint, HttpAdapter, Methods, RequestLog};
 pub use auth::{Authenticator, Caller};
@@ -56,3 +58,4 @@ pub use partners::ListPartnerOfferings;
 pub use products::{ListProducts, UpsertProducts};
 pub use reply::Reply;
 pub use request::ApiRequest;
+pub use response::{GatewayResponse, ResponseBody};

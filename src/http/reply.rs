@@ -11,7 +11,7 @@ use std::{borrow::Cow, io::Write as _, ops::Range};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use flate2::{Compression, write::GzEncoder};
 use lambda_http::{
-    Body, Response,
+    Response,
     http::{
         HeaderMap, HeaderValue, StatusCode,
         header::{
@@ -23,7 +23,8 @@ use lambda_http::{
 
 use twox_hash::XxHash3_128;
 
-use crate::idempotency::KeptAnswer;
+use super::response::ResponseBody;
+use crate::{document::Document, idempotency::KeptAnswer};
 
 /// Bodies larger than this many bytes are compressed.
 const COMPRESS_ABOVE: usize = 1_024;
@@ -34,7 +35,7 @@ pub struct Reply {
     status: StatusCode,
     content_type: Cow<'static, str>,
     /// The body, as JSON.
-    body: String,
+    body: Document,
     caching: Caching,
     /// The reference to the next page, for the header `Link`.
     link: Option<String>,
@@ -48,8 +49,8 @@ const JSON: Cow<'static, str> = Cow::Borrowed("application/json");
 
 #[derive(Debug)]
 enum Caching {
-    /// A read: which part of the body is its data, and how long a client may keep it.
-    Read { data: Range<usize>, cache_control: &'static str },
+    /// A read: which part of the body is its data (`None`: all of it), and how long a client may keep it.
+    Read { data: Option<Range<usize>>, cache_control: &'static str },
     /// A write, whose answer must not be cached.
     Write,
 }
@@ -57,27 +58,29 @@ enum Caching {
 impl Reply {
     /// The answer to a read, all of it data; `cache_control` says how long a client may keep it.
     #[must_use]
-    pub fn cacheable(body: String, cache_control: &'static str) -> Self {
-        let data = 0..body.len();
-        Self::cacheable_part(body, data, cache_control)
+    pub fn cacheable(body: impl Into<Document>, cache_control: &'static str) -> Self {
+        Self {
+            caching: Caching::Read { data: None, cache_control },
+            ..Self::uncacheable(StatusCode::OK, body)
+        }
     }
 
     /// The answer to a read, of which only this part is data.
     #[must_use]
     pub fn cacheable_part(body: String, data: Range<usize>, cache_control: &'static str) -> Self {
         Self {
-            caching: Caching::Read { data, cache_control },
+            caching: Caching::Read { data: Some(data), cache_control },
             ..Self::uncacheable(StatusCode::OK, body)
         }
     }
 
     /// The answer to a write.
     #[must_use]
-    pub fn uncacheable(status: StatusCode, body: String) -> Self {
+    pub fn uncacheable(status: StatusCode, body: impl Into<Document>) -> Self {
         Self {
             status,
             content_type: JSON,
-            body,
+            body: body.into(),
             caching: Caching::Write,
             link: None,
             is_unfinished: false,
@@ -109,7 +112,7 @@ impl Reply {
         (!self.is_unfinished).then(|| KeptAnswer {
             status: self.status.as_u16(),
             content_type: self.content_type.clone().into_owned(),
-            body: self.body.clone(),
+            body: self.body.plain().into_owned(),
         })
     }
 
@@ -122,9 +125,9 @@ impl Reply {
 
     /// Makes the response to a request with these headers.
     #[must_use]
-    pub fn into_response(self, request: &HeaderMap) -> Response<Body> {
-        let gzip = self.body.len() > COMPRESS_ABOVE && accepts_gzip(request);
-        let mut response = Response::new(Body::Empty);
+    pub fn into_response(self, request: &HeaderMap) -> Response<ResponseBody> {
+        let gzip = accepts_gzip(request) && self.body.plain().len() > COMPRESS_ABOVE;
+        let mut response = Response::new(ResponseBody::Empty);
         let headers = response.headers_mut();
         headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
         if let Some(Ok(link)) = self.link.as_deref().map(HeaderValue::from_str) {
@@ -133,9 +136,16 @@ impl Reply {
         match &self.caching {
             Caching::Read { data, cache_control } => {
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache_control));
-                let data = self.body.as_bytes().get(data.clone()).unwrap_or_default();
-                let weak = if data.len() < self.body.len() { "W/" } else { "" };
-                let tag = URL_SAFE_NO_PAD.encode(XxHash3_128::oneshot(data).to_be_bytes());
+                let (hash, weak) = match data {
+                    None => (self.body.hash(), ""),
+                    Some(data) => {
+                        let body = self.body.plain();
+                        let data = body.as_bytes().get(data.clone()).unwrap_or_default();
+                        let is_all = data.len() == body.len();
+                        (XxHash3_128::oneshot(data), if is_all { "" } else { "W/" })
+                    }
+                };
+                let tag = URL_SAFE_NO_PAD.encode(hash.to_be_bytes());
                 let coding = if gzip { "-gzip" } else { "" };
                 if let Ok(value) = HeaderValue::from_str(&format!("{weak}\"{tag}{coding}\"")) {
                     headers.insert(ETAG, value);
@@ -157,12 +167,12 @@ impl Reply {
         if self.is_replayed {
             headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
         }
-        match gzip.then(|| compress(self.body.as_bytes())).flatten() {
+        match gzip.then(|| compress(self.body.plain().as_bytes())).flatten() {
             Some(compressed) => {
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-                *response.body_mut() = Body::Binary(compressed);
+                *response.body_mut() = ResponseBody::Binary(compressed);
             }
-            None => *response.body_mut() = Body::Text(self.body),
+            None => *response.body_mut() = ResponseBody::Text(self.body),
         }
         response
     }
@@ -215,11 +225,11 @@ mod tests {
         HeaderMap::from_iter([(name.parse().expect(name), HeaderValue::from_static(value))])
     }
 
-    fn respond(body: &str, request: &HeaderMap) -> Response<Body> {
+    fn respond(body: &str, request: &HeaderMap) -> Response<ResponseBody> {
         Reply::cacheable(body.to_owned(), "private").into_response(request)
     }
 
-    fn etag(response: &Response<Body>) -> String {
+    fn etag(response: &Response<ResponseBody>) -> String {
         response.headers()[ETAG].to_str().expect("ETag").to_owned()
     }
 
@@ -280,7 +290,7 @@ mod tests {
             request.insert(IF_NONE_MATCH, HeaderValue::from_str(&list).expect("header"));
             let response = respond(&large, &request);
             assert_eq!(response.status(), 304, "{list}");
-            assert!(matches!(response.body(), Body::Empty));
+            assert!(response.body().is_empty());
             assert_eq!(respond("other", &request).status() == 304, list == "*");
         }
     }

@@ -23,10 +23,7 @@ use super::{
     Area, AreaFilter, Bound, Budget, CatalogFilter, Listing, OfferingId, OfferingRow, Plan,
     Position, RowKey, Stream, listing::MAX_EMPTY_RANGES,
 };
-use crate::{
-    account::AccountId,
-    json::{PAGE_BYTES, bytes_in_reply},
-};
+use crate::{account::AccountId, json::PAGE_BYTES};
 
 /// The entries that half a read unit has, with keys of usual length.
 const ENTRIES_PER_READ: u32 = 27;
@@ -209,7 +206,7 @@ impl<S: OfferingAreas> Page<'_, S> {
                 if offerings.get(&key.id).is_some_and(is_match)
                     && let Some(row) = offerings.remove(&key.id)
                 {
-                    let bytes = bytes_in_reply(&row.document) + 1;
+                    let bytes = row.document.escaped_len() + 1;
                     largest = largest.max(bytes);
                     if !self.rows.is_empty() && self.bytes + bytes > PAGE_BYTES {
                         return Ok(Some(passed));

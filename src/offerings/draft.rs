@@ -180,7 +180,7 @@ impl PreparedOffering {
     /// A stored offering, archived; `None` if its document cannot be read.
     #[must_use]
     pub fn archived(row: OfferingRow) -> Option<Self> {
-        let offering: Offering = serde_json::from_str(&row.document).ok()?;
+        let offering: Offering = serde_json::from_str(&row.document.plain()).ok()?;
         let offering = Offering { status: Status::Archived, ..offering };
         Some(Self::new(offering, row.visibility.catalogs))
     }
@@ -224,7 +224,7 @@ impl PreparedOffering {
             visibility: Visibility { customer_type, catalogs: self.catalogs },
             countries: countries.unwrap_or_default().into_iter().collect(),
             regions: regions.unwrap_or_default().into_iter().collect(),
-            document,
+            document: document.into(),
         }
     }
 

@@ -22,10 +22,7 @@ use std::{collections::VecDeque, future::Future, time::Instant};
 use futures_util::future::try_join_all;
 
 use super::{CatalogFilter, OfferingRow, Plan, Position, RowKey, Stream};
-use crate::{
-    account::AccountId,
-    json::{PAGE_BYTES, bytes_in_reply},
-};
+use crate::{account::AccountId, json::PAGE_BYTES};
 
 /// The maximum number of items that one read examines; DynamoDB itself ends a read at 1 MB.
 const MAX_READ_ITEMS: u32 = 5_000;
@@ -212,7 +209,7 @@ impl Page {
 
     /// Adds a row; if it does not fit, returns the position where the next page begins.
     fn take(&mut self, stream: u32, row: OfferingRow) -> Result<(), Position> {
-        let bytes = bytes_in_reply(&row.document) + 1;
+        let bytes = row.document.escaped_len() + 1;
         if let Some(last) = &self.last
             && (self.room() == 0 || self.bytes + bytes > PAGE_BYTES)
         {

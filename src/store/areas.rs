@@ -98,7 +98,7 @@ pub(super) fn placed(
     let item = own.map(|(name, value)| (name.clone(), value.clone())).collect();
     let item: OfferingItem = read(operation, item)?;
     let row = item.into_row().map_err(|cause| StoreError::unreadable(operation, cause))?;
-    Ok(Some(Arc::new(OfferingRow { document: String::new(), ..row })))
+    Ok(Some(Arc::new(OfferingRow { document: String::new().into(), ..row })))
 }
 
 /// Like [`placed`], but an offering that this version cannot read is replaced as if it had no entries.

@@ -17,11 +17,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     StoreError,
-    typed::{Attribute, Document},
+    typed::{Attribute, RawDocument},
 };
 use crate::{
     account::AccountId,
     clock::Clock,
+    document::{Document, push_escaped},
     geography::{Country, Region},
     imports::{Version, job::ImportId},
     offerings::{
@@ -190,7 +191,8 @@ impl From<Version> for VersionAttributes {
 impl OfferingItem {
     pub(super) fn new(account: &AccountId, row: OfferingRow) -> Self {
         let head = document_head(&row.id, row.status, row.visibility.customer_type);
-        let document = row.document.strip_prefix(&head).unwrap_or(&row.document).to_owned();
+        let whole = row.document.plain();
+        let document = whole.strip_prefix(&head).unwrap_or(&whole).to_owned();
         let texts = |values: BTreeSet<CatalogId>| values.into_iter().map(String::from).collect();
         Self {
             account: account.to_string(),
@@ -207,20 +209,24 @@ impl OfferingItem {
     }
 
     /// Converts an item that was read with all attributes to a row.
-    pub(super) fn into_row(self) -> Result<OfferingRow, String> {
+    pub(super) fn into_row(mut self) -> Result<OfferingRow, String> {
+        let mut document = std::mem::take(&mut self.document);
+        // A stored document with all its fields begins with a brace.
+        if !document.starts_with('{') {
+            let head = document_head(&self.product_offering_id, self.status, self.customer_type);
+            document.insert_str(0, &head);
+        }
+        self.row_with(document.into())
+    }
+
+    /// Converts an item that was read with all attributes but its document to a row.
+    fn row_with(self, document: Document) -> Result<OfferingRow, String> {
         fn parsed<T: Ord, E>(
             texts: &[String],
             parse: impl Fn(&str) -> Result<T, E>,
         ) -> Result<BTreeSet<T>, E> {
             texts.iter().map(|text| parse(text)).collect()
         }
-        // A stored document with all its fields begins with a brace.
-        let document = if self.document.starts_with('{') {
-            self.document
-        } else {
-            document_head(&self.product_offering_id, self.status, self.customer_type)
-                + &self.document
-        };
         Ok(OfferingRow {
             id: self.product_offering_id,
             status: self.status,
@@ -250,7 +256,7 @@ pub(super) struct ListedOffering {
     product_catalog_ids: Option<Attribute<Vec<String>>>,
     countries: Option<Attribute<Vec<String>>>,
     regions: Option<Attribute<Vec<String>>>,
-    document: Attribute<Document>,
+    document: Attribute<RawDocument>,
 }
 
 impl ListedOffering {
@@ -268,9 +274,16 @@ impl ListedOffering {
             product_catalog_ids: texts(self.product_catalog_ids),
             countries: texts(self.countries),
             regions: texts(self.regions),
-            document: self.document.into_inner().0,
+            document: String::new(),
         };
-        item.into_row()
+        let RawDocument(stored) = self.document.into_inner();
+        let mut text = String::with_capacity(stored.escaped_len() + 160);
+        if !stored.begins_whole() {
+            let head = document_head(&item.product_offering_id, item.status, item.customer_type);
+            push_escaped(&mut text, &head);
+        }
+        stored.push_escaped_to(&mut text);
+        item.row_with(Document::escaped(text))
     }
 }
 

@@ -56,7 +56,8 @@ pub(super) fn exported(
         Kind::Offering => {
             let item: OfferingItem = read(operation, item)?;
             let row = item.into_row().map_err(|cause| StoreError::unreadable(operation, cause))?;
-            let open = row.document.strip_suffix('}').unwrap_or(&row.document);
+            let document = row.document.plain();
+            let open = document.strip_suffix('}').unwrap_or(&document);
             let whole = format!("{open}{}", catalogs_member(&row.visibility.catalogs));
             Ok(Some(ExportedRecord {
                 identity: identity(kind, row.id.to_string()),

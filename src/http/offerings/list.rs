@@ -11,6 +11,7 @@ use super::pricing::{CACHE, PROMO_CODE, document, promotion};
 use crate::{
     access::Permission,
     cursor::{Context, Cursors, InvalidCursor},
+    document::{Document, push_escaped},
     geography::{Country, Region},
     http::{
         ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply,
@@ -167,25 +168,21 @@ fn page(
     rows: Vec<OfferingRow>,
     promotion: Option<&Promotion>,
     next_cursor: Option<&str>,
-) -> Result<String, ApiError> {
-    let bytes: usize = rows.iter().map(|row| row.document.len() + 1).sum();
+) -> Result<Document, ApiError> {
+    let bytes: usize = rows.iter().map(|row| row.document.escaped_len() + 1).sum();
     let mut body = String::with_capacity(bytes + 640);
-    body.push_str("{\"items\":[");
+    push_escaped(&mut body, "{\"items\":[");
     for (index, row) in rows.into_iter().enumerate() {
         if index > 0 {
             body.push(',');
         }
-        body.push_str(&document(row, promotion)?);
+        document(row, promotion)?.push_escaped_to(&mut body);
     }
-    body.push_str("],\"pagination\":{");
-    if let Some(cursor) = next_cursor {
-        // Cursors consist of URL-safe characters, so nothing needs to be escaped.
-        body.push_str("\"nextCursor\":\"");
-        body.push_str(cursor);
-        body.push('"');
-    }
-    body.push_str("}}");
-    Ok(body)
+    // Cursors consist of URL-safe characters.
+    let cursor = next_cursor.map(|cursor| format!("\"nextCursor\":\"{cursor}\""));
+    let end = format!("],\"pagination\":{{{}}}}}", cursor.unwrap_or_default());
+    push_escaped(&mut body, &end);
+    Ok(Document::escaped(body))
 }
 
 #[cfg(feature = "openapi")]

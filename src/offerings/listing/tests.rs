@@ -61,7 +61,7 @@ impl OfferingStreams for Memory {
         *self.empty.lock().expect("lock") += u32::from(after.is_none() && range.is_empty());
         // As in DynamoDB, a read that used up its limit returns a key to continue after, even at the end.
         let used_up = examined == limit.min(self.page) as usize;
-        let bytes: usize = seen.iter().map(|row| row.document.len()).sum();
+        let bytes: usize = seen.iter().map(|row| row.document.plain().len()).sum();
         let units = bytes.div_ceil(4_096).max(1);
         let read_units = f64::from(u32::try_from(units).expect("small")) * 0.5;
         self.meter.add_read(read_units);
@@ -83,7 +83,7 @@ fn row(id: u32, customer_type: CustomerType, product_type: ProductType) -> Offer
         visibility: Visibility { customer_type, catalogs: BTreeSet::new() },
         countries: BTreeSet::new(),
         regions: BTreeSet::new(),
-        document: "x".repeat(1_500),
+        document: "x".repeat(1_500).into(),
     }
 }
 
@@ -294,7 +294,7 @@ async fn a_page_ends_before_its_reply_would_pass_the_size_lambda_allows() {
     let rows = (0..60)
         .map(|id| OfferingRow {
             // Quotes and tabs count twice: they are escaped inside the reply.
-            document: "\"\t".repeat(50_000),
+            document: "\"\t".repeat(50_000).into(),
             ..row(id, CustomerType::Consumer, ProductType::License)
         })
         .collect();
@@ -368,7 +368,7 @@ fn any_row() -> impl Strategy<Value = OfferingRow> {
                         .map(|code| crate::geography::Country::parse(code).expect("country"))
                         .collect(),
                     regions: regions.into_iter().collect(),
-                    document: "\"".repeat(size),
+                    document: "\"".repeat(size).into(),
                     ..row(id, customer_type, product_type)
                 }
             },

@@ -66,7 +66,7 @@ pub struct Create {
     #[arg(long)]
     account: AccountId,
     /// What it may do: offerings.read, partners.read, airtime.read, products.read, products.write,
-    /// changes.read
+    /// changes.read, imports.write, exports.read
     #[arg(long, value_delimiter = ',', required = true, num_args = 1..)]
     permissions: Vec<Permission>,
     /// The only customer types it may see: CONSUMER, BUSINESS

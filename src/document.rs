@@ -1,0 +1,154 @@
+//! JSON texts that are copied from a stored item to a reply.
+//!
+//! Both are JSON around them, so a text stands in both as a string, with its quotes and backslashes escaped. Unescaping it
+//! only to escape it again was a quarter of the CPU time of a page. So it stays escaped, until somebody parses it.
+
+use std::borrow::Cow;
+
+use twox_hash::XxHash3_128;
+
+use crate::json::bytes_in_reply;
+
+/// A JSON text, plain or as it stands inside a JSON string.
+#[derive(Clone, Debug)]
+pub struct Document(Text);
+
+#[derive(Clone, Debug)]
+enum Text {
+    Plain(String),
+    Escaped(String),
+}
+
+impl Document {
+    /// A text as it stands inside a JSON string, without the quotes around it. It must be valid there.
+    #[must_use]
+    pub fn escaped(text: String) -> Self {
+        Self(Text::Escaped(text))
+    }
+
+    /// The text itself.
+    #[must_use]
+    pub fn plain(&self) -> Cow<'_, str> {
+        match &self.0 {
+            Text::Plain(text) => text.into(),
+            Text::Escaped(text) => unescaped(text).into(),
+        }
+    }
+
+    /// The text as it stands inside a JSON string, if it is there in that form.
+    #[must_use]
+    pub fn as_escaped(&self) -> Option<&str> {
+        match &self.0 {
+            Text::Plain(_) => None,
+            Text::Escaped(text) => Some(text),
+        }
+    }
+
+    /// Whether the text begins as a JSON object does.
+    #[must_use]
+    pub fn begins_whole(&self) -> bool {
+        let (Text::Plain(text) | Text::Escaped(text)) = &self.0;
+        text.starts_with('{')
+    }
+
+    /// A hash of the text in the form it is in: the same for the same data of one endpoint, which always has one form.
+    #[must_use]
+    pub fn hash(&self) -> u128 {
+        let (Text::Plain(text) | Text::Escaped(text)) = &self.0;
+        XxHash3_128::oneshot(text.as_bytes())
+    }
+
+    /// The length of the text inside a JSON string.
+    #[must_use]
+    pub fn escaped_len(&self) -> usize {
+        match &self.0 {
+            Text::Plain(text) => bytes_in_reply(text),
+            Text::Escaped(text) => text.len(),
+        }
+    }
+
+    /// Appends the text as it stands inside a JSON string.
+    pub fn push_escaped_to(&self, text: &mut String) {
+        match &self.0 {
+            Text::Plain(plain) => push_escaped(text, plain),
+            Text::Escaped(escaped) => text.push_str(escaped),
+        }
+    }
+}
+
+impl From<String> for Document {
+    fn from(text: String) -> Self {
+        Self(Text::Plain(text))
+    }
+}
+
+/// Two documents are equal if their texts are.
+impl PartialEq for Document {
+    fn eq(&self, other: &Self) -> bool {
+        self.plain() == other.plain()
+    }
+}
+
+impl Eq for Document {}
+
+/// Appends a text as it stands inside a JSON string.
+pub fn push_escaped(text: &mut String, plain: &str) {
+    // Serializing a string cannot fail.
+    let quoted = serde_json::to_string(plain).unwrap_or_default();
+    text.push_str(quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default());
+}
+
+/// The text of what stands inside a JSON string.
+#[must_use]
+pub fn unescaped(escaped: &str) -> String {
+    few_escapes(escaped).unwrap_or_else(|| {
+        // Who makes a document has seen that it is valid.
+        serde_json::from_str(&format!("\"{escaped}\"")).unwrap_or_default()
+    })
+}
+
+/// The text, if it has no escapes but those of quotes, backslashes, slashes and line feeds. Others are rare: control
+/// characters, and what needs no escape.
+fn few_escapes(escaped: &str) -> Option<String> {
+    let mut rest = escaped;
+    let mut text = String::with_capacity(rest.len());
+    while let Some((before, after)) = rest.split_once('\\') {
+        text.push_str(before);
+        text.push(match after.as_bytes().first()? {
+            b'"' => '"',
+            b'\\' => '\\',
+            b'/' => '/',
+            b'n' => '\n',
+            _ => return None,
+        });
+        rest = after.get(1..)?;
+    }
+    text.push_str(rest);
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn escaped_or_plain_it_is_the_same_document(text in r#"[a-z"\\/\n\t\u{1}\u{e9}\u{1f600}]{0,40}"#) {
+            let plain = Document::from(text.clone());
+            let mut inside = String::new();
+            plain.push_escaped_to(&mut inside);
+            prop_assert_eq!(format!("\"{}\"", &inside), serde_json::to_string(&text).expect("JSON"));
+            let escaped = Document::escaped(inside.clone());
+            prop_assert_eq!(&*escaped.plain(), text.as_str());
+            prop_assert_eq!(escaped.escaped_len(), inside.len());
+            prop_assert_eq!(&plain, &escaped);
+        }
+    }
+
+    #[test]
+    fn escapes_that_are_not_needed_are_read() {
+        assert_eq!(unescaped(r"\u0041\/\b\ud83d\ude00"), "A/\u{8}\u{1f600}");
+    }
+}
