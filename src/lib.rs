@@ -44,6 +44,8 @@ pub mod clock;
 pub mod cost;
 pub mod cursor;
 pub mod exports;
+#[cfg(test)]
+mod fuzz;
 pub mod geography;
 pub mod http;
 pub mod idempotency;

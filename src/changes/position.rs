@@ -98,7 +98,7 @@ impl Position {
     pub(super) fn next(self) -> u64 {
         match self {
             Self::Oldest(next) | Self::End(next) => next,
-            Self::Within { first, read } => first + u64::from(read),
+            Self::Within { first, read } => first.saturating_add(read.into()),
         }
     }
 }
@@ -270,4 +270,31 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], InvalidPosition> {
     let (head, rest) = bytes.split_first_chunk().ok_or(InvalidPosition)?;
     *bytes = rest;
     Ok(*head)
+}
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use crate::fuzz::fuzz;
+
+    #[test]
+    fn any_position_is_the_same_bytes_again_and_any_other_bytes_are_refused() {
+        let now = Timestamp::UNIX_EPOCH;
+        let oldest = Positions::oldest(now, Kinds::ALL, [7; 8]);
+        let within = oldest.clone().with(Log::Networks, Position::Within { first: 5, read: 9 });
+        let end = within.clone().with(Log::Products, Position::End(u64::MAX));
+        let seeds = [oldest, within, end].map(|positions| positions.encode()).to_vec();
+        fuzz("positions", seeds, &[], |input| {
+            let Ok(positions) = Positions::decode(input) else { return };
+            assert_eq!(positions.encode(), input);
+            let _ = (positions.is_too_old(now), positions.is_too_old(Timestamp::MAX));
+            for log in Log::ALL {
+                let _ = positions.at(*log).next();
+            }
+            let account = AccountId::parse("ACME").expect("account");
+            let cursors = Cursors::new(&"secret".repeat(6), None).expect("a secret");
+            let cursor = positions.seal(&cursors, &account).expect("positions fit a cursor");
+            assert_eq!(Positions::open(&cursors, &account, &cursor), Ok(positions));
+        });
+    }
 }

@@ -18,6 +18,9 @@ mod difference;
 mod events;
 mod export;
 mod faults;
+#[path = "../../src/fuzz.rs"]
+mod fuzz;
+mod hostile;
 mod idempotency;
 mod imports;
 mod isolation;
