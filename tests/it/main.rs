@@ -38,6 +38,7 @@ mod proxy;
 mod published;
 mod queue;
 mod readme;
+mod reads;
 mod replies;
 
 mod simulation;

@@ -39,7 +39,7 @@ const REQUESTS: u64 = 1_000_000;
 /// Unless a second number is given.
 const SEED: u64 = 1;
 
-const CLIENTS: u64 = 32;
+const CLIENTS: u64 = 96;
 
 /// How many clients at a time are slow or leave.
 const SLOW_CLIENTS: u64 = 8;

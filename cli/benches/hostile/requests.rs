@@ -420,7 +420,10 @@ fn post(target: &str, media_type: &str, body: Vec<u8>) -> Draft {
 fn upsert(chance: &mut Chance) -> Draft {
     let rows: Vec<String> = (0..=chance.0.usize(..3))
         .map(|_| {
-            let row = chance.mutated(ROW.as_bytes(), &JSON_WORDS, 2);
+            // Some rows of many products, so that few wait for each other.
+            let row = ROW.replace("HOSTILE-1", &format!("HOSTILE-{}", chance.0.u8(..)));
+            let row = row.replace(r#"Id":"x""#, &format!(r#"Id":"x-{}""#, chance.0.u8(..)));
+            let row = chance.mutated(row.as_bytes(), &JSON_WORDS, 2);
             String::from_utf8_lossy(&row).into_owned()
         })
         .collect();
@@ -530,7 +533,7 @@ fn lie(chance: &mut Chance) -> Draft {
 
 /// Deep, long or with very many parts.
 fn large(chance: &mut Chance) -> Draft {
-    let size = 1 << chance.0.u32(8..18);
+    let size = 1 << if chance.one_in(20) { chance.0.u32(13..18) } else { chance.0.u32(8..13) };
     let nested = |open: &str, close: &str| format!("{}{}", open.repeat(size), close.repeat(size));
     let (target, body) = match chance.0.u8(..7) {
         0 => ("/api/v1/products", format!("{{\"products\":[{}]}}", nested("[", "]"))),
