@@ -4,9 +4,13 @@ use std::{collections::BTreeSet, io::Read as _, time::Duration};
 
 use flate2::read::GzDecoder;
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use serverless_catalog::{
-    access::Permission, imports::job::ImportId, offerings::CatalogId, text::random_name,
+    access::Permission,
+    imports::job::{Claim, ImportId, Job, JobStore as _, LEASE_TERM, Lease, Source, Status},
+    offerings::CatalogId,
+    text::random_name,
 };
 
 use crate::support::{Answer, Catalog, Request, offering};
@@ -413,4 +417,35 @@ async fn what_is_wrong_with_an_export_is_told() {
     assert_eq!(catalog.read(&key, &format!("{EXPORTS}/x")).await.status, 404);
     let unknown: String = random_name();
     assert_eq!(catalog.read(&key, &format!("{EXPORTS}/{unknown}")).await.status, 404);
+}
+
+/// A checkpoint whose answer was lost is repeated: it is the one that is stored. Any other one is refused.
+#[tokio::test]
+async fn a_checkpoint_after_the_end_is_taken_only_if_it_is_the_same_one_again() {
+    let catalog = Catalog::start().await;
+    let store = catalog.stack.store();
+    let lease = |holder: &str| Lease {
+        account: "ACME".parse().expect("account"),
+        import: ImportId::of(&["checkpoints"]),
+        holder: holder.to_owned(),
+        term: LEASE_TERM,
+    };
+    let source =
+        Source { name: "file x".to_owned(), version: None, content: None, time: Timestamp::now() };
+    let (ours, other) = (lease("ours"), lease("other"));
+    let Claim::Held(job) = store.claim(&ours, &source).await.expect("a claim") else {
+        panic!("nobody else has it")
+    };
+    let at = |status| Job { status, ..(*job).clone() };
+    let checkpoint = async |lease: &Lease, status| {
+        store.checkpoint(lease, &at(status)).await.expect("an answer")
+    };
+    assert!(!checkpoint(&other, Status::Running).await, "another holder");
+    assert!(checkpoint(&ours, Status::Running).await);
+    assert!(!checkpoint(&other, Status::Done).await, "another holder");
+    assert!(checkpoint(&ours, Status::Done).await, "the end");
+    assert!(checkpoint(&ours, Status::Done).await, "the same again");
+    assert!(!checkpoint(&ours, Status::Failed).await, "another end");
+    assert!(!checkpoint(&ours, Status::Running).await, "it does not begin again");
+    assert!(!checkpoint(&other, Status::Done).await, "another holder");
 }
