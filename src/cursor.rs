@@ -227,6 +227,10 @@ mod tests {
         assert!(Cursors::new(SECRET, Some("short")).is_err());
         let acme = account("ACME");
         assert_eq!(cursors().seal(context(&acme), &[0; 400]), Err(PositionTooLong));
+        let longest = cursors().seal(context(&acme), &[0; 367]).expect("it fits");
+        assert_eq!(longest.len(), MAX_CHARACTERS);
+        assert_eq!(cursors().open(context(&acme), &longest), Ok(vec![0; 367]));
+        assert_eq!(cursors().seal(context(&acme), &[0; 368]), Err(PositionTooLong));
     }
 
     proptest! {

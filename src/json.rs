@@ -197,6 +197,16 @@ mod tests {
     }
 
     #[test]
+    fn only_what_a_string_escapes_takes_two_bytes_in_a_reply() {
+        for (text, bytes) in
+            [("", 0), ("{\"a b\": 1}", 12), ("\"\\n\"", 7), ("[\n\t1]", 7), ("é", 2)]
+        {
+            assert_eq!(bytes_in_reply(text), bytes, "{text}");
+        }
+        assert_eq!(bytes_in_reply(&"\"".repeat(1_000)), 2_000);
+    }
+
+    #[test]
     fn half_a_surrogate_pair_is_not_unicode() {
         for text in
             ["{}", r#""é""#, r#""\ud83e\udd80""#, r#""\\ud800""#, r#""\u0041\n\\\uD83E\uDD80\"""#]

@@ -298,3 +298,26 @@ mod fuzz {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_at_the_end_of_all_numbers_has_a_next_one() {
+        assert_eq!(Position::Within { first: 5, read: 9 }.next(), 14);
+        assert_eq!(Position::Within { first: u64::MAX, read: 9 }.next(), u64::MAX);
+    }
+
+    #[test]
+    fn positions_are_too_old_as_soon_as_what_comes_after_them_may_be_gone() {
+        let now = Timestamp::from_second(1_767_225_600).expect("a time");
+        let positions = Positions::oldest(now, Kinds::of([Kind::Product]), [0; 8]);
+        let later = |hours| now + jiff::SignedDuration::from_hours(hours);
+        assert!(!positions.is_too_old(later(KEPT.as_hours() - 1)));
+        assert!(positions.is_too_old(later(KEPT.as_hours())));
+        // Only logs that have its kinds count.
+        let reached = positions.reached(Log::Products, later(KEPT.as_hours()));
+        assert!(!reached.is_too_old(later(KEPT.as_hours())));
+    }
+}

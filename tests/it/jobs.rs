@@ -449,3 +449,28 @@ async fn a_checkpoint_after_the_end_is_taken_only_if_it_is_the_same_one_again() 
     assert!(!checkpoint(&ours, Status::Running).await, "it does not begin again");
     assert!(!checkpoint(&other, Status::Done).await, "another holder");
 }
+
+#[tokio::test]
+async fn an_import_of_lines_whose_errors_quote_megabytes_is_shown() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let line = format!("{{\"kind\":\"{}\"}}\n", "x".repeat(3_500_000));
+    let body = line.repeat(4).into_bytes();
+    let announced = json!({"upload": {"format": "ndjson", "length": body.len()}});
+    let announced = announced.to_string().into_bytes();
+    let told = post(&catalog, &key, IMPORTS, "application/json", announced).send().await.json();
+    let (url, headers) = (told["uploadUrl"].as_str().expect("link"), &told["uploadHeaders"]);
+    assert_eq!(with_link("PUT", url, headers, body).await.status, 200);
+    let id = told["importId"].as_str().expect("id");
+    let state = ended(&catalog, &key, &format!("{IMPORTS}/{id}")).await;
+    assert_eq!(
+        (&state["status"], &state["counts"]["failed"]),
+        (&json!("done"), &json!(4)),
+        "{state}"
+    );
+    let message = state["errors"][3]["message"].as_str().expect("a message");
+    assert!(
+        message.starts_with("unknown variant `xxx") && message.ends_with("`product`"),
+        "{message}"
+    );
+}
