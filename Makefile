@@ -54,7 +54,7 @@ unit: ## All Rust tests: unit, property and whole-system on the embedded engine
 
 fuzz: ## Fuzz every parser at the edge: SECONDS=60 for each target
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest
-	FUZZ_SECONDS=$(or $(SECONDS),60) $(LINTED) $(CARGO) nextest run --locked --success-output immediate-final -E '$(FUZZ)'
+	FUZZ_SECONDS=$(or $(SECONDS),60) $(LINTED) $(CARGO) nextest run --locked --workspace --success-output immediate-final -E '$(FUZZ)'
 
 soak: ## What takes long: 100,000 seeds of the simulation, an import of 2,000,000 lines, 1,000,000 hostile requests (an hour or two)
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest

@@ -529,6 +529,7 @@ mod tests {
                 "ISO 3166-1",
             ),
             (with("\"name\"", "\"metadata\":[],\"name\""), "metadata", "JSON object"),
+            (with("\"name\"", "\"metadata\":{\"a\":\"\\ud800\"},\"name\""), "metadata", "Unicode"),
             (with("\"name\"", "\"updatedAt\":\"now\",\"name\""), "updatedAt", ""),
             (with("\"a\"", "\"a/b\""), "productOfferingId", "'/'"),
             (with("\"a\"", &format!("\"{}\"", "a".repeat(201))), "productOfferingId", "200 bytes"),

@@ -49,7 +49,7 @@ const DEADLINE: Duration = Duration::from_secs(29);
 
 /// The most memory that the server may take beyond what it had after a hundredth of the requests, in MiB, for each
 /// million requests: the embedded engine keeps in memory what they wrote.
-const MEMORY: f64 = 2_048.0;
+const MEMORY: f64 = 512.0;
 
 /// The server, stopped in the end.
 struct Server {
