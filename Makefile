@@ -22,7 +22,7 @@ WHICH_STACK = $(if $(STACK),--stack $(STACK)) $(if $(CONFIG),--config-env $(CONF
 TOOLS := .tools
 INSTALLED = $(foreach tool,$(1),$(TOOLS)/$(tool)/installed-$(shell cksum < checks/tools/$(tool).txt | cut -d' ' -f1))
 
-.PHONY: help run test lint unit soak openapi bench bench-peers catalog build check-build validate test-lambda test-deploy \
+.PHONY: help run test lint unit fuzz soak openapi bench bench-peers catalog build check-build validate test-lambda test-deploy \
 	test-contract test-documents test-docs sam-invoke sam-api test-sam test-aws deploy releases rollback smoke sample
 
 help: ## List the targets
@@ -45,14 +45,22 @@ lint: ## Formatting, lints; licences, duplicates and unused dependencies
 	$(CARGO) deny --offline --log-level error check --hide-inclusion-graph licenses bans sources
 	$(CARGO) machete
 
+# The tests of `src/fuzz.rs`: each runs for three seconds among the others, and as long as it is told by itself.
+FUZZ := test(/fuzz::/) | test(/^hostile::/)
+
 unit: ## All Rust tests: unit, property and whole-system on the embedded engine
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest
 	$(LINTED) $(CARGO) nextest run --locked --workspace
 
-soak: ## What takes long: 100,000 seeds of the simulation, an import of 2,000,000 lines (an hour or two)
+fuzz: ## Fuzz every parser at the edge: SECONDS=60 for each target
+	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest
+	FUZZ_SECONDS=$(or $(SECONDS),60) $(LINTED) $(CARGO) nextest run --locked --workspace --success-output immediate-final -E '$(FUZZ)'
+
+soak: ## What takes long: 100,000 seeds of the simulation, an import of 2,000,000 lines, 1,000,000 hostile requests (an hour or two)
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest
 	SIMULATION_SEEDS=$(or $(SEEDS),100000) $(LINTED) $(CARGO) nextest run --locked --test it -E 'test(the_newest_write_stays)'
 	$(CARGO) bench --locked --quiet -p catalog-cli --bench long_import
+	$(CARGO) bench --locked --quiet -p catalog-cli --bench hostile -- $(or $(REQUESTS),1000000)
 
 openapi: ## Make openapi.yaml again from the code
 	$(CARGO) run --locked --quiet -p catalog-cli -- openapi --output openapi.yaml

@@ -227,6 +227,10 @@ mod tests {
         assert!(Cursors::new(SECRET, Some("short")).is_err());
         let acme = account("ACME");
         assert_eq!(cursors().seal(context(&acme), &[0; 400]), Err(PositionTooLong));
+        let longest = cursors().seal(context(&acme), &[0; 367]).expect("it fits");
+        assert_eq!(longest.len(), MAX_CHARACTERS);
+        assert_eq!(cursors().open(context(&acme), &longest), Ok(vec![0; 367]));
+        assert_eq!(cursors().seal(context(&acme), &[0; 368]), Err(PositionTooLong));
     }
 
     proptest! {
@@ -239,5 +243,26 @@ mod tests {
             }
             prop_assert_eq!(cursors().open(context(&acme), &text), Err(InvalidCursor));
         }
+    }
+}
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use crate::fuzz::fuzz;
+
+    #[test]
+    fn no_text_is_a_cursor_but_those_that_were_issued() {
+        let account = AccountId::parse("ACME").expect("account");
+        let context = Context { account: &account, endpoint: "offerings", fingerprint: b"f" };
+        let cursors = Cursors::new(&"secret".repeat(6), None).expect("a secret");
+        let issued = [&b""[..], b"position", &[0xff; 300]]
+            .map(|position| cursors.seal(context, position).expect("a cursor"));
+        let seeds = issued.clone().map(String::into_bytes).to_vec();
+        fuzz("cursors", seeds, &["=", "-", "_"], |input| {
+            let Ok(text) = std::str::from_utf8(input) else { return };
+            let is_issued = issued.iter().any(|issued| issued == text);
+            assert_eq!(cursors.open(context, text).is_ok(), is_issued);
+        });
     }
 }

@@ -117,6 +117,31 @@ pub fn json_type(first: Option<u8>) -> &'static str {
     }
 }
 
+/// Whether every string in a JSON text is Unicode: an escaped surrogate has its other half. Parsers differ on those that
+/// have not (RFC 8259 section 8.2).
+#[must_use]
+pub fn is_unicode(json: &str) -> bool {
+    let unit = |escape: &str| u16::from_str_radix(escape.strip_prefix('u')?.get(..4)?, 16).ok();
+    let mut rest = json;
+    while let Some((_, escape)) = rest.split_once('\\') {
+        let length = match unit(escape) {
+            // Of another escape, the character may be a backslash.
+            None => 1,
+            Some(0xdc00..=0xdfff) => return false,
+            Some(0xd800..=0xdbff) => {
+                let next = escape.get(5..).and_then(|next| unit(next.strip_prefix('\\')?));
+                if !next.is_some_and(|next| (0xdc00..=0xdfff).contains(&next)) {
+                    return false;
+                }
+                11
+            }
+            Some(_) => 5,
+        };
+        rest = escape.get(length..).unwrap_or_default();
+    }
+    true
+}
+
 /// Reads a map and rejects duplicate keys.
 ///
 /// # Errors
@@ -169,6 +194,36 @@ mod tests {
         assert!(Members::of("{} {}", |_| true).is_err());
         let array: &RawValue = serde_json::from_str("[1,[2],3]").expect("array");
         assert_eq!(first_elements(array, 2).expect("array").len(), 2);
+    }
+
+    #[test]
+    fn only_what_a_string_escapes_takes_two_bytes_in_a_reply() {
+        for (text, bytes) in
+            [("", 0), ("{\"a b\": 1}", 12), ("\"\\n\"", 7), ("[\n\t1]", 7), ("é", 2)]
+        {
+            assert_eq!(bytes_in_reply(text), bytes, "{text}");
+        }
+        assert_eq!(bytes_in_reply(&"\"".repeat(1_000)), 2_000);
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_not_unicode() {
+        for text in
+            ["{}", r#""é""#, r#""\ud83e\udd80""#, r#""\\ud800""#, r#""\u0041\n\\\uD83E\uDD80\"""#]
+        {
+            assert!(is_unicode(text), "{text}");
+        }
+        for text in [
+            r#""\ud800""#,
+            r#""\udd80""#,
+            r#""\udd80\ud83e""#,
+            r#""\ud83e \udd80""#,
+            r#""\ud83e\u0041""#,
+            r#"{"\uDBFF":1}"#,
+            r#""\\\ud800\n""#,
+        ] {
+            assert!(!is_unicode(text), "{text}");
+        }
     }
 
     #[test]

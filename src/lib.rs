@@ -46,6 +46,8 @@ pub mod cost;
 pub mod cursor;
 pub mod document;
 pub mod exports;
+#[cfg(test)]
+mod fuzz;
 pub mod geography;
 pub mod http;
 pub mod idempotency;

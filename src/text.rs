@@ -34,9 +34,23 @@ impl std::fmt::Display for FieldError {
 }
 
 impl FieldError {
+    /// The longest that its field or its message may be, in bytes.
+    const MAX_BYTES: usize = 1_000;
+
+    /// An error. Field and message may quote what was sent, which may be megabytes: of a long one the middle is left
+    /// out.
     #[must_use]
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), message: message.into(), fault: Fault::Invalid }
+        let short = |text: String| match text.len() {
+            ..=Self::MAX_BYTES => text,
+            length => {
+                let head = text.floor_char_boundary(Self::MAX_BYTES / 2);
+                let tail = text.ceil_char_boundary(length - Self::MAX_BYTES / 2 + '…'.len_utf8());
+                format!("{}…{}", &text[..head], &text[tail..])
+            }
+        };
+        let (field, message) = (short(field.into()), short(message.into()));
+        Self { field, message, fault: Fault::Invalid }
     }
 
     #[must_use]
@@ -262,4 +276,21 @@ pub fn random_name() -> String {
     // the same.
     let _ = getrandom::fill(&mut random);
     hex(&random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_quotation_lacks_its_middle() {
+        let error = FieldError::new("é".repeat(500), "é".repeat(501));
+        assert_eq!(error.field.chars().count(), 500);
+        assert_eq!(error.message, format!("{}…{}", "é".repeat(250), "é".repeat(248)));
+        let error =
+            FieldError::new("", format!("unknown variant `{}`, expected x", "y".repeat(4_000_000)));
+        assert!(error.message.len() <= 1_000);
+        assert!(error.message.starts_with("unknown variant `yyy"), "{}", error.message);
+        assert!(error.message.ends_with("yyy`, expected x"), "{}", error.message);
+    }
 }

@@ -98,7 +98,7 @@ impl Position {
     pub(super) fn next(self) -> u64 {
         match self {
             Self::Oldest(next) | Self::End(next) => next,
-            Self::Within { first, read } => first + u64::from(read),
+            Self::Within { first, read } => first.saturating_add(read.into()),
         }
     }
 }
@@ -270,4 +270,54 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], InvalidPosition> {
     let (head, rest) = bytes.split_first_chunk().ok_or(InvalidPosition)?;
     *bytes = rest;
     Ok(*head)
+}
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use crate::fuzz::fuzz;
+
+    #[test]
+    fn any_position_is_the_same_bytes_again_and_any_other_bytes_are_refused() {
+        let now = Timestamp::UNIX_EPOCH;
+        let oldest = Positions::oldest(now, Kinds::ALL, [7; 8]);
+        let within = oldest.clone().with(Log::Networks, Position::Within { first: 5, read: 9 });
+        let end = within.clone().with(Log::Products, Position::End(u64::MAX));
+        let seeds = [oldest, within, end].map(|positions| positions.encode()).to_vec();
+        fuzz("positions", seeds, &[], |input| {
+            let Ok(positions) = Positions::decode(input) else { return };
+            assert_eq!(positions.encode(), input);
+            let _ = (positions.is_too_old(now), positions.is_too_old(Timestamp::MAX));
+            for log in Log::ALL {
+                let _ = positions.at(*log).next();
+            }
+            let account = AccountId::parse("ACME").expect("account");
+            let cursors = Cursors::new(&"secret".repeat(6), None).expect("a secret");
+            let cursor = positions.seal(&cursors, &account).expect("positions fit a cursor");
+            assert_eq!(Positions::open(&cursors, &account, &cursor), Ok(positions));
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_at_the_end_of_all_numbers_has_a_next_one() {
+        assert_eq!(Position::Within { first: 5, read: 9 }.next(), 14);
+        assert_eq!(Position::Within { first: u64::MAX, read: 9 }.next(), u64::MAX);
+    }
+
+    #[test]
+    fn positions_are_too_old_as_soon_as_what_comes_after_them_may_be_gone() {
+        let now = Timestamp::from_second(1_767_225_600).expect("a time");
+        let positions = Positions::oldest(now, Kinds::of([Kind::Product]), [0; 8]);
+        let later = |hours| now + jiff::SignedDuration::from_hours(hours);
+        assert!(!positions.is_too_old(later(KEPT.as_hours() - 1)));
+        assert!(positions.is_too_old(later(KEPT.as_hours())));
+        // Only logs that have its kinds count.
+        let reached = positions.reached(Log::Products, later(KEPT.as_hours()));
+        assert!(!reached.is_too_old(later(KEPT.as_hours())));
+    }
 }

@@ -109,6 +109,17 @@ mod tests {
         assert_eq!(plain(&file), b"");
     }
 
+    #[test]
+    fn a_run_after_a_part_that_was_stored_goes_on_without_another_header() {
+        let mut parts = GzipParts::new(GzipState::default(), Vec::new());
+        parts.write(b"stored").expect("written");
+        let (mut file, state) = parts.part().expect("part");
+        let mut parts = GzipParts::new(state, Vec::new());
+        parts.write(b" and more").expect("written");
+        file.extend(parts.finish().expect("file"));
+        assert_eq!(plain(&file), b"stored and more");
+    }
+
     proptest! {
         #[test]
         fn parts_of_several_runs_are_one_file(

@@ -278,6 +278,33 @@ mod tests {
         assert_eq!(ask(&auth, &directory, later, &known).await, Ok(1));
     }
 
+    /// A directory that never answers.
+    struct Silence(AtomicU32);
+
+    impl KeyLookup for Silence {
+        type Error = StoreError;
+
+        async fn key(&self, _: &KeyHash) -> Result<Option<KeyRecord>, StoreError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_warm_up_is_one_read_and_does_not_wait_for_a_database_that_is_silent() {
+        let auth = Authenticator::new(Duration::from_mins(1));
+        let directory = Directory::default();
+        auth.warm_up(&directory).await;
+        assert_eq!(directory.reads.load(Ordering::Relaxed), 1);
+        // It is no guess that counts, and nobody's key is cached.
+        assert!(lock(&auth.unknown).is_empty() && lock(&auth.known).is_empty());
+
+        let (silence, started) = (Silence(AtomicU32::new(0)), tokio::time::Instant::now());
+        auth.warm_up(&silence).await;
+        assert_eq!(silence.0.load(Ordering::Relaxed), 1);
+        assert_eq!(started.elapsed().as_secs(), 2);
+    }
+
     #[tokio::test]
     async fn a_missing_or_malformed_key_is_refused_without_a_read() {
         let directory = Directory::default();

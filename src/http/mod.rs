@@ -32,6 +32,8 @@ mod catalog;
 mod describe;
 mod dialect;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod idempotency;
 mod limits;
 mod messages;

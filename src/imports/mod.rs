@@ -22,6 +22,8 @@
 mod difference;
 mod documents;
 pub mod existing;
+#[cfg(test)]
+mod fuzz;
 mod importer;
 pub mod job;
 mod line;

@@ -1,7 +1,8 @@
 //! Parses and validates one line of an import.
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use crate::{
     json::Members,
@@ -227,8 +228,14 @@ struct ProductIdentity {
     sku: Option<Sku>,
     #[serde(default)]
     external_id: Option<ExternalId>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text_of")]
     id: Option<String>,
+}
+
+/// The string in a value. An id of another type is one of the source's own, which means nothing here.
+fn text_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let value = <&RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(value.get()).ok())
 }
 
 impl Record {
@@ -522,6 +529,7 @@ mod tests {
                 "ISO 3166-1",
             ),
             (with("\"name\"", "\"metadata\":[],\"name\""), "metadata", "JSON object"),
+            (with("\"name\"", "\"metadata\":{\"a\":\"\\ud800\"},\"name\""), "metadata", "Unicode"),
             (with("\"name\"", "\"updatedAt\":\"now\",\"name\""), "updatedAt", ""),
             (with("\"a\"", "\"a/b\""), "productOfferingId", "'/'"),
             (with("\"a\"", &format!("\"{}\"", "a".repeat(201))), "productOfferingId", "200 bytes"),
@@ -533,6 +541,22 @@ mod tests {
         }
         let broken = Record::parse(b"{\"kind\":\"\xff\"}").expect_err("not UTF-8");
         assert_eq!(broken[0].message, "is not UTF-8 from byte 10 on");
+    }
+
+    #[test]
+    fn a_product_is_named_by_its_keys_whatever_the_id_of_its_source_is() {
+        for id in ["7", "null", "true", "[1]", "\"\\ud800\""] {
+            let line = format!(r#"{{"kind":"product","sku":"A","name":"a","id":{id}}}"#);
+            Record::parse(line.as_bytes()).expect(&line);
+            assert_eq!(
+                record_ids(line.as_bytes()),
+                Some((Kind::Product, vec!["sku A".to_owned()])),
+                "{line}"
+            );
+            let delete = line.replace("\"name\"", "\"op\":\"delete\",\"name\"");
+            let (record, _) = Record::parse(delete.as_bytes()).expect(&delete);
+            assert!(matches!(record, Record::Product(ProductRecord::Delete(_))), "{delete}");
+        }
     }
 
     #[test]

@@ -126,3 +126,17 @@ impl Snapshot {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_removes_its_share_and_not_one_record_more() {
+        let snapshot = Snapshot::new(Kind::Product, 0.5);
+        assert_eq!(snapshot.reason_to_keep(5, 10), None);
+        assert!(snapshot.reason_to_keep(6, 10).is_some_and(|why| why.contains("6 of 10 records")));
+        assert_eq!(Snapshot::new(Kind::Product, 0.0).reason_to_keep(0, 10), None);
+        assert_eq!(Snapshot::new(Kind::Product, 1.0).reason_to_keep(10, 10), None);
+    }
+}

@@ -15,6 +15,7 @@ use super::{
     OfferingId, OfferingRow, Price, PriceType, Product, Status, Visibility,
 };
 use crate::{
+    json::is_unicode,
     money::{Amount, Currency},
     text::{FieldError, rfc3339_millis},
 };
@@ -116,6 +117,8 @@ impl OfferingDraft {
         );
         let metadata = self.metadata.map_or_else(empty_object, on_one_line);
         check("metadata", metadata.get().starts_with('{'), "must be a JSON object");
+        // It is answered as it was sent: a strict parser would refuse the whole page.
+        check("metadata", is_unicode(metadata.get()), "must be valid Unicode");
         let catalogs = self.product_catalog_ids.unwrap_or_default();
         check(
             "productCatalogIds",

@@ -32,4 +32,4 @@ pub use plan::{InvalidPosition, Plan, Position, Range, RowKey, Stream};
 pub use promotion::{
     Discount, PreparedPromotion, PromoCode, Promotion, PromotionDraft, PromotionRejection,
 };
-pub use query::{CatalogFilter, NotVisible, OfferingQuery};
+pub use query::{CatalogFilter, Coverage, NotVisible, OfferingQuery};

@@ -302,3 +302,23 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use crate::fuzz::fuzz;
+
+    #[test]
+    fn any_position_of_a_list_is_the_same_bytes_again_and_any_other_bytes_are_refused() {
+        let plan = Plan::new(CustomerType::ALL.to_vec(), [ProductType::License], [], true);
+        let id = OfferingId::parse("plán-🦀").expect("id");
+        let key = RowKey { status: Status::Available, product_type: ProductType::License, id };
+        let seeds = [None, Some(key)].map(|after| Plan::encode(&Position { stream: 0, after }));
+        fuzz("positions", seeds.to_vec(), &[], |input| {
+            if let Ok(position) = plan.decode(input) {
+                assert!(plan.stream(position.stream).is_some());
+                assert_eq!(Plan::encode(&position), input);
+            }
+        });
+    }
+}

@@ -12,6 +12,8 @@
 
 mod field;
 mod fields;
+#[cfg(test)]
+mod fuzz;
 mod lookup;
 mod product;
 mod row;

@@ -8,6 +8,8 @@
 //! | `sqs` | the queue itself |
 
 mod exports;
+#[cfg(test)]
+mod fuzz;
 mod imports;
 mod message;
 mod sqs;

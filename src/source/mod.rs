@@ -347,4 +347,6 @@ impl<R: Read> Read for CountingReader<R> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -185,9 +185,12 @@ fn csv_cells_that_do_not_fit_their_columns_are_all_told_and_the_record_keeps_its
         r#""termMonths":"1.5","active":"yes"}"#,
     ];
     assert_eq!(read(source), expected.concat());
-    // A long cell is truncated.
-    let long = format!("price\n{}\n", "x".repeat(50));
-    assert!(read(long.as_bytes()).contains(&format!("the cell \"{}…\" is", "x".repeat(40))));
+    // A long cell is truncated, one of 40 characters is not.
+    for (length, end) in [(40, "\""), (41, "…\""), (50, "…\"")] {
+        let cell = format!("price\n{}\n", "é".repeat(length));
+        let told = format!("the cell \"{}{end} is", "é".repeat(40));
+        assert!(read(cell.as_bytes()).contains(&told), "{length}");
+    }
 }
 
 #[test]
@@ -206,4 +209,28 @@ fn compressed_sources_are_read_as_what_they_hold_and_broken_ones_are_told() {
             assert!(told.contains("broken after line"), "cut at {cut}: {told}");
         }
     }
+}
+
+#[test]
+fn a_csv_row_may_be_as_long_as_a_line_and_a_longer_one_is_told_by_itself() {
+    let row = |bytes: usize| {
+        let cell = "x".repeat(bytes - 1);
+        let source = format!("sku,note\nA,{cell}\nB,y\n");
+        Groups::new(io::Cursor::new(source.into_bytes()), None).collect::<Vec<_>>()
+    };
+    let lines = |groups: &[Group]| {
+        let lines = groups.iter().filter_map(|group| match group {
+            Group::Lines(lines) => Some(lines.iter().map(|(line, record)| (*line, record.is_ok()))),
+            Group::Broken(_) | Group::End => None,
+        });
+        lines.flatten().collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&row(MAX_LINE_BYTES)), [(2, true), (3, true)]);
+    // It ends before it is taken for one that does not, and the next row is read.
+    for bytes in [MAX_LINE_BYTES + 1, MAX_LINE_BYTES * 3 / 2] {
+        assert_eq!(lines(&row(bytes)), [(2, false), (3, true)], "{bytes}");
+    }
+    let rows = format!("sku,note\n{}", format!("A,{}\n", "x".repeat(1_000_000)).repeat(20));
+    let groups: Vec<Group> = Groups::new(io::Cursor::new(rows.into_bytes()), None).collect();
+    assert_eq!(lines(&groups).len(), 20, "the limit is that of one row");
 }

@@ -265,9 +265,8 @@ impl Store {
         };
         let items = self.network_items(account, id, reading).await?;
         let mut items = items.into_iter();
-        let Some(own) = items.next().filter(|item| !is_record(item)) else {
-            return Ok(None);
-        };
+        // If the network has no item, it is that of a bundle, which has no name.
+        let Some(own) = items.next() else { return Ok(None) };
         let items = items.filter(is_record);
         let own: NetworkItem = read(OPERATION, own)?;
         let Some(network) = own.network(OPERATION)? else { return Ok(None) };

@@ -214,3 +214,57 @@ impl FilterExpression {
         group
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        geography::{Country, Region},
+        offerings::{CatalogId, Coverage},
+    };
+
+    fn catalogs(count: usize) -> CatalogFilter {
+        let ids = (0..count).map(|number| CatalogId::parse(&number.to_string()).expect("an id"));
+        CatalogFilter { catalogs: Some(ids.collect()), ..open() }
+    }
+
+    fn open() -> CatalogFilter {
+        CatalogFilter { catalogs: None, coverage: None, regions: [].into() }
+    }
+
+    #[test]
+    fn a_filter_is_one_expression_whose_groups_must_all_be_met() {
+        let country = Country::parse("FR").expect("a country");
+        let coverage = Coverage { countries: [country].into(), regions: [Region::Europe].into() };
+        let regions = [Region::Africa].into();
+        let all = CatalogFilter { coverage: Some(coverage), regions, ..catalogs(2) };
+        let expression = FilterExpression::of(&all);
+        assert_eq!(
+            expression.text.as_deref(),
+            Some(
+                "(contains(productCatalogIds, :f0) OR contains(productCatalogIds, :f1)) AND \
+                 (contains(countries, :f2) OR contains(#regions, :f3)) AND (contains(#regions, :f4))"
+            )
+        );
+        let values =
+            [(":f0", "0"), (":f1", "1"), (":f2", "FR"), (":f3", "EUROPE"), (":f4", "AFRICA")];
+        let values = values.map(|(name, value)| (name.to_owned(), text(value)));
+        assert_eq!(expression.values, values.into());
+    }
+
+    #[test]
+    fn a_filter_of_no_value_admits_nothing_and_no_filter_everything() {
+        let text = FilterExpression::of(&catalogs(0)).text;
+        assert_eq!(text.as_deref(), Some("(attribute_not_exists(document))"));
+        assert_eq!(FilterExpression::of(&open()).text, None);
+    }
+
+    #[test]
+    fn a_filter_with_more_values_than_an_expression_may_have_is_left_out_whole() {
+        let most = FilterExpression::of(&catalogs(MAX_FILTER_TERMS));
+        assert_eq!((most.text.is_some(), most.values.len()), (true, 100));
+        assert!(most.text.expect("an expression").len() < 4_096);
+        let more = FilterExpression::of(&catalogs(MAX_FILTER_TERMS + 1));
+        assert_eq!((more.text, more.values.len()), (None, 0));
+    }
+}

@@ -176,3 +176,69 @@ pub(super) fn open_network(network: &Network) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod fuzz {
+    use jiff::Timestamp;
+    use serde_json::value::RawValue;
+
+    use super::{bundle, open_network, product, with_head};
+    use crate::{
+        changes::catalogs_member,
+        fuzz::fuzz,
+        imports::{Content, DocumentRecord, NetworkRecord, Operation, ProductRecord, Record},
+        json::is_unicode,
+        networks::Change,
+        products::{Product, ProductId},
+    };
+
+    /// The records as exports write what a record stores; none if it stores nothing.
+    fn exported(record: Record) -> Vec<String> {
+        let now = Timestamp::from_second(1_767_225_600).expect("a time");
+        match record {
+            Record::Document(DocumentRecord { operation: Operation::Delete, .. })
+            | Record::Product(ProductRecord::Delete(_) | ProductRecord::Purge(_)) => Vec::new(),
+            Record::Document(DocumentRecord { key, operation: Operation::Upsert(content) }) => {
+                let head = format!("\"kind\":\"{}\"", key.kind());
+                let Content::Offering(offering) = content else {
+                    return vec![with_head(&head, &content.document())];
+                };
+                let row = offering.into_row(now, now);
+                let document = row.document.plain();
+                let open = document.strip_suffix('}').expect("an object");
+                let catalogs = catalogs_member(&row.visibility.catalogs);
+                vec![with_head(&head, &format!("{open}{catalogs}"))]
+            }
+            Record::Network(NetworkRecord { network: id, change }) => match change {
+                Change::Bundle(stored) => vec![bundle(id, &stored.document(), None)],
+                Change::Network { network, bundles } => {
+                    let bundles = bundles.unwrap_or_default();
+                    let bundles = bundles.iter().map(|stored| bundle(id, &stored.document(), None));
+                    bundles.chain([format!("{}}}", open_network(&network))]).collect()
+                }
+                Change::DeleteBundle(_) | Change::DeleteNetwork => Vec::new(),
+            },
+            Record::Product(ProductRecord::Upsert(row)) => {
+                let id = row.id.unwrap_or(ProductId::from_bytes([7; 16]));
+                Product::created(&row, id, now).iter().map(product).collect()
+            }
+        }
+    }
+
+    #[test]
+    fn any_record_that_is_taken_is_exported_as_a_line_that_is_taken_as_the_same() {
+        let words =
+            ["metadata", "features", "richContent", "\\u2028", "\u{2028}", "productCatalogIds"];
+        fuzz("records", Vec::new(), &words, |input| {
+            let Ok((record, _)) = Record::parse(input) else { return };
+            for line in exported(record) {
+                assert!(!line.contains('\n') && !line.contains('\r'), "{line}");
+                serde_json::from_str::<&RawValue>(&line).expect("JSON");
+                assert!(is_unicode(&line), "{line}");
+                let again = Record::parse(line.as_bytes());
+                let (again, _) = again.unwrap_or_else(|errors| panic!("{line}: {errors:?}"));
+                assert_eq!(exported(again), [line]);
+            }
+        });
+    }
+}

@@ -144,3 +144,24 @@ async fn odd_but_harmless_requests_are_answered() {
         catalog.request("GET", "/product-offerings").header("X-Api-Key", &key).body(vec![0xff; 64]);
     assert_eq!(catalog.send(body).await.status, 200);
 }
+
+#[tokio::test]
+async fn an_answer_quotes_megabytes_of_what_was_sent_in_short() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let long = "\\\"".repeat(1_000_000);
+    for (path, body) in [
+        ("/catalog/v1/imports", format!("{{\"upload\":{{\"{long}\":1}}}}")),
+        ("/catalog/v1/exports", format!("{{\"{long}\":1}}")),
+    ] {
+        let request = catalog
+            .request("POST", path)
+            .header("Authorization", format!("Bearer {key}"))
+            .header("Content-Type", "application/json")
+            .header("Idempotency-Key", path);
+        let answer = catalog.send(request.body(body.into_bytes())).await;
+        assert_eq!(answer.status, 400, "{path}");
+        assert!(answer.bytes.len() < 10_000, "{path}: {}", answer.bytes.len());
+        assert!(answer.fields().iter().any(|field| field.contains('…')), "{path}");
+    }
+}

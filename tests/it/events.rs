@@ -53,7 +53,7 @@ pub(crate) fn names(of_queues: bool) -> Vec<String> {
     names
 }
 
-async fn functions_over_sample() -> (Catalog, HashMap<&'static str, Function>) {
+pub(crate) async fn functions_over_sample() -> (Catalog, HashMap<&'static str, Function>) {
     let catalog = Catalog::start().await;
     sample::load(catalog.stack.store()).await.expect("sample");
     let store = Store::new(catalog.stack.client().clone(), TableNames::with_prefix("test"));

@@ -4,13 +4,14 @@ use std::{collections::BTreeSet, io::Read as _, time::Duration};
 
 use flate2::read::GzDecoder;
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use serverless_catalog::{
     access::Permission,
     account::AccountId,
     changes::Kinds,
     exports::{ExportId, ExportJob, ExportSight, MAX_UNFINISHED},
-    imports::job::ImportId,
+    imports::job::{Claim, ImportId, Job, JobStore as _, LEASE_TERM, Lease, Source, Status},
     offerings::CatalogId,
     text::random_name,
 };
@@ -462,4 +463,60 @@ async fn what_is_wrong_with_an_export_is_told() {
     assert_eq!(catalog.read(&key, &format!("{EXPORTS}/x")).await.status, 404);
     let unknown: String = random_name();
     assert_eq!(catalog.read(&key, &format!("{EXPORTS}/{unknown}")).await.status, 404);
+}
+
+/// A checkpoint whose answer was lost is repeated: it is the one that is stored. Any other one is refused.
+#[tokio::test]
+async fn a_checkpoint_after_the_end_is_taken_only_if_it_is_the_same_one_again() {
+    let catalog = Catalog::start().await;
+    let store = catalog.stack.store();
+    let lease = |holder: &str| Lease {
+        account: "ACME".parse().expect("account"),
+        import: ImportId::of(&["checkpoints"]),
+        holder: holder.to_owned(),
+        term: LEASE_TERM,
+    };
+    let source =
+        Source { name: "file x".to_owned(), version: None, content: None, time: Timestamp::now() };
+    let (ours, other) = (lease("ours"), lease("other"));
+    let Claim::Held(job) = store.claim(&ours, &source).await.expect("a claim") else {
+        panic!("nobody else has it")
+    };
+    let at = |status| Job { status, ..(*job).clone() };
+    let checkpoint = async |lease: &Lease, status| {
+        store.checkpoint(lease, &at(status)).await.expect("an answer")
+    };
+    assert!(!checkpoint(&other, Status::Running).await, "another holder");
+    assert!(checkpoint(&ours, Status::Running).await);
+    assert!(!checkpoint(&other, Status::Done).await, "another holder");
+    assert!(checkpoint(&ours, Status::Done).await, "the end");
+    assert!(checkpoint(&ours, Status::Done).await, "the same again");
+    assert!(!checkpoint(&ours, Status::Failed).await, "another end");
+    assert!(!checkpoint(&ours, Status::Running).await, "it does not begin again");
+    assert!(!checkpoint(&other, Status::Done).await, "another holder");
+}
+
+#[tokio::test]
+async fn an_import_of_lines_whose_errors_quote_megabytes_is_shown() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let line = format!("{{\"kind\":\"{}\"}}\n", "x".repeat(3_500_000));
+    let body = line.repeat(4).into_bytes();
+    let announced = json!({"upload": {"format": "ndjson", "length": body.len()}});
+    let announced = announced.to_string().into_bytes();
+    let told = post(&catalog, &key, IMPORTS, "application/json", announced).send().await.json();
+    let (url, headers) = (told["uploadUrl"].as_str().expect("link"), &told["uploadHeaders"]);
+    assert_eq!(with_link("PUT", url, headers, body).await.status, 200);
+    let id = told["importId"].as_str().expect("id");
+    let state = ended(&catalog, &key, &format!("{IMPORTS}/{id}")).await;
+    assert_eq!(
+        (&state["status"], &state["counts"]["failed"]),
+        (&json!("done"), &json!(4)),
+        "{state}"
+    );
+    let message = state["errors"][3]["message"].as_str().expect("a message");
+    assert!(
+        message.starts_with("unknown variant `xxx") && message.ends_with("`product`"),
+        "{message}"
+    );
 }

@@ -19,6 +19,9 @@ mod events;
 mod export;
 mod exports;
 mod faults;
+#[path = "../../src/fuzz.rs"]
+mod fuzz;
+mod hostile;
 mod idempotency;
 mod imports;
 mod isolation;
@@ -36,6 +39,7 @@ mod proxy;
 mod published;
 mod queue;
 mod readme;
+mod reads;
 mod replies;
 
 mod simulation;

@@ -1,10 +1,14 @@
 //! Networks and their products: reads that cost one query, and imports that end right.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 use serverless_catalog::{
     cost::Meter,
@@ -427,4 +431,66 @@ async fn an_older_record_never_overwrites_a_newer_one_of_a_network() {
         let again = catalog.import("ACME", std::slice::from_ref(&record)).await;
         assert_eq!(again.stale + again.unchanged, 1, "{record}: {again:?}");
     }
+}
+
+/// The items of a network as they are stored, without their orders.
+async fn stored(catalog: &Catalog, id: u32) -> Vec<HashMap<String, AttributeValue>> {
+    let query = catalog.stack.client().query().table_name("test-networks");
+    let text = |text: String| AttributeValue::S(text);
+    let query = query
+        .key_condition_expression("account = :account AND begins_with(itemKey, :key)")
+        .expression_attribute_values(":account", text("ACME".to_owned()))
+        .expression_attribute_values(":key", text(format!("NETWORK#{id:010}")));
+    query.send().await.expect("items").items().to_vec()
+}
+
+#[tokio::test]
+async fn only_what_holds_nothing_any_more_expires() {
+    let catalog = Catalog::start().await;
+    let delete = |id: u32| json!({"kind": "network", "op": "delete", "id": id});
+    let delete_bundle = |network: u32, id: u32| json!({"kind": "bundle", "op": "delete", "network_id": network, "id": id});
+    let count = |item: &HashMap<String, AttributeValue>| {
+        item.get("productCount").map(|count| count.as_n().expect("a number").clone())
+    };
+    catalog
+        .import(
+            "ACME",
+            &[
+                network(1, &json!({})),
+                // A bundle that is there before its network.
+                bundle_record(2, 7),
+                network(3, &json!({"fixed_bundles": [bundle(7)]})),
+                delete_bundle(3, 7),
+            ],
+        )
+        .await;
+    catalog.import("ACME", &[network(4, &json!({})), delete(4), delete_bundle(5, 7)]).await;
+    for (id, expiring) in
+        [(1, vec![false]), (2, vec![false, false]), (3, vec![false, true]), (4, vec![true])]
+    {
+        let items = stored(&catalog, id).await;
+        let expires: Vec<bool> = items.iter().map(|item| item.contains_key("expiresAt")).collect();
+        assert_eq!(expires, expiring, "network {id}: {items:?}");
+    }
+    // A number of bundles is kept where there is a network or a bundle.
+    for (id, bundles) in [(1, Some("0")), (2, Some("1")), (3, Some("0")), (4, None), (5, None)] {
+        let items = stored(&catalog, id).await;
+        assert_eq!(count(&items[0]).as_deref(), bundles, "network {id}");
+    }
+    let items = stored(&catalog, 5).await;
+    assert!(items.iter().all(|item| item.contains_key("expiresAt")), "{items:?}");
+}
+
+#[tokio::test]
+async fn a_bundle_whose_network_has_no_item_is_not_taken_for_the_network() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    catalog.import("ACME", &[network(1, &json!({"fixed_bundles": [bundle(7), bundle(8)]}))]).await;
+    assert_eq!(bundle_ids(&catalog, &key, 1).await, [7, 8]);
+    let own = [("account", "ACME"), ("itemKey", "NETWORK#0000000001")];
+    let own = own.map(|(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned())));
+    let delete = catalog.stack.client().delete_item().table_name("test-networks");
+    delete.set_key(Some(own.into())).send().await.expect("deleted");
+    let answer = catalog.read(&key, "/v2/catalog/products?network_id=1").await;
+    assert_eq!(answer.status, 404, "{}", String::from_utf8_lossy(&answer.bytes));
 }

@@ -179,7 +179,7 @@ impl ManageExports {
 }
 
 /// The kinds that a body names; all if it names none.
-fn kinds(body: &str) -> Result<Kinds, ApiError> {
+pub(super) fn kinds(body: &str) -> Result<Kinds, ApiError> {
     let malformed = |error| ApiError::invalid("", format!("Malformed JSON: {error}"));
     let wrong = |message: String| ApiError::invalid("kinds", message);
     if body.trim().is_empty() {

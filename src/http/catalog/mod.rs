@@ -2,6 +2,8 @@
 
 mod changes;
 mod exports;
+#[cfg(test)]
+mod fuzz;
 mod imports;
 mod submit;
 

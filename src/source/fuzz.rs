@@ -1,0 +1,121 @@
+//! Any file is read to its end, or to where it breaks: the same in pieces of any size, in bounded memory.
+
+use std::io::{self, Read, Write};
+
+use serde_json::value::RawValue;
+
+use super::{Format, Group, Groups, Line, PeekReader, compression::decompress};
+use crate::{fuzz::fuzz, imports::MAX_LINE_BYTES};
+
+/// The largest content that is read line by line: a small file may unfold to gigabytes.
+const MOST: u64 = 12 * 1024 * 1024;
+
+/// Gives a few bytes at a time.
+struct Dripping(io::Cursor<Vec<u8>>, usize);
+
+impl Read for Dripping {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = buffer.len().min(self.1);
+        self.0.read(&mut buffer[..most])
+    }
+}
+
+/// The lines, and why the source breaks off.
+fn lines(
+    source: impl Read + Send + 'static,
+    format: Option<Format>,
+) -> (Vec<Line>, Option<String>) {
+    let mut lines = Vec::new();
+    for group in Groups::new(source, format) {
+        match group {
+            Group::Lines(group) => {
+                assert!(!group.is_empty());
+                lines.extend(group);
+            }
+            Group::Broken(error) => return (lines, Some(error.to_string())),
+            Group::End => return (lines, None),
+        }
+    }
+    panic!("no group says how it ended")
+}
+
+/// How many bytes a file unfolds to, or to what it breaks after; a little more than the largest if it is larger.
+fn unfolded(source: impl Read + Send + 'static) -> u64 {
+    let Ok(content) = decompress(PeekReader::new(Box::new(source))) else { return 0 };
+    let mut count = Count(0);
+    let _ = io::copy(&mut content.into_buffered().take(MOST + 1), &mut count);
+    count.0
+}
+
+struct Count(u64);
+
+impl Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn check(input: &[u8], format: Option<Format>) {
+    let whole = || io::Cursor::new(input.to_vec());
+    if unfolded(whole()) > MOST {
+        return;
+    }
+    let (read, end) = lines(whole(), format);
+    let mut last = 0;
+    for (number, line) in &read {
+        assert!(*number > last, "{number} follows {last}");
+        last = *number;
+        match line {
+            Ok(line) => assert!(line.len() <= 8 * MAX_LINE_BYTES),
+            Err(rejected) => {
+                assert!(!rejected.errors.is_empty());
+                for error in &rejected.errors {
+                    assert_eq!(error.line, *number);
+                    assert!((1..=1_100).contains(&error.error.message.len()));
+                }
+            }
+        }
+    }
+    if let Some(why) = &end {
+        assert!(why.len() < 500, "{why}");
+    }
+    let piece = usize::from(input.first().copied().unwrap_or_default() % 7) + 1;
+    if input.len() < 64 * 1024 {
+        // A file may break at two places; which is told depends on how far it is read ahead.
+        let (again, ends) = lines(Dripping(whole(), piece), format);
+        assert_eq!((again, ends.is_some()), (read, end.is_some()));
+    }
+}
+
+#[test]
+fn any_csv_gives_json_or_says_which_cell_is_wrong() {
+    let words = ["sku", "name", "price", "externalId", "active", "stockQty", "kind", "op", ";"];
+    fuzz("csv", Vec::new(), &words, |input| {
+        check(input, Some(Format::Csv));
+        let (read, _) = lines(io::Cursor::new(input.to_vec()), Some(Format::Csv));
+        for line in read.into_iter().filter_map(|(_, line)| line.ok()) {
+            let is_json = serde_json::from_slice::<&RawValue>(&line).is_ok();
+            // A file that begins with a bracket is JSON, whatever its name says.
+            assert!(is_json || input.trim_ascii_start().starts_with(b"["));
+        }
+    });
+}
+
+#[test]
+fn any_file_is_read_to_its_end_or_to_where_it_breaks() {
+    let words = ["{\"changesCursor\":", "{\"kind\":\"product\"}", "[1,2]", "\u{feff}["];
+    fuzz("files", Vec::new(), &words, |input| {
+        check(input, None);
+        check(input, Some(Format::Ndjson));
+    });
+}
+
+#[test]
+fn any_compressed_file_is_read_to_its_end_or_to_where_it_breaks() {
+    fuzz("compressed", Vec::new(), &[], |input| check(input, None));
+}

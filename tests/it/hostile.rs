@@ -1,0 +1,93 @@
+//! Any event of API Gateway is answered, and never with a 5xx.
+
+use std::collections::HashMap;
+
+use catalog_cli::local::Function;
+use lambda_http::Context;
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use crate::{
+    events::{file, functions_over_sample, names},
+    fuzz::fuzz,
+    support::Catalog,
+};
+
+/// The functions over the sample data, and the runtime that they run on.
+struct Edge {
+    runtime: Runtime,
+    functions: HashMap<&'static str, Function>,
+    _catalog: Catalog,
+}
+
+impl Edge {
+    fn start() -> Self {
+        let runtime = Runtime::new().expect("a runtime");
+        let (catalog, functions) = runtime.block_on(functions_over_sample());
+        Self { runtime, functions, _catalog: catalog }
+    }
+
+    /// Sends an event to a function; `None`: it is not an event.
+    fn send(&self, function: &str, event: &str) -> Option<Value> {
+        let invoked = self.functions[function].invoke(event.to_owned(), Context::default());
+        match self.runtime.block_on(invoked) {
+            Ok(reply) => Some(serde_json::from_str(&reply).expect("JSON")),
+            Err(error) => {
+                // The runtime of Lambda refuses what is no event; API Gateway sends none.
+                let is_event = serde_json::from_str::<lambda_http::request::LambdaRequest>(event);
+                assert!(is_event.is_err(), "{error}");
+                None
+            }
+        }
+    }
+}
+
+#[test]
+fn any_event_is_answered_and_never_with_a_5xx() {
+    let edge = std::panic::AssertUnwindSafe(Edge::start());
+    let mut functions: Vec<String> = edge.functions.keys().map(ToString::to_string).collect();
+    functions.sort();
+    // The first line is the function.
+    let seeds = names(false).into_iter().map(|name| {
+        let function = name.split('.').next().expect("a function").to_owned();
+        let event: Value = serde_json::from_str(&file(&name)).expect("JSON");
+        format!("{function}\n{event}").into_bytes()
+    });
+    let words = [
+        "GET",
+        "POST",
+        "HEAD",
+        "%2F",
+        "%00",
+        "limit=",
+        "cursor=",
+        "idempotency-key",
+        "content-type",
+        "application/json",
+        "content-encoding",
+        "gzip",
+        "x-api-key",
+        "authorization",
+        "Bearer ",
+        "rawPath",
+        "rawQueryString",
+        "isBase64Encoded",
+        "pathParameters",
+        "$default",
+        "body",
+    ];
+    fuzz("events", seeds.collect(), &words, |input| {
+        let Ok(text) = std::str::from_utf8(input) else { return };
+        let Some((function, event)) = text.split_once('\n') else { return };
+        if !functions.iter().any(|name| name == function) {
+            return;
+        }
+        let Some(reply) = edge.send(function, event) else { return };
+        let status = reply["statusCode"].as_u64().expect("a status");
+        assert!((200..500).contains(&status), "{reply}");
+        if status >= 400 {
+            let said = reply.to_string();
+            assert!(!said.contains("DemoKey"), "a key is told: {said}");
+        }
+    });
+}
