@@ -85,7 +85,11 @@ fn any_event_is_answered_and_never_with_a_5xx() {
         let Some(reply) = edge.send(function, event) else { return };
         let status = reply["statusCode"].as_u64().expect("a status");
         assert!((200..500).contains(&status), "{reply}");
-        if status >= 400 {
+        // A mutation may have copied the key to where it is no key, as into the request's id.
+        let places =
+            ["\"x-api-key\":\"cat_live_DemoKey", "\"authorization\":\"Bearer cat_live_DemoKey"];
+        let is_key = places.iter().any(|place| event.contains(place));
+        if is_key && event.matches("DemoKey").count() == 1 {
             let said = reply.to_string();
             assert!(!said.contains("DemoKey"), "a key is told: {said}");
         }
