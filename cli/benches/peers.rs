@@ -144,18 +144,31 @@ struct Subject {
     name: String,
     folder: PathBuf,
     command: Vec<String>,
+    /// Environment variables that it alone has.
+    settings: Vec<(&'static str, &'static str)>,
+}
+
+/// How the functions use memory: environment variables of the C library, as the template sets them.
+fn memory_settings() -> Vec<(&'static str, &'static str)> {
+    let lines = include_str!("../../template.yaml").lines().map(str::trim);
+    let settings = lines.filter(|line| line.starts_with("MALLOC_"));
+    settings
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name, value.trim_matches('"')))
+        .collect()
 }
 
 impl Subject {
     fn function(name: &str) -> Self {
         let folder = Path::new(ROOT).join("target/lambda/x86_64").join(name);
-        Self { name: name.to_owned(), folder, command: vec!["./bootstrap".to_owned()] }
+        let command = vec!["./bootstrap".to_owned()];
+        Self { name: name.to_owned(), folder, command, settings: memory_settings() }
     }
 
     fn peer(name: &str, folder: &str, command: &[&str]) -> Self {
         let folder = Path::new(ROOT).join("benches/peers").join(folder);
         let command = command.iter().map(|word| (*word).to_owned()).collect();
-        Self { name: name.to_owned(), folder, command }
+        Self { name: name.to_owned(), folder, command, settings: Vec::new() }
     }
 
     fn start(&self, engine: &str, runtime: &str) -> Child {
@@ -180,6 +193,7 @@ impl Subject {
                 ("METRICS_NAMESPACE", "ServerlessCatalog/bench"),
             ])
             .env("LAMBDA_TASK_ROOT", &self.folder)
+            .envs(self.settings.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
