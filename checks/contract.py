@@ -17,7 +17,8 @@ def check():
         url = common.serve(processes, folder, "--memory")["url"]
         command = [PYTHON / "schemathesis", "--config-file", "checks/schemathesis.toml", "run"]
         command += ["openapi.yaml", "--url", url, *more]
-        print(common.run(command, {"CATALOG_KEY": common.DEMO_KEY}, timeout=900)[-3000:])
+        settings = {"CATALOG_KEY": common.DEMO_KEY, "SCHEMATHESIS_HOOKS": "media_types", "PYTHONPATH": "checks"}
+        print(common.run(command, settings, timeout=900)[-3000:])
 
 
 def load():

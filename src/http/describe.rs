@@ -334,7 +334,8 @@ pub(super) fn idempotent(mut operation: Operation, failures: &Failures) -> Opera
         &[("reused", ApiError::KeyOfAnotherRequest)],
     );
     for status in ["200", "201", "202", "207"] {
-        if let Some(headers) = responses[status]["headers"].as_object_mut() {
+        let headers = responses.get_mut(status).and_then(|reply| reply["headers"].as_object_mut());
+        if let Some(headers) = headers {
             headers.insert("Idempotency-Replayed".to_owned(), header("IdempotencyReplayed"));
         }
     }

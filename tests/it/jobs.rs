@@ -265,6 +265,21 @@ async fn what_is_wrong_with_a_submission_is_told_by_field() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_share_may_be_any_number_from_0_to_1() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    catalog.import("ACME", &[json!({"kind": "product", "sku": "A", "name": "A"})]).await;
+    for share in ["0", "1", "0.25", "1.1125369292536007e-308"] {
+        let query = format!("?replace=product&replaceShare={share}&dryRun=true");
+        let state =
+            import(&catalog, &key, &query, &[json!({"kind": "product", "sku": "B", "name": "B"})])
+                .await;
+        let removed = u64::from(share == "1");
+        assert_eq!(state["counts"]["deleted"], removed, "{share}: {state}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn imports_are_listed_newest_first_and_every_account_sees_only_its_own() {
     let catalog = Catalog::start().await;
     let (acme, globex) = (catalog.key("ACME").await, catalog.key("GLOBEX").await);

@@ -32,7 +32,8 @@ pub(super) fn submission_attributes(submission: &Submission) -> Item {
     item.extend(options.format.map(|format| ("format".to_owned(), text(format.as_str()))));
     if let Some((kind, share)) = options.replace {
         item.insert("replace".to_owned(), text(kind.as_str()));
-        item.insert("replaceShare".to_owned(), number(share));
+        // As text: a number of DynamoDB is 1E-130 or more, or zero.
+        item.insert("replaceShare".to_owned(), text(format!("{share:e}")));
     }
     item
 }
@@ -42,7 +43,7 @@ pub(super) fn submission_of(item: &Item) -> Option<Submission> {
     let string = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
     let digits = |name: &str| item.get(name).and_then(|value| value.as_n().ok());
     let replace = string("replace").and_then(|kind| Kind::parse(kind));
-    let share = digits("replaceShare").and_then(|share| share.parse().ok());
+    let share = string("replaceShare").and_then(|share| share.parse().ok());
     Some(Submission {
         length: digits("length")?.parse().ok()?,
         options: ImportOptions {

@@ -1,0 +1,6 @@
+"""What schemathesis does not know how to send: it loads this as its hooks."""
+
+import schemathesis
+
+# Lines of text.
+schemathesis.serializer.alias("application/x-ndjson", "text/plain")
