@@ -58,6 +58,16 @@ impl Document {
         XxHash3_128::oneshot(text.as_bytes())
     }
 
+    /// Whether the text has more bytes than this.
+    #[must_use]
+    pub fn is_longer_than(&self, bytes: usize) -> bool {
+        // A byte takes at most six inside a JSON string: a long text need not be unescaped to be seen to be long.
+        match &self.0 {
+            Text::Plain(text) => text.len() > bytes,
+            Text::Escaped(text) => text.len() > 6 * bytes || unescaped(text).len() > bytes,
+        }
+    }
+
     /// The length of the text inside a JSON string.
     #[must_use]
     pub fn escaped_len(&self) -> usize {
@@ -144,6 +154,10 @@ mod tests {
             prop_assert_eq!(&*escaped.plain(), text.as_str());
             prop_assert_eq!(escaped.escaped_len(), inside.len());
             prop_assert_eq!(&plain, &escaped);
+            for bytes in 0..50 {
+                prop_assert_eq!(plain.is_longer_than(bytes), text.len() > bytes);
+                prop_assert_eq!(escaped.is_longer_than(bytes), text.len() > bytes);
+            }
         }
     }
 

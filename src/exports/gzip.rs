@@ -43,14 +43,8 @@ impl GzipParts {
 
     /// How many compressed bytes there are to hand out, at least.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn compressed_len(&self) -> usize {
         self.encoder.get_ref().len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Adds content.

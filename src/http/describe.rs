@@ -342,6 +342,23 @@ pub(super) fn idempotent(mut operation: Operation, failures: &Failures) -> Opera
     operation
 }
 
+/// The reply to a write.
+pub(super) fn written(description: &str, schema: &Value, example: &Value) -> Value {
+    json!({
+        "description": description,
+        "headers": { "X-Request-Id": header("RequestId") },
+        "content": { "application/json": { "schema": schema, "example": example } },
+    })
+}
+
+/// The path parameter with the id of a job.
+pub(super) fn job_parameter(name: &str, description: &str) -> Value {
+    json!({
+        "name": name, "in": "path", "required": true,
+        "schema": { "type": "string", "pattern": "^[0-9a-f]{32}$" }, "description": description,
+    })
+}
+
 /// The replies of a read: 200 with an `ETag`, or 304.
 pub(super) fn read(description: &str, schema: impl Into<Value>, example: &Value) -> Value {
     let schema: Value = schema.into();

@@ -126,7 +126,7 @@ impl Reply {
     /// Makes the response to a request with these headers.
     #[must_use]
     pub fn into_response(self, request: &HeaderMap) -> Response<ResponseBody> {
-        let gzip = accepts_gzip(request) && self.body.plain().len() > COMPRESS_ABOVE;
+        let gzip = accepts_gzip(request) && self.body.is_longer_than(COMPRESS_ABOVE);
         let mut response = Response::new(ResponseBody::Empty);
         let headers = response.headers_mut();
         headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));

@@ -6,16 +6,16 @@
 
 use std::{io, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{MAX_RECEIVES, MessageQueue, QueueMessage, delay};
+use super::{MAX_RECEIVES, MessageQueue, QueueMessage, delay, receives, return_to_queue};
 use crate::{
     account::AccountId,
-    cause::{Cause, chain},
+    cause::Cause,
     changes::{Change, ExportedRecord, Sight},
     exports::{
         ExportClaim, ExportId, ExportJob, ExportLease, ExportProgress, ExportStatus, GzipParts,
@@ -25,7 +25,6 @@ use crate::{
     objects::{Bucket, MultipartUpload, ObjectError, PART_BYTES},
     retry::Patience,
     store::{ExportPosition, Store, StoreError},
-    telemetry,
     text::random_name,
 };
 
@@ -40,7 +39,7 @@ const CONTENT_TYPE: &str = "application/gzip";
 /// What a message asks for.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Order {
+struct ExportMessage {
     account: String,
     export_id: String,
 }
@@ -48,9 +47,10 @@ struct Order {
 /// The message that asks for an export.
 #[must_use]
 pub fn export_message(account: &AccountId, export: &ExportId) -> QueueMessage {
-    let order = Order { account: account.to_string(), export_id: export.as_str().to_owned() };
+    let message =
+        ExportMessage { account: account.to_string(), export_id: export.as_str().to_owned() };
     // It has only texts: serializing them cannot fail.
-    let body = serde_json::to_string(&order).unwrap_or_default();
+    let body = serde_json::to_string(&message).unwrap_or_default();
     QueueMessage { body, ..QueueMessage::default() }
 }
 
@@ -127,7 +127,6 @@ impl ExportCatalog {
             let Err(reason) = work.catch_unwind().await.unwrap_or(Err(RetryReason::Panic)) else {
                 continue;
             };
-            let id = message.message_id.clone().unwrap_or_default();
             let busy = match reason {
                 RetryReason::Busy(left) => Some(left),
                 _ => None,
@@ -141,21 +140,7 @@ impl ExportCatalog {
                     continue;
                 }
             }
-            tracing::error!(
-                message_id = id,
-                cause = chain(&reason),
-                retry_after_seconds = delay.as_secs(),
-                "message is to be delivered again"
-            );
-            telemetry::message_retried();
-            if let Some(receipt) = &message.receipt_handle
-                && let Err(cause) = self.queue.retry_after(receipt.clone(), delay).await
-            {
-                tracing::warn!(cause, "the visibility timeout was not changed");
-            }
-            let mut failure = BatchItemFailure::default();
-            failure.item_identifier = id;
-            response.batch_item_failures.push(failure);
+            return_to_queue(Some(&*self.queue), message, &reason, delay, &mut response).await;
         }
         response
     }
@@ -165,11 +150,11 @@ impl ExportCatalog {
         message: &SqsMessage,
         deadline: Instant,
     ) -> Result<(), RetryReason> {
-        let order: Option<Order> =
+        let asked: Option<ExportMessage> =
             message.body.as_deref().and_then(|body| serde_json::from_str(body).ok());
-        let order = order.ok_or(RetryReason::Message)?;
-        let account = AccountId::parse(&order.account).map_err(|_| RetryReason::Message)?;
-        let export = ExportId::parse(&order.export_id).ok_or(RetryReason::Message)?;
+        let asked = asked.ok_or(RetryReason::Message)?;
+        let account = AccountId::parse(&asked.account).map_err(|_| RetryReason::Message)?;
+        let export = ExportId::parse(&asked.export_id).ok_or(RetryReason::Message)?;
         let lease = ExportLease { account, export, holder: random_name(), term: self.lease };
         let store = self.store.until(Some(deadline));
         let job = match store.claim_export(&lease).await? {
@@ -216,11 +201,6 @@ impl ExportCatalog {
         let key = export_key(&lease.account, &lease.export);
         MultipartUpload { bucket: self.bucket.name.clone(), key, id }
     }
-}
-
-fn receives(message: &SqsMessage) -> u32 {
-    let count = message.attributes.get("ApproximateReceiveCount");
-    count.and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
 /// A run in progress.
@@ -277,7 +257,7 @@ impl Run<'_> {
             if next.position.is_none() {
                 next.table += 1;
             }
-            if gzip.len() >= self.function.part_bytes {
+            if gzip.compressed_len() >= self.function.part_bytes {
                 let (part, state) = gzip.part()?;
                 (next.gzip, next.rest) = (state, None);
                 self.write_part(&mut next, part).await?;

@@ -11,7 +11,7 @@
 
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -20,11 +20,12 @@ use tokio::time::Instant;
 use super::{
     CONTINUES, MAX_RECEIVES, MessageQueue, QueueMessage, delay,
     message::{self, Event, ImportedObject, MessageError, Work, parse},
+    receives, return_to_queue,
 };
 
 use crate::{
     account::AccountId,
-    cause::{Cause, chain},
+    cause::Cause,
     imports::{
         Counts, GeneratedIds, Kind, Mode, OrderBy,
         job::{
@@ -40,7 +41,7 @@ use crate::{
     retry::Patience,
     source::{Format, GroupStream},
     store::{GivenUp, Store, StoreError},
-    telemetry::{self, ImportMeasures},
+    telemetry::ImportMeasures,
     text::{hex, random_name},
 };
 
@@ -128,8 +129,8 @@ impl<'a> Delivery<'a> {
             let sent = system("SentTimestamp").and_then(millis);
             (message.message_id.clone().unwrap_or_default(), sent.unwrap_or(now))
         });
-        let receives = system("ApproximateReceiveCount").and_then(|count| count.parse().ok());
-        Self { message, account: attribute("account"), id, sent, receives: receives.unwrap_or(1) }
+        let receives = receives(message);
+        Self { message, account: attribute("account"), id, sent, receives }
     }
 
     fn body(&self) -> &'a str {
@@ -214,18 +215,7 @@ impl ImportCatalog {
             };
             let Err(reason) = done else { continue };
             let delay = reason.delay(delivery.receives);
-            let id = message.message_id.clone().unwrap_or_default();
-            tracing::error!(
-                message_id = id,
-                cause = chain(&reason),
-                retry_after_seconds = delay.as_secs(),
-                "message is to be delivered again"
-            );
-            telemetry::message_retried();
-            self.retry_after(message, delay).await;
-            let mut failure = BatchItemFailure::default();
-            failure.item_identifier = id;
-            response.batch_item_failures.push(failure);
+            return_to_queue(self.queue.as_deref(), message, &reason, delay, &mut response).await;
         }
         response
     }
@@ -241,14 +231,6 @@ impl ImportCatalog {
         };
         let send = || queue.send(delivery.continuation(delay));
         Patience::Attempts(3).retry(send, |_| true).await.map_err(RetryReason::NotContinued)
-    }
-
-    async fn retry_after(&self, message: &SqsMessage, delay: Duration) {
-        let (Some(queue), Some(receipt)) = (&self.queue, &message.receipt_handle) else { return };
-        // If this fails, the message becomes visible again after the queue's own visibility timeout.
-        if let Err(cause) = queue.retry_after(receipt.clone(), delay).await {
-            tracing::warn!(cause, "the visibility timeout was not changed");
-        }
     }
 
     async fn handle_message(

@@ -14,13 +14,14 @@ mod imports;
 mod message;
 mod sqs;
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsMessage};
 pub use exports::{ExportCatalog, export_message};
 pub use imports::ImportCatalog;
 pub use sqs::{CONTINUES, MessageQueue, QueueMessage, SqsQueue};
 
-use crate::retry::jittered;
+use crate::{cause::chain, retry::jittered, telemetry};
 
 /// How often a message is received before it goes to the dead-letter queue; the same as in `template.yaml`.
 pub const MAX_RECEIVES: u32 = 5;
@@ -35,4 +36,37 @@ fn delay(receives: u32, busy: Option<Duration>) -> Duration {
     let backoff = jittered(backoff.min(LONGEST_DELAY));
     let delay = (busy.unwrap_or_default() + backoff).min(LONGEST_DELAY);
     delay.max(Duration::from_secs(1))
+}
+
+/// How often a message was received.
+fn receives(message: &SqsMessage) -> u32 {
+    let count = message.attributes.get("ApproximateReceiveCount");
+    count.and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
+/// Returns a message as a batch item failure: it becomes visible again after this delay.
+async fn return_to_queue(
+    queue: Option<&dyn MessageQueue>,
+    message: &SqsMessage,
+    reason: &(dyn Error + Sync + 'static),
+    delay: Duration,
+    response: &mut SqsBatchResponse,
+) {
+    let id = message.message_id.clone().unwrap_or_default();
+    tracing::error!(
+        message_id = id,
+        cause = chain(reason),
+        retry_after_seconds = delay.as_secs(),
+        "message is to be delivered again"
+    );
+    telemetry::message_retried();
+    // If this fails, the message becomes visible again after the queue's own visibility timeout.
+    if let (Some(queue), Some(receipt)) = (queue, &message.receipt_handle)
+        && let Err(cause) = queue.retry_after(receipt.clone(), delay).await
+    {
+        tracing::warn!(cause, "the visibility timeout was not changed");
+    }
+    let mut failure = BatchItemFailure::default();
+    failure.item_identifier = id;
+    response.batch_item_failures.push(failure);
 }

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 
 #[cfg(feature = "openapi")]
 use crate::http::{
-    describe::{Failures, Operation, Schemas, header, idempotent, operation, read, with},
+    describe::{
+        Failures, Operation, Schemas, idempotent, job_parameter, operation, read, with, written,
+    },
     problem::Problem,
 };
 use crate::{
@@ -237,6 +239,7 @@ fn describe_request(schemas: &mut Schemas) -> Operation {
             "description": "Only records of these kinds; all without it. Networks are told without their bundles, each bundle as a record of its own.",
         } },
     });
+    let state: Value = json!(schemas.of::<ExportState<'_>>());
     let mut waiting = example(ExportStatus::Waiting);
     (waiting["records"], waiting["bytes"]) = (0.into(), 0.into());
     let mut operation = operation(
@@ -250,11 +253,7 @@ fn describe_request(schemas: &mut Schemas) -> Operation {
         &[],
         &failures,
         json!({
-            "202": {
-                "description": "The export will be made.",
-                "headers": { "X-Request-Id": header("RequestId") },
-                "content": { "application/json": { "schema": schemas.of::<ExportState<'_>>(), "example": waiting } },
-            },
+            "202": written("The export will be made.", &state, &waiting),
             "400": failures.invalid("kinds", "must be some of offering, product"),
         }),
     );
@@ -283,14 +282,10 @@ fn describe_one(schemas: &mut Schemas) -> Operation {
         "The account has no such export, it is no longer kept, or a key with another sight requested it.",
         &[("export", ApiError::NotFound(Absent::Export))],
     );
-    let parameter = json!({
-        "name": "exportId", "in": "path", "required": true,
-        "schema": { "type": "string", "pattern": "^[0-9a-f]{32}$" }, "description": "The export's id.",
-    });
     operation(
         "getExport",
         ("Catalog", "Get an export", "How far an export is, and a link to it once it is done."),
-        &[parameter],
+        &[job_parameter("exportId", "The export's id.")],
         &failures,
         with(read("The export.", state, &done), "404", missing),
     )

@@ -37,7 +37,8 @@ use crate::{
     http::{
         body::MAX_BODY_BYTES,
         describe::{
-            Failures, Operation, Schemas, header, idempotent, operation, or_of_gateway, read, with,
+            Failures, Operation, Schemas, idempotent, job_parameter, operation, or_of_gateway,
+            read, with, written,
         },
         problem::Problem,
     },
@@ -400,13 +401,7 @@ fn describe_list(schemas: &mut Schemas) -> Operation {
 fn describe_submit(schemas: &mut Schemas) -> Operation {
     let failures = Failures::of::<ManageImports, Problem<'_>>(schemas, PATH).allow(ALLOW);
     let state: Value = json!(schemas.of::<SubmittedState<'_>>());
-    let reply = |description: &str, example: Value| {
-        json!({
-            "description": description,
-            "headers": { "X-Request-Id": header("RequestId") },
-            "content": { "application/json": { "schema": state, "example": example } },
-        })
-    };
+    let reply = |description: &str, example: Value| written(description, &state, &example);
     let waiting = json!({ "importId": EXAMPLE_ID, "status": "waiting", "createdAt": "2026-01-15T10:30:00.000Z" });
     let mut with_link = waiting.clone();
     with_link["uploadUrl"] = "https://bucket.s3.amazonaws.com/uploads/ACME/…".into();
@@ -522,10 +517,6 @@ fn describe_one(schemas: &mut Schemas) -> Operation {
         "The account has no such import.",
         &[("import", ApiError::NotFound(Absent::Import))],
     );
-    let parameter = json!({
-        "name": "importId", "in": "path", "required": true,
-        "schema": { "type": "string", "pattern": "^[0-9a-f]{32}$" }, "description": "The import's id.",
-    });
     operation(
         "getImport",
         (
@@ -533,7 +524,7 @@ fn describe_one(schemas: &mut Schemas) -> Operation {
             "Get an import",
             "How far an import is, and what became of its lines. Of a dry run: what would have become of them.",
         ),
-        &[parameter],
+        &[job_parameter("importId", "The import's id.")],
         &failures,
         with(read("The import.", state, &shown), "404", missing),
     )

@@ -22,7 +22,7 @@ use crate::{
 use crate::{
     http::{
         body::MAX_BODY_BYTES,
-        describe::{Failures, Operation, Schemas, header, idempotent, operation, or_of_gateway},
+        describe::{Failures, Operation, Schemas, idempotent, operation, or_of_gateway, written},
     },
     products::{FIELDS, Field, Rule, Scalar},
 };
@@ -189,13 +189,7 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
         { "index": 0, "status": "updated", "id": "01920e3a-7b1c-7def-8123-456789abcdef" },
     ] });
     let outcome: Value = json!(schemas.of::<Outcome>());
-    let reply = |description: &str, example: Value| {
-        json!({
-            "description": description,
-            "headers": { "X-Request-Id": header("RequestId") },
-            "content": { "application/json": { "schema": outcome, "example": example } },
-        })
-    };
+    let reply = |description: &str, example: Value| written(description, &outcome, &example);
     let wrong = [
         ("empty", ApiError::invalid("", "products must not be empty")),
         ("tooMany", ApiError::invalid("", format!("Max {MAX_ROWS} products per request"))),
