@@ -11,7 +11,7 @@ use crate::json::bytes_in_reply;
 
 /// A JSON text, plain or as it stands inside a JSON string.
 #[derive(Clone, Debug)]
-pub struct Document(Text);
+pub struct JsonText(Text);
 
 #[derive(Clone, Debug)]
 enum Text {
@@ -19,7 +19,7 @@ enum Text {
     Escaped(String),
 }
 
-impl Document {
+impl JsonText {
     /// A text as it stands inside a JSON string, without the quotes around it. It must be valid there.
     #[must_use]
     pub fn escaped(text: String) -> Self {
@@ -86,20 +86,20 @@ impl Document {
     }
 }
 
-impl From<String> for Document {
+impl From<String> for JsonText {
     fn from(text: String) -> Self {
         Self(Text::Plain(text))
     }
 }
 
 /// Two documents are equal if their texts are.
-impl PartialEq for Document {
+impl PartialEq for JsonText {
     fn eq(&self, other: &Self) -> bool {
         self.plain() == other.plain()
     }
 }
 
-impl Eq for Document {}
+impl Eq for JsonText {}
 
 /// Appends a text as it stands inside a JSON string.
 pub fn push_escaped(text: &mut String, plain: &str) {
@@ -146,11 +146,11 @@ mod tests {
     proptest! {
         #[test]
         fn escaped_or_plain_it_is_the_same_document(text in r#"[a-z"\\/\n\t\u{1}\u{e9}\u{1f600}]{0,40}"#) {
-            let plain = Document::from(text.clone());
+            let plain = JsonText::from(text.clone());
             let mut inside = String::new();
             plain.push_escaped_to(&mut inside);
             prop_assert_eq!(format!("\"{}\"", &inside), serde_json::to_string(&text).expect("JSON"));
-            let escaped = Document::escaped(inside.clone());
+            let escaped = JsonText::escaped(inside.clone());
             prop_assert_eq!(&*escaped.plain(), text.as_str());
             prop_assert_eq!(escaped.escaped_len(), inside.len());
             prop_assert_eq!(&plain, &escaped);

@@ -1,17 +1,17 @@
-//! A product catalog for telecom sellers on AWS Lambda and DynamoDB: four published catalog APIs
-//! over one set of tables, served by small Lambda functions.
+//! A product catalog for telecom and SaaS resellers on AWS Lambda and DynamoDB: four API contracts that others have
+//! published, and one API of the catalog's own, over one set of tables.
 //!
 //! # Project layout
 //!
-//! Dependencies point inward: `bin → lambda → http, queue, streams → domain ← store`. The adapters `http`, `queue` and `streams`
-//! know the type of `store` and its error, but nothing of DynamoDB.
+//! Dependencies point inward: `bin → lambda → http, queue, streams → domain ← store`. The adapters `http`, `queue` and
+//! `streams` use `Store` and `StoreError`. Only `streams` also knows DynamoDB: the records of its streams.
 //!
 //! | Module | Contents |
 //! |---|---|
 //! | [`account`], [`money`], [`geography`], [`cost`], [`outcome`], [`cause`] | shared types: tenants, amounts, countries and regions, consumed capacity, what became of a record, and what caused an error |
 //! | [`order`] | the total order of writes |
 //! | [`clock`], [`retry`] | the clock; the retry policy: how long to wait and how often to retry |
-//! | [`access`] | API keys: their format, their permissions, why one is rejected |
+//! | [`access`] | API keys: their format, records, permissions and limits, and why one is rejected |
 //! | [`idempotency`] | requests that do their work once, however often they are sent |
 //! | [`offerings`] | the product offering, its filters, the query plan, paging, promotions |
 //! | [`partners`] | the partner offering |
@@ -22,20 +22,19 @@
 //! | [`exports`] | exports as jobs, and the gzip file that several runs write |
 //! | [`source`] | import files and byte streams: NDJSON, JSON arrays and CSV; plain, gzip or Zstandard |
 //! | [`json`] | strict JSON parsing |
-//! | [`document`] | JSON texts that are copied from items to replies |
+//! | [`document`] | the JSON text of a stored record, copied from items to replies without parsing |
 //! | [`cursor`] | the opaque, encrypted page cursor |
 //! | [`http`] | the HTTP adapter: query strings, errors in a dialect, `ETag`, gzip, the request log |
 //! | [`queue`] | the SQS adapter: message shapes, continuations, partial batch responses |
 //! | [`streams`] | DynamoDB Streams: the function that records changes, and their events |
-//! | [`objects`] | S3: objects to import, reports |
-//! | [`store`] | DynamoDB: one narrow implementation per access pattern |
+//! | [`objects`] | S3: objects to import, reports, exports in parts, presigned URLs |
+//! | [`store`] | DynamoDB: implements the traits that the domain declares |
 //! | [`lambda`] | wiring: settings from the environment, the service that a Lambda function runs |
 //! | [`telemetry`], [`xray`] | logs and metrics; trace subsegments for database calls |
 //! | [`text`] | string newtypes, enums with a fixed spelling, field errors |
 //!
-//! The domain modules know neither AWS nor HTTP: [`http`] translates requests, and [`store`] implements the
-//! domain's traits with DynamoDB's conditional writes and transactions. The binaries
-//! in `src/bin` contain only wiring. The operator's tool `catalog` has its own package, `cli/`.
+//! The domain modules use no AWS or HTTP crate: [`http`] translates requests, and [`store`] implements the domain's
+//! traits with DynamoDB's conditional writes and transactions. The binaries in `src/bin` contain only wiring. The operator's tool `catalog` has its own package, `cli/`.
 
 pub mod access;
 pub mod account;

@@ -22,7 +22,7 @@ use catalog_cli::{
 use serde_json::{Value, json};
 use serverless_catalog::{
     account::AccountId,
-    changes::{ChangeLog as _, Kinds, Log, LogId, Losses, Page, Positions, Sight, page},
+    changes::{JournalStore as _, Kinds, Log, LogId, Losses, Page, Positions, View, page},
     cost::Meter,
     idempotency::RequestIdentity,
     imports::Kind,
@@ -175,7 +175,7 @@ async fn reads(store: &Store) {
 
 fn oldest(store: &Store) -> Positions {
     let kinds = Kinds::of([Kind::Product]);
-    Positions::oldest(store.clock().now(), kinds, Sight::Everything.fingerprint())
+    Positions::oldest(store.clock().now(), kinds, View::Everything.fingerprint())
 }
 
 async fn read(store: &Store, from: Positions, limit: usize) -> (Page, f64) {
@@ -183,8 +183,8 @@ async fn read(store: &Store, from: Positions, limit: usize) -> (Page, f64) {
     let store = store.metered(&meter);
     let budget =
         Budget { read_units: Budget::READ_UNITS, until: Instant::now() + Duration::from_mins(1) };
-    let (losses, sight) = (Losses::default(), Sight::Everything);
-    let page = page(&store, &account(), from, losses, sight, limit, budget).await.expect("a page");
+    let (losses, view) = (Losses::default(), View::Everything);
+    let page = page(&store, &account(), from, losses, view, limit, budget).await.expect("a page");
     (page, meter.cost().read_units)
 }
 

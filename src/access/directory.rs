@@ -4,7 +4,7 @@ use std::future::Future;
 
 use super::{
     KeyHash, KeyRecord,
-    limits::{Counter, Report},
+    limits::{Counter, UsageReport},
 };
 
 /// Access pattern of authentication: one key by its hash.
@@ -29,6 +29,6 @@ pub trait UsageCounters: Send + Sync + 'static {
     fn report(
         &self,
         hash: &KeyHash,
-        report: &Report,
+        report: &UsageReport,
     ) -> impl Future<Output = Result<Counter, Self::Error>> + Send;
 }

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use tokio::time::{Duration, Instant};
 
-use super::limits::{Balance, Balances, Counter, Draw, Limits, PerMinute, Report, Standing, Usage};
+use super::limits::{
+    Balance, Balances, Counter, Draw, Limits, PerMinute, Standing, Usage, UsageReport,
+};
 
 /// An instance reports at least this often while it serves.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
@@ -40,7 +42,7 @@ pub enum Admission {
     },
     /// A balance is empty.
     Refused(Standing),
-    /// The counter must be read, or the lease is spent: the database must be asked first.
+    /// The counter must be read, or the allowance is spent: the database must be asked first.
     AskFirst,
 }
 
@@ -70,10 +72,11 @@ impl Ledger {
         self.failed.is_some_and(|at| instant.duration_since(at) < PAUSE)
     }
 
-    /// Whether the counter is unknown, or a lease is spent.
+    /// Whether the counter is unknown, or an allowance is spent.
     fn must_ask(&self) -> bool {
-        let spent =
-            |(balance, limit): (Balance, PerMinute)| self.unreported.of(balance) >= limit.lease();
+        let spent = |(balance, limit): (Balance, PerMinute)| {
+            self.unreported.of(balance) >= limit.allowance()
+        };
         self.heard.is_none() || self.limits.each().any(spent)
     }
 
@@ -84,12 +87,13 @@ impl Ledger {
         !self.heard.is_some_and(lately) && !self.is_pausing(instant)
     }
 
-    /// Whether more than a lease was spent here, by one request mostly: others must not wait for the next one to hear
+    /// Whether more than an allowance was spent here, by one request mostly: others must not wait for the next one to hear
     /// of it.
     #[must_use]
     pub fn is_overspent(&self, instant: Instant) -> bool {
-        let over =
-            |(balance, limit): (Balance, PerMinute)| self.unreported.of(balance) > limit.lease();
+        let over = |(balance, limit): (Balance, PerMinute)| {
+            self.unreported.of(balance) > limit.allowance()
+        };
         self.limits.each().any(over) && !self.is_pausing(instant)
     }
 
@@ -108,10 +112,10 @@ impl Ledger {
 
     /// What to report; `None` if the counter must be read first.
     #[must_use]
-    pub fn report(&self) -> Option<Report> {
+    pub fn report(&self) -> Option<UsageReport> {
         self.heard?;
         let Self { unreported, used_at, limits, known, .. } = *self;
-        Some(Report { used: unreported, used_at, limits, known })
+        Some(UsageReport { used: unreported, used_at, limits, known })
     }
 
     /// Takes what the database told, to a report of this use.

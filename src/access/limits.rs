@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 const MINUTE_MICROS: i64 = 60_000_000;
 
 /// What of a limit an instance spends before it reports.
-const LEASE_SHARE: f64 = 0.1;
+const ALLOWANCE_SHARE: f64 = 0.1;
 
 /// How much of something a key may use in a minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -49,8 +49,8 @@ impl PerMinute {
 
     /// What an instance spends before it reports: a tenth, at least 1.
     #[must_use]
-    pub fn lease(self) -> f64 {
-        (self.amount() * LEASE_SHARE).max(1.0)
+    pub fn allowance(self) -> f64 {
+        (self.amount() * ALLOWANCE_SHARE).max(1.0)
     }
 
     /// How long it takes to refill an amount, rounded up: nothing is refilled too early.
@@ -389,7 +389,7 @@ pub struct Counter {
 
 /// What an instance used since its last report.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Report {
+pub struct UsageReport {
     pub used: Usage,
     /// When the last of it was used. A report may come much later, and what refilled since must not be spent again.
     pub used_at: Timestamp,
@@ -398,7 +398,7 @@ pub struct Report {
     pub known: Counter,
 }
 
-impl Report {
+impl UsageReport {
     /// The day it counts for: not before one that others have reported for already.
     #[must_use]
     pub fn day(&self) -> Date {
@@ -529,8 +529,8 @@ mod tests {
         for text in ["", "0", "-1", "1.5", "many", "10000001", "4294967296"] {
             assert!(text.parse::<PerMinute>().is_err(), "{text}");
         }
-        for (most, lease) in [(1, "1"), (10, "1"), (25, "2.5"), (600, "60")] {
-            assert_eq!(limit(most).lease().to_string(), lease);
+        for (most, allowance) in [(1, "1"), (10, "1"), (25, "2.5"), (600, "60")] {
+            assert_eq!(limit(most).allowance().to_string(), allowance);
         }
     }
 }

@@ -13,4 +13,4 @@ pub use change::{Change, KeyChange};
 pub use directory::{KeyLookup, UsageCounters};
 pub use key::{ApiKey, InvalidPrefix, KeyHash, KeyPrefix};
 pub use limits::{Balance, Limits, PerMinute, Standing, Usage};
-pub use record::{KeyRecord, Permission, Principal, Rejection};
+pub use record::{KeyRecord, KeyRejection, Permission, Principal};

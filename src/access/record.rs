@@ -69,7 +69,7 @@ pub struct KeyRecord {
 
 /// Why a key was rejected. The order of the variants is the order of the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rejection {
+pub enum KeyRejection {
     /// No key, more than one, or a malformed one.
     Malformed,
     Unknown,
@@ -123,22 +123,22 @@ impl KeyRecord {
         permission: Permission,
         source_ip: Option<IpAddr>,
         now: Timestamp,
-    ) -> Result<Principal, Rejection> {
+    ) -> Result<Principal, KeyRejection> {
         if self.revoked_at.is_some() {
-            return Err(Rejection::Revoked);
+            return Err(KeyRejection::Revoked);
         }
         if self.expires_at.is_some_and(|end| end <= now) {
-            return Err(Rejection::Expired);
+            return Err(KeyRejection::Expired);
         }
         if !self.allowed_cidrs.is_empty() {
             // An IPv4 caller may arrive as an IPv4-mapped IPv6 address.
             let source = source_ip.map(|ip| ip.to_canonical());
             if !source.is_some_and(|ip| self.allowed_cidrs.iter().any(|net| net.contains(&ip))) {
-                return Err(Rejection::IpNotAllowed);
+                return Err(KeyRejection::IpNotAllowed);
             }
         }
         if !self.permissions.contains(&permission) {
-            return Err(Rejection::PermissionLacking);
+            return Err(KeyRejection::PermissionLacking);
         }
         Ok(Principal {
             account: self.account.clone(),
@@ -158,7 +158,7 @@ mod tests {
         KeyRecord::new(account, [Permission::OfferingsRead])
     }
 
-    fn admit(record: &KeyRecord, ip: &str) -> Result<(), Rejection> {
+    fn admit(record: &KeyRecord, ip: &str) -> Result<(), KeyRejection> {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().expect("time");
         record.admit(Permission::OfferingsRead, ip.parse().ok(), now).map(|_| ())
     }
@@ -168,13 +168,13 @@ mod tests {
         let mut key = record();
         assert_eq!(admit(&key, "10.0.0.1"), Ok(()));
         key.permissions.clear();
-        assert_eq!(admit(&key, "10.0.0.1"), Err(Rejection::PermissionLacking));
+        assert_eq!(admit(&key, "10.0.0.1"), Err(KeyRejection::PermissionLacking));
         key.allowed_cidrs = vec!["192.0.2.0/24".parse().expect("cidr")];
-        assert_eq!(admit(&key, "10.0.0.1"), Err(Rejection::IpNotAllowed));
+        assert_eq!(admit(&key, "10.0.0.1"), Err(KeyRejection::IpNotAllowed));
         key.expires_at = Some("2026-01-01T00:00:00Z".parse().expect("time"));
-        assert_eq!(admit(&key, "10.0.0.1"), Err(Rejection::Expired));
+        assert_eq!(admit(&key, "10.0.0.1"), Err(KeyRejection::Expired));
         key.revoked_at = Some(Timestamp::UNIX_EPOCH);
-        assert_eq!(admit(&key, "10.0.0.1"), Err(Rejection::Revoked));
+        assert_eq!(admit(&key, "10.0.0.1"), Err(KeyRejection::Revoked));
     }
 
     #[test]
@@ -185,8 +185,8 @@ mod tests {
         assert_eq!(admit(&key, "192.0.2.77"), Ok(()));
         assert_eq!(admit(&key, "::ffff:192.0.2.77"), Ok(()));
         assert_eq!(admit(&key, "2001:db8:1::9"), Ok(()));
-        assert_eq!(admit(&key, "192.0.3.1"), Err(Rejection::IpNotAllowed));
-        assert_eq!(admit(&key, "2001:db9::1"), Err(Rejection::IpNotAllowed));
-        assert_eq!(admit(&key, "no address"), Err(Rejection::IpNotAllowed));
+        assert_eq!(admit(&key, "192.0.3.1"), Err(KeyRejection::IpNotAllowed));
+        assert_eq!(admit(&key, "2001:db9::1"), Err(KeyRejection::IpNotAllowed));
+        assert_eq!(admit(&key, "no address"), Err(KeyRejection::IpNotAllowed));
     }
 }

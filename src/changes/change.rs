@@ -167,10 +167,10 @@ impl Change {
         self.record.as_deref().map(RawValue::get)
     }
 
-    /// The change as a caller with this sight is told it; `None`: not at all.
+    /// The change as a caller with this view is told it; `None`: not at all.
     #[must_use]
-    pub fn seen_with(mut self, sight: Sight<'_>) -> Option<Self> {
-        let Sight::Of(principal) = sight else { return Some(self) };
+    pub fn seen_with(mut self, view: View<'_>) -> Option<Self> {
+        let View::Of(principal) = view else { return Some(self) };
         match self.identity.kind {
             Kind::Promotion => None,
             Kind::Offering => {
@@ -224,14 +224,14 @@ pub fn catalogs_member(catalogs: &BTreeSet<CatalogId>) -> String {
 
 /// What a caller may see of the journal.
 #[derive(Clone, Copy, Debug)]
-pub enum Sight<'a> {
+pub enum View<'a> {
     Everything,
     /// What this caller's key is restricted to.
     Of(&'a Principal),
 }
 
-impl<'a> Sight<'a> {
-    /// The sight of a caller.
+impl<'a> View<'a> {
+    /// The view of a caller.
     #[must_use]
     pub fn of(principal: &'a Principal) -> Self {
         if principal.customer_types.is_none() && principal.product_catalogs.is_none() {

@@ -124,7 +124,7 @@ pub enum ChunkError {
 }
 
 /// Where a chunk goes, and what it has besides changes.
-pub(super) struct Frame {
+pub(super) struct ChunkHeader {
     pub(super) first: u64,
     pub(super) recorded_at: Timestamp,
 }
@@ -149,7 +149,7 @@ impl Chunk {
 
     /// The chunk without changes that a log begins with. It takes all positions below the first one of the log,
     /// which is above every position that the log may have had before.
-    pub(super) fn origin(now: Timestamp, above: u64) -> Self {
+    pub(super) fn base(now: Timestamp, above: u64) -> Self {
         let millis = u64::try_from(now.as_millisecond()).unwrap_or_default();
         let count = (millis * 1_000).max(above + 1);
         Self { first: 0, count, recorded_at: now, body: Vec::new() }
@@ -158,7 +158,7 @@ impl Chunk {
     /// The chunk of as many of these changes as fit, and how many these are. `marks` tells the marks after so
     /// many changes.
     pub(super) fn of(
-        frame: &Frame,
+        header: &ChunkHeader,
         changes: &[&Change],
         marks: impl Fn(usize) -> Marks,
     ) -> Result<(Self, usize), ChunkError> {
@@ -176,7 +176,7 @@ impl Chunk {
             let body = compressed(&marks(texts.len()), &texts)?;
             let count = texts.len();
             if body.len() <= MAX_BODY || count <= 1 {
-                let Frame { first, recorded_at } = *frame;
+                let ChunkHeader { first, recorded_at } = *header;
                 let positions = u64::try_from(count).unwrap_or_default();
                 return Ok((Self { first, count: positions, recorded_at, body }, count));
             }

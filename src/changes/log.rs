@@ -1,20 +1,23 @@
 //! Recording: a batch of stream records becomes chunks at the end of a log.
 //!
 //! # Once, in order, and without a gap
-//! A chunk is put at the position after the last chunk, if nothing is there (compare-and-set); it has the marks of
-//! the last chunk, moved on by its own records. Who loses takes the chunk that was put there, or reads the last one,
-//! and begins again with its marks. So two chunks never take one position, nothing appears before what a reader
-//! has seen, and a record that is delivered again is at or below its shard's mark. This holds as long as a shard's
-//! records are first delivered in their order, one batch at a time, which an event source mapping guarantees.
+//! A writer puts its chunk at the position after the last chunk, if that position is free (compare-and-set). The chunk
+//! carries the last chunk's marks, advanced to the stream records that it covers. A writer that finds the position taken
+//! starts again from the chunk that is there, or reads the last one. So no two chunks share a position, none is put
+//! before one that a reader has seen, and a record that is delivered again is recognized: it is not above its shard's
+//! mark. This holds as long as a shard's records are first delivered in order, one batch at a time, which an event
+//! source mapping guarantees.
 //!
 //! # Where a log begins
-//! A log begins with an origin: a chunk at position 0 that takes all positions up to milliseconds times 1,000. So writers
-//! that find the log empty at the same time agree on its first position. When all chunks have expired, the
-//! origin is moved on by compare-and-set, above all positions that the log ever had.
+//! Position 0 holds the base chunk. It has no changes, and takes all positions below the first one of the log: the time
+//! in milliseconds, times 1,000. It is put only if there is none, so writers that find the log empty at the same time
+//! agree on the first position. When all chunks have expired, compare-and-set replaces it by one that ends higher: above
+//! all positions that the log ever had, since a log gets fewer than 1,000 changes a millisecond.
 //!
 //! # What is lost
-//! If records of a stream may be lost, no one knows of which accounts: that it happened, and when, is stored once for the
-//! table ([`Losses`]). Its logs begin anew then: readers that began before must start over.
+//! Stream records expire after 24 hours. If some may have expired before they were recorded, nobody can tell whose they
+//! were. So the time when this was found is stored once for the whole table ([`Losses`]), and all logs of the table begin
+//! anew: readers that began before must start over.
 
 use std::future::Future;
 
@@ -22,11 +25,11 @@ use jiff::Timestamp;
 
 use super::{
     Change, Chunk, ChunkError, Log, Marks, SequenceNumber,
-    chunk::{Frame, Mark},
+    chunk::{ChunkHeader, Mark},
 };
 use crate::account::AccountId;
 
-/// A log: the changes of an account in one table.
+/// Identifies a log: the changes of one account in one table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LogId {
     pub account: AccountId,
@@ -43,8 +46,8 @@ pub struct ChunkPage {
     pub read_units: f64,
 }
 
-/// Access pattern of the journal. All reads are consistent.
-pub trait ChangeLog: Sync {
+/// What the journal needs of the database. Reads of chunks are consistent; that of losses is not.
+pub trait JournalStore: Sync {
     type Error: From<ChunkError> + Send;
 
     fn now(&self) -> Timestamp;
@@ -63,44 +66,45 @@ pub trait ChangeLog: Sync {
         limit: u32,
     ) -> impl Future<Output = Result<ChunkPage, Self::Error>> + Send;
 
-    /// Puts a chunk, unless there is one at its position: that one is returned.
+    /// Puts a chunk if its position is free. `Some`: the chunk that is there already.
     fn append(
         &self,
         log: &LogId,
         chunk: &Chunk,
     ) -> impl Future<Output = Result<Option<Chunk>, Self::Error>> + Send;
 
-    /// Puts an origin in place of the one that ends at this position, or of none. `false`: there is another.
-    fn put_origin(
+    /// Puts a base chunk in place of the one that ends at `replaced_end`; `None`: only if there is none yet. `false`:
+    /// another writer was first.
+    fn put_base(
         &self,
         log: &LogId,
-        origin: &Chunk,
-        seen: Option<u64>,
+        base: &Chunk,
+        replaced_end: Option<u64>,
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
     /// When records of the tables' streams were last found to be lost.
     fn losses(&self) -> impl Future<Output = Result<Losses, Self::Error>> + Send;
 }
 
-/// When records of each table's stream were last found to be lost. What is lost was written before, but no one knows by
-/// whom: it concerns all accounts.
+/// When a loss was last found in the stream of each table. The lost records were written before then; their accounts are
+/// unknown, so a loss concerns all accounts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses([i64; Log::ALL.len()]);
 
 impl Losses {
-    /// Losses of all tables at one time.
+    /// As if a loss had been found in every table at this time.
     #[must_use]
     pub fn of_all(at: Timestamp) -> Self {
         Self([at.as_millisecond(); Log::ALL.len()])
     }
 
-    /// In milliseconds since 1970; 0: never.
+    /// When a loss of this table was last found, in milliseconds since 1970; 0: never.
     #[must_use]
-    pub fn millis(&self, log: Log) -> i64 {
+    pub fn found_at_millis(&self, log: Log) -> i64 {
         self.0[log as usize]
     }
 
-    /// These, but for one table.
+    /// The same losses, with this time for one table.
     #[must_use]
     pub fn with(mut self, log: Log, millis: i64) -> Self {
         self.0[log as usize] = millis;
@@ -121,62 +125,66 @@ impl Tail {
         Ok(Self { next: chunk.end(), marks: chunk.marks()?, recorded_at: chunk.recorded_at })
     }
 
-    fn frame(&self, recorded_at: Timestamp) -> Frame {
-        Frame { first: self.next, recorded_at }
+    fn next_header(&self, recorded_at: Timestamp) -> ChunkHeader {
+        ChunkHeader { first: self.next, recorded_at }
     }
 
     fn is_kept(&self, now: Timestamp) -> bool {
         now.duration_since(self.recorded_at) < super::KEPT
     }
 
-    async fn read<L: ChangeLog>(log: &L, id: &LogId) -> Result<Self, L::Error> {
+    /// The end of a log, which begins (anew) if it has no chunk that can still be read.
+    async fn read<L: JournalStore>(journal: &L, id: &LogId) -> Result<Self, L::Error> {
         loop {
-            let now = log.now();
-            let newest = log.newest(id).await?;
+            let now = journal.now();
+            let newest = journal.newest(id).await?;
             if let Some(newest) = newest.as_ref().filter(|newest| newest.is_kept(now)) {
                 return Ok(Self::of(newest)?);
             }
             let above = newest.as_ref().map_or(0, Chunk::end);
-            let origin = match newest {
+            // The base chunk is the newest item if the log has no other, or else the item at position 0.
+            let stored_base = match newest {
                 Some(newest) if newest.first > 0 => {
-                    let first = log.chunks(id, 0, 1).await?.chunks.into_iter().next();
+                    let first = journal.chunks(id, 0, 1).await?.chunks.into_iter().next();
                     first.filter(|chunk| chunk.first == 0)
                 }
-                origin => origin,
+                only => only,
             };
-            if let Some(origin) = origin.as_ref().filter(|origin| origin.is_kept(now)) {
-                return Ok(Self::of(origin)?);
+            if let Some(base) = stored_base.as_ref().filter(|base| base.is_kept(now)) {
+                return Ok(Self::of(base)?);
             }
-            let seen = origin.map(|origin| origin.end());
-            let origin = Chunk::origin(now, above.max(seen.unwrap_or_default()));
-            if log.put_origin(id, &origin, seen).await? {
-                return Ok(Self::of(&origin)?);
+            // No chunk can be read any more: the log begins anew, above all its positions.
+            let replaced_end = stored_base.map(|base| base.end());
+            let new_base = Chunk::base(now, above.max(replaced_end.unwrap_or_default()));
+            if journal.put_base(id, &new_base, replaced_end).await? {
+                return Ok(Self::of(&new_base)?);
             }
         }
     }
 }
 
-/// A stream record of one log.
+/// A stream record that concerns one log.
 #[derive(Clone, Debug)]
 pub struct StreamRecord {
     pub sequence: SequenceNumber,
-    /// `None`: an export shows no difference.
+    /// How the exported record changed; `None`: it did not.
     pub change: Option<Change>,
 }
 
 /// What became of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
-    /// What is to be announced: the first stream record, and a position at or before that of its change. `None`: nothing,
-    /// or all of it was announced before.
-    pub from: Option<(SequenceNumber, u64)>,
+    /// Where the events to put begin: their first stream record, and a position at or before that of its change. `None`:
+    /// there are none to put, or all were put before.
+    pub announce_from: Option<(SequenceNumber, u64)>,
     /// How many changes were appended now.
     pub appended: usize,
 }
 
 impl Recorded {
-    fn begins_by(&mut self, from: Option<(SequenceNumber, u64)>) {
-        self.from = self.from.take().into_iter().chain(from).min();
+    /// Announces from here on, unless it already does from further back.
+    fn announce_at_latest_from(&mut self, start: Option<(SequenceNumber, u64)>) {
+        self.announce_from = self.announce_from.take().into_iter().chain(start).min();
     }
 }
 
@@ -184,96 +192,95 @@ impl Recorded {
 ///
 /// # Errors
 /// When the log cannot be read.
-pub async fn is_recorded<L: ChangeLog>(
-    log: &L,
+pub async fn is_recorded<L: JournalStore>(
+    journal: &L,
     id: &LogId,
     shard: &str,
     sequence: &SequenceNumber,
 ) -> Result<bool, L::Error> {
-    let Some(newest) = log.newest(id).await? else { return Ok(false) };
+    let Some(newest) = journal.newest(id).await? else { return Ok(false) };
     Ok(newest.marks()?.of(shard).is_some_and(|mark| *sequence <= mark.sequence))
 }
 
-/// Where a batch begins of which a part is recorded: where that part does.
-fn begun(mark: &Mark, entries: &[StreamRecord]) -> Option<(SequenceNumber, u64)> {
-    let last = &mark.first..=&mark.sequence;
-    let is_in_part = entries.iter().any(|entry| last.contains(&&entry.sequence));
-    is_in_part.then(|| (mark.first.clone(), mark.from))
+/// If a batch overlaps the one that its shard's mark is of, it is that batch, delivered again: where that one began.
+fn start_if_redelivered(mark: &Mark, records: &[StreamRecord]) -> Option<(SequenceNumber, u64)> {
+    let recorded = &mark.first..=&mark.sequence;
+    let overlaps = records.iter().any(|record| recorded.contains(&&record.sequence));
+    overlaps.then(|| (mark.first.clone(), mark.from))
 }
 
-/// Appends the changes of a shard's batch that are not in the log yet. `known` is what the instance remembers of the
-/// log's end.
+/// Appends the changes of a shard's batch that are not in the log yet. `remembered` is the log's end as the instance last
+/// saw it; it is updated.
 ///
 /// # Errors
 /// When the log cannot be read or written. The batch may then be recorded in part; recording it again is
 /// safe.
-pub async fn record<L: ChangeLog>(
-    log: &L,
+pub async fn record<L: JournalStore>(
+    journal: &L,
     id: &LogId,
     shard: &str,
-    entries: &[StreamRecord],
-    known: &mut Option<Tail>,
+    records: &[StreamRecord],
+    remembered: &mut Option<Tail>,
 ) -> Result<Recorded, L::Error> {
     let mut recorded = Recorded::default();
-    if entries.iter().all(|entry| entry.change.is_none()) {
+    if records.iter().all(|record| record.change.is_none()) {
         return Ok(recorded);
     }
-    // Whether the end was read or written since another worker was first.
-    let mut is_fresh = false;
+    // Whether `tail` was read, or written here, after the last lost race for a position.
+    let mut is_end_current = false;
     loop {
-        let remembered = known.take().filter(|tail| tail.is_kept(log.now()));
-        is_fresh |= remembered.is_none();
-        let tail = match remembered {
+        let last_seen = remembered.take().filter(|tail| tail.is_kept(journal.now()));
+        is_end_current |= last_seen.is_none();
+        let tail = match last_seen {
             Some(tail) => tail,
-            None => Tail::read(log, id).await?,
+            None => Tail::read(journal, id).await?,
         };
         let mark = tail.marks.of(shard);
-        let is_new = |entry: &&StreamRecord| mark.is_none_or(|mark| entry.sequence > mark.sequence);
-        let pending: Vec<(&SequenceNumber, &Change)> = entries
+        let is_new =
+            |record: &&StreamRecord| mark.is_none_or(|mark| record.sequence > mark.sequence);
+        let pending: Vec<(&SequenceNumber, &Change)> = records
             .iter()
             .filter(is_new)
-            .filter_map(|entry| Some((&entry.sequence, entry.change.as_ref()?)))
+            .filter_map(|record| Some((&record.sequence, record.change.as_ref()?)))
             .collect();
-        let frame = tail.frame(log.now());
-        let in_part = mark.and_then(|mark| begun(mark, entries));
-        let begin = in_part.clone().or_else(|| {
-            let first = entries.iter().filter(is_new).map(|entry| &entry.sequence).min();
+        let header = tail.next_header(journal.now());
+        let redelivered_from = mark.and_then(|mark| start_if_redelivered(mark, records));
+        let batch_start = redelivered_from.clone().or_else(|| {
+            let first = records.iter().filter(is_new).map(|record| &record.sequence).min();
             first.map(|first| (first.clone(), tail.next))
         });
-        recorded.begins_by(in_part);
+        recorded.announce_at_latest_from(redelivered_from);
         if pending.is_empty() {
-            *known = Some(tail);
+            *remembered = Some(tail);
             return Ok(recorded);
         }
-        let at = frame.recorded_at.as_millisecond();
+        let at = header.recorded_at.as_millisecond();
         let changes: Vec<&Change> = pending.iter().map(|(_, change)| *change).collect();
         // All of the batch, or up to the last change that fits.
-        let end = entries.iter().map(|entry| &entry.sequence).max();
-        let (chunk, count) = Chunk::of(&frame, &changes, |count| {
-            let fits = pending.get(count.saturating_sub(1)).map(|(sequence, _)| *sequence);
-            let sequence = if count < pending.len() { fits } else { end };
-            let mark = sequence.zip(begin.clone()).map(|(sequence, (first, from))| Mark {
-                sequence: sequence.clone(),
-                at,
-                first,
-                from,
-            });
-            mark.map_or_else(|| tail.marks.clone(), |mark| tail.marks.with(shard, mark))
-        })?;
-        match log.append(id, &chunk).await? {
+        let last_sequence = records.iter().map(|record| &record.sequence).max();
+        let (chunk, count) =
+            Chunk::of(&header, &changes, |count| {
+                let fits = pending.get(count.saturating_sub(1)).map(|(sequence, _)| *sequence);
+                let sequence = if count < pending.len() { fits } else { last_sequence };
+                let mark = sequence.zip(batch_start.clone()).map(|(sequence, (first, from))| {
+                    Mark { sequence: sequence.clone(), at, first, from }
+                });
+                mark.map_or_else(|| tail.marks.clone(), |mark| tail.marks.with(shard, mark))
+            })?;
+        match journal.append(id, &chunk).await? {
             None => {
-                recorded.begins_by(begin);
-                is_fresh = true;
+                recorded.announce_at_latest_from(batch_start);
+                is_end_current = true;
                 recorded.appended += count;
-                *known = Some(Tail::of(&chunk)?);
+                *remembered = Some(Tail::of(&chunk)?);
             }
             // Another worker was first, a moment ago: its chunk is most likely the last one.
-            Some(there) if is_fresh => {
-                is_fresh = false;
-                *known = Some(Tail::of(&there)?);
+            Some(there) if is_end_current => {
+                is_end_current = false;
+                *remembered = Some(Tail::of(&there)?);
             }
-            // The end is any number of chunks away: it is read, and not looked for with one write after the other.
-            Some(_) => *known = None,
+            // Any number of chunks may follow: one read finds the end, where writes would try one position after another.
+            Some(_) => *remembered = None,
         }
     }
 }

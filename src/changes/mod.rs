@@ -17,10 +17,10 @@ mod log;
 mod page;
 mod position;
 
-pub use change::{Change, ExportedRecord, IdField, Identity, NotJson, Sight, catalogs_member};
+pub use change::{Change, ExportedRecord, IdField, Identity, NotJson, View, catalogs_member};
 pub use chunk::{Chunk, ChunkError, KEPT, LATE, MARGIN, Marks, SequenceNumber};
 pub use log::{
-    ChangeLog, ChunkPage, LogId, Losses, Recorded, StreamRecord, Tail, is_recorded, record,
+    ChunkPage, JournalStore, LogId, Losses, Recorded, StreamRecord, Tail, is_recorded, record,
 };
 pub use page::{Page, PageError, PositionedChange, ends, page};
 pub use position::{Kinds, Log, Position, Positions};

@@ -10,8 +10,8 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use super::{
-    Change, ChangeLog, Chunk, ChunkPage, Identity, Kinds, LATE, Log, LogId, Losses, Position,
-    Positions, Sight,
+    Change, Chunk, ChunkPage, Identity, JournalStore, Kinds, LATE, Log, LogId, Losses, Position,
+    Positions, View,
 };
 use crate::{
     account::AccountId,
@@ -87,7 +87,7 @@ impl<E> From<E> for PageError<E> {
 ///
 /// # Errors
 /// When a log cannot be read.
-pub async fn ends<L: ChangeLog>(
+pub async fn ends<L: JournalStore>(
     log: &L,
     account: &AccountId,
     positions: Positions,
@@ -111,17 +111,17 @@ enum End {
     OfPage,
 }
 
-/// Reads a page of at most `limit` changes of the positions' kinds, as a caller with this sight is told them. `losses` may
+/// Reads a page of at most `limit` changes of the positions' kinds, as a caller with this view is told them. `losses` may
 /// be known from a while ago: a reader is then told later that it must start over.
 ///
 /// # Errors
 /// [`PageError::Gone`] if changes after the positions are no longer kept; otherwise when a log cannot be read.
-pub async fn page<L: ChangeLog>(
+pub async fn page<L: JournalStore>(
     log: &L,
     account: &AccountId,
     positions: Positions,
     losses: Losses,
-    sight: Sight<'_>,
+    view: View<'_>,
     limit: usize,
     budget: Budget,
 ) -> Result<Page, PageError<L::Error>> {
@@ -131,7 +131,7 @@ pub async fn page<L: ChangeLog>(
     let mut reader = Reader {
         log,
         losses,
-        sight,
+        view,
         limit,
         budget,
         reads: 0,
@@ -170,7 +170,7 @@ pub async fn page<L: ChangeLog>(
 struct Reader<'a, L> {
     log: &'a L,
     losses: Losses,
-    sight: Sight<'a>,
+    view: View<'a>,
     limit: usize,
     budget: Budget,
     reads: u32,
@@ -179,7 +179,7 @@ struct Reader<'a, L> {
     changes: Vec<PositionedChange>,
 }
 
-impl<L: ChangeLog> Reader<'_, L> {
+impl<L: JournalStore> Reader<'_, L> {
     /// Reads a log on from its position; returns the position reached.
     async fn read(
         &mut self,
@@ -237,7 +237,7 @@ impl<L: ChangeLog> Reader<'_, L> {
     ) -> Result<bool, PageError<L::Error>> {
         let begins = matches!(position, Position::Oldest(_));
         let now = self.log.now();
-        let is_whole = chunk.recorded_at.as_millisecond() >= self.losses.millis(*log);
+        let is_whole = chunk.recorded_at.as_millisecond() >= self.losses.found_at_millis(*log);
         if begins && !(chunk.is_kept(now) && is_whole) {
             // The next page does not pass it over again.
             *position = Position::Oldest(chunk.end());
@@ -257,7 +257,7 @@ impl<L: ChangeLog> Reader<'_, L> {
             if !kinds.contains(change.identity.kind) {
                 continue;
             }
-            let Some(change) = change.seen_with(self.sight) else { continue };
+            let Some(change) = change.seen_with(self.view) else { continue };
             let bytes = OVERHEAD + bytes_in_reply(change.record().unwrap_or_default());
             let is_full = self.changes.len() >= self.limit
                 || !self.changes.is_empty() && self.bytes + bytes > PAGE_BYTES;

@@ -110,8 +110,8 @@ pub struct Positions {
     hours: [u32; Log::ALL.len()],
     /// The kinds that were read. Changes of others may have been passed over.
     pub kinds: Kinds,
-    /// The fingerprint of the reader's sight.
-    pub sight: [u8; 8],
+    /// The fingerprint of the reader's view.
+    pub view: [u8; 8],
     /// The losses that do not concern the reader: those that were found until then.
     losses: Losses,
     /// The log that is read first, so that none waits for another.
@@ -132,10 +132,10 @@ fn hour(time: Timestamp) -> u32 {
 impl Positions {
     /// The beginning: the oldest changes that are kept.
     #[must_use]
-    pub fn oldest(now: Timestamp, kinds: Kinds, sight: [u8; 8]) -> Self {
+    pub fn oldest(now: Timestamp, kinds: Kinds, view: [u8; 8]) -> Self {
         let hours = [hour(now); Log::ALL.len()];
         let logs = [Position::Oldest(0); Log::ALL.len()];
-        Self { hours, kinds, sight, losses: Losses::default(), turn: 0, logs }
+        Self { hours, kinds, view, losses: Losses::default(), turn: 0, logs }
     }
 
     /// These positions of a reader whom losses found until then do not concern.
@@ -147,7 +147,7 @@ impl Positions {
     /// Whether changes that the reader was to be told are lost, in any log that has its kinds.
     pub(super) fn are_lost(&self, losses: &Losses) -> bool {
         let logs = Log::ALL.iter().filter(|log| self.kinds.are_in(**log));
-        logs.copied().any(|log| losses.millis(log) > self.losses.millis(log))
+        logs.copied().any(|log| losses.found_at_millis(log) > self.losses.found_at_millis(log))
     }
 
     /// These positions, of fewer kinds.
@@ -207,9 +207,9 @@ impl Positions {
     /// The bytes for a cursor.
     fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION, self.turn, self.kinds.0];
-        bytes.extend_from_slice(&self.sight);
+        bytes.extend_from_slice(&self.view);
         for (log, (position, hour)) in Log::ALL.iter().zip(self.logs.iter().zip(self.hours)) {
-            bytes.extend_from_slice(&self.losses.millis(*log).to_be_bytes());
+            bytes.extend_from_slice(&self.losses.found_at_millis(*log).to_be_bytes());
             bytes.extend_from_slice(&hour.to_be_bytes());
             match position {
                 Position::Oldest(from) => {
@@ -237,7 +237,7 @@ impl Positions {
         if version != VERSION || usize::from(turn) >= Log::ALL.len() || kinds & !Kinds::ALL.0 != 0 {
             return Err(InvalidPosition);
         }
-        let sight = take(&mut rest)?;
+        let view = take(&mut rest)?;
         let mut logs = [Position::Oldest(0); Log::ALL.len()];
         let mut hours = [0; Log::ALL.len()];
         let mut losses = Losses::default();
@@ -257,11 +257,11 @@ impl Positions {
         if !rest.is_empty() {
             return Err(InvalidPosition);
         }
-        Ok(Self { hours, kinds: Kinds(kinds), sight, losses, turn, logs })
+        Ok(Self { hours, kinds: Kinds(kinds), view, losses, turn, logs })
     }
 }
 
-/// What cursors of changes are bound to: kinds and sight are in the cursor itself.
+/// What cursors of changes are bound to: kinds and view are in the cursor itself.
 fn context(account: &AccountId) -> Context<'_> {
     Context { account, endpoint: "changes", fingerprint: b"" }
 }

@@ -59,12 +59,12 @@ spelled_enum! {
 
 /// What a key sees of a catalog.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ExportSight {
+pub struct ExportView {
     pub customer_types: Option<BTreeSet<CustomerType>>,
     pub product_catalogs: Option<BTreeSet<CatalogId>>,
 }
 
-impl ExportSight {
+impl ExportView {
     /// What a caller sees.
     #[must_use]
     pub fn of(principal: &Principal) -> Self {
@@ -72,7 +72,7 @@ impl ExportSight {
         Self { customer_types, product_catalogs }
     }
 
-    /// A caller with this sight.
+    /// A caller with this view.
     #[must_use]
     pub fn principal(&self, account: &AccountId) -> Principal {
         let Self { customer_types, product_catalogs } = self.clone();
@@ -87,7 +87,7 @@ pub struct ExportJob<P> {
     pub id: ExportId,
     pub status: ExportStatus,
     pub kinds: Kinds,
-    pub sight: ExportSight,
+    pub view: ExportView,
     /// The cursor of the changes since it was requested.
     pub changes_cursor: String,
     pub progress: ExportProgress<P>,
@@ -137,7 +137,7 @@ impl<P> ExportJob<P> {
     pub fn new(
         id: ExportId,
         kinds: Kinds,
-        sight: ExportSight,
+        view: ExportView,
         changes_cursor: String,
         now: Timestamp,
     ) -> Self {
@@ -145,7 +145,7 @@ impl<P> ExportJob<P> {
             id,
             status: ExportStatus::Waiting,
             kinds,
-            sight,
+            view,
             changes_cursor,
             progress: ExportProgress::default(),
             created_at: now,

@@ -10,6 +10,6 @@ mod job;
 
 pub use gzip::{GzipParts, GzipState};
 pub use job::{
-    EXPORTS, ExportClaim, ExportId, ExportJob, ExportLease, ExportProgress, ExportSight,
-    ExportStatus, KEPT_FOR, MAX_UNFINISHED, export_key, rest_key,
+    EXPORTS, ExportClaim, ExportId, ExportJob, ExportLease, ExportProgress, ExportStatus,
+    ExportView, KEPT_FOR, MAX_UNFINISHED, export_key, rest_key,
 };

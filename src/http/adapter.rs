@@ -20,7 +20,7 @@ use tracing::Level;
 
 use super::{
     Absent, ApiError, ApiRequest, Authenticator, Caller, Dialect, Excess, Reply,
-    dialect::ErrorBody,
+    dialect::RenderedError,
     idempotency::answer_once,
     limits::{Admitted, KeyLimiter},
     response::ResponseBody,
@@ -307,7 +307,7 @@ fn draw(method: &Method) -> Draw {
     if matches!(*method, Method::GET | Method::HEAD) { Draw::Read } else { Draw::Write }
 }
 
-fn respond(error: &ApiError, rendered: ErrorBody) -> Response<ResponseBody> {
+fn respond(error: &ApiError, rendered: RenderedError) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::Text(rendered.body.into()));
     *response.status_mut() =
         StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -18,7 +18,7 @@ use lru::LruCache;
 
 use super::{ApiError, Excess};
 use crate::{
-    access::{ApiKey, KeyHash, KeyLookup, KeyRecord, Limits, Permission, Principal, Rejection},
+    access::{ApiKey, KeyHash, KeyLookup, KeyRecord, KeyRejection, Limits, Permission, Principal},
     lock::lock,
     store::StoreError,
 };
@@ -91,9 +91,9 @@ impl Authenticator {
         permission: Permission,
         source_ip: Option<IpAddr>,
     ) -> Result<Caller, ApiError> {
-        let hash = key.ok_or(ApiError::KeyRejected(Rejection::Malformed))?.hash();
+        let hash = key.ok_or(ApiError::KeyRejected(KeyRejection::Malformed))?.hash();
         let record = self.record(keys, &hash, now).await?;
-        let record = record.ok_or(ApiError::KeyRejected(Rejection::Unknown))?;
+        let record = record.ok_or(ApiError::KeyRejected(KeyRejection::Unknown))?;
         let principal = record.admit(permission, source_ip, Timestamp::now());
         let principal = principal.map_err(ApiError::KeyRejected)?;
         Ok(Caller { principal, key: hash, limits: record.limits })

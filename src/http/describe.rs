@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{ApiError, Dialect, Endpoint, Excess, Methods};
 use crate::{
-    access::{Balance, PerMinute, Permission, Rejection, Standing},
+    access::{Balance, KeyRejection, PerMinute, Permission, Standing},
     idempotency::IdempotencyKey,
     text::FieldError,
 };
@@ -185,7 +185,7 @@ impl Failures {
 
     pub(super) fn reply(&self, description: &str, errors: &[(&str, ApiError)]) -> Value {
         let request_id = "req_01J9ZC6YQ2";
-        let content_type = self.dialect.error_type();
+        let content_type = self.dialect.error_media_type();
         let example = |error: &ApiError| {
             let (path, permission) = (self.instance, self.permission);
             let body = self.dialect.error_body(error, path, request_id, permission);
@@ -216,14 +216,14 @@ impl Failures {
     fn common(&self) -> Map<String, Value> {
         let rejected = ApiError::KeyRejected;
         let unauthorized = [
-            ("missing", rejected(Rejection::Malformed)),
-            ("unknown", rejected(Rejection::Unknown)),
-            ("revoked", rejected(Rejection::Revoked)),
-            ("expired", rejected(Rejection::Expired)),
+            ("missing", rejected(KeyRejection::Malformed)),
+            ("unknown", rejected(KeyRejection::Unknown)),
+            ("revoked", rejected(KeyRejection::Revoked)),
+            ("expired", rejected(KeyRejection::Expired)),
         ];
         let forbidden = [
-            ("permission", rejected(Rejection::PermissionLacking)),
-            ("address", rejected(Rejection::IpNotAllowed)),
+            ("permission", rejected(KeyRejection::PermissionLacking)),
+            ("address", rejected(KeyRejection::IpNotAllowed)),
         ];
         let replies = [
             ("401", "There is no key, or it is invalid.", &unauthorized[..]),

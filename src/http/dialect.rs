@@ -1,30 +1,29 @@
-//! The dialect of a path.
+//! Dialects: which header of an API carries the key, and what its error bodies look like.
 //!
-//! Each published API keeps its own header for the API key and its own error bodies. A dialect is a value
-//! here, so that the HTTP adapter can answer any path, even an unknown one, in the nearest dialect.
+//! A dialect is a value, so that the HTTP adapter can answer any path, even an unknown one, in the nearest dialect.
 
 use lambda_http::http::HeaderMap;
 
 use super::{ApiError, ApiRequest, networks, partners, problem, products};
 use crate::access::{ApiKey, Permission};
 
-/// The conventions of one published API.
+/// The conventions of one API: of a published one, or of the catalog's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// Product offerings (Connect).
+    /// Product offerings: the contract published by Connect.
     Offerings,
-    /// Partner offerings (SendGrid Account Provisioning).
+    /// Partner offerings: the contract of SendGrid's Account Provisioning API.
     Partners,
-    /// Networks, countries and network products (Click Airtime).
+    /// Networks, countries and network products: the contract published by Click Airtime.
     Networks,
-    /// Products (agentlyleads).
+    /// Products: the contract published by agentlyleads.
     Products,
     /// The catalog's own API.
     Catalog,
 }
 
-/// An error in the format of its dialect.
-pub(super) struct ErrorBody {
+/// An error, rendered in a dialect: what the response needs besides its status.
+pub(super) struct RenderedError {
     pub(super) content_type: &'static str,
     /// The body, as JSON.
     pub(super) body: String,
@@ -33,8 +32,8 @@ pub(super) struct ErrorBody {
 }
 
 impl Dialect {
-    /// The dialect nearest to a path that no endpoint has. It is recognized by its version segment, wherever
-    /// a stage or a base path has moved that.
+    /// The dialect for a path that no endpoint serves: that of the first segment that names an API. A stage or a base
+    /// path may come before it.
     #[must_use]
     pub(super) fn nearest(path: &str) -> Self {
         let by_segment = |segment| match segment {
@@ -74,24 +73,23 @@ impl Dialect {
         }
     }
 
-    /// Formats the error of a request that required `permission`.
+    /// Renders an error. `permission` is the one that the endpoint requires: the text of a 403 names it.
     #[must_use]
     pub(super) fn error(
         self,
         error: &ApiError,
         request: &ApiRequest,
         permission: Permission,
-    ) -> ErrorBody {
+    ) -> RenderedError {
         let body = self.error_body(error, &request.path, &request.id, permission);
         let challenge = match self {
             Self::Offerings => "ApiKey header=\"X-Api-Key\"",
             Self::Partners | Self::Networks | Self::Products | Self::Catalog => "Bearer",
         };
-        ErrorBody { content_type: self.error_type(), body, challenge }
+        RenderedError { content_type: self.error_media_type(), body, challenge }
     }
 
-    /// The media type of errors.
-    pub(super) fn error_type(self) -> &'static str {
+    pub(super) fn error_media_type(self) -> &'static str {
         match self {
             Self::Offerings | Self::Catalog => "application/problem+json",
             Self::Partners | Self::Networks | Self::Products => "application/json",
@@ -121,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_path_is_answered_in_the_dialect_its_version_tells() {
+    fn an_unknown_path_is_answered_in_the_dialect_that_its_first_known_segment_names() {
         for (path, dialect) in [
             ("/product-offerings/a/b", Dialect::Offerings),
             ("/v3/partners/nothing", Dialect::Partners),
@@ -138,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bearer_key_comes_once_and_whole() {
+    fn a_bearer_key_needs_its_scheme_and_must_be_sent_once() {
         let key = "cat_live_DemoKeyOfAcmeForLocalUseOnly0001";
         let given = |values: &[String]| {
             let mut headers = HeaderMap::new();

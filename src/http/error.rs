@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    access::{Rejection, Standing},
+    access::{KeyRejection, Standing},
     cause::{Cause, chain},
     cursor::{InvalidCursor, PositionTooLong},
     objects::ObjectError,
@@ -20,7 +20,7 @@ pub enum ApiError {
     /// 400: a required parameter is missing.
     Required(&'static str),
     /// 401 or 403: the key was rejected.
-    KeyRejected(Rejection),
+    KeyRejected(KeyRejection),
     /// 403: a value that the key may not see.
     NotVisible(FieldError),
     /// 404: not found.
@@ -105,7 +105,7 @@ impl ApiError {
     pub fn status(&self) -> u16 {
         match self {
             Self::Invalid(_) | Self::Required(_) | Self::NotFound(Absent::NetworkOfNumber) => 400,
-            Self::KeyRejected(Rejection::IpNotAllowed | Rejection::PermissionLacking)
+            Self::KeyRejected(KeyRejection::IpNotAllowed | KeyRejection::PermissionLacking)
             | Self::NotVisible(_) => 403,
             Self::KeyRejected(_) => 401,
             Self::NotFound(_) => 404,

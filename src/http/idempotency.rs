@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use lambda_http::http::Method;
 
-use super::{ApiError, ApiRequest, Call, Endpoint, Reply, RequestLog, dialect::ErrorBody};
+use super::{ApiError, ApiRequest, Call, Endpoint, Reply, RequestLog, dialect::RenderedError};
 use crate::{
     access::Principal,
     cause::chain,
-    changes::Sight,
+    changes::View,
     idempotency::{
         Claimed, IdempotencyKey, IdempotencyStore as _, KeptAnswer, KeyedRequest, RequestIdentity,
     },
@@ -38,9 +38,9 @@ pub(super) async fn answer_once<E: Endpoint>(
         return endpoint.answer(Call { request, principal, identity, store, log }).await;
     };
     let account = principal.account.clone();
-    let sight = Sight::of(principal).fingerprint();
+    let view = View::of(principal).fingerprint();
     let [query, media_type, body] = request.content();
-    let content = [query, media_type, body, &sight];
+    let content = [query, media_type, body, &view];
     let keyed = KeyedRequest::new(account, &request.endpoint(), &key, &content);
     let term = request.deadline.saturating_duration_since(Instant::now()) + CLOSING_TIME;
     let (claim, identity) = match store.claim_request(keyed, term).await? {
@@ -66,7 +66,8 @@ pub(super) async fn answer_once<E: Endpoint>(
 fn answer_to_keep<E: Endpoint>(error: &ApiError, request: &ApiRequest) -> Option<KeptAnswer> {
     let status = error.status();
     ((400..500).contains(&status) && status != 429).then(|| {
-        let ErrorBody { content_type, body, .. } = E::DIALECT.error(error, request, E::PERMISSION);
+        let RenderedError { content_type, body, .. } =
+            E::DIALECT.error(error, request, E::PERMISSION);
         KeptAnswer { status, content_type: content_type.to_owned(), body }
     })
 }

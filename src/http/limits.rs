@@ -1,9 +1,9 @@
 //! The limits of keys, as one instance enforces them.
 //!
-//! An instance spends a lease (a tenth of a limit) by itself before it reports, and reports at least every five
+//! An instance spends an allowance (a tenth of a limit) by itself before it reports, and reports at least every five
 //! seconds while it serves. Lambda freezes an instance between requests, so the next request makes a due report: while
-//! it is answered if only the time is due, before it is admitted if the lease is spent. A request that has spent more
-//! than a lease is reported before its reply. Of one key there is one report
+//! it is answered if only the time is due, before it is admitted if the allowance is spent. A request that has spent more
+//! than an allowance is reported before its reply. Of one key there is one report
 //! at a time; requests that need its outcome wait for it.
 
 use std::{
@@ -30,7 +30,7 @@ use crate::{
 const CACHED_KEYS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
 /// How long the counter may take. Where it takes longer, requests are admitted without it.
-const PATIENCE: Duration = Duration::from_millis(500);
+const COUNTER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The ledgers of the keys that an instance has seen lately.
 pub(super) struct KeyLimiter {
@@ -119,7 +119,7 @@ impl KeyLimiter {
         self.ask(counters, key).await.err()
     }
 
-    /// Reports a request that has spent more than a lease.
+    /// Reports a request that has spent more than an allowance.
     pub(super) async fn report_if_overspent(
         &self,
         counters: &impl UsageCounters,
@@ -145,14 +145,14 @@ impl KeyLimiter {
                 Some(report) => counters.report(&key.hash, report).await,
             }
         };
-        let failure = match timeout(PATIENCE, asked).await {
+        let failure = match timeout(COUNTER_TIMEOUT, asked).await {
             Ok(Ok(counter)) => {
                 let mut ledger = lock(&key.ledger);
                 ledger.heard(self.now(), Instant::now(), counter, reported);
                 return Ok(());
             }
             Ok(Err(error)) => chain(&error),
-            Err(_) => format!("no answer within {} ms", PATIENCE.as_millis()),
+            Err(_) => format!("no answer within {} ms", COUNTER_TIMEOUT.as_millis()),
         };
         lock(&key.ledger).failed(Instant::now());
         Err(failure)

@@ -2,7 +2,7 @@
 
 use super::{Absent, Excess};
 use crate::{
-    access::{Permission, Rejection},
+    access::{KeyRejection, Permission},
     exports::MAX_UNFINISHED,
 };
 
@@ -25,14 +25,16 @@ pub(super) const INTERNAL_ERROR: &str = "Something went wrong on our side.";
 
 /// The message of a 401 or 403: why the key was rejected by an endpoint that requires `permission`.
 #[must_use]
-pub(super) fn rejected(rejection: Rejection, permission: Permission) -> String {
+pub(super) fn rejected(rejection: KeyRejection, permission: Permission) -> String {
     match rejection {
-        Rejection::Malformed => "Send one API key as Authorization: Bearer <key>.".to_owned(),
-        Rejection::Unknown => "The API key is unknown.".to_owned(),
-        Rejection::Revoked => "The API key was revoked.".to_owned(),
-        Rejection::Expired => "The API key has expired.".to_owned(),
-        Rejection::IpNotAllowed => "The API key may not be used from this address.".to_owned(),
-        Rejection::PermissionLacking => format!("The API key lacks the permission {permission}."),
+        KeyRejection::Malformed => "Send one API key as Authorization: Bearer <key>.".to_owned(),
+        KeyRejection::Unknown => "The API key is unknown.".to_owned(),
+        KeyRejection::Revoked => "The API key was revoked.".to_owned(),
+        KeyRejection::Expired => "The API key has expired.".to_owned(),
+        KeyRejection::IpNotAllowed => "The API key may not be used from this address.".to_owned(),
+        KeyRejection::PermissionLacking => {
+            format!("The API key lacks the permission {permission}.")
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     },
 };
 use crate::{
-    access::{Permission, Rejection},
+    access::{KeyRejection, Permission},
     text::FieldError,
 };
 
@@ -85,7 +85,7 @@ fn detail(error: &ApiError, dialect: Dialect, permission: Permission) -> Cow<'st
         },
         ApiError::NotVisible(error) => format!("{} {}.", error.field, error.message).into(),
         ApiError::Required(field) => format!("{field} is required.").into(),
-        ApiError::KeyRejected(Rejection::Malformed) if dialect == Dialect::Offerings => {
+        ApiError::KeyRejected(KeyRejection::Malformed) if dialect == Dialect::Offerings => {
             "Send one API key in the header X-Api-Key.".into()
         }
         ApiError::KeyRejected(rejection) => rejected(*rejection, permission).into(),

@@ -24,7 +24,7 @@ use lambda_http::{
 use twox_hash::XxHash3_128;
 
 use super::response::ResponseBody;
-use crate::{document::Document, idempotency::KeptAnswer};
+use crate::{document::JsonText, idempotency::KeptAnswer};
 
 /// Bodies larger than this many bytes are compressed.
 const COMPRESS_ABOVE: usize = 1_024;
@@ -35,7 +35,7 @@ pub struct Reply {
     status: StatusCode,
     content_type: Cow<'static, str>,
     /// The body, as JSON.
-    body: Document,
+    body: JsonText,
     caching: Caching,
     /// The reference to the next page, for the header `Link`.
     link: Option<String>,
@@ -58,7 +58,7 @@ enum Caching {
 impl Reply {
     /// The answer to a read, all of it data; `cache_control` says how long a client may keep it.
     #[must_use]
-    pub fn cacheable(body: impl Into<Document>, cache_control: &'static str) -> Self {
+    pub fn cacheable(body: impl Into<JsonText>, cache_control: &'static str) -> Self {
         Self {
             caching: Caching::Read { data: None, cache_control },
             ..Self::uncacheable(StatusCode::OK, body)
@@ -76,7 +76,7 @@ impl Reply {
 
     /// The answer to a write.
     #[must_use]
-    pub fn uncacheable(status: StatusCode, body: impl Into<Document>) -> Self {
+    pub fn uncacheable(status: StatusCode, body: impl Into<JsonText>) -> Self {
         Self {
             status,
             content_type: JSON,

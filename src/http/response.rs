@@ -11,14 +11,14 @@ use serde::{
     ser::{SerializeMap as _, SerializeStruct as _},
 };
 
-use crate::document::Document;
+use crate::document::JsonText;
 
 /// The body of a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ResponseBody {
     #[default]
     Empty,
-    Text(Document),
+    Text(JsonText),
     Binary(Vec<u8>),
 }
 
@@ -80,7 +80,7 @@ impl Serialize for Headers {
 }
 
 enum GatewayBody {
-    Text(Document),
+    Text(JsonText),
     Base64(String),
 }
 
@@ -124,8 +124,8 @@ mod tests {
     fn a_response_has_its_body_whatever_form_that_is_in() {
         let text = "{\"a\":\"é\\n\"}";
         let mut escaped = String::new();
-        Document::from(text.to_owned()).push_escaped_to(&mut escaped);
-        for body in [Document::from(text.to_owned()), Document::escaped(escaped)] {
+        JsonText::from(text.to_owned()).push_escaped_to(&mut escaped);
+        for body in [JsonText::from(text.to_owned()), JsonText::escaped(escaped)] {
             let body = ResponseBody::Text(body);
             assert_eq!(body.len(), text.len());
             let expected = json!({ "statusCode": 200, "headers": { "etag": "\"x\"" }, "body": text,

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     DocumentStore, ExportedRecords, Kind, Ordered, Record, RecordChange,
     documents::DocumentRecords,
-    line::{Counts, LineError, LineOutcome, Rejection},
+    line::{Counts, LineError, LineOutcome, RecordRejection},
     networks::NetworkRecords,
     products::{GeneratedIds, ProductRecords},
 };
@@ -164,7 +164,7 @@ impl<'a, T: ImportStore> Importer<'a, T> {
             match bytes {
                 Ok(bytes) => match self.parse(*line, bytes) {
                     Ok(record) => records.push(record),
-                    Err(errors) => settled.push((*line, Err(Rejection::Record(errors)))),
+                    Err(errors) => settled.push((*line, Err(RecordRejection::Record(errors)))),
                 },
                 Err(RejectedLine { errors, record }) => {
                     self.counts.failed += 1;
@@ -175,7 +175,7 @@ impl<'a, T: ImportStore> Importer<'a, T> {
                         record.as_ref().map(|record| self.parse(*line, record))
                     {
                         more.retain(|error| !known(&error.field));
-                        rejected.extend(Rejection::Record(more).line_errors(*line));
+                        rejected.extend(RecordRejection::Record(more).line_errors(*line));
                     }
                 }
             }

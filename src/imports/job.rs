@@ -151,7 +151,7 @@ pub struct ObjectVersion {
 
 /// What a worker reads before it writes a group.
 #[derive(Clone, Debug, Default)]
-pub struct Preflight {
+pub struct Precheck {
     /// The floors of snapshots, including those in progress.
     pub floors: Vec<(Kind, Order)>,
     /// Whether a newer version of the object is known.
@@ -214,11 +214,11 @@ pub trait JobStore: Sync + Sized {
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
     /// Reads, consistently, what a worker must know before it writes a group.
-    fn preflight(
+    fn precheck(
         &self,
         account: &AccountId,
         source: &Source,
-    ) -> impl Future<Output = Result<Preflight, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<Precheck, Self::Error>> + Send;
 
     /// Makes a snapshot's order the floor of its kind, until the snapshot ends.
     fn begin_snapshot(

@@ -158,14 +158,14 @@ impl LineError {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Rejection {
+pub(super) enum RecordRejection {
     /// The record is invalid, field by field.
     Record(Vec<FieldError>),
     /// The database did not store it.
     Write(WriteError),
 }
 
-impl Rejection {
+impl RecordRejection {
     pub(super) fn line_errors(self, line: u64) -> Vec<LineError> {
         match self {
             Self::Record(errors) => {
@@ -183,7 +183,7 @@ impl Rejection {
     }
 }
 
-pub(super) type LineOutcome = (u64, Result<Outcome, Rejection>);
+pub(super) type LineOutcome = (u64, Result<Outcome, RecordRejection>);
 
 /// The outcome of a line if its write is stored.
 pub(super) struct Expected<K> {
@@ -210,7 +210,7 @@ pub(super) fn resolve<K: Hash + Eq>(
                 if *why == WriteError::Stale {
                     Ok(Outcome::Stale)
                 } else {
-                    Err(Rejection::Write(*why))
+                    Err(RecordRejection::Write(*why))
                 }
             }
             None => Ok(outcome),

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     ExportedRecords, Kind, Mode, Ordered, ProductRecord, RecordChange,
-    line::{LineOutcome, Rejection},
+    line::{LineOutcome, RecordRejection},
     record::names_of_product,
 };
 use crate::{
@@ -227,7 +227,7 @@ impl<'a, T: ProductDelete + ProductWrites + ExportedRecords> ProductRecords<'a, 
         found: Option<&ProductKey>,
         stored: Option<&StoredProduct>,
         changes: &mut Vec<RecordChange>,
-    ) -> Result<Outcome, Rejection> {
+    ) -> Result<Outcome, RecordRejection> {
         let tried = self.dry_run.as_mut();
         let remembered = found.zip(tried).and_then(|(key, tried)| tried.get(key).cloned());
         let before = remembered.unwrap_or_else(|| stored.cloned());
@@ -329,21 +329,21 @@ fn left(
     }
 }
 
-fn settled(outcome: Result<Outcome, RowError>) -> Result<Outcome, Rejection> {
+fn settled(outcome: Result<Outcome, RowError>) -> Result<Outcome, RecordRejection> {
     match outcome {
         Err(RowError::Stale) => Ok(Outcome::Stale),
         outcome => outcome.map_err(|error| rejection(&error)),
     }
 }
 
-fn rejection(error: &RowError) -> Rejection {
+fn rejection(error: &RowError) -> RecordRejection {
     match error {
-        RowError::Unavailable => Rejection::Write(WriteError::Unavailable),
+        RowError::Unavailable => RecordRejection::Write(WriteError::Unavailable),
         RowError::Failed { cause } => {
             tracing::error!(cause, "a product was not written");
-            Rejection::Write(WriteError::Rejected)
+            RecordRejection::Write(WriteError::Rejected)
         }
-        error => Rejection::Record(vec![error.field_error()]),
+        error => RecordRejection::Record(vec![error.field_error()]),
     }
 }
 

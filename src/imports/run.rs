@@ -360,13 +360,13 @@ where
             Batch::Removals(records) => self.importer.import_records(records.to_vec()).await,
             Batch::Lines(lines) => {
                 let Request { lease, source, mode, .. } = self.request;
-                let preflight = self.store.preflight(&lease.account, source).await;
-                let preflight = preflight.map_err(database_failed)?;
-                if preflight.is_superseded && !mode.is_dry_run() {
+                let precheck = self.store.precheck(&lease.account, source).await;
+                let precheck = precheck.map_err(database_failed)?;
+                if precheck.is_superseded && !mode.is_dry_run() {
                     return Err(Stop::Superseded);
                 }
                 let mut floors = Floors::default();
-                for (kind, order) in preflight.floors {
+                for (kind, order) in precheck.floors {
                     floors.raise(kind, order);
                 }
                 Box::pin(self.importer.import_group(lines, &floors)).await
@@ -492,10 +492,10 @@ where
     /// records that it contains must stay, even those whose own time is earlier.
     async fn check_superseded(&self, snapshot: &Snapshot, order: Order) -> Result<(), Stop> {
         let Request { lease, source, .. } = self.request;
-        let preflight = self.store.preflight(&lease.account, source).await;
-        let preflight = preflight.map_err(database_failed)?;
+        let precheck = self.store.precheck(&lease.account, source).await;
+        let precheck = precheck.map_err(database_failed)?;
         let is_newer = |(kind, floor): &(Kind, Order)| *kind == snapshot.kind() && *floor > order;
-        if preflight.is_superseded || preflight.floors.iter().any(is_newer) {
+        if precheck.is_superseded || precheck.floors.iter().any(is_newer) {
             return Err(Stop::Superseded);
         }
         Ok(())

@@ -6,8 +6,8 @@
 //! | `multipart` | objects of any size, written in parts |
 //! | `links` | presigned links for clients |
 
-mod links;
 mod multipart;
+mod presigned;
 
 use std::{
     collections::HashMap,
@@ -72,8 +72,8 @@ impl ObjectError {
 }
 
 pub use self::{
-    links::UploadLink,
     multipart::{MultipartUpload, PART_BYTES},
+    presigned::PresignedUpload,
 };
 
 /// A client for the buckets that this project reads and writes.

@@ -13,8 +13,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    CatalogFilter, CatalogId, OfferingId, OfferingRow, ProductType, Range, RowKey, Status, Stream,
-    listing::MAX_EMPTY_RANGES,
+    CatalogFilter, CatalogId, KeyRange, OfferingId, OfferingRow, ProductType, RowKey, SortRange,
+    Status, listing::MAX_EMPTY_RANGES,
 };
 use crate::geography::{Country, Region};
 
@@ -41,7 +41,7 @@ fn part(key: &mut Vec<u8>, text: &str) {
 }
 
 impl Area {
-    fn prefix(&self, stream: Stream<'_>) -> Vec<u8> {
+    fn prefix(&self, range: KeyRange<'_>) -> Vec<u8> {
         let mut key = Vec::with_capacity(96);
         match self {
             Self::Country(country) => {
@@ -57,12 +57,12 @@ impl Area {
                 part(&mut key, catalog.as_str());
             }
         }
-        part(&mut key, stream.customer_type.as_str());
-        part(&mut key, stream.category.map_or("", |category| category.as_str()));
-        match stream.range {
-            Range::Everything => {}
-            Range::Status(status) => part(&mut key, status.as_str()),
-            Range::StatusAndType(status, product_type) => {
+        part(&mut key, range.customer_type.as_str());
+        part(&mut key, range.category.map_or("", |category| category.as_str()));
+        match range.sort {
+            SortRange::Everything => {}
+            SortRange::Status(status) => part(&mut key, status.as_str()),
+            SortRange::StatusAndType(status, product_type) => {
                 part(&mut key, status.as_str());
                 part(&mut key, product_type.as_str());
             }
@@ -70,13 +70,13 @@ impl Area {
         key
     }
 
-    /// The first and the last key of a stream's entries in this area, from `from` on, which it includes.
+    /// The first and the last key of a key range's entries in this area, from `from` on, which it includes.
     #[must_use]
-    pub fn range(&self, stream: Stream<'_>, from: &Bound<'_>) -> (Vec<u8>, Vec<u8>) {
-        let prefix = self.prefix(stream);
+    pub fn range(&self, range: KeyRange<'_>, from: &Bound<'_>) -> (Vec<u8>, Vec<u8>) {
+        let prefix = self.prefix(range);
         let mut last = prefix.clone();
         last.push(AFTER_ALL);
-        let whole = |key: &RowKey| self.key(stream, key);
+        let whole = |key: &RowKey| self.key(range, key);
         let first = match from {
             Bound::Start => prefix,
             Bound::At(key) => whole(key),
@@ -89,8 +89,8 @@ impl Area {
         (first, last)
     }
 
-    fn key(&self, stream: Stream<'_>, row: &RowKey) -> Vec<u8> {
-        let mut key = self.prefix(Stream { range: Range::Everything, ..stream });
+    fn key(&self, range: KeyRange<'_>, row: &RowKey) -> Vec<u8> {
+        let mut key = self.prefix(KeyRange { sort: SortRange::Everything, ..range });
         part(&mut key, row.status.as_str());
         part(&mut key, row.product_type.as_str());
         key.extend_from_slice(row.id.as_str().as_bytes());
@@ -140,15 +140,15 @@ pub fn entries(row: &OfferingRow) -> BTreeSet<Vec<u8>> {
         .chain(row.visibility.catalogs.iter().cloned().map(Area::Catalog));
     let (status, product_type, id) = (row.status, row.product_type, row.id.clone());
     let key = RowKey { status, product_type, id };
-    let stream = |category| Stream {
+    let range = |category| KeyRange {
         customer_type: row.visibility.customer_type,
         category,
-        range: Range::Everything,
+        sort: SortRange::Everything,
     };
     areas
         .flat_map(|area| {
-            let own = row.category.as_ref().map(|category| area.key(stream(Some(category)), &key));
-            [Some(area.key(stream(None), &key)), own].into_iter().flatten()
+            let own = row.category.as_ref().map(|category| area.key(range(Some(category)), &key));
+            [Some(area.key(range(None), &key)), own].into_iter().flatten()
         })
         .collect()
 }
@@ -157,7 +157,7 @@ pub fn entries(row: &OfferingRow) -> BTreeSet<Vec<u8>> {
 #[derive(Clone, Debug)]
 pub struct AreaFilter<'a> {
     pub(super) filter: &'a CatalogFilter,
-    /// The smallest first: if it has no entries in a stream, the others are not read.
+    /// The smallest first: if it has no entries in a key range, the others are not read.
     pub(super) sets: Vec<Vec<Area>>,
 }
 

@@ -20,8 +20,8 @@ use std::{
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
-    Area, AreaFilter, Bound, Budget, CatalogFilter, Listing, OfferingId, OfferingRow, Plan,
-    Position, RowKey, Stream, listing::MAX_EMPTY_RANGES,
+    Area, AreaFilter, Bound, Budget, CatalogFilter, KeyRange, ListPosition, Listing, OfferingId,
+    OfferingRow, Plan, RowKey, listing::MAX_EMPTY_RANGES,
 };
 use crate::{account::AccountId, json::PAGE_BYTES};
 
@@ -48,12 +48,12 @@ pub trait OfferingAreas: Sync {
     /// An error of the database.
     type Error: Send;
 
-    /// At most `limit` entries of a stream in an area, in order.
+    /// At most `limit` entries of a key range in an area, in order.
     fn entries(
         &self,
         account: &AccountId,
         area: &Area,
-        stream: Stream<'_>,
+        range: KeyRange<'_>,
         from: Bound<'_>,
         limit: u32,
     ) -> impl Future<Output = Result<EntryPage, Self::Error>> + Send;
@@ -77,7 +77,7 @@ pub struct EntryPage {
     pub read_units: f64,
 }
 
-/// The entries of one area in one stream, read a page at a time.
+/// The entries of one area in one key range, read a page at a time.
 struct Entries<'a> {
     area: &'a Area,
     keys: VecDeque<RowKey>,
@@ -104,12 +104,12 @@ pub async fn list_by_area<S: OfferingAreas>(
     account: &AccountId,
     plan: &Plan,
     by_area: &AreaFilter<'_>,
-    start: Position,
+    start: ListPosition,
     limit: u32,
     budget: Budget,
 ) -> Result<Listing, S::Error> {
     let AreaFilter { filter, sets } = by_area;
-    // If the first set has no entries in a stream, the others are not read.
+    // If the first set has no entries in a key range, the others are not read.
     let ranges = u32::try_from(sets.first().map_or(0, Vec::len)).unwrap_or(u32::MAX);
     let mut page = Page {
         store,
@@ -123,17 +123,17 @@ pub async fn list_by_area<S: OfferingAreas>(
         advanced: false,
         spent: Spent::default(),
     };
-    let mut number = start.stream;
+    let mut number = start.range;
     let mut after = start.after;
-    while let Some(stream) = plan.stream(number) {
+    while let Some(range) = plan.range(number) {
         // The first range of a page is always read, so that a list ends.
         let would_be_empty = page.spent.empty_ranges.saturating_add(ranges);
         if (page.spent.reads > 0 && would_be_empty > MAX_EMPTY_RANGES) || page.is_over() {
-            return Ok(page.finish(Some(Position { stream: number, after: None })));
+            return Ok(page.finish(Some(ListPosition { range: number, after: None })));
         }
-        let mut matches = Matches::new(sets, stream, after.take());
+        let mut matches = Matches::new(sets, range, after.take());
         if let Some(last) = page.fill(&mut matches).await? {
-            return Ok(page.finish(Some(Position { stream: number, after: last })));
+            return Ok(page.finish(Some(ListPosition { range: number, after: last })));
         }
         number += 1;
         page.advanced = true;
@@ -166,8 +166,8 @@ impl<S: OfferingAreas> Page<'_, S> {
         self.budget.is_spent(self.spent.reads, self.spent.read_units)
     }
 
-    /// Adds the matches of a stream. Returns the key after which the next page begins, if this one has to end;
-    /// `None`: the stream has ended.
+    /// Adds the matches of a key range. Returns the key after which the next page begins, if this one has to end;
+    /// `None`: the key range has ended.
     async fn fill(
         &mut self,
         matches: &mut Matches<'_>,
@@ -231,7 +231,7 @@ impl<S: OfferingAreas> Page<'_, S> {
         fitting.min(count.saturating_mul(GROWTH)).clamp(1, OFFERINGS_PER_READ)
     }
 
-    fn finish(self, next: Option<Position>) -> Listing {
+    fn finish(self, next: Option<ListPosition>) -> Listing {
         Listing { rows: self.rows, next }
     }
 }
@@ -240,15 +240,15 @@ impl<S: OfferingAreas> Page<'_, S> {
 enum Next {
     /// The next matching key.
     Key(RowKey),
-    /// The stream has no more.
+    /// The key range has no more.
     End,
     /// The budget is spent; everything up to this key was examined.
     BudgetSpent(Option<RowKey>),
 }
 
-/// The keys of one stream that are in at least one area of each set, in order.
+/// The keys of one key range that are in at least one area of each set, in order.
 struct Matches<'a> {
-    stream: Stream<'a>,
+    range: KeyRange<'a>,
     sets: Vec<Vec<Entries<'a>>>,
     /// All matches up to this key have been returned.
     after: Option<RowKey>,
@@ -257,7 +257,7 @@ struct Matches<'a> {
 }
 
 impl<'a> Matches<'a> {
-    fn new(areas: &'a [Vec<Area>], stream: Stream<'a>, after: Option<RowKey>) -> Self {
+    fn new(areas: &'a [Vec<Area>], range: KeyRange<'a>, after: Option<RowKey>) -> Self {
         let entries = |area: &'a Area| Entries {
             area,
             keys: VecDeque::new(),
@@ -266,7 +266,7 @@ impl<'a> Matches<'a> {
             was_read: false,
         };
         let sets = areas.iter().map(|set| set.iter().map(entries).collect()).collect();
-        Self { stream, sets, after, put_back: None }
+        Self { range, sets, after, put_back: None }
     }
 
     fn put_back(&mut self, key: RowKey) {
@@ -282,8 +282,8 @@ impl<'a> Matches<'a> {
     /// Whether an offering is what its entry says: an entry may outlive a change of its offering.
     fn admits(&self, row: &OfferingRow, key: &RowKey, filter: &CatalogFilter) -> bool {
         (row.status, row.product_type) == (key.status, key.product_type)
-            && row.visibility.customer_type == self.stream.customer_type
-            && self.stream.category.is_none_or(|wanted| row.category.as_ref() == Some(wanted))
+            && row.visibility.customer_type == self.range.customer_type
+            && self.range.category.is_none_or(|wanted| row.category.as_ref() == Some(wanted))
             && filter.admits(row)
     }
 
@@ -359,7 +359,7 @@ impl<'a> Matches<'a> {
             // What a page needs, spread over the areas; half a unit is charged anyway.
             let wanted = u32::try_from(page.room().min(page.next_batch())).unwrap_or(u32::MAX) + 1;
             let limit = (wanted.div_ceil(areas) + 1).clamp(ENTRIES_PER_READ, MAX_ENTRIES);
-            let (store, account, of) = (page.store, page.account, self.stream);
+            let (store, account, of) = (page.store, page.account, self.range);
             let reads = missing.iter().map(|entries| {
                 let bound = match (from, &entries.last) {
                     (Some(from), Some(last)) if sorts_before(last, from) => Bound::At(from),

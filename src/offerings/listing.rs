@@ -1,27 +1,27 @@
-//! One page of a list: reads the streams of the query in sequence.
+//! One page of a list: reads the key ranges of the query in sequence.
 //!
 //! # What a page costs
 //! A read requests one item more than the page still needs. That item shows whether there is a next page
-//! without another round trip, and costs less than another read. If it does not show that (because the stream
+//! without another round trip, and costs less than another read. If it does not show that (because the key range
 //! ended with the page, or a filter admitted just enough), one more round of small reads may. If it is still
 //! unknown after that, the page gets a next position, even if nothing follows it.
 //!
-//! If a stream ends before the page is full, the next ones are opened several at a time (2, 4, then 8), so
-//! that empty streams do not cost a round trip each. All but the first of those opened together are read only
+//! If a key range ends before the page is full, the next ones are opened several at a time (2, 4, then 8), so
+//! that empty key ranges do not cost a round trip each. All but the first of those opened together are read only
 //! up to half a read unit (4 KB), which a query is charged anyway. What they return is kept, so opening a
-//! stream too early costs half a unit and nothing else.
+//! key range too early costs half a unit and nothing else.
 //!
 //! # When a page ends
-//! A page ends when it is full, when one more item would exceed the size of a reply, when all streams have
-//! ended, when the budget is spent, or after 200 empty streams. Unless the streams have ended, it has a next
-//! position. That is right after its last item or, if the budget or the empty streams ended the page, after
+//! A page ends when it is full, when one more item would exceed the size of a reply, when all key ranges have
+//! ended, when the budget is spent, or after 200 empty key ranges. Unless the key ranges have ended, it has a next
+//! position. That is right after its last item or, if the budget or the empty key ranges ended the page, after
 //! the last item examined, so that the next page does not examine it again.
 
 use std::{collections::VecDeque, future::Future, time::Instant};
 
 use futures_util::future::try_join_all;
 
-use super::{CatalogFilter, OfferingRow, Plan, Position, RowKey, Stream};
+use super::{CatalogFilter, KeyRange, ListPosition, OfferingRow, Plan, RowKey};
 use crate::{account::AccountId, json::PAGE_BYTES};
 
 /// The maximum number of items that one read examines; DynamoDB itself ends a read at 1 MB.
@@ -30,11 +30,11 @@ const MAX_READ_ITEMS: u32 = 5_000;
 /// The minimum number of items that a filtered read examines: a round trip costs more than they do.
 const MIN_FILTERED_ITEMS: f64 = 25.0;
 
-/// The maximum number of streams opened together.
+/// The maximum number of key ranges opened together.
 const MAX_WINDOW: u32 = 8;
 
-/// The maximum number of empty streams per page: they cost 100 read units and 28 round trips. The widest
-/// query has 1,200 streams (2 customer types, 100 categories, 3 types in 2 statuses; all 4 types are one
+/// The maximum number of empty key ranges per page: they cost 100 read units and 28 round trips. The widest
+/// query has 1,200 key ranges (2 customer types, 100 categories, 3 types in 2 statuses; all 4 types are one
 /// range).
 pub(super) const MAX_EMPTY_RANGES: u32 = 200;
 
@@ -45,27 +45,27 @@ const BYTES_PER_UNIT: f64 = 8_192.0;
 const TYPICAL_ITEM_BYTES: f64 = 1_500.0;
 
 /// Access pattern: one page of a key range of an index.
-pub trait OfferingStreams: Sync {
+pub trait OfferingRanges: Sync {
     type Error: Send;
 
-    /// Reads `stream` of `account` after the key `after`, examines at most `limit` items, and returns those
+    /// Reads `range` of `account` after the key `after`, examines at most `limit` items, and returns those
     /// that `filter` admits, in the order of their keys.
     fn read(
         &self,
         account: &AccountId,
-        stream: Stream<'_>,
+        range: KeyRange<'_>,
         filter: &CatalogFilter,
         after: Option<&RowKey>,
         limit: u32,
-    ) -> impl Future<Output = Result<StreamPage, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<RangePage, Self::Error>> + Send;
 }
 
-/// The result of one read of a stream.
+/// The result of one read of a key range.
 #[derive(Clone, Debug, Default)]
-pub struct StreamPage {
+pub struct RangePage {
     /// The admitted items.
     pub rows: Vec<OfferingRow>,
-    /// Where to continue; `None` if the stream has ended.
+    /// Where to continue; `None` if the key range has ended.
     pub resume: Option<RowKey>,
     /// The number of items examined, admitted or not.
     pub examined: u32,
@@ -99,10 +99,10 @@ pub struct Listing {
     /// The offerings, at most as many as requested.
     pub rows: Vec<OfferingRow>,
     /// Where the next page begins; `None` if this is the last one.
-    pub next: Option<Position>,
+    pub next: Option<ListPosition>,
 }
 
-/// A stream that was opened and is not exhausted.
+/// A key range that was opened and is not exhausted.
 struct OpenStream {
     number: u32,
     rows: VecDeque<OfferingRow>,
@@ -113,38 +113,38 @@ struct OpenStream {
 ///
 /// # Errors
 /// The first error of a read; the page is then discarded.
-pub async fn list<S: OfferingStreams>(
-    streams: &S,
+pub async fn list<S: OfferingRanges>(
+    ranges: &S,
     account: &AccountId,
     plan: &Plan,
     filter: &CatalogFilter,
-    start: Position,
+    start: ListPosition,
     limit: u32,
     budget: Budget,
 ) -> Result<Listing, S::Error> {
     let mut page = Page { rows: Vec::new(), bytes: 0, limit, last: None };
     let mut learned = Learned::default();
     let mut open: VecDeque<OpenStream> = VecDeque::new();
-    let mut next_stream = start.stream;
+    let mut next_range = start.range;
     let mut first_after = start.after;
     let mut window = 1;
     let mut empty_streams = 0;
     let mut looked_ahead = false;
 
     loop {
-        while let Some(stream) = open.front_mut() {
-            while let Some(row) = stream.rows.pop_front() {
-                if let Err(next) = page.take(stream.number, row) {
+        while let Some(range) = open.front_mut() {
+            while let Some(row) = range.rows.pop_front() {
+                if let Err(next) = page.take(range.number, row) {
                     return Ok(page.finish(Some(next)));
                 }
             }
-            if stream.resume.is_some() {
+            if range.resume.is_some() {
                 break;
             }
             open.pop_front();
         }
 
-        let at_end = open.is_empty() && next_stream >= plan.len();
+        let at_end = open.is_empty() && next_range >= plan.len();
         let enough = page.room() == 0 && std::mem::replace(&mut looked_ahead, true);
         if at_end
             || enough
@@ -152,28 +152,28 @@ pub async fn list<S: OfferingStreams>(
             || budget.is_spent(learned.reads, learned.read_units)
         {
             let next = match open.pop_front() {
-                Some(stream) => Some(Position { stream: stream.number, after: stream.resume }),
+                Some(range) => Some(ListPosition { range: range.number, after: range.resume }),
                 None if at_end => None,
-                None => Some(Position { stream: next_stream, after: first_after }),
+                None => Some(ListPosition { range: next_range, after: first_after }),
             };
             return Ok(page.finish(next));
         }
 
         let wanted = page.room() + 1;
-        if let Some(stream) = open.front_mut() {
-            let Some(definition) = plan.stream(stream.number) else { break };
-            let after = stream.resume.take();
+        if let Some(range) = open.front_mut() {
+            let Some(definition) = plan.range(range.number) else { break };
+            let after = range.resume.take();
             let limit = learned.full_read(wanted, filter);
-            let read = streams.read(account, definition, filter, after.as_ref(), limit).await?;
+            let read = ranges.read(account, definition, filter, after.as_ref(), limit).await?;
             learned.record(&read);
-            stream.rows = read.rows.into();
-            stream.resume = read.resume;
+            range.rows = read.rows.into();
+            range.resume = read.resume;
         } else {
             // All of them may be empty.
             let count = window.min(MAX_EMPTY_RANGES - empty_streams);
             let numbers: Vec<u32> =
-                (next_stream..plan.len().min(next_stream.saturating_add(count))).collect();
-            next_stream += u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+                (next_range..plan.len().min(next_range.saturating_add(count))).collect();
+            next_range += u32::try_from(numbers.len()).unwrap_or(u32::MAX);
             window = (window * 2).min(MAX_WINDOW);
             let after = first_after.take();
             let reads = numbers.iter().enumerate().filter_map(|(index, number)| {
@@ -181,7 +181,7 @@ pub async fn list<S: OfferingStreams>(
                     0 => (after.as_ref(), learned.full_read(wanted, filter)),
                     _ => (None, learned.peek(wanted)),
                 };
-                Some(streams.read(account, plan.stream(*number)?, filter, after, limit))
+                Some(ranges.read(account, plan.range(*number)?, filter, after, limit))
             });
             for (number, read) in numbers.iter().zip(try_join_all(reads).await?) {
                 learned.record(&read);
@@ -199,7 +199,7 @@ struct Page {
     rows: Vec<OfferingRow>,
     bytes: usize,
     limit: u32,
-    last: Option<Position>,
+    last: Option<ListPosition>,
 }
 
 impl Page {
@@ -208,7 +208,7 @@ impl Page {
     }
 
     /// Adds a row; if it does not fit, returns the position where the next page begins.
-    fn take(&mut self, stream: u32, row: OfferingRow) -> Result<(), Position> {
+    fn take(&mut self, range: u32, row: OfferingRow) -> Result<(), ListPosition> {
         let bytes = row.document.escaped_len() + 1;
         if let Some(last) = &self.last
             && (self.room() == 0 || self.bytes + bytes > PAGE_BYTES)
@@ -217,12 +217,12 @@ impl Page {
         }
         self.bytes += bytes;
         let (status, product_type, id) = (row.status, row.product_type, row.id.clone());
-        self.last = Some(Position { stream, after: Some(RowKey { status, product_type, id }) });
+        self.last = Some(ListPosition { range, after: Some(RowKey { status, product_type, id }) });
         self.rows.push(row);
         Ok(())
     }
 
-    fn finish(self, next: Option<Position>) -> Listing {
+    fn finish(self, next: Option<ListPosition>) -> Listing {
         Listing { rows: self.rows, next }
     }
 }
@@ -237,7 +237,7 @@ struct Learned {
 }
 
 impl Learned {
-    fn record(&mut self, read: &StreamPage) {
+    fn record(&mut self, read: &RangePage) {
         self.reads += 1;
         self.read_units += read.read_units;
         self.examined = self.examined.saturating_add(read.examined);

@@ -5,8 +5,8 @@
 //! | `offering` | the published object (Connect) |
 //! | `draft` | validates an import record and makes an offering of it |
 //! | `query` | the filters of a list |
-//! | `plan` | turns the filters into streams, exact key ranges of an index |
-//! | `listing` | reads a page from those streams |
+//! | `plan` | turns the filters into key ranges of an index |
+//! | `listing` | reads a page from those key ranges |
 //! | `area` | coverage entries: exact ranges for countries, regions and catalogs |
 //! | `area_list` | reads a page by those entries |
 //! | `promotion` | promo codes and promotional prices |
@@ -23,12 +23,12 @@ mod query;
 pub use area::{Area, AreaFilter, Bound, entries, row_of_entry};
 pub use area_list::{EntryPage, OfferingAreas, list_by_area};
 pub use draft::{OfferingDraft, PreparedOffering};
-pub use listing::{Budget, Listing, OfferingStreams, StreamPage, list};
+pub use listing::{Budget, Listing, OfferingRanges, RangePage, list};
 pub use offering::{
     BillingCycle, BillingPeriod, CatalogId, Category, CustomerType, Features, Group, Offering,
     OfferingId, OfferingRow, Price, PriceType, Product, ProductType, Status, Visibility,
 };
-pub use plan::{InvalidPosition, Plan, Position, Range, RowKey, Stream};
+pub use plan::{InvalidPosition, KeyRange, ListPosition, Plan, RowKey, SortRange};
 pub use promotion::{
     Discount, PreparedPromotion, PromoCode, Promotion, PromotionDraft, PromotionRejection,
 };

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     access::Principal,
-    document::Document,
+    document::JsonText,
     geography::{Country, Region},
     money::{Amount, Currency},
     text::{identifier, spelled_enum},
@@ -320,7 +320,7 @@ pub struct OfferingRow {
     pub countries: BTreeSet<Country>,
     pub regions: BTreeSet<Region>,
     /// The published JSON object.
-    pub document: Document,
+    pub document: JsonText,
 }
 
 /// What decides whether a key may see an offering.

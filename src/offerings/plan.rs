@@ -1,11 +1,11 @@
 //! The query plan: the indexed filters of a list as a sequence of exact key ranges.
 //!
-//! Every combination of customer type, product type, category and status is a set of **streams**:
+//! Every combination of customer type, product type, category and status is a set of **key ranges**:
 //! key ranges of one index that contain only matching items. A list is the concatenation of its
-//! streams. So a page never reads an item that the indexed filters would discard, and a position in
-//! the list is the number of a stream and a key within it.
+//! key ranges. So a page never reads an item that the indexed filters would discard, and a position in
+//! the list is the number of a key range and a key within it.
 //!
-//! The streams of a query are disjoint (an offering has one customer type, one category, one type
+//! The key ranges of a query are disjoint (an offering has one customer type, one category, one type
 //! and one status), which is why following cursors returns each offering once.
 
 use sha2::{Digest as _, Sha256};
@@ -18,24 +18,23 @@ use crate::offerings::CatalogFilter;
 /// With a category it belongs to the index `byCategory`, without one to `byCustomerType`. A product
 /// type requires a status, because the status precedes it in the range key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stream<'a> {
+pub struct KeyRange<'a> {
     /// Second attribute of the partition key, after the account.
     pub customer_type: CustomerType,
     /// Third attribute of the partition key of `byCategory`.
     pub category: Option<&'a Category>,
-    /// The range: everything, one status, or one status and one type.
-    pub range: Range,
+    pub sort: SortRange,
 }
 
-/// The part of a partition that a stream covers.
+/// The part of a partition that a key range covers: everything, one status, or one status and one type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Range {
+pub enum SortRange {
     Everything,
     Status(Status),
     StatusAndType(Status, ProductType),
 }
 
-impl Range {
+impl SortRange {
     /// Whether the range contains items with this status and type.
     #[must_use]
     pub fn holds(self, status: Status, product_type: ProductType) -> bool {
@@ -62,16 +61,16 @@ pub struct RowKey {
 
 /// A position between two offerings of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// The stream's number in the plan.
-    pub stream: u32,
-    /// The position is right after this key; `None`: at the start of the stream.
+pub struct ListPosition {
+    /// The key range's number in the plan.
+    pub range: u32,
+    /// The position is right after this key; `None`: at the start of the key range.
     pub after: Option<RowKey>,
 }
 
-impl Position {
+impl ListPosition {
     /// The position before the first offering.
-    pub const START: Self = Self { stream: 0, after: None };
+    pub const START: Self = Self { range: 0, after: None };
 }
 
 /// The bytes do not encode a position in this plan.
@@ -79,12 +78,12 @@ impl Position {
 #[error("the bytes are not a position in this plan")]
 pub struct InvalidPosition;
 
-/// The streams of a query, in a fixed order. They are computed one at a time: a query may have thousands.
+/// The key ranges of a query, in a fixed order. They are computed one at a time: a query may have thousands.
 #[derive(Clone, Debug)]
 pub struct Plan {
     customer_types: Vec<CustomerType>,
     categories: Option<Vec<Category>>,
-    ranges: Vec<Range>,
+    sorts: Vec<SortRange>,
 }
 
 impl Plan {
@@ -99,49 +98,48 @@ impl Plan {
         let types: Vec<ProductType> = types.into_iter().collect();
         // Asking for all types is the same as asking for no type: one range instead of one per type.
         let every_type = types.is_empty() || types.len() == ProductType::ALL.len();
-        let ranges = match (include_archived, every_type) {
-            (true, true) => vec![Range::Everything],
-            (false, true) => vec![Range::Status(Status::Available)],
+        let sorts = match (include_archived, every_type) {
+            (true, true) => vec![SortRange::Everything],
+            (false, true) => vec![SortRange::Status(Status::Available)],
             (include_archived, false) => {
                 let statuses: &[Status] =
                     if include_archived { Status::ALL } else { &[Status::Available] };
                 let with_types = |status: &Status| {
-                    types.iter().map(|t| Range::StatusAndType(*status, *t)).collect()
+                    types.iter().map(|t| SortRange::StatusAndType(*status, *t)).collect()
                 };
-                statuses.iter().flat_map::<Vec<Range>, _>(with_types).collect()
+                statuses.iter().flat_map::<Vec<SortRange>, _>(with_types).collect()
             }
         };
         let categories: Vec<Category> = categories.into_iter().collect();
         let categories = (!categories.is_empty()).then_some(categories);
-        Self { customer_types, categories, ranges }
+        Self { customer_types, categories, sorts }
     }
 
     #[must_use]
     pub fn len(&self) -> u32 {
         let categories = self.categories.as_ref().map_or(1, Vec::len);
-        u32::try_from(self.customer_types.len() * categories * self.ranges.len())
-            .unwrap_or(u32::MAX)
+        u32::try_from(self.customer_types.len() * categories * self.sorts.len()).unwrap_or(u32::MAX)
     }
 
-    /// Whether there are no streams: the caller may see nothing.
+    /// Whether there are no key ranges: the caller may see nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The stream with this number; `None` past the last one.
+    /// The key range with this number; `None` past the last one.
     #[must_use]
-    pub fn stream(&self, number: u32) -> Option<Stream<'_>> {
+    pub fn range(&self, number: u32) -> Option<KeyRange<'_>> {
         let number = usize::try_from(number).ok()?;
-        let (outer, range) = (number / self.ranges.len(), number % self.ranges.len());
+        let (outer, sort) = (number / self.sorts.len(), number % self.sorts.len());
         let (customer_type, category) = match &self.categories {
             None => (outer, None),
             Some(list) => (outer / list.len(), list.get(outer % list.len())),
         };
-        Some(Stream {
+        Some(KeyRange {
             customer_type: *self.customer_types.get(customer_type)?,
             category,
-            range: *self.ranges.get(range)?,
+            sort: *self.sorts.get(sort)?,
         })
     }
 
@@ -153,8 +151,8 @@ impl Plan {
             digest.update(customer_type.as_str());
             digest.update([0]);
         }
-        for range in &self.ranges {
-            digest.update([1, encode_range(*range)]);
+        for sort in &self.sorts {
+            digest.update([1, encode_range(*sort)]);
         }
         for category in self.categories.iter().flatten() {
             digest.update([2]);
@@ -169,10 +167,10 @@ impl Plan {
 
     /// Encodes a position as bytes, for a cursor.
     #[must_use]
-    pub fn encode(position: &Position) -> Vec<u8> {
-        let mut bytes = position.stream.to_be_bytes().to_vec();
+    pub fn encode(position: &ListPosition) -> Vec<u8> {
+        let mut bytes = position.range.to_be_bytes().to_vec();
         if let Some(key) = &position.after {
-            bytes.push(encode_range(Range::StatusAndType(key.status, key.product_type)));
+            bytes.push(encode_range(SortRange::StatusAndType(key.status, key.product_type)));
             bytes.extend_from_slice(key.id.as_str().as_bytes());
         }
         bytes
@@ -181,16 +179,16 @@ impl Plan {
     /// Decodes a position that [`Plan::encode`] encoded.
     ///
     /// # Errors
-    /// [`InvalidPosition`] when the bytes do not contain a stream of this plan and a key within it.
-    pub fn decode(&self, bytes: &[u8]) -> Result<Position, InvalidPosition> {
+    /// [`InvalidPosition`] when the bytes do not contain a key range of this plan and a key within it.
+    pub fn decode(&self, bytes: &[u8]) -> Result<ListPosition, InvalidPosition> {
         let (number, rest) = bytes.split_first_chunk::<4>().ok_or(InvalidPosition)?;
-        let stream = u32::from_be_bytes(*number);
-        let range = self.stream(stream).ok_or(InvalidPosition)?.range;
+        let range = u32::from_be_bytes(*number);
+        let sort = self.range(range).ok_or(InvalidPosition)?.sort;
         let after = match rest.split_first() {
             None => None,
             Some((code, id)) => {
                 let (status, product_type) = decode_row(*code).ok_or(InvalidPosition)?;
-                if !range.holds(status, product_type) {
+                if !sort.holds(status, product_type) {
                     return Err(InvalidPosition);
                 }
                 let id = std::str::from_utf8(id).map_err(|_| InvalidPosition)?;
@@ -198,18 +196,18 @@ impl Plan {
                 Some(RowKey { status, product_type, id })
             }
         };
-        Ok(Position { stream, after })
+        Ok(ListPosition { range, after })
     }
 }
 
-fn encode_range(range: Range) -> u8 {
+fn encode_range(range: SortRange) -> u8 {
     let (status, product_type) = match range {
-        Range::Everything => return 0,
-        Range::Status(status) => (status, 0),
-        Range::StatusAndType(status, ProductType::Subscription) => (status, 1),
-        Range::StatusAndType(status, ProductType::SubscriptionAddon) => (status, 2),
-        Range::StatusAndType(status, ProductType::License) => (status, 3),
-        Range::StatusAndType(status, ProductType::ExternalProduct) => (status, 4),
+        SortRange::Everything => return 0,
+        SortRange::Status(status) => (status, 0),
+        SortRange::StatusAndType(status, ProductType::Subscription) => (status, 1),
+        SortRange::StatusAndType(status, ProductType::SubscriptionAddon) => (status, 2),
+        SortRange::StatusAndType(status, ProductType::License) => (status, 3),
+        SortRange::StatusAndType(status, ProductType::ExternalProduct) => (status, 4),
     };
     match status {
         Status::Available => 0x10 | product_type,
@@ -222,7 +220,7 @@ fn decode_row(code: u8) -> Option<(Status, ProductType)> {
         .iter()
         .flat_map(|status| ProductType::ALL.iter().map(|product_type| (*status, *product_type)))
         .find(|(status, product_type)| {
-            encode_range(Range::StatusAndType(*status, *product_type)) == code
+            encode_range(SortRange::StatusAndType(*status, *product_type)) == code
         })
 }
 
@@ -258,23 +256,23 @@ mod tests {
         let types = [ProductType::License, ProductType::Subscription];
         let plan = Plan::new(CustomerType::ALL.to_vec(), types, categories(&["A", "B", "C"]), true);
         assert_eq!(plan.len(), 2 * 3 * 4);
-        let streams: Vec<Stream> = (0..plan.len()).filter_map(|n| plan.stream(n)).collect();
+        let ranges: Vec<KeyRange> = (0..plan.len()).filter_map(|n| plan.range(n)).collect();
         let names = categories(&["A", "B", "C"]);
         for customer_type in CustomerType::ALL {
             for category in &names {
                 for status in Status::ALL {
                     for product_type in types {
-                        let holding = streams.iter().filter(|s| {
+                        let holding = ranges.iter().filter(|s| {
                             s.customer_type == *customer_type
                                 && s.category == Some(category)
-                                && s.range.holds(*status, product_type)
+                                && s.sort.holds(*status, product_type)
                         });
                         assert_eq!(holding.count(), 1);
                     }
                 }
             }
         }
-        assert_eq!(plan.stream(plan.len()), None);
+        assert_eq!(plan.range(plan.len()), None);
     }
 
     #[test]
@@ -283,12 +281,12 @@ mod tests {
         let id = OfferingId::parse("plán-🦀").expect("id");
         let key = RowKey { status: Status::Available, product_type: ProductType::License, id };
         for after in [None, Some(key.clone())] {
-            let position = Position { stream: 0, after };
+            let position = ListPosition { range: 0, after };
             assert_eq!(plan.decode(&Plan::encode(&position)), Ok(position));
         }
-        let elsewhere = Position { stream: 1, after: Some(key.clone()) };
+        let elsewhere = ListPosition { range: 1, after: Some(key.clone()) };
         let other_type = RowKey { product_type: ProductType::Subscription, ..key };
-        let other_range = Position { stream: 0, after: Some(other_type) };
+        let other_range = ListPosition { range: 0, after: Some(other_type) };
         for bytes in [
             vec![],
             vec![0, 0, 0],
@@ -313,10 +311,10 @@ mod fuzz {
         let plan = Plan::new(CustomerType::ALL.to_vec(), [ProductType::License], [], true);
         let id = OfferingId::parse("plán-🦀").expect("id");
         let key = RowKey { status: Status::Available, product_type: ProductType::License, id };
-        let seeds = [None, Some(key)].map(|after| Plan::encode(&Position { stream: 0, after }));
+        let seeds = [None, Some(key)].map(|after| Plan::encode(&ListPosition { range: 0, after }));
         fuzz("positions", seeds.to_vec(), &[], |input| {
             if let Ok(position) = plan.decode(input) {
-                assert!(plan.stream(position.stream).is_some());
+                assert!(plan.range(position.range).is_some());
                 assert_eq!(Plan::encode(&position), input);
             }
         });

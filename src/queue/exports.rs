@@ -16,7 +16,7 @@ use super::{MAX_RECEIVES, MessageQueue, QueueMessage, delay, receives, return_to
 use crate::{
     account::AccountId,
     cause::Cause,
-    changes::{Change, ExportedRecord, Sight},
+    changes::{Change, ExportedRecord, View},
     exports::{
         ExportClaim, ExportId, ExportJob, ExportLease, ExportProgress, ExportStatus, GzipParts,
         export_key, rest_key,
@@ -224,8 +224,8 @@ impl Run<'_> {
         job: &ExportJob<ExportPosition>,
         deadline: Instant,
     ) -> Result<End, RetryReason> {
-        let principal = job.sight.principal(&self.lease.account);
-        let sight = Sight::of(&principal);
+        let principal = job.view.principal(&self.lease.account);
+        let view = View::of(&principal);
         let tables = job.tables();
         let mut gzip = GzipParts::new(self.progress.gzip, self.rest().await?);
         // What is read, but not in a part yet.
@@ -246,7 +246,7 @@ impl Run<'_> {
                 if !job.kinds.contains(record.identity.kind) {
                     continue;
                 }
-                if let Some(line) = line(record, sight)? {
+                if let Some(line) = line(record, view)? {
                     gzip.write(line.as_bytes())?;
                     gzip.write(b"\n")?;
                     next.records += 1;
@@ -383,15 +383,15 @@ impl Run<'_> {
     }
 }
 
-/// The line of a record as a caller with this sight is told it; `None`: not at all.
-fn line(record: ExportedRecord, sight: Sight<'_>) -> Result<Option<String>, RetryReason> {
-    if matches!(sight, Sight::Everything) {
+/// The line of a record as a caller with this view is told it; `None`: not at all.
+fn line(record: ExportedRecord, view: View<'_>) -> Result<Option<String>, RetryReason> {
+    if matches!(view, View::Everything) {
         return Ok(Some(record.json));
     }
     // As the journal tells it.
     let created = Change::between(None, Some(record), Timestamp::UNIX_EPOCH, None)
         .map_err(|error| RetryReason::Record(error.into()))?;
-    let seen = created.and_then(|created| created.seen_with(sight));
+    let seen = created.and_then(|created| created.seen_with(view));
     Ok(seen.and_then(|change| change.record().map(ToOwned::to_owned)))
 }
 

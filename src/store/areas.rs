@@ -40,7 +40,7 @@ use crate::{
     imports::{Before, Content, Key, Kind, Write},
     lock::lock,
     offerings::{
-        Area, Bound, EntryPage, OfferingAreas, OfferingId, OfferingRow, Stream, entries,
+        Area, Bound, EntryPage, KeyRange, OfferingAreas, OfferingId, OfferingRow, entries,
         row_of_entry,
     },
     order::Order,
@@ -123,12 +123,12 @@ impl OfferingAreas for Store {
         &self,
         account: &AccountId,
         area: &Area,
-        stream: Stream<'_>,
+        range: KeyRange<'_>,
         from: Bound<'_>,
         limit: u32,
     ) -> Result<EntryPage, StoreError> {
         const OPERATION: &str = "list entries of offerings";
-        let (first, last) = area.range(stream, &from);
+        let (first, last) = area.range(range, &from);
         let query = self
             .client
             .query()

@@ -2,7 +2,7 @@
 //!
 //! | `log`, `first` | |
 //! |---|---|
-//! | account and log, 0 | the origin: `count` is the first position of the log |
+//! | account and log, 0 | the base: `count` is the first position of the log |
 //! | account and log, a position | a chunk: the changes from this position on |
 //! | `lost`, the number of a log | when records of the table's stream were last found to be lost |
 
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     cause::chain,
     changes::{
-        Change, ChangeLog, Chunk, ChunkError, ChunkPage, ExportedRecord, Identity, KEPT, Log,
+        Change, Chunk, ChunkError, ChunkPage, ExportedRecord, Identity, JournalStore, KEPT, Log,
         LogId, Losses, MARGIN,
     },
     imports::Kind,
@@ -248,7 +248,7 @@ fn chunk(operation: &'static str, mut item: Item) -> Result<Chunk, StoreError> {
     Ok(Chunk { first, count, recorded_at, body })
 }
 
-/// The item of a chunk. An origin has no body, and does not expire.
+/// The item of a chunk. A base has no body, and does not expire.
 fn item(id: &LogId, chunk: &Chunk) -> Item {
     let mut item = Item::from([
         ("log".to_owned(), log_key(id)),
@@ -270,7 +270,7 @@ impl From<ChunkError> for StoreError {
     }
 }
 
-impl ChangeLog for Store {
+impl JournalStore for Store {
     type Error = StoreError;
 
     fn now(&self) -> Timestamp {
@@ -343,26 +343,26 @@ impl ChangeLog for Store {
         }
     }
 
-    async fn put_origin(
+    async fn put_base(
         &self,
         log: &LogId,
-        origin: &Chunk,
-        seen: Option<u64>,
+        base: &Chunk,
+        replaced_end: Option<u64>,
     ) -> Result<bool, StoreError> {
         const OPERATION: &str = "begin changes";
-        let condition = match seen {
-            Some(_) => "#count = :seen",
+        let condition = match replaced_end {
+            Some(_) => "#count = :end",
             None => "attribute_not_exists(#count)",
         };
         let request = self
             .client
             .put_item()
             .table_name(&self.tables.changes)
-            .set_item(Some(item(log, origin)))
+            .set_item(Some(item(log, base)))
             .condition_expression(condition)
             .expression_attribute_names("#count", "count")
             .set_expression_attribute_values(
-                seen.map(|seen| HashMap::from([(":seen".to_owned(), number(seen))])),
+                replaced_end.map(|end| HashMap::from([(":end".to_owned(), number(end))])),
             )
             .return_consumed_capacity(CAPACITY);
         let send = || request.clone().send();

@@ -18,7 +18,7 @@ use crate::{
     account::AccountId,
     changes::{ExportedRecord, Kinds},
     exports::{
-        ExportClaim, ExportId, ExportJob, ExportLease, ExportProgress, ExportSight, ExportStatus,
+        ExportClaim, ExportId, ExportJob, ExportLease, ExportProgress, ExportStatus, ExportView,
         GzipState,
     },
     imports::Kind,
@@ -70,7 +70,7 @@ fn export(operation: &'static str, item: &Item) -> Result<ExportJob<ExportPositi
             .ok_or_else(|| wrong("status"))?,
         kinds: Kinds::of(kinds.ok_or_else(|| wrong("kinds"))?),
         // A restriction that cannot be read must not count as none.
-        sight: ExportSight {
+        view: ExportView {
             customer_types: customer_types
                 .map(|types| types.ok_or_else(|| wrong("customerTypes")))
                 .transpose()?,
@@ -126,7 +126,7 @@ impl Store {
             ("updatedAt".to_owned(), time),
             (EXPIRES_AT.to_owned(), number(job.expires_at.as_second())),
         ]);
-        let ExportSight { customer_types, product_catalogs } = &job.sight;
+        let ExportView { customer_types, product_catalogs } = &job.view;
         item.extend(
             customer_types.as_ref().map(|types| ("customerTypes".to_owned(), texts(types))),
         );

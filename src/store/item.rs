@@ -17,12 +17,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     StoreError,
-    typed::{Attribute, RawDocument},
+    typed::{Attribute, RawJson},
 };
 use crate::{
     account::AccountId,
     clock::Clock,
-    document::{Document, push_escaped},
+    document::{JsonText, push_escaped},
     geography::{Country, Region},
     imports::{Version, job::ImportId},
     offerings::{
@@ -220,7 +220,7 @@ impl OfferingItem {
     }
 
     /// Converts an item that was read with all attributes but its document to a row.
-    fn row_with(self, document: Document) -> Result<OfferingRow, String> {
+    fn row_with(self, document: JsonText) -> Result<OfferingRow, String> {
         fn parsed<T: Ord, E>(
             texts: &[String],
             parse: impl Fn(&str) -> Result<T, E>,
@@ -256,7 +256,7 @@ pub(super) struct ListedOffering {
     product_catalog_ids: Option<Attribute<Vec<String>>>,
     countries: Option<Attribute<Vec<String>>>,
     regions: Option<Attribute<Vec<String>>>,
-    document: Attribute<RawDocument>,
+    document: Attribute<RawJson>,
 }
 
 impl ListedOffering {
@@ -276,14 +276,14 @@ impl ListedOffering {
             regions: texts(self.regions),
             document: String::new(),
         };
-        let RawDocument(stored) = self.document.into_inner();
+        let RawJson(stored) = self.document.into_inner();
         let mut text = String::with_capacity(stored.escaped_len() + 160);
         if !stored.begins_whole() {
             let head = document_head(&item.product_offering_id, item.status, item.customer_type);
             push_escaped(&mut text, &head);
         }
         stored.push_escaped_to(&mut text);
-        item.row_with(Document::escaped(text))
+        item.row_with(JsonText::escaped(text))
     }
 }
 

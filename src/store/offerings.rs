@@ -12,7 +12,8 @@ use super::{
 use crate::{
     account::AccountId,
     offerings::{
-        CatalogFilter, OfferingId, OfferingRow, OfferingStreams, Range, RowKey, Stream, StreamPage,
+        CatalogFilter, KeyRange, OfferingId, OfferingRanges, OfferingRow, RangePage, RowKey,
+        SortRange,
     },
 };
 
@@ -52,19 +53,19 @@ impl Store {
     }
 }
 
-impl OfferingStreams for Store {
+impl OfferingRanges for Store {
     type Error = StoreError;
 
     async fn read(
         &self,
         account: &AccountId,
-        stream: Stream<'_>,
+        range: KeyRange<'_>,
         filter: &CatalogFilter,
         after: Option<&RowKey>,
         limit: u32,
-    ) -> Result<StreamPage, StoreError> {
+    ) -> Result<RangePage, StoreError> {
         const OPERATION: &str = "list offerings";
-        let keys = KeyAttributes::of(account, stream);
+        let keys = KeyAttributes::of(account, range);
         let filter_expression = FilterExpression::of(filter);
         let by_coverage = filter.coverage.is_some() || !filter.regions.is_empty();
         let projection = if by_coverage {
@@ -87,7 +88,7 @@ impl OfferingStreams for Store {
             .set_expression_attribute_values(Some(
                 keys.values.into_iter().chain(filter_expression.values).collect(),
             ))
-            .set_exclusive_start_key(after.map(|key| start_key(account, stream, key)))
+            .set_exclusive_start_key(after.map(|key| start_key(account, range, key)))
             .limit(i32::try_from(limit).unwrap_or(i32::MAX));
         let (reply, items) = self.query_typed::<ListedOffering>(OPERATION, request).await?;
         let read_units = units(reply.consumed_capacity());
@@ -100,7 +101,7 @@ impl OfferingStreams for Store {
             .map_err(|cause| StoreError::unreadable(OPERATION, cause))?;
         // The filter expression only saves transfer; the decision is made here.
         let rows = rows.into_iter().filter(|row| filter.admits(row)).collect();
-        Ok(StreamPage { rows, resume, examined, read_units })
+        Ok(RangePage { rows, resume, examined, read_units })
     }
 }
 
@@ -117,22 +118,22 @@ struct KeyAttributes {
 }
 
 impl KeyAttributes {
-    fn of(account: &AccountId, stream: Stream<'_>) -> Self {
+    fn of(account: &AccountId, range: KeyRange<'_>) -> Self {
         let mut keys = Self {
             index: BY_CUSTOMER_TYPE,
             condition: String::new(),
             values: HashMap::with_capacity(6),
         };
         keys.equal("account", ":account", account.as_str());
-        keys.equal("customerType", ":customerType", stream.customer_type.as_str());
-        if let Some(category) = stream.category {
+        keys.equal("customerType", ":customerType", range.customer_type.as_str());
+        if let Some(category) = range.category {
             keys.index = BY_CATEGORY;
             keys.equal("category", ":category", category.as_str());
         }
-        let (status, product_type) = match stream.range {
-            Range::Everything => (None, None),
-            Range::Status(status) => (Some(status), None),
-            Range::StatusAndType(status, product_type) => (Some(status), Some(product_type)),
+        let (status, product_type) = match range.sort {
+            SortRange::Everything => (None, None),
+            SortRange::Status(status) => (Some(status), None),
+            SortRange::StatusAndType(status, product_type) => (Some(status), Some(product_type)),
         };
         if let Some(status) = status {
             keys.equal("#status", ":status", status.as_str());
@@ -150,16 +151,16 @@ impl KeyAttributes {
     }
 }
 
-/// The `ExclusiveStartKey` for a position in a stream: all key attributes of the index and the table.
-fn start_key(account: &AccountId, stream: Stream<'_>, key: &RowKey) -> Item {
+/// The `ExclusiveStartKey` for a position in a key range: all key attributes of the index and the table.
+fn start_key(account: &AccountId, range: KeyRange<'_>, key: &RowKey) -> Item {
     let mut item = Item::from([
         ("account".to_owned(), text(account.as_str())),
-        ("customerType".to_owned(), text(stream.customer_type.as_str())),
+        ("customerType".to_owned(), text(range.customer_type.as_str())),
         ("status".to_owned(), text(key.status.as_str())),
         ("type".to_owned(), text(key.product_type.as_str())),
         ("productOfferingId".to_owned(), text(key.id.as_str())),
     ]);
-    if let Some(category) = stream.category {
+    if let Some(category) = range.category {
         item.insert("category".to_owned(), text(category.as_str()));
     }
     item

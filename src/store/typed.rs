@@ -1,8 +1,8 @@
-//! Items of a `Query` as values of a type of ours, deserialized from the JSON of the reply.
+//! Deserializes the items of a `Query` directly from the JSON of the reply into our own types.
 //!
-//! A page of a list is mostly copied. The SDK makes a map of each of its items first, with an allocation for each name
-//! and value: that was half of the CPU time of such a request. Requests, and the errors that DynamoDB answers, are still the
-//! SDK's.
+//! A list mostly copies its items into the reply. The SDK would build a map for each item first, with an allocation for
+//! each name and value, which was half of the CPU time of a list. The SDK still sends the requests, and parses the error
+//! replies.
 
 use std::{
     collections::HashMap,
@@ -30,9 +30,9 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{document::Document, lock::lock};
+use crate::{document::JsonText, lock::lock};
 
-/// An attribute value in DynamoDB's JSON: an object with one member, whose name is the type of the value.
+/// An attribute value as DynamoDB sends it, `{"S": …}` or `{"SS": […]}`: lists read no other types.
 #[derive(Debug, Deserialize)]
 pub(super) enum Attribute<T> {
     S(T),
@@ -48,23 +48,24 @@ impl<T> Attribute<T> {
     }
 }
 
-/// A document in the JSON of a reply: it stays escaped, as it is sent on.
+/// A JSON text, as it stands in a string of DynamoDB's reply: it stays escaped, because our reply needs it escaped, too.
 #[derive(Debug)]
-pub(super) struct RawDocument(pub(super) Document);
+pub(super) struct RawJson(pub(super) JsonText);
 
-impl<'de> Deserialize<'de> for RawDocument {
+impl<'de> Deserialize<'de> for RawJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&'de RawValue>::deserialize(deserializer)?.get();
         let inside = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"'));
         let inside = inside.ok_or_else(|| D::Error::custom("a document is a string"))?;
-        Ok(Self(Document::escaped(inside.to_owned())))
+        Ok(Self(JsonText::escaped(inside.to_owned())))
     }
 }
 
-/// Deserializes successful replies in the place of the SDK, and keeps their items.
+/// The response deserializer of one query: as an interceptor it replaces the SDK's own, and it keeps the items until
+/// [`Self::take`]. Clones share the items, so the caller keeps one and gives the SDK another.
 pub(super) struct TypedItems<T>(Arc<Mutex<Parsed<T>>>);
 
-/// The items of a reply, or why they are not what they should be.
+/// The items of a reply, or why one of them is not a `T`.
 type Parsed<T> = Result<Vec<T>, serde_json::Error>;
 
 impl<T> TypedItems<T> {
@@ -72,7 +73,7 @@ impl<T> TypedItems<T> {
         Self(Arc::new(Mutex::new(Ok(Vec::new()))))
     }
 
-    /// The items of the last reply.
+    /// Takes the items of the last reply.
     pub(super) fn take(&self) -> Parsed<T> {
         mem::replace(&mut lock(&self.0), Ok(Vec::new()))
     }
@@ -115,7 +116,7 @@ impl<T: DeserializeOwned + Send + 'static> Intercept for TypedItems<T> {
 struct Reply<I> {
     items: Option<I>,
     scanned_count: i32,
-    /// Key attributes of lists are strings.
+    /// All key attributes of the offerings' indexes are strings.
     last_evaluated_key: Option<HashMap<String, Attribute<String>>>,
     consumed_capacity: Option<Capacity>,
 }
@@ -135,8 +136,8 @@ impl<T: DeserializeOwned + Send + 'static> DeserializeResponse for TypedItems<T>
         let body = response.body().bytes().unwrap_or_default();
         let reply: Reply<Vec<T>> = match serde_json::from_slice(body) {
             Ok(reply) => reply,
-            // An item that is none of ours stays so, and what the reply consumed counts. A reply that is no JSON may be
-            // a better one next time.
+            // An item of another shape will not change: `take` reports it, and the consumed capacity still counts. A body
+            // that is not JSON fails the request instead, which is then retried.
             Err(error) if error.is_data() => {
                 let reply: Reply<IgnoredAny> =
                     serde_json::from_slice(body).map_err(OrchestratorError::other)?;
@@ -173,11 +174,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_is_kept_as_it_is_and_what_is_none_is_an_error() {
-        let RawDocument(read) = serde_json::from_str(r#""{\"a\":\"\u0041\/\"}""#).expect("text");
+    fn a_document_is_read_from_a_json_string_and_from_nothing_else() {
+        let RawJson(read) = serde_json::from_str(r#""{\"a\":\"\u0041\/\"}""#).expect("text");
         assert_eq!(read.plain(), r#"{"a":"A/"}"#);
         for broken in [r#""\x""#, r#""\u12""#, "1", "{}", "\"a\nb\""] {
-            assert!(serde_json::from_str::<RawDocument>(broken).is_err(), "{broken}");
+            assert!(serde_json::from_str::<RawJson>(broken).is_err(), "{broken}");
         }
     }
 }

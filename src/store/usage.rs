@@ -24,7 +24,7 @@ use super::{
 use crate::{
     access::{
         KeyHash, Usage, UsageCounters,
-        limits::{Balance, Balances, Counter, FullAt, Report},
+        limits::{Balance, Balances, Counter, FullAt, UsageReport},
     },
     retry::Patience,
 };
@@ -97,7 +97,7 @@ impl UsageCounters for Store {
         item.map_or(Ok(Counter::default()), |item| counter(OPERATION, item))
     }
 
-    async fn report(&self, hash: &KeyHash, report: &Report) -> Result<Counter, StoreError> {
+    async fn report(&self, hash: &KeyHash, report: &UsageReport) -> Result<Counter, StoreError> {
         const OPERATION: &str = "report usage";
         let (store, mut report) = (self.once(), *report);
         for _ in 0..TRIES {
@@ -129,7 +129,7 @@ impl Store {
     }
 
     /// The update that adds a report to the counter.
-    fn reported(&self, hash: &KeyHash, report: &Report) -> UpdateItemFluentBuilder {
+    fn reported(&self, hash: &KeyHash, report: &UsageReport) -> UpdateItemFluentBuilder {
         let used_at = FullAt::now(report.used_at);
         let mut update = self.update_usage(hash, BALANCE);
         let mut set = format!("{EXPIRES_AT} = :expires");
@@ -190,7 +190,7 @@ impl Store {
     }
 
     /// Keeps the use of the day that ends with a report, unless it is kept with more reports.
-    async fn keep_day(&self, hash: &KeyHash, report: &Report) -> Result<(), StoreError> {
+    async fn keep_day(&self, hash: &KeyHash, report: &UsageReport) -> Result<(), StoreError> {
         const OPERATION: &str = "keep usage";
         let Some(day) = report.known.day else { return Ok(()) };
         let mut set = format!("{EXPIRES_AT} = :expires, reports = :reports");

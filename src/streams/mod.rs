@@ -23,8 +23,8 @@ use crate::{
     account::AccountId,
     cause::Cause,
     changes::{
-        Change, LATE, Log, LogId, Losses, Positions, Recorded, SequenceNumber, Sight, StreamRecord,
-        Tail, is_recorded, record,
+        Change, LATE, Log, LogId, Losses, Positions, Recorded, SequenceNumber, StreamRecord, Tail,
+        View, is_recorded, record,
     },
     cost::{Cost, Meter},
     cursor::Cursors,
@@ -186,7 +186,7 @@ impl RecordChanges {
         Writes { sequences, images }: Writes,
     ) -> Result<Recorded, RecordError> {
         let changes = self.store.changes_of(id.log, images);
-        let entries: Vec<StreamRecord> = sequences
+        let records: Vec<StreamRecord> = sequences
             .into_iter()
             .zip(changes)
             .map(|(sequence, change)| StreamRecord { sequence, change })
@@ -194,17 +194,19 @@ impl RecordChanges {
         let mut tail = lock(&self.tails).pop(&id);
         // With the account's own limits: throttled writes to one account's log slow no other's.
         let store = &self.store.for_account(&id.account, meter);
-        let recorded = record(store, &id, shard, &entries, &mut tail).await?;
+        let recorded = record(store, &id, shard, &records, &mut tail).await?;
         if let Some(tail) = tail {
             lock(&self.tails).put(id.clone(), tail);
         }
-        if let (Some((sink, cursors)), Some((first, from))) = (&self.events, &recorded.from) {
-            let to_announce = entries.iter().filter(|entry| entry.sequence >= *first);
+        if let (Some((sink, cursors)), Some((first, from))) =
+            (&self.events, &recorded.announce_from)
+        {
+            let to_announce = records.iter().filter(|record| record.sequence >= *first);
             let changes: Vec<&Change> =
-                to_announce.filter_map(|entry| entry.change.as_ref()).collect();
+                to_announce.filter_map(|record| record.change.as_ref()).collect();
             let now = self.store.clock().now();
             let oldest = |kinds| {
-                let oldest = Positions::oldest(now, kinds, Sight::Everything.fingerprint());
+                let oldest = Positions::oldest(now, kinds, View::Everything.fingerprint());
                 oldest.despite(Losses::of_all(now))
             };
             let of = (&id.account, id.log);

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use serverless_catalog::{
     account::AccountId,
     cause::Cause,
-    changes::{ChangeLog as _, Chunk, Kinds, Log, LogId, Positions, Sight, ends},
+    changes::{Chunk, JournalStore as _, Kinds, Log, LogId, Positions, View, ends},
     clock::Clock,
     cursor::Cursors,
     imports::{Floors, job::ImportId},
@@ -386,7 +386,7 @@ async fn an_old_cursor_and_a_log_that_began_anew_are_gone_with_the_way_back() {
     // A cursor of a month ago.
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
     let then = now - SignedDuration::from_hours(30 * 24);
-    let old = Positions::oldest(then, Kinds::ALL, Sight::Everything.fingerprint());
+    let old = Positions::oldest(then, Kinds::ALL, View::Everything.fingerprint());
     let old = old.seal(&cursors, &acme()).expect("a cursor");
     assert_eq!(catalog.since(&key, &old).await.status, 410);
 }
@@ -522,8 +522,7 @@ async fn the_ends_of_logs_are_where_a_reader_of_an_export_goes_on() {
     catalog.settle().await;
     let store = catalog.stack.store();
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
-    let oldest =
-        Positions::oldest(store.clock().now(), Kinds::ALL, Sight::Everything.fingerprint());
+    let oldest = Positions::oldest(store.clock().now(), Kinds::ALL, View::Everything.fingerprint());
     let ends = ends(store, &acme(), oldest).await.expect("ends");
     let cursor = ends.seal(&cursors, &acme()).expect("a cursor");
     assert!(cursor.len() <= 512);

@@ -17,7 +17,7 @@ use serverless_catalog::{
     account::AccountId,
     cause::Cause,
     changes::Kinds,
-    exports::{ExportId, ExportJob, ExportSight, ExportStatus, export_key},
+    exports::{ExportId, ExportJob, ExportStatus, ExportView, export_key},
     queue::{ExportCatalog, MessageQueue, QueueMessage, export_message},
 };
 use tokio::time::Instant;
@@ -80,7 +80,7 @@ impl Scene {
         let job = ExportJob::new(
             id.clone(),
             Kinds::ALL,
-            ExportSight::default(),
+            ExportView::default(),
             String::new(),
             Timestamp::now(),
         );
@@ -142,7 +142,7 @@ async fn an_export_takes_as_many_runs_as_it_needs_and_reads_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_whose_workers_die_and_meet_is_whole() {
+async fn an_export_is_complete_although_concurrent_workers_die() {
     let scene = Scene::start().await;
     let (whole, message) = scene.request("whole").await;
     assert!(

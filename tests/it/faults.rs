@@ -145,7 +145,7 @@ async fn an_import_into_a_database_that_is_away_ends_with_an_error() {
 
 /// One retry policy: a write that a database never takes is sent eight times, and no other suffers.
 #[tokio::test]
-async fn a_row_that_the_database_never_takes_costs_eight_requests_and_is_reported() {
+async fn a_write_that_is_always_throttled_is_sent_eight_times_and_reported() {
     let catalog = Catalog::start().await;
     let requests = Arc::new(Mutex::new(Vec::new()));
     let counted = requests.clone();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use serverless_catalog::{
     account::AccountId,
     changes::Kinds,
-    exports::{ExportId, ExportJob, ExportSight},
+    exports::{ExportId, ExportJob, ExportView},
     idempotency::{Claimed, IdempotencyKey, IdempotencyStore as _, KeyedRequest, RequestIdentity},
     imports::Kind,
     offerings::CatalogId,
@@ -240,8 +240,7 @@ async fn a_repeated_export_has_the_cursor_of_what_it_reads() {
     let id = ExportId::of(&["https", &identity.name]);
     let cursor = "the cursor of the first attempt".to_owned();
     let kinds = Kinds::of([Kind::Product]);
-    let job =
-        ExportJob::new(id, kinds, ExportSight::default(), cursor.clone(), identity.arrived_at);
+    let job = ExportJob::new(id, kinds, ExportView::default(), cursor.clone(), identity.arrived_at);
     assert!(catalog.stack.store().create_export(&account, &job).await.expect("stored"));
     let answer = request("k").send().await;
     assert_eq!(answer.status, 202, "{answer:?}");

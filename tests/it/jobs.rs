@@ -10,7 +10,7 @@ use serverless_catalog::{
     access::Permission,
     account::AccountId,
     changes::Kinds,
-    exports::{ExportId, ExportJob, ExportSight, MAX_UNFINISHED},
+    exports::{ExportId, ExportJob, ExportView, MAX_UNFINISHED},
     imports::job::{Claim, ImportId, Job, JobStore as _, LEASE_TERM, Lease, Source, Status},
     offerings::CatalogId,
     text::random_name,
@@ -428,7 +428,7 @@ async fn a_link_is_never_cached_and_too_many_exports_wait() {
     for number in 0..MAX_UNFINISHED {
         let id = ExportId::of(&["waiting", &number.to_string()]);
         let now = jiff::Timestamp::now();
-        let job = ExportJob::new(id, Kinds::ALL, ExportSight::default(), String::new(), now);
+        let job = ExportJob::new(id, Kinds::ALL, ExportView::default(), String::new(), now);
         catalog.stack.store().create_export(&account, &job).await.expect("stored");
     }
     let request = || post(&catalog, &key, EXPORTS, "application/json", b"{}".to_vec()).send();

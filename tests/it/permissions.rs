@@ -18,7 +18,7 @@ use serverless_catalog::{
     account::AccountId,
     changes::Kinds,
     cursor::Cursors,
-    exports::{ExportId, ExportJob, ExportSight},
+    exports::{ExportId, ExportJob, ExportView},
     imports::{
         OrderBy,
         job::ImportId,
@@ -272,8 +272,8 @@ async fn done() -> BTreeMap<String, Operations> {
     let JobServices { bucket, export_queue } = catalog.stack.jobs().clone();
     let export = ExportCatalog::new(store.clone(), bucket, export_queue);
     let account = AccountId::parse("ACME").expect("account");
-    let (id, sight) = (ExportId::of(&["x"]), ExportSight::default());
-    let job = ExportJob::new(id, Kinds::ALL, sight, String::new(), Timestamp::now());
+    let (id, view) = (ExportId::of(&["x"]), ExportView::default());
+    let job = ExportJob::new(id, Kinds::ALL, view, String::new(), Timestamp::now());
     catalog.stack.store().create_export(&account, &job).await.expect("export");
     let QueueMessage { body, .. } = export_message(&account, &job.id);
     let event = json!({"Records": [{"messageId": "m", "body": body, "attributes": {}}]});

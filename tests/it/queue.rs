@@ -363,7 +363,7 @@ async fn an_object_replaced_while_it_is_imported_ends_as_the_new_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_imports_at_once_the_younger_record_stays() {
+async fn the_newest_record_stays_when_imports_run_at_once() {
     const COUNT: usize = 1_000;
     let imports = Imports::start().await;
     let key = imports.catalog.key("ACME").await;

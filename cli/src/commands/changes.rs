@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serverless_catalog::{
     account::AccountId,
-    changes::{ChangeLog as _, Kinds, Page, PageError, PositionedChange, Positions, Sight, page},
+    changes::{JournalStore as _, Kinds, Page, PageError, PositionedChange, Positions, View, page},
     cost::Meter,
     imports::Kind,
     offerings::Budget,
@@ -67,8 +67,8 @@ impl Changes {
                 let there = Positions::open(&self.secret.cursors(target)?, &self.account, cursor);
                 let there = there.map_err(|_| wrong_cursor())?;
                 let kinds = kinds.unwrap_or(there.kinds);
-                // A key with a restricted sight was not told everything.
-                let is_whole = there.sight == Sight::Everything.fingerprint();
+                // A key with a restricted view was not told everything.
+                let is_whole = there.view == View::Everything.fingerprint();
                 if !is_whole || !there.kinds.contains_all(kinds) {
                     return Err(wrong_cursor());
                 }
@@ -108,7 +108,7 @@ fn wrong_cursor() -> CliError {
 }
 
 async fn oldest(store: &Store, kinds: Kinds) -> Result<Positions, CliError> {
-    let oldest = Positions::oldest(store.clock().now(), kinds, Sight::Everything.fingerprint());
+    let oldest = Positions::oldest(store.clock().now(), kinds, View::Everything.fingerprint());
     Ok(oldest.despite(store.losses().await?))
 }
 
@@ -120,7 +120,7 @@ async fn next_page(
     let until = Instant::now() + Duration::from_secs(20);
     let budget = Budget { read_units: Budget::READ_UNITS, until };
     let losses = store.losses().await?;
-    let page = page(store, account, positions, losses, Sight::Everything, PAGE, budget).await;
+    let page = page(store, account, positions, losses, View::Everything, PAGE, budget).await;
     page.map_err(|error| match error {
         PageError::Gone => CliError::Incomplete(
             "what changed after this cursor is no longer kept, or was lost; start over with \

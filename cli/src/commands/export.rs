@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use serverless_catalog::{
     account::AccountId,
-    changes::{Kinds, Positions, Sight, ends},
+    changes::{Kinds, Positions, View, ends},
     cost::Meter,
     cursor::Cursors,
     imports::Kind,
@@ -96,8 +96,8 @@ impl Export {
             if kind == Kind::Network { vec![kind, Kind::Bundle] } else { vec![kind] }
         };
         let kinds = Kinds::of(self.kinds().into_iter().flat_map(with_bundles));
-        let sight = Sight::Everything.fingerprint();
-        let oldest = Positions::oldest(store.clock().now(), kinds, sight);
+        let view = View::Everything.fingerprint();
+        let oldest = Positions::oldest(store.clock().now(), kinds, view);
         let ends = ends(store, &self.account, oldest).await?;
         let cursor = ends.seal(cursors, &self.account);
         let cursor = cursor.map_err(|error| CliError::Incomplete(error.to_string()))?;

@@ -128,7 +128,7 @@ pub fn functions(
         ("list-network-products", Function::of(settings, ListNetworkProducts::new(settings.cache))),
         (
             "lookup-network-products",
-            Function::of(settings, LookupNetworkProducts::new(settings.cache)),
+            Function::of(settings, LookupNetworkProducts(ListNetworkProducts::new(settings.cache))),
         ),
         ("upsert-products", Function::of(settings, UpsertProducts)),
         ("list-products", Function::of(settings, ListProducts::new(cursors.clone()))),

@@ -12,7 +12,7 @@ use super::*;
 use crate::{
     changes::{
         ChunkError, ExportedRecord, KEPT, Marks,
-        chunk::{Frame, MAX_BODY},
+        chunk::{ChunkHeader, MAX_BODY},
     },
     cursor::Cursors,
     imports::Kind,
@@ -36,8 +36,8 @@ impl Memory {
         let changes: Vec<Change> =
             (0..u64::from(count)).map(|at| change(log, first + at)).collect();
         let changes: Vec<&Change> = changes.iter().collect();
-        let frame = Frame { first, recorded_at };
-        let (chunk, fits) = Chunk::of(&frame, &changes, |_| Marks::default()).expect("a chunk");
+        let header = ChunkHeader { first, recorded_at };
+        let (chunk, fits) = Chunk::of(&header, &changes, |_| Marks::default()).expect("a chunk");
         assert!(fits == changes.len() && chunk.body.len() <= MAX_BODY);
         chunks.push(chunk);
     }
@@ -67,7 +67,7 @@ fn change(log: Log, position: u64) -> Change {
     Change::between(None, Some(record), NOW, None).expect("JSON").expect("a change")
 }
 
-impl ChangeLog for Memory {
+impl JournalStore for Memory {
     type Error = ChunkError;
 
     fn now(&self) -> Timestamp {
@@ -92,7 +92,7 @@ impl ChangeLog for Memory {
         unreachable!("pages are read")
     }
 
-    async fn put_origin(&self, _: &LogId, _: &Chunk, _: Option<u64>) -> Result<bool, ChunkError> {
+    async fn put_base(&self, _: &LogId, _: &Chunk, _: Option<u64>) -> Result<bool, ChunkError> {
         unreachable!("pages are read")
     }
 
@@ -141,8 +141,8 @@ proptest! {
         let kinds = Kinds::of(asked);
         let account = AccountId::parse("ACME").expect("account");
         let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
-        let sight = Sight::Everything;
-        let mut next = Positions::oldest(NOW, kinds, sight.fingerprint()).despite(losses);
+        let view = View::Everything;
+        let mut next = Positions::oldest(NOW, kinds, view.fingerprint()).despite(losses);
         let mut told: Vec<String> = Vec::new();
         let mut later = later.into_iter();
         for step in 0.. {
@@ -150,7 +150,7 @@ proptest! {
             let until = Instant::now() + Duration::from_mins(1);
             let budget = Budget { read_units: units[step % units.len()], until };
             let limit = limits[step % limits.len()];
-            let read = page(&memory, &account, next, losses, sight, limit, budget);
+            let read = page(&memory, &account, next, losses, view, limit, budget);
             let page = read.now_or_never().expect("at once").expect("a page");
             prop_assert!(page.changes.len() <= limit);
             told.extend(page.changes.into_iter().map(|told| told.position));

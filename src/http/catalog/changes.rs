@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{
     access::Permission,
     changes::{
-        ChangeLog as _, Kinds, Losses, Page, PageError, PositionedChange, Positions, Sight, page,
+        JournalStore as _, Kinds, Losses, Page, PageError, PositionedChange, Positions, View, page,
     },
     cursor::{Cursors, InvalidCursor},
     http::{
@@ -113,7 +113,7 @@ impl Endpoint for ListChanges {
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
         let Call { request, principal, store, log, .. } = call;
         let ChangesRequest { since, kinds, limit } = ChangesRequest::parse(&request.query)?;
-        let (account, sight) = (&principal.account, Sight::of(principal));
+        let (account, view) = (&principal.account, View::of(principal));
         let kinds = (!kinds.is_empty()).then(|| Kinds::of(kinds));
         let invalid = |error: InvalidCursor| ApiError::invalid(SINCE.name, error.to_string());
         log.has_cursor = since.is_some();
@@ -121,7 +121,7 @@ impl Endpoint for ListChanges {
         let positions = match since {
             None => {
                 let kinds = kinds.unwrap_or(Kinds::ALL);
-                Positions::oldest(store.clock().now(), kinds, sight.fingerprint()).despite(losses)
+                Positions::oldest(store.clock().now(), kinds, view.fingerprint()).despite(losses)
             }
             Some(Cursor(token)) => {
                 let there = Positions::open(&self.cursors, account, &token).map_err(invalid)?;
@@ -133,12 +133,12 @@ impl Endpoint for ListChanges {
                 there.only(kinds)
             }
         };
-        if positions.sight != sight.fingerprint() {
+        if positions.view != view.fingerprint() {
             return Err(ApiError::Gone);
         }
         let budget = Budget { read_units: Budget::READ_UNITS, until: request.page_end() };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let page = page(store, account, positions, losses, sight, limit, budget).await;
+        let page = page(store, account, positions, losses, view, limit, budget).await;
         let Page { changes, next, up_to_date } = page.map_err(|error| match error {
             PageError::Gone => ApiError::Gone,
             PageError::Log(error) => error.into(),
@@ -225,8 +225,8 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
             "Every create, change and delete of the account's exported records, each once, the changes of one record in \
             the order in which they were made. They are kept for 30 days. A page also ends before a reply would pass 5.5 MB \
             and when it has read its budget. A network is told without its bundles, each bundle as a record of its own. \
-            A key with a restricted sight gets the offerings it sees, with only its own catalogs named, what leaves its \
-            sight as a delete, and no promotions.",
+            A key with a restricted view gets the offerings it sees, with only its own catalogs named, what leaves its \
+            view as a delete, and no promotions.",
         ),
         &parameters,
         &failures,

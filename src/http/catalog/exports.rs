@@ -18,9 +18,9 @@ use crate::http::{
 };
 use crate::{
     access::Permission,
-    changes::{Kinds, Positions, Sight, ends},
+    changes::{Kinds, Positions, View, ends},
     cursor::Cursors,
-    exports::{ExportId, ExportJob, ExportSight, ExportStatus, MAX_UNFINISHED, export_key},
+    exports::{ExportId, ExportJob, ExportStatus, ExportView, MAX_UNFINISHED, export_key},
     http::{Absent, ApiError, ApiRequest, Call, Dialect, Endpoint, Excess, Methods, Reply, body},
     idempotency::RequestIdentity,
     imports::Kind,
@@ -134,10 +134,10 @@ impl ManageExports {
         let RequestIdentity { arrived_at, name, .. } = identity;
         let id = ExportId::of(&["https", name]);
         // Before the first record is read: what changes while the export runs is read by this cursor, too.
-        let oldest = Positions::oldest(*arrived_at, kinds, Sight::of(principal).fingerprint());
+        let oldest = Positions::oldest(*arrived_at, kinds, View::of(principal).fingerprint());
         let ends = ends(store, account, oldest).await?;
         let cursor = ends.seal(&self.cursors, account)?;
-        let new = ExportJob::new(id, kinds, ExportSight::of(principal), cursor, *arrived_at);
+        let new = ExportJob::new(id, kinds, ExportView::of(principal), cursor, *arrived_at);
         let job = if store.create_export(account, &new).await? {
             new
         } else {
@@ -159,8 +159,8 @@ impl ManageExports {
         let Call { principal, store, log, .. } = call;
         let account = &principal.account;
         let job = store.export_job(account, &id).await?;
-        // A key with another sight must not read what this one may not see.
-        let job = job.filter(|job| job.sight == ExportSight::of(principal));
+        // A key with another view must not read what this one may not see.
+        let job = job.filter(|job| job.view == ExportView::of(principal));
         let job = job.ok_or(ApiError::NotFound(Absent::Export))?;
         log.items = 1;
         let state = ExportState::of(&job, store.clock().now());
@@ -279,7 +279,7 @@ fn describe_one(schemas: &mut Schemas) -> Operation {
     let mut done = example(ExportStatus::Done);
     done["downloadUrl"] = "https://bucket.s3.amazonaws.com/exports/ACME/…".into();
     let missing = failures.reply(
-        "The account has no such export, it is no longer kept, or a key with another sight requested it.",
+        "The account has no such export, it is no longer kept, or a key with another view requested it.",
         &[("export", ApiError::NotFound(Absent::Export))],
     );
     operation(

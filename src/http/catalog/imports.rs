@@ -27,7 +27,7 @@ use crate::{
         report::ReportKeys,
         submission::{LONGEST_WAIT, SubmittedImport, UPLOAD_TERM, upload_key},
     },
-    objects::{Bucket, UploadLink},
+    objects::{Bucket, PresignedUpload},
     retry::Patience,
     store::{JobPosition, Store},
     text::rfc3339_millis,
@@ -214,8 +214,8 @@ impl ManageImports {
             StatusCode::ACCEPTED
         } else {
             let expires_at = store.clock().now() + signed(UPLOAD_TERM);
-            let link = objects.upload_link(bucket, &key, length, UPLOAD_TERM).await?;
-            let UploadLink { url, headers } = link;
+            let link = objects.presign_upload(bucket, &key, length, UPLOAD_TERM).await?;
+            let PresignedUpload { url, headers } = link;
             state.upload_url = Some(url);
             state.upload_headers = Some(headers.into_iter().collect());
             state.upload_expires_at = Some(rfc3339_millis(expires_at));

@@ -1,7 +1,7 @@
 //! The envelope of the networks dialect: of replies and of errors.
 
 use crate::{
-    access::{Permission, Rejection},
+    access::{KeyRejection, Permission},
     http::{
         Absent, ApiError, Reply,
         messages::{
@@ -93,11 +93,11 @@ pub(in crate::http) fn error_body(
         }
         ApiError::KeyRejected(rejection) => {
             let code = match rejection {
-                Rejection::Malformed | Rejection::Unknown => "INVALID_API_KEY",
-                Rejection::Revoked => "REVOKED_API_KEY",
-                Rejection::Expired => "EXPIRED_API_KEY",
-                Rejection::IpNotAllowed => "IP_NOT_ALLOWED",
-                Rejection::PermissionLacking => "INSUFFICIENT_PERMISSIONS",
+                KeyRejection::Malformed | KeyRejection::Unknown => "INVALID_API_KEY",
+                KeyRejection::Revoked => "REVOKED_API_KEY",
+                KeyRejection::Expired => "EXPIRED_API_KEY",
+                KeyRejection::IpNotAllowed => "IP_NOT_ALLOWED",
+                KeyRejection::PermissionLacking => "INSUFFICIENT_PERMISSIONS",
             };
             (code, None, rejected(*rejection, permission))
         }

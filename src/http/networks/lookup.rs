@@ -1,7 +1,5 @@
 //! `GET /v2/catalog/lookup`: the products of the network that a phone number belongs to.
 
-use std::time::Duration;
-
 #[cfg(feature = "openapi")]
 use serde_json::{Value, json};
 
@@ -14,7 +12,7 @@ use super::{
 };
 use super::{
     envelope::{NETWORK_ID, PHONE_NUMBER},
-    products::{NetworkNumber, NetworkProducts},
+    products::{ListNetworkProducts, NetworkIdParam},
 };
 #[cfg(feature = "openapi")]
 use crate::http::describe::{Failures, Operation, Schemas, operation, read, with};
@@ -67,23 +65,13 @@ const NUMBER: Parameter<Given<PhoneNumber>> = Parameter::new(
     "An international number. Its prefix tells the network it was first given to.",
 );
 
-const ID: Parameter<Given<NetworkNumber>> = Parameter::new(
+const ID: Parameter<Given<NetworkIdParam>> = Parameter::new(
     NETWORK_ID,
     "The identity of the network, where the number was ported to another one.",
 );
 
 /// `GET /v2/catalog/lookup`.
-pub struct LookupNetworkProducts {
-    products: NetworkProducts,
-}
-
-impl LookupNetworkProducts {
-    /// Creates the endpoint. It caches exchange rates for at most a minute, and at most for `cache`.
-    #[must_use]
-    pub fn new(cache: Duration) -> Self {
-        Self { products: NetworkProducts::new(cache) }
-    }
-}
+pub struct LookupNetworkProducts(pub ListNetworkProducts);
 
 impl Endpoint for LookupNetworkProducts {
     const DIALECT: Dialect = Dialect::Networks;
@@ -107,7 +95,7 @@ impl Endpoint for LookupNetworkProducts {
             }
             (None, None) => return Err(ApiError::Required(PHONE_NUMBER)),
         };
-        self.products.reply(call, id, number).await
+        self.0.reply(call, id, number).await
     }
 }
 
@@ -152,7 +140,11 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
         ("noNetwork", ApiError::NotFound(Absent::NetworkOfNumber)),
     ];
     let absent = [("network", ApiError::NotFound(Absent::Network))];
-    let replies = read("What tops the number up.", data, &in_envelope(found));
+    let replies = read(
+        "The network of the number, with the airtime and the bundles on sale for it.",
+        data,
+        &in_envelope(found),
+    );
     let replies = with(
         replies,
         "400",

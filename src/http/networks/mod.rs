@@ -1,4 +1,4 @@
-//! The networks dialect (Click Airtime).
+//! The networks dialect: the contract published by Click Airtime.
 
 #[cfg(feature = "openapi")]
 mod described;

@@ -37,17 +37,17 @@ use crate::{
 
 const PATH: &str = "/v2/catalog/products";
 
-/// A positive integer in plain digits, and the network's id if it can be one: a number of more than 32 bits
-/// is the id of no network.
-pub(super) struct NetworkNumber(Option<NetworkId>);
+/// The parameter `network_id`: a positive integer. `None`: it has more than 32 bits, so no network has it, and the reply
+/// is a 404 instead of a 400.
+pub(super) struct NetworkIdParam(Option<NetworkId>);
 
-impl NetworkNumber {
+impl NetworkIdParam {
     pub(super) fn id(self) -> Result<NetworkId, ApiError> {
         self.0.ok_or(ApiError::NotFound(Absent::Network))
     }
 }
 
-impl QueryValue for NetworkNumber {
+impl QueryValue for NetworkIdParam {
     fn parse(text: &str) -> Result<Self, String> {
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         if digits && text.bytes().any(|b| b != b'0') {
@@ -63,20 +63,21 @@ impl QueryValue for NetworkNumber {
     }
 }
 
-const ID: Parameter<NetworkNumber> =
+const ID: Parameter<NetworkIdParam> =
     Parameter::new(NETWORK_ID, "The identity of the network.").required();
+
+/// The longest time for which an exchange rate, or the fact that there is none, is cached.
+const MAX_RATE_AGE: Duration = Duration::from_mins(1);
+
+const RATE_CACHE_CAPACITY: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
+
+/// Exchange rates, and when they were read.
+type Rates = LruCache<(AccountId, CurrencyPair), (Instant, Option<ExchangeRate>)>;
 
 /// `GET /v2/catalog/products`.
 pub struct ListNetworkProducts {
-    products: NetworkProducts,
-}
-
-impl ListNetworkProducts {
-    /// Creates the endpoint. It caches exchange rates for at most a minute, and at most for `cache`.
-    #[must_use]
-    pub fn new(cache: Duration) -> Self {
-        Self { products: NetworkProducts::new(cache) }
-    }
+    cache_for: Duration,
+    rates: Mutex<Rates>,
 }
 
 impl Endpoint for ListNetworkProducts {
@@ -89,34 +90,22 @@ impl Endpoint for ListNetworkProducts {
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
         let mut params = Params::parse(&call.request.query);
-        let number = params.single(&ID);
+        let network = params.single(&ID);
         params.finish()?;
-        let id = number.ok_or(ApiError::Required(ID.name))?.id()?;
-        self.products.reply(call, id, None).await
+        let id = network.ok_or(ApiError::Required(ID.name))?.id()?;
+        self.reply(call, id, None).await
     }
 }
 
-/// How long an exchange rate, or that there is none, is cached.
-const RATE_CACHE: Duration = Duration::from_mins(1);
-
-const CACHED_RATES: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
-
-/// Exchange rates, and when they were read.
-type Rates = LruCache<(AccountId, CurrencyPair), (Instant, Option<ExchangeRate>)>;
-
-/// The products of a network, for this endpoint and the lookup by phone number.
-pub(super) struct NetworkProducts {
-    cache_for: Duration,
-    rates: Mutex<Rates>,
-}
-
-impl NetworkProducts {
-    pub(super) fn new(cache: Duration) -> Self {
-        let rates = Mutex::new(LruCache::new(CACHED_RATES));
-        Self { cache_for: cache.min(RATE_CACHE), rates }
+impl ListNetworkProducts {
+    /// Creates the endpoint. It caches exchange rates for this long, but never for more than a minute.
+    #[must_use]
+    pub fn new(cache_for: Duration) -> Self {
+        let rates = Mutex::new(LruCache::new(RATE_CACHE_CAPACITY));
+        Self { cache_for: cache_for.min(MAX_RATE_AGE), rates }
     }
 
-    /// The answer for one network with its bundles, and the phone number by which it was found.
+    /// The reply for one network, with its bundles. `number` is the phone number that it was looked up by, if any.
     pub(super) async fn reply(
         &self,
         call: Call<'_>,
@@ -169,11 +158,11 @@ impl NetworkProducts {
     }
 }
 
-/// `data`, field for field as the published page has it.
+/// The member `data` of a reply, with exactly the fields of the published contract.
 #[derive(Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub(super) struct NetworkData<'a> {
-    /// Only a lookup by a number shows it.
+    /// Present only if the network was looked up by phone number.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schemars(skip))]
     phone_number: Option<String>,
@@ -213,7 +202,8 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
         ("wrong", ApiError::invalid(ID.name, "must be a positive integer")),
     ];
     let absent = [("network", ApiError::NotFound(Absent::Network))];
-    let replies = read("What tops the network up.", data, &example);
+    let replies =
+        read("The network, with the airtime and the bundles on sale for it.", data, &example);
     let replies =
         with(replies, "400", failures.reply("`network_id` is missing or wrong.", &missing));
     operation(

@@ -11,15 +11,15 @@ use super::pricing::{CACHE, PROMO_CODE, document, promotion};
 use crate::{
     access::Permission,
     cursor::{Context, Cursors, InvalidCursor},
-    document::{Document, push_escaped},
+    document::{JsonText, push_escaped},
     geography::{Country, Region},
     http::{
         ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply,
         params::{ArrayParameter, CURSOR, Cursor, Limit, Parameter, Params},
     },
     offerings::{
-        Budget, CatalogId, Category, CustomerType, NotVisible, OfferingQuery, OfferingRow, Plan,
-        Position, ProductType, PromoCode, Promotion, list, list_by_area,
+        Budget, CatalogId, Category, CustomerType, ListPosition, NotVisible, OfferingQuery,
+        OfferingRow, Plan, ProductType, PromoCode, Promotion, list, list_by_area,
     },
     text::FieldError,
 };
@@ -125,7 +125,7 @@ impl Endpoint for ListOfferings {
         let fingerprint = plan.fingerprint(&filter, promo_code.as_ref().map(PromoCode::as_str));
         let context = Context { account, endpoint: ENDPOINT, fingerprint: &fingerprint };
         let start = match &cursor {
-            None => Position::START,
+            None => ListPosition::START,
             Some(Cursor(token)) => self
                 .cursors
                 .open(context, token)
@@ -168,7 +168,7 @@ fn page(
     rows: Vec<OfferingRow>,
     promotion: Option<&Promotion>,
     next_cursor: Option<&str>,
-) -> Result<Document, ApiError> {
+) -> Result<JsonText, ApiError> {
     let bytes: usize = rows.iter().map(|row| row.document.escaped_len() + 1).sum();
     let mut body = String::with_capacity(bytes + 640);
     push_escaped(&mut body, "{\"items\":[");
@@ -182,7 +182,7 @@ fn page(
     let cursor = next_cursor.map(|cursor| format!("\"nextCursor\":\"{cursor}\""));
     let end = format!("],\"pagination\":{{{}}}}}", cursor.unwrap_or_default());
     push_escaped(&mut body, &end);
-    Ok(Document::escaped(body))
+    Ok(JsonText::escaped(body))
 }
 
 #[cfg(feature = "openapi")]

@@ -1,4 +1,4 @@
-//! The offerings dialect (Connect).
+//! The offerings dialect: the contract published by Connect.
 
 mod get;
 mod list;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     account::AccountId,
-    document::Document,
+    document::JsonText,
     http::{ApiError, params::Parameter},
     offerings::{Offering, OfferingRow, PromoCode, Promotion, PromotionRejection},
     store::Store,
@@ -48,12 +48,12 @@ pub(super) async fn promotion(
 pub(super) fn document(
     row: OfferingRow,
     promotion: Option<&Promotion>,
-) -> Result<Document, ApiError> {
+) -> Result<JsonText, ApiError> {
     let Some(promotion) = promotion else { return Ok(row.document) };
     let unreadable = |error| ApiError::stored_document(&error);
     let mut offering: Offering = serde_json::from_str(&row.document.plain()).map_err(unreadable)?;
     promotion.apply(&mut offering);
-    serde_json::to_string(&offering).map(Document::from).map_err(unreadable)
+    serde_json::to_string(&offering).map(JsonText::from).map_err(unreadable)
 }
 
 #[cfg(feature = "openapi")]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    access::{Permission, Rejection},
+    access::{KeyRejection, Permission},
     http::{
         ApiError,
         messages::{
@@ -39,11 +39,11 @@ pub(in crate::http) fn error_body(error: &ApiError, permission: Permission) -> S
             ("10-40001", field, message.unwrap_or_default())
         }
         ApiError::Required(field) => ("10-40001", *field, format!("{field} is required")),
-        ApiError::KeyRejected(Rejection::IpNotAllowed) => {
-            ("10-40300", "", rejected(Rejection::IpNotAllowed, permission))
+        ApiError::KeyRejected(KeyRejection::IpNotAllowed) => {
+            ("10-40300", "", rejected(KeyRejection::IpNotAllowed, permission))
         }
-        ApiError::KeyRejected(Rejection::PermissionLacking) => {
-            ("10-40300", "", rejected(Rejection::PermissionLacking, permission))
+        ApiError::KeyRejected(KeyRejection::PermissionLacking) => {
+            ("10-40300", "", rejected(KeyRejection::PermissionLacking, permission))
         }
         ApiError::KeyRejected(_) => ("10-40100", "", "Failed to authenticate user".to_owned()),
         ApiError::NotVisible(error) => {

@@ -1,4 +1,4 @@
-//! The partners dialect (SendGrid Account Provisioning): its errors.
+//! The partners dialect: the contract of SendGrid's Account Provisioning API.
 
 pub(super) mod errors;
 mod list;

@@ -1,4 +1,4 @@
-//! The products dialect (agentlyleads).
+//! The products dialect: the contract published by agentlyleads.
 
 pub(super) mod errors;
 mod list;

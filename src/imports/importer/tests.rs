@@ -419,7 +419,7 @@ proptest! {
 
     /// Whatever comes first, and whatever the grouping, the newest write of each record stays.
     #[test]
-    fn sources_in_any_order_end_as_in_their_own(
+    fn the_newest_write_stays_whatever_order_sources_arrive_in(
         sources in vec(
             vec((select(vec!["a", "b", "c"]), prop::option::weighted(0.8, Just("x")), prop::option::of(0_u8..20)), 0..8),
             1..5,

@@ -33,24 +33,24 @@ fn sort_key(key: &RowKey) -> (&str, &str, &str) {
     (key.status.as_str(), key.product_type.as_str(), key.id.as_str())
 }
 
-impl OfferingStreams for Memory {
+impl OfferingRanges for Memory {
     type Error = std::convert::Infallible;
 
     async fn read(
         &self,
         _: &AccountId,
-        stream: Stream<'_>,
+        range: KeyRange<'_>,
         filter: &CatalogFilter,
         after: Option<&RowKey>,
         limit: u32,
-    ) -> Result<StreamPage, Self::Error> {
+    ) -> Result<RangePage, Self::Error> {
         let mut range: Vec<&OfferingRow> = self
             .rows
             .iter()
             .filter(|row| {
-                row.visibility.customer_type == stream.customer_type
-                    && stream.category.is_none_or(|wanted| row.category.as_ref() == Some(wanted))
-                    && stream.range.holds(row.status, row.product_type)
+                row.visibility.customer_type == range.customer_type
+                    && range.category.is_none_or(|wanted| row.category.as_ref() == Some(wanted))
+                    && range.sort.holds(row.status, row.product_type)
             })
             .collect();
         range.sort_by(|a, b| sort_key(&key(a)).cmp(&sort_key(&key(b))));
@@ -65,7 +65,7 @@ impl OfferingStreams for Memory {
         let units = bytes.div_ceil(4_096).max(1);
         let read_units = f64::from(u32::try_from(units).expect("small")) * 0.5;
         self.meter.add_read(read_units);
-        Ok(StreamPage {
+        Ok(RangePage {
             rows: seen.iter().filter(|row| filter.admits(row)).map(|row| (*row).clone()).collect(),
             resume: seen.last().filter(|_| used_up).map(|row| key(row)),
             examined: u32::try_from(examined).expect("small"),
@@ -105,7 +105,7 @@ fn plan(types: &[ProductType]) -> Plan {
 #[derive(Debug)]
 struct Paid {
     rows: Vec<OfferingRow>,
-    next: Option<Position>,
+    next: Option<ListPosition>,
     cost: Cost,
     /// How many ranges that were read for it were empty.
     empty: u32,
@@ -115,7 +115,7 @@ async fn page(
     memory: &Memory,
     plan: &Plan,
     filter: &CatalogFilter,
-    start: Position,
+    start: ListPosition,
     limit: u32,
     budget: Budget,
 ) -> Paid {
@@ -142,7 +142,7 @@ async fn walk(
     units: f64,
 ) -> Vec<Paid> {
     let mut pages = Vec::new();
-    let mut next = Some(Position::START);
+    let mut next = Some(ListPosition::START);
     while let Some(position) = next {
         assert!(pages.len() < 10_000, "the list does not end");
         // Encoded and decoded, as in a cursor.
@@ -183,11 +183,11 @@ async fn empty_streams_are_opened_several_at_a_time() {
     let memory = Memory::new(vec![only], 1_000);
     let plan = Plan::new(CustomerType::ALL.to_vec(), [], categories, false);
     let filter = CatalogFilter::default();
-    let page = page(&memory, &plan, &filter, Position::START, 10, budget(1e9)).await;
+    let page = page(&memory, &plan, &filter, ListPosition::START, 10, budget(1e9)).await;
     assert_eq!((page.rows.len(), page.cost.reads), (1, 200));
     assert_eq!(page.next, None);
-    // 1 + 2 + 4 + 8 + 8 + …: 200 streams in 28 round trips.
-    assert!((page.cost.read_units - 100.0).abs() < f64::EPSILON, "half a unit a stream");
+    // 1 + 2 + 4 + 8 + 8 + …: 200 key ranges in 28 round trips.
+    assert!((page.cost.read_units - 100.0).abs() < f64::EPSILON, "half a unit a range");
 }
 
 #[tokio::test]
@@ -219,7 +219,7 @@ async fn streams_whose_offerings_a_filter_leaves_out_are_not_empty() {
     let plan = Plan::new(vec![CustomerType::Consumer], [], categories, false);
     let none = CatalogId::parse("none").expect("catalog");
     let filter = CatalogFilter { catalogs: Some([none].into()), ..CatalogFilter::default() };
-    let page = page(&memory, &plan, &filter, Position::START, 10, budget(1e9)).await;
+    let page = page(&memory, &plan, &filter, ListPosition::START, 10, budget(1e9)).await;
     assert_eq!((page.rows.len(), page.next), (0, None));
 }
 
@@ -231,7 +231,7 @@ async fn a_page_that_the_first_stream_fills_opens_no_other() {
         .collect();
     let memory = Memory::new(rows, 1_000);
     let filter = CatalogFilter::default();
-    let page = page(&memory, &plan(&[]), &filter, Position::START, 10, budget(1e9)).await;
+    let page = page(&memory, &plan(&[]), &filter, ListPosition::START, 10, budget(1e9)).await;
     assert_eq!(page.cost.reads, 1);
 }
 
@@ -262,7 +262,7 @@ async fn a_full_page_does_not_read_far_to_learn_whether_there_is_another() {
     rows[3].visibility.catalogs.insert(catalog.clone());
     let memory = Memory::new(rows, 1_000);
     let filter = CatalogFilter { catalogs: Some([catalog].into()), ..CatalogFilter::default() };
-    let page = page(&memory, &plan(&[]), &filter, Position::START, 1, budget(1e9)).await;
+    let page = page(&memory, &plan(&[]), &filter, ListPosition::START, 1, budget(1e9)).await;
     assert_eq!((page.rows.len(), page.cost.reads), (1, 2));
     assert!(page.cost.read_units < 15.0, "{}", page.cost.read_units);
 
@@ -273,7 +273,7 @@ async fn a_full_page_does_not_read_far_to_learn_whether_there_is_another() {
     let memory = Memory::new(vec![only], 1_000);
     let plan = Plan::new(vec![CustomerType::Consumer], [], categories, false);
     let open = CatalogFilter::default();
-    let page = self::page(&memory, &plan, &open, Position::START, 1, budget(1e9)).await;
+    let page = self::page(&memory, &plan, &open, ListPosition::START, 1, budget(1e9)).await;
     assert_eq!((page.rows.len(), page.next.is_some()), (1, true));
     assert!(page.cost.reads <= 3, "{}", page.cost.reads);
 }
@@ -284,7 +284,7 @@ async fn a_page_out_of_time_still_makes_progress() {
     let memory = Memory::new(rows, 10);
     let filter = CatalogFilter::default();
     let over = Budget { read_units: 1e9, until: Instant::now() };
-    let page = page(&memory, &plan(&[]), &filter, Position::START, 25, over).await;
+    let page = page(&memory, &plan(&[]), &filter, ListPosition::START, 25, over).await;
     assert_eq!(page.rows.len(), 10);
     assert!(page.next.is_some());
 }
@@ -310,7 +310,7 @@ async fn items_added_and_removed_meanwhile_neither_repeat_nor_hide_others() {
         (0..40).map(|id| row(id * 2, CustomerType::Consumer, ProductType::License)).collect();
     let mut memory = Memory::new(rows, 1_000);
     let filter = CatalogFilter::default();
-    let (mut seen, mut next, mut step) = (Vec::new(), Some(Position::START), 0);
+    let (mut seen, mut next, mut step) = (Vec::new(), Some(ListPosition::START), 0);
     while let Some(position) = next {
         let page = page(&memory, &plan(&[]), &filter, position, 7, budget(1e9)).await;
         seen.extend(page.rows.iter().map(|row| row.id.clone()));

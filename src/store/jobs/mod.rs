@@ -43,7 +43,7 @@ use crate::{
         Counts, ImportCost, Kind,
         existing::ExistingRecord,
         job::{
-            Claim, ImportId, Job, JobStore, Lease, ObjectVersion, Preflight, Progress, RunningJob,
+            Claim, ImportId, Job, JobStore, Lease, ObjectVersion, Precheck, Progress, RunningJob,
             Source, Status,
         },
         run::GROUP_TIMEOUT,
@@ -232,7 +232,7 @@ impl Store {
                     Claim::Ended(Box::new(job))
                 } else if is_free && another && item.contains_key("content") {
                     // A superseded job is not reset: it ends with what it has done.
-                    if !self.preflight(&lease.account, source).await?.is_superseded {
+                    if !self.precheck(&lease.account, source).await?.is_superseded {
                         self.reset_job(lease, &item).await?;
                         return Ok(None);
                     }
@@ -414,24 +414,20 @@ impl JobStore for Store {
         Ok(matches!(self.conditional(OPERATION, update).await?, Conditional::Done(_)))
     }
 
-    async fn preflight(
-        &self,
-        account: &AccountId,
-        source: &Source,
-    ) -> Result<Preflight, StoreError> {
+    async fn precheck(&self, account: &AccountId, source: &Source) -> Result<Precheck, StoreError> {
         const OPERATION: &str = "read floors";
         let latest = source.version.as_ref().map(|_| latest_id(&source.name));
         let ids = latest.as_deref().into_iter().chain([FLOORS]);
         let items = self.read_imports(OPERATION, account, ids).await?;
-        let mut preflight = Preflight::default();
+        let mut precheck = Precheck::default();
         for item in &items {
             if item.get("importId") == Some(&text(FLOORS)) {
-                preflight.floors = floors(item);
+                precheck.floors = floors(item);
             } else if let Some(version) = &source.version {
-                preflight.is_superseded = is_newer(item, version);
+                precheck.is_superseded = is_newer(item, version);
             }
         }
-        Ok(preflight)
+        Ok(precheck)
     }
 
     async fn begin_snapshot(

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use serverless_catalog::{
     account::AccountId,
     changes::{
-        Change, ChangeLog, Chunk, ChunkPage, ExportedRecord, IdField, Identity, Kinds, Log, LogId,
-        Losses, Page, PageError, Positions, SequenceNumber, Sight, StreamRecord, ends, page,
+        Change, Chunk, ChunkPage, ExportedRecord, IdField, Identity, JournalStore, Kinds, Log,
+        LogId, Losses, Page, PageError, Positions, SequenceNumber, StreamRecord, View, ends, page,
         record as append,
     },
     clock::Clock,
@@ -36,7 +36,7 @@ async fn page_at(
     let until = Instant::now() + Duration::from_mins(1);
     let budget = Budget { read_units, until };
     let losses = store.losses().await.expect("losses");
-    page(&store, &acme(), positions, losses, Sight::Everything, limit, budget).await
+    page(&store, &acme(), positions, losses, View::Everything, limit, budget).await
 }
 
 fn ids(page: &Page) -> Vec<&str> {
@@ -54,7 +54,7 @@ async fn a_reader_without_a_cursor_gets_past_expired_changes_however_little_a_pa
     }
     record(&catalog, now, &event(10, "a", now)).await;
     let products = Kinds::of([Kind::Product]);
-    let mut next = Positions::oldest(now, products, Sight::Everything.fingerprint());
+    let mut next = Positions::oldest(now, products, View::Everything.fingerprint());
     let mut told = Vec::new();
     for _ in 0..20 {
         let page = page_at(store, now, next, 10, 0.5).await.expect("a page");
@@ -76,7 +76,7 @@ async fn a_reader_that_has_begun_reads_on_for_almost_a_day_after_changes_are_30_
     let after = |hours: i64| then + SignedDuration::from_mins(hours * 60 + 1);
     let begin = |hours: i64| {
         let products = Kinds::of([Kind::Product]);
-        Positions::oldest(after(hours), products, Sight::Everything.fingerprint())
+        Positions::oldest(after(hours), products, View::Everything.fingerprint())
     };
     let first = page_at(store, after(719), begin(719), 1, 100.0).await.expect("a page");
     assert_eq!(ids(&first), ["s1"]);
@@ -94,7 +94,7 @@ async fn a_cursor_is_as_old_as_the_log_that_was_not_read_for_longest() {
     let store = catalog.stack.store();
     let then = Timestamp::now();
     let after = |days: i64| then + SignedDuration::from_hours(days * 24);
-    let begin = Positions::oldest(then, Kinds::ALL, Sight::Everything.fingerprint());
+    let begin = Positions::oldest(then, Kinds::ALL, View::Everything.fingerprint());
     let all = page_at(store, then, begin, 10, 100.0).await.expect("a page").next;
     // The budget of this page is spent on the first log.
     let one = page_at(store, after(29), all.clone(), 10, 0.5).await.expect("a page").next;
@@ -128,7 +128,7 @@ impl Catalog {
     async fn export_cursor(&self, account: &AccountId) -> String {
         let store = self.stack.store();
         let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
-        let oldest = Positions::oldest(store.now(), Kinds::ALL, Sight::Everything.fingerprint());
+        let oldest = Positions::oldest(store.now(), Kinds::ALL, View::Everything.fingerprint());
         let ends = ends(store, account, oldest).await.expect("ends");
         ends.seal(&cursors, account).expect("a cursor")
     }
@@ -234,7 +234,7 @@ struct Counted<'a> {
     appends: AtomicU32,
 }
 
-impl ChangeLog for Counted<'_> {
+impl JournalStore for Counted<'_> {
     type Error = StoreError;
 
     fn now(&self) -> Timestamp {
@@ -254,13 +254,13 @@ impl ChangeLog for Counted<'_> {
         self.store.append(log, chunk).await
     }
 
-    async fn put_origin(
+    async fn put_base(
         &self,
         log: &LogId,
-        origin: &Chunk,
-        seen: Option<u64>,
+        base: &Chunk,
+        replaced_end: Option<u64>,
     ) -> Result<bool, StoreError> {
-        self.store.put_origin(log, origin, seen).await
+        self.store.put_base(log, base, replaced_end).await
     }
 
     async fn losses(&self) -> Result<Losses, StoreError> {
@@ -292,6 +292,6 @@ async fn a_worker_that_others_have_overtaken_finds_the_end_with_one_failed_write
     assert_eq!(log.appends.load(Ordering::Relaxed), 2);
     // A reader of its events begins where the change is, and not where the worker took the end to be.
     let newest = log.newest(&id).await.expect("read").expect("a chunk");
-    let from = recorded.from.map(|(_, position)| position);
+    let from = recorded.announce_from.map(|(_, position)| position);
     assert_eq!((recorded.appended, from), (1, Some(newest.first)));
 }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serverless_catalog::{
     access::{
         Limits, Usage, UsageCounters as _,
-        limits::{Counter, FullAt, Report},
+        limits::{Counter, FullAt, UsageReport},
     },
     store::Store,
 };
@@ -53,7 +53,7 @@ fn many_instances(seed: u64, limit: u32, seconds: u64, skew_millis: u64) -> Outc
                         200 => admitted.set(admitted.get() + 1),
                         status => assert_eq!(status, 429),
                     }
-                    // Bursts, and silence long enough for a lease to be reported by its time.
+                    // Bursts, and silence long enough for an allowance to be reported by its time.
                     let pause = match random.range(0..10) {
                         0..5 => 0,
                         5..9 => random.range(0..pause * 4),
@@ -73,21 +73,21 @@ fn many_instances(seed: u64, limit: u32, seconds: u64, skew_millis: u64) -> Outc
 }
 
 #[test]
-fn ten_instances_together_admit_at_most_the_limit_and_one_lease_each() {
+fn ten_instances_together_admit_at_most_the_limit_and_one_allowance_each() {
     for seed in 0..24 {
         let limit = [10, 30, 100, 240][usize::try_from(seed % 4).expect("small")];
         let skew_millis = if seed < 12 { 0 } else { 2_000 };
         let outcome = many_instances(seed, limit, 40, skew_millis);
         let rate = f64::from(limit) / 60.0;
-        let lease = (f64::from(limit) / 10.0).max(1.0);
+        let allowance = (f64::from(limit) / 10.0).max(1.0);
         let skew = f64::from(u32::try_from(skew_millis).expect("small")) / 1e3;
         let most =
-            f64::from(limit) + rate * (outcome.seconds + skew) + f64::from(INSTANCES) * lease;
+            f64::from(limit) + rate * (outcome.seconds + skew) + f64::from(INSTANCES) * allowance;
         assert!(outcome.admitted <= most, "seed {seed}: {} of {most}", outcome.admitted);
         if outcome.is_saturated {
             // What an instance has overdrawn is taken from what refills.
             let fewest = f64::from(limit) + rate * (outcome.seconds - skew)
-                - f64::from(INSTANCES) * lease
+                - f64::from(INSTANCES) * allowance
                 - 1.0;
             assert!(outcome.admitted >= fewest, "seed {seed}: {} of {fewest}", outcome.admitted);
         }
@@ -149,11 +149,11 @@ fn requests_at_once_in_one_instance_never_overspend_a_lease_nor_report_at_the_sa
         assert!(f64::from(u32::try_from(admitted).expect("small")) <= 100.0 + refilled.ceil());
         let reports = scene.counter.take();
         assert_eq!(reports[0], "GetItem");
-        // Ten leases of ten; the last is reported only if something has refilled.
+        // Ten allowances of ten; the last is reported only if something has refilled.
         assert!((10..=11).contains(&reports.len()), "{reports:?}");
         assert!(began.elapsed() >= took * 10, "one after the other");
         let counted = scene.counted(&key).await;
-        assert!(counted.reads >= 90, "at most a lease is not reported: {counted:?}");
+        assert!(counted.reads >= 90, "at most an allowance is not reported: {counted:?}");
     });
 }
 
@@ -187,7 +187,7 @@ fn whatever_interleaves_around_midnight_nothing_that_was_reported_is_lost() {
                         sleep(Duration::from_millis(random.range(0..1_000))).await;
                         let used = Usage { reads: random.range(1..5), ..Usage::default() };
                         let (used_at, limits) = (scene.now(), reads(1_000_000));
-                        let report = Report { used, used_at, limits, known };
+                        let report = UsageReport { used, used_at, limits, known };
                         // One that meets others too often reports later.
                         if let Ok(told) = store.report(&key.hash, &report).await {
                             known = told;
@@ -215,7 +215,7 @@ fn reports_that_meet_at_a_full_balance_add_up() {
             let stores: Vec<_> = (0..5).map(|_| scene.store_with_delays(random.fork())).collect();
             let report = async |store: &Store, known, used_at| {
                 let used = Usage { reads: 7, ..Usage::default() };
-                let report = Report { used, used_at, limits, known };
+                let report = UsageReport { used, used_at, limits, known };
                 store.report(&key.hash, &report).await.expect("reported")
             };
             // All know the counter of a moment when the balance is full again.

@@ -130,7 +130,7 @@ fn all_instances_hear_of_a_wasteful_request_before_its_reply() {
         assert_eq!(knows_the_past.write(&key, 1).await.status, 200);
         assert_eq!(instance.write(&key, 160).await.status, 200);
         assert_eq!(refused(&new.write(&key, 1).await), 36);
-        // What it knows allows it a lease, then it hears of it, too.
+        // What it knows allows it an allowance, then it hears of it, too.
         let admitted = async || knows_the_past.write(&key, 3).await.status == 200;
         let mut rows = 1;
         while admitted().await {
@@ -236,7 +236,7 @@ fn one_that_knows_of_an_empty_balance_asks_nothing_until_it_refills() {
             assert_eq!(refused(&instance.read(&key).await), 1);
         }
         assert_eq!(scene.counter.take(), [""; 0]);
-        // Another one reads the counter, in which the last lease is missing, and then knows, too.
+        // Another one reads the counter, in which the last allowance is missing, and then knows, too.
         assert_eq!(other.read(&key).await.status, 200);
         assert_eq!(other.read(&key).await.status, 429);
         assert_eq!(scene.counter.take(), ["GetItem"]);
@@ -253,7 +253,7 @@ fn a_report_is_made_for_each_lease_and_at_least_every_five_seconds() {
         for _ in 0..60 {
             instance.read(&key).await;
         }
-        assert_eq!(scene.counter.take(), ["GetItem"], "the lease is not spent");
+        assert_eq!(scene.counter.take(), ["GetItem"], "the allowance is not spent");
         instance.read(&key).await;
         assert_eq!(scene.counter.take(), ["UpdateItem"], "it is");
         let mut reports = 0;
@@ -287,7 +287,7 @@ fn a_report_costs_one_write_unit_and_the_first_request_of_an_instance_one_read_u
             assert_eq!((reply.status, reply.units("x-counter-read-units") > 0.0), (200, false));
             units += reply.units("x-counter-write-units");
         }
-        assert_eq!(units.to_string(), "4", "240 requests, 60 a lease");
+        assert_eq!(units.to_string(), "4", "240 requests, 60 an allowance");
         let other = scene.instance().read(&key).await;
         assert_eq!(other.header("x-counter-read-units"), "1");
     });
@@ -343,7 +343,7 @@ fn a_noisy_key_changes_neither_the_cost_nor_the_balance_of_another() {
     };
     let ((alone, _), (beside, noisy)) = (costs(0), costs(10));
     assert_eq!(alone, beside);
-    // A minute's worth, what refills in a minute, and at most a lease that is not reported yet.
+    // A minute's worth, what refills in a minute, and at most an allowance that is not reported yet.
     assert!((108..=120).contains(&noisy.reads), "{noisy:?}");
     assert!(noisy.rejected > 400, "{noisy:?}");
 }
@@ -379,7 +379,7 @@ fn the_use_of_a_key_is_counted_by_day_and_its_balance_lasts_over_midnight() {
         let counted = scene.counted(&key).await;
         assert_eq!(counted.reads, 18);
         assert!((counted.read_units - units).abs() < 2.0, "{counted:?} of {units}");
-        // 18 were spent in 21 seconds, in which 10 came back; a lease is charged when it is reported.
+        // 18 were spent in 21 seconds, in which 10 came back; an allowance is charged when it is reported.
         let left = last.number("x-ratelimit-remaining");
         assert!((15..=23).contains(&left), "{last:?}");
     });

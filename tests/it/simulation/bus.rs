@@ -13,7 +13,7 @@ use serde_json::Value;
 use serverless_catalog::{
     account::AccountId,
     cause::Cause,
-    changes::{Losses, Page, Positions, Sight, page},
+    changes::{Losses, Page, Positions, View, page},
     cursor::Cursors,
     offerings::Budget,
     store::Store,
@@ -101,8 +101,8 @@ impl Bus {
         loop {
             let until = Instant::now() + Duration::from_mins(1);
             let budget = Budget { read_units: 1_000.0, until };
-            let (losses, sight) = (Losses::default(), Sight::Everything);
-            let read = page(&self.store, account, positions, losses, sight, 1_000, budget);
+            let (losses, view) = (Losses::default(), View::Everything);
+            let read = page(&self.store, account, positions, losses, view, 1_000, budget);
             let Page { changes, next, up_to_date } = read.await.expect("a page");
             for told in changes {
                 let op = if told.change.record().is_some() { "upsert" } else { "delete" };

@@ -16,7 +16,7 @@ use std::{
 use serde_json::{Value, json};
 use serverless_catalog::{
     account::AccountId,
-    changes::{Kinds, Losses, Page, PageError, PositionedChange, Positions, Sight, ends, page},
+    changes::{Kinds, Losses, Page, PageError, PositionedChange, Positions, View, ends, page},
     cursor::Cursors,
     offerings::Budget,
     store::{Export, Store, TableNames},
@@ -245,7 +245,7 @@ impl Reader {
     pub(crate) async fn begin(store: &Store, account: &AccountId, export: bool) -> Self {
         let cursors = cursors();
         let now = store.clock().now();
-        let oldest = Positions::oldest(now, Kinds::ALL, Sight::Everything.fingerprint());
+        let oldest = Positions::oldest(now, Kinds::ALL, View::Everything.fingerprint());
         let mut copy = Copy::new();
         let positions = if export {
             let positions = loop {
@@ -271,8 +271,8 @@ impl Reader {
         let limit = usize::try_from(random.range(1..60)).expect("small");
         let until = std::time::Instant::now() + Duration::from_mins(1);
         let budget = Budget { read_units: 1_000.0, until };
-        let (losses, sight) = (Losses::default(), Sight::Everything);
-        let read = page(&self.store, &self.account, positions, losses, sight, limit, budget);
+        let (losses, view) = (Losses::default(), View::Everything);
+        let read = page(&self.store, &self.account, positions, losses, view, limit, budget);
         let Page { changes, next, up_to_date } = match read.await {
             Ok(page) => page,
             Err(PageError::Log(_)) => return Ok(false),

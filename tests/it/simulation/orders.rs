@@ -27,9 +27,9 @@ use serverless_catalog::{
     imports::job::{ImportId, Job, Status},
     objects::Objects,
     offerings::{
-        Budget, CatalogFilter, CatalogId, Category, CustomerType, OfferingId, OfferingQuery,
-        OfferingRow, OfferingStreams as _, Plan, Position, Range, Status as OfferingStatus, Stream,
-        list_by_area,
+        Budget, CatalogFilter, CatalogId, Category, CustomerType, KeyRange, ListPosition,
+        OfferingId, OfferingQuery, OfferingRanges as _, OfferingRow, Plan, SortRange,
+        Status as OfferingStatus, list_by_area,
     },
     order::Origin,
     products::{ProductRow, RowError, arrived, upsert},
@@ -624,9 +624,9 @@ impl World {
         if products.products.len() != names.count() {
             return Err(format!("listed products: {:?}", products.products));
         }
-        let (customer_type, range) = (CustomerType::Consumer, Range::Everything);
-        let stream = Stream { customer_type, category: None, range };
-        let listed = store.read(&account(), stream, &CatalogFilter::default(), None, 1_000).await;
+        let (customer_type, sort) = (CustomerType::Consumer, SortRange::Everything);
+        let range = KeyRange { customer_type, category: None, sort };
+        let listed = store.read(&account(), range, &CatalogFilter::default(), None, 1_000).await;
         let listed: BTreeMap<String, bool> = listed
             .expect("offerings")
             .rows
@@ -688,8 +688,15 @@ async fn check_areas(store: &Store, listed: impl Iterator<Item = &String>) -> Re
                 read_units: 1_000.0,
                 until: std::time::Instant::now() + Duration::from_mins(1),
             };
-            let page =
-                list_by_area(store, &seller.account, &plan, &areas, Position::START, 1_000, budget);
+            let page = list_by_area(
+                store,
+                &seller.account,
+                &plan,
+                &areas,
+                ListPosition::START,
+                1_000,
+                budget,
+            );
             let page = page.await.expect("a page");
             let mut got: Vec<&OfferingId> = page.rows.iter().map(|row| &row.id).collect();
             got.sort();

@@ -11,7 +11,7 @@ use super::{ObjectError, Objects};
 
 /// A link for writing an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UploadLink {
+pub struct PresignedUpload {
     pub url: String,
     /// The headers that the request must have, since they are signed, too.
     pub headers: Vec<(String, String)>,
@@ -49,13 +49,13 @@ impl Objects {
     ///
     /// # Errors
     /// [`ObjectError::Unavailable`] if there are no credentials.
-    pub async fn upload_link(
+    pub async fn presign_upload(
         &self,
         bucket: &str,
         key: &str,
         length: u64,
         valid: Duration,
-    ) -> Result<UploadLink, ObjectError> {
+    ) -> Result<PresignedUpload, ObjectError> {
         let request = self
             .client
             .put_object()
@@ -68,6 +68,6 @@ impl Objects {
             .map_err(|error| ObjectError::from_sdk(&error))?;
         let headers = request.headers().filter(|(name, _)| *name != "host");
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Ok(UploadLink { url: request.uri().to_owned(), headers: headers.collect() })
+        Ok(PresignedUpload { url: request.uri().to_owned(), headers: headers.collect() })
     }
 }
