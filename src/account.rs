@@ -1,8 +1,8 @@
 //! The account: the tenant that owns a catalog.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+
+use crate::text::parsed;
 
 /// A tenant: the published APIs call it customer, organization, workspace or enterprise. All table and index
 /// keys of the catalog begin with it, so tenants are isolated by the keys themselves.
@@ -40,30 +40,4 @@ impl AccountId {
     }
 }
 
-impl fmt::Display for AccountId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::str::FromStr for AccountId {
-    type Err = InvalidAccountId;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::parse(text)
-    }
-}
-
-impl TryFrom<String> for AccountId {
-    type Error = InvalidAccountId;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::parse(&text)
-    }
-}
-
-impl From<AccountId> for String {
-    fn from(id: AccountId) -> Self {
-        id.0
-    }
-}
+parsed!(AccountId, as_str, InvalidAccountId);

@@ -103,10 +103,7 @@ impl Cursors {
             .cipher()
             .encrypt(context.headers(), position)
             .map_err(|_| PositionTooLong)?;
-        let mut bytes = Vec::with_capacity(1 + sealed.len());
-        bytes.push(VERSION);
-        bytes.extend_from_slice(&sealed);
-        let token = URL_SAFE_NO_PAD.encode(bytes);
+        let token = URL_SAFE_NO_PAD.encode([&[VERSION], sealed.as_slice()].concat());
         if token.len() > MAX_CHARACTERS { Err(PositionTooLong) } else { Ok(token) }
     }
 

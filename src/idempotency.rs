@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     account::AccountId,
-    text::{hex, random_name},
+    text::{hash_of, hex, random_name},
 };
 
 /// How long an answer is kept.
@@ -70,13 +70,8 @@ impl KeyedRequest {
         IdempotencyKey(key): &IdempotencyKey,
         content: &[&[u8]],
     ) -> Self {
-        let mut hash = Sha256::new();
-        for part in content {
-            hash.update(part.len().to_be_bytes());
-            hash.update(part);
-        }
         let id = format!("{endpoint}#{}", hex(&Sha256::digest(key)[..16]));
-        Self { account, id, content: hash.finalize()[..16].to_vec() }
+        Self { account, id, content: hash_of(content).to_vec() }
     }
 }
 

@@ -15,7 +15,7 @@ use lambda_http::{
     service_fn,
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     cursor::Cursors,
@@ -60,20 +60,6 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`] when a table's name is missing or the client cannot be built.
     pub fn from_environment() -> Result<Self, SettingsError> {
-        let tables = TableNames {
-            offerings: required("OFFERINGS_TABLE")?,
-            offering_areas: required("OFFERING_AREAS_TABLE")?,
-            promotions: required("PROMOTIONS_TABLE")?,
-            partner_offerings: required("PARTNER_OFFERINGS_TABLE")?,
-            networks: required("NETWORKS_TABLE")?,
-            products: required("PRODUCTS_TABLE")?,
-            imports: required("IMPORTS_TABLE")?,
-            api_keys: required("API_KEYS_TABLE")?,
-            changes: required("CHANGES_TABLE")?,
-            idempotency_keys: required("IDEMPOTENCY_KEYS_TABLE")?,
-            exports: required("EXPORTS_TABLE")?,
-            usage: required("USAGE_TABLE")?,
-        };
         let client = lean_client(&connection("AWS_ENDPOINT_URL_DYNAMODB"))?;
         let log_percent = match optional("REQUEST_LOG_PERCENT") {
             None => 100,
@@ -81,7 +67,7 @@ impl Settings {
                 SettingsError::Wrong("REQUEST_LOG_PERCENT", format!("{text} is not in 0 to 100"))
             })?,
         };
-        let store = Store::new(client, tables);
+        let store = Store::new(client, TableNames::read(required)?);
         Ok(Self { store, cache: CACHE, show_cost: false, log_percent })
     }
 }
@@ -163,15 +149,8 @@ pub async fn run_export() -> Result<(), Error> {
     let settings = Settings::from_environment()?;
     let (bucket, queue) = (bucket_from_environment()?, export_queue_from_environment()?);
     let export = ExportCatalog::new(settings.store, bucket, queue);
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
-        let export = export.clone();
-        async move {
-            let until = run_end(event.context.deadline());
-            let work = Box::pin(export.handle(event.payload, until));
-            Ok::<_, Error>(xray::traced(event.context.xray_trace_id.as_deref(), work).await)
-        }
-    }))
-    .await
+    let export = &export;
+    serve(|event: SqsEvent, until| async move { Ok(export.handle(event, until).await) }).await
 }
 
 /// Runs the function `import-catalog`.
@@ -187,15 +166,8 @@ pub async fn run_import() -> Result<(), Error> {
         let client = lean_sqs_client(&connection("AWS_ENDPOINT_URL_SQS"))?;
         import = import.with_queue(Arc::new(SqsQueue::new(client, url)));
     }
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
-        let import = import.clone();
-        async move {
-            let until = run_end(event.context.deadline());
-            let work = Box::pin(import.handle(event.payload, until));
-            Ok::<_, Error>(xray::traced(event.context.xray_trace_id.as_deref(), work).await)
-        }
-    }))
-    .await
+    let import = &import;
+    serve(|event: SqsEvent, until| async move { Ok(import.handle(event, until).await) }).await
 }
 
 /// Runs the function `record-changes`.
@@ -211,12 +183,19 @@ pub async fn run_changes() -> Result<(), Error> {
         let bus = Arc::new(EventBus::new(client, name));
         changes = changes.with_events(bus, cursors_from_environment()?);
     }
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<TimeWindowEvent>| {
-        let changes = changes.clone();
-        async move {
-            let work = Box::pin(changes.handle(event.payload));
-            Ok::<_, Error>(xray::traced(event.context.xray_trace_id.as_deref(), work).await?)
-        }
+    serve(|event: TimeWindowEvent, _| async { Ok(changes.handle(event).await?) }).await
+}
+
+/// Handles events until the runtime ends, each within the trace of its invocation, and given when its run must stop.
+async fn serve<E, T, F>(handle: impl Fn(E, tokio::time::Instant) -> F) -> Result<(), Error>
+where
+    E: DeserializeOwned,
+    T: Serialize,
+    F: Future<Output = Result<T, Error>>,
+{
+    lambda_runtime::run(service_fn(|LambdaEvent { payload, context }: LambdaEvent<E>| {
+        let work = Box::pin(handle(payload, run_end(context.deadline())));
+        async move { xray::traced(context.xray_trace_id.as_deref(), work).await }
     }))
     .await
 }
@@ -259,21 +238,6 @@ pub fn service<E: Endpoint>(
     })
 }
 
-/// The characters to percent-encode in a path.
-const PATH: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'<')
-    .add(b'>')
-    .add(b'?')
-    .add(b'\\')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
-
 /// The characters to percent-encode in a query.
 const QUERY: &AsciiSet = &CONTROLS
     .add(b' ')
@@ -287,6 +251,9 @@ const QUERY: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'|')
     .add(b'}');
+
+/// The characters to percent-encode in a path.
+const PATH: &AsciiSet = &QUERY.add(b'?');
 
 /// Makes an event safe to convert to a request. The Lambda adapter panics on a path, query or host that no
 /// URI may have, and on a body that claims to be base64 and is not. API Gateway passes on some of these:

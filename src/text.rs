@@ -126,7 +126,7 @@ macro_rules! job_id {
             /// The identity of what these parts identify uniquely.
             #[must_use]
             pub fn of(parts: &[&str]) -> Self {
-                Self(crate::text::hash_of(parts))
+                Self(crate::text::hex(&crate::text::hash_of(parts)))
             }
 
             /// Parses the hexadecimal form.
@@ -145,15 +145,53 @@ macro_rules! job_id {
 }
 pub(crate) use job_id;
 
-/// 128 bits of a hash of parts, in hexadecimal.
-pub(crate) fn hash_of(parts: &[&str]) -> String {
+/// 128 bits of a hash of parts.
+pub(crate) fn hash_of(parts: &[impl AsRef<[u8]>]) -> [u8; 16] {
     let mut hash = Sha256::new();
-    for part in parts {
+    for part in parts.iter().map(AsRef::as_ref) {
         hash.update(part.len().to_be_bytes());
         hash.update(part);
     }
-    hex(&hash.finalize()[..16])
+    prefix(hash.finalize())
 }
+
+/// Gives a type that has `parse` what serde (`try_from`, `into`), `FromStr` and `Display` need; `$text` is its method that
+/// gives the text. `secret`: it is not displayed.
+macro_rules! parsed {
+    (secret $name:ident, $text:ident, $error:ty) => {
+        impl TryFrom<String> for $name {
+            type Error = $error;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                Self::parse(&text)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::parse(text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.$text().to_owned()
+            }
+        }
+    };
+    ($name:ident, $text:ident, $error:ty) => {
+        crate::text::parsed!(secret $name, $text, $error);
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.$text())
+            }
+        }
+    };
+}
+pub(crate) use parsed;
 
 /// Defines an identifier: text of 1 to `$max` bytes without control characters, without leading or trailing
 /// spaces, and without the characters of `$forbidden`.
@@ -197,33 +235,7 @@ macro_rules! identifier {
 
         crate::schema::schema!($name, { "type": "string", "minLength": 1, "maxLength": $max });
 
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = String;
-
-            fn try_from(text: String) -> Result<Self, Self::Error> {
-                Self::parse(&text)
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = String;
-
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                Self::parse(text)
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(id: $name) -> Self {
-                id.0
-            }
-        }
+        crate::text::parsed!($name, as_str, String);
     };
 }
 pub(crate) use identifier;
@@ -261,8 +273,12 @@ pub fn hex(bytes: &[u8]) -> String {
 /// The first bytes of the SHA-256 hash of some data; at most 32.
 #[must_use]
 pub(crate) fn sha256_prefix<const BYTES: usize>(data: impl AsRef<[u8]>) -> [u8; BYTES] {
+    prefix(Sha256::digest(data))
+}
+
+fn prefix<const BYTES: usize>(digest: impl IntoIterator<Item = u8>) -> [u8; BYTES] {
     let mut prefix = [0; BYTES];
-    for (to, from) in prefix.iter_mut().zip(Sha256::digest(data)) {
+    for (to, from) in prefix.iter_mut().zip(digest) {
         *to = from;
     }
     prefix

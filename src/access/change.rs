@@ -5,26 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{Balance, PerMinute, Permission};
-
-/// What becomes of a value that a key may lack.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Change<T> {
-    #[default]
-    Keep,
-    Clear,
-    Set(T),
-}
-
-impl<T> Change<T> {
-    /// The same change of another value.
-    pub fn map<'a, U>(&'a self, other: impl FnOnce(&'a T) -> U) -> Change<U> {
-        match self {
-            Self::Keep => Change::Keep,
-            Self::Clear => Change::Clear,
-            Self::Set(value) => Change::Set(other(value)),
-        }
-    }
-}
+pub use crate::products::Change;
 
 /// A change of a key. Its account, its restrictions and its hash stay what they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

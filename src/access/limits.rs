@@ -181,11 +181,6 @@ pub struct Usage {
 }
 
 impl Usage {
-    #[must_use]
-    pub fn is_none(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// What counts against a balance.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "no key uses 2^52 of anything between reports")]
@@ -228,11 +223,6 @@ impl Usage {
 pub struct FullAt(i64);
 
 impl FullAt {
-    #[must_use]
-    pub fn from_micros(micros: i64) -> Self {
-        Self(micros)
-    }
-
     #[must_use]
     pub fn as_micros(self) -> i64 {
         self.0
@@ -376,12 +366,15 @@ pub struct Standing {
 }
 
 /// What is stored of a key's balances and of its use today.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
 pub struct Counter {
+    #[serde(flatten)]
     pub balances: Balances,
     /// The day of the usage; `None`: nothing is stored yet.
     pub day: Option<Date>,
     /// What was used on that day.
+    #[serde(flatten)]
     pub usage: Usage,
     /// How many reports it has had.
     pub reports: u64,

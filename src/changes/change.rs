@@ -9,7 +9,7 @@ use serde_json::{json, value::RawValue};
 use crate::{
     access::Principal,
     imports::Kind,
-    offerings::{CatalogId, CustomerType, Visibility},
+    offerings::{CatalogId, Visibility},
     text::{sha256_prefix, spelled_enum},
 };
 
@@ -71,7 +71,7 @@ pub struct NotJson {
 pub struct Change {
     #[serde(flatten)]
     pub identity: Identity,
-    #[serde(rename = "t", with = "millis")]
+    #[serde(rename = "t", with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub changed_at: Timestamp,
     /// What made the change: the id of an import, or its beginning; or `upsert`.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
@@ -81,34 +81,13 @@ pub struct Change {
     pub record: Option<Box<RawValue>>,
     /// Of an offering, who may see it after the change.
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
-    after: Option<Seen>,
+    after: Option<Visibility>,
     /// Of an offering, who could see it before the change, where that differs.
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
-    before: Option<Seen>,
+    before: Option<Visibility>,
     /// Of an offering, whether nothing but its catalogs, and the time, changed.
     #[serde(rename = "o", default, skip_serializing_if = "std::ops::Not::not")]
     only_catalogs: bool,
-}
-
-/// A [`Visibility`] as it is stored.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Seen {
-    #[serde(rename = "t")]
-    customer_type: CustomerType,
-    #[serde(rename = "c", default, skip_serializing_if = "BTreeSet::is_empty")]
-    catalogs: BTreeSet<CatalogId>,
-}
-
-impl From<Visibility> for Seen {
-    fn from(Visibility { customer_type, catalogs }: Visibility) -> Self {
-        Self { customer_type, catalogs }
-    }
-}
-
-impl From<&Seen> for Visibility {
-    fn from(seen: &Seen) -> Self {
-        Self { customer_type: seen.customer_type, catalogs: seen.catalogs.clone() }
-    }
 }
 
 impl Change {
@@ -120,7 +99,6 @@ impl Change {
         changed_at: Timestamp,
         source: Option<String>,
     ) -> Self {
-        let before = before.map(Seen::from);
         let (record, after, only_catalogs) = (None, None, false);
         Self { identity, changed_at, source, record, after, before, only_catalogs }
     }
@@ -157,7 +135,6 @@ impl Change {
             None => (None, None),
         };
         let before = before.filter(|before| after.as_ref() != Some(before));
-        let (before, after) = (before.map(Seen::from), after.map(Seen::from));
         Ok(Some(Self { identity, changed_at, source, record, after, before, only_catalogs }))
     }
 
@@ -174,7 +151,7 @@ impl Change {
         match self.identity.kind {
             Kind::Promotion => None,
             Kind::Offering => {
-                let sees = |seen: &Seen| Visibility::from(seen).allows(principal);
+                let sees = |visibility: &Visibility| visibility.allows(principal);
                 let seen_after = self.after.as_ref().is_some_and(sees);
                 // Only a difference is stored.
                 let seen_before = self.before.as_ref().map_or(seen_after, sees);
@@ -250,25 +227,5 @@ impl<'a> View<'a> {
                 sha256_prefix(json!([customer_types, product_catalogs]).to_string())
             }
         }
-    }
-}
-
-/// Times as milliseconds since 1970.
-mod millis {
-    use jiff::Timestamp;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde's `with` asks for")]
-    pub(super) fn serialize<S: Serializer>(
-        time: &Timestamp,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_i64(time.as_millisecond())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Timestamp, D::Error> {
-        Timestamp::from_millisecond(i64::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }

@@ -119,10 +119,6 @@ pub struct Positions {
     pub(super) logs: [Position; Log::ALL.len()],
 }
 
-/// The bytes are not positions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct InvalidPosition;
-
 const VERSION: u8 = 3;
 
 fn hour(time: Timestamp) -> u32 {
@@ -201,7 +197,7 @@ impl Positions {
         cursor: &str,
     ) -> Result<Self, InvalidCursor> {
         let bytes = cursors.open(context(account), cursor)?;
-        Self::decode(&bytes).map_err(|_| InvalidCursor)
+        Self::decode(&bytes).ok_or(InvalidCursor)
     }
 
     /// The bytes for a cursor.
@@ -211,31 +207,24 @@ impl Positions {
         for (log, (position, hour)) in Log::ALL.iter().zip(self.logs.iter().zip(self.hours)) {
             bytes.extend_from_slice(&self.losses.found_at_millis(*log).to_be_bytes());
             bytes.extend_from_slice(&hour.to_be_bytes());
-            match position {
-                Position::Oldest(from) => {
-                    bytes.push(0);
-                    bytes.extend_from_slice(&from.to_be_bytes());
-                }
-                Position::End(next) => {
-                    bytes.push(1);
-                    bytes.extend_from_slice(&next.to_be_bytes());
-                }
-                Position::Within { first, read } => {
-                    bytes.push(2);
-                    bytes.extend_from_slice(&first.to_be_bytes());
-                    bytes.extend_from_slice(&read.to_be_bytes());
-                }
-            }
+            let (kind, at, read) = match position {
+                Position::Oldest(from) => (0, from, None),
+                Position::End(next) => (1, next, None),
+                Position::Within { first, read } => (2, first, Some(read)),
+            };
+            bytes.push(kind);
+            bytes.extend_from_slice(&at.to_be_bytes());
+            bytes.extend(read.into_iter().flat_map(|read| read.to_be_bytes()));
         }
         bytes
     }
 
     /// Reads the bytes of a cursor.
-    fn decode(bytes: &[u8]) -> Result<Self, InvalidPosition> {
+    fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes;
         let [version, turn, kinds] = take(&mut rest)?;
         if version != VERSION || usize::from(turn) >= Log::ALL.len() || kinds & !Kinds::ALL.0 != 0 {
-            return Err(InvalidPosition);
+            return None;
         }
         let view = take(&mut rest)?;
         let mut logs = [Position::Oldest(0); Log::ALL.len()];
@@ -251,13 +240,10 @@ impl Positions {
                     first: u64::from_be_bytes(take(&mut rest)?),
                     read: u32::from_be_bytes(take(&mut rest)?),
                 },
-                _ => return Err(InvalidPosition),
+                _ => return None,
             };
         }
-        if !rest.is_empty() {
-            return Err(InvalidPosition);
-        }
-        Ok(Self { hours, kinds: Kinds(kinds), view, losses, turn, logs })
+        rest.is_empty().then_some(Self { hours, kinds: Kinds(kinds), view, losses, turn, logs })
     }
 }
 
@@ -266,10 +252,10 @@ fn context(account: &AccountId) -> Context<'_> {
     Context { account, endpoint: "changes", fingerprint: b"" }
 }
 
-fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], InvalidPosition> {
-    let (head, rest) = bytes.split_first_chunk().ok_or(InvalidPosition)?;
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
-    Ok(*head)
+    Some(*head)
 }
 
 #[cfg(test)]
@@ -285,7 +271,7 @@ mod fuzz {
         let end = within.clone().with(Log::Products, Position::End(u64::MAX));
         let seeds = [oldest, within, end].map(|positions| positions.encode()).to_vec();
         fuzz("positions", seeds, &[], |input| {
-            let Ok(positions) = Positions::decode(input) else { return };
+            let Some(positions) = Positions::decode(input) else { return };
             assert_eq!(positions.encode(), input);
             let _ = (positions.is_too_old(now), positions.is_too_old(Timestamp::MAX));
             for log in Log::ALL {

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::GzipState;
 use crate::{
@@ -58,9 +59,12 @@ spelled_enum! {
 }
 
 /// What a key sees of a catalog.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ExportView {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub customer_types: Option<BTreeSet<CustomerType>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub product_catalogs: Option<BTreeSet<CatalogId>>,
 }
 
@@ -98,7 +102,7 @@ pub struct ExportJob<P> {
 }
 
 /// How far an export is: everything before this is in the parts of its object that are written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ExportProgress<P> {
     /// The table that is being read, as a place in [`ExportJob::tables`].
     pub table: usize,
@@ -116,21 +120,6 @@ pub struct ExportProgress<P> {
     pub bytes: u64,
 }
 
-impl<P> Default for ExportProgress<P> {
-    fn default() -> Self {
-        Self {
-            table: 0,
-            position: None,
-            records: 0,
-            gzip: GzipState::default(),
-            rest: None,
-            upload: None,
-            parts: Vec::new(),
-            bytes: 0,
-        }
-    }
-}
-
 impl<P> ExportJob<P> {
     /// A new job.
     #[must_use]
@@ -140,7 +129,10 @@ impl<P> ExportJob<P> {
         view: ExportView,
         changes_cursor: String,
         now: Timestamp,
-    ) -> Self {
+    ) -> Self
+    where
+        P: Default,
+    {
         Self {
             id,
             status: ExportStatus::Waiting,

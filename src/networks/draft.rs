@@ -24,31 +24,23 @@ pub struct NetworkRecord {
     country: String,
     country_code: Country,
     currency: Currency,
-    #[serde(default)]
     logo_url: Option<String>,
-    #[serde(default)]
     custom_airtime: Option<CustomAirtimeDraft>,
-    #[serde(default)]
     sms_notification: Option<SmsDraft>,
-    #[serde(default)]
     fixed_bundles: Option<Vec<BundleDraft>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct CustomAirtimeDraft {
     available: bool,
-    #[serde(default)]
     min_amount_local: Option<Amount>,
-    #[serde(default)]
     max_amount_local: Option<Amount>,
-    #[serde(default)]
     local_currency: Option<Currency>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct SmsDraft {
     available: bool,
-    #[serde(default)]
     cost_usd: Option<Amount>,
 }
 
@@ -59,11 +51,8 @@ struct BundleDraft {
     #[serde(rename = "type")]
     bundle_type: BundleType,
     price_usd: Amount,
-    #[serde(default)]
     local_value: Option<String>,
-    #[serde(default)]
     local_currency: Option<Currency>,
-    #[serde(default)]
     description: Option<String>,
 }
 
@@ -76,11 +65,9 @@ pub struct BundleRecord {
     #[serde(rename = "type")]
     bundle_type: BundleType,
     price_usd: Amount,
-    #[serde(default)]
     local_value: Option<String>,
     // Required here: unlike a bundle within a network's record, this one cannot use the network's currency.
     local_currency: Currency,
-    #[serde(default)]
     description: Option<String>,
 }
 
@@ -112,6 +99,7 @@ impl Checks {
     }
 }
 
+const REQUIRED: &str = "is required when available is true";
 const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 
 impl NetworkRecord {
@@ -127,28 +115,12 @@ impl NetworkRecord {
             checks.text("logo_url", url);
         }
         let currency = self.currency;
-        let custom_airtime = match self.custom_airtime {
-            Some(draft) => draft.checked(currency, &mut checks),
-            None => CustomAirtime {
-                available: false,
-                min_amount_local: None,
-                max_amount_local: None,
-                local_currency: currency,
-            },
-        };
-        let sms_notification = match self.sms_notification {
-            Some(draft) => {
-                checks.check(
-                    "sms_notification.cost_usd",
-                    !draft.available || draft.cost_usd.is_some(),
-                    "is required when available is true",
-                );
-                let negative = draft.cost_usd.is_some_and(Amount::is_negative);
-                checks.check("sms_notification.cost_usd", !negative, NOT_NEGATIVE);
-                SmsNotification { available: draft.available, cost_usd: draft.cost_usd }
-            }
-            None => SmsNotification { available: false, cost_usd: None },
-        };
+        let custom_airtime = self.custom_airtime.unwrap_or_default().checked(currency, &mut checks);
+        let SmsDraft { available, cost_usd } = self.sms_notification.unwrap_or_default();
+        checks.check("sms_notification.cost_usd", !available || cost_usd.is_some(), REQUIRED);
+        let negative = cost_usd.is_some_and(Amount::is_negative);
+        checks.check("sms_notification.cost_usd", !negative, NOT_NEGATIVE);
+        let sms_notification = SmsNotification { available, cost_usd };
         let bundles = self.fixed_bundles.map(|drafts| {
             let mut seen = HashSet::with_capacity(drafts.len());
             let numbered = drafts.into_iter().enumerate();
@@ -183,11 +155,7 @@ impl CustomAirtimeDraft {
         let (min, max) = (self.min_amount_local, self.max_amount_local);
         for (field, amount) in [("min_amount_local", min), ("max_amount_local", max)] {
             let field = format!("custom_airtime.{field}");
-            checks.check(
-                field.clone(),
-                !self.available || amount.is_some(),
-                "is required when available is true",
-            );
+            checks.check(field.clone(), !self.available || amount.is_some(), REQUIRED);
             checks.check(field, !amount.is_some_and(Amount::is_negative), NOT_NEGATIVE);
         }
         checks.check(

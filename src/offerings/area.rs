@@ -42,30 +42,20 @@ fn part(key: &mut Vec<u8>, text: &str) {
 
 impl Area {
     fn prefix(&self, range: KeyRange<'_>) -> Vec<u8> {
+        let (letter, name) = match self {
+            Self::Country(country) => (b'C', country.code()),
+            Self::Region(region) => (b'R', region.as_str()),
+            Self::Catalog(catalog) => (b'K', catalog.as_str()),
+        };
         let mut key = Vec::with_capacity(96);
-        match self {
-            Self::Country(country) => {
-                key.push(b'C');
-                part(&mut key, country.code());
-            }
-            Self::Region(region) => {
-                key.push(b'R');
-                part(&mut key, region.as_str());
-            }
-            Self::Catalog(catalog) => {
-                key.push(b'K');
-                part(&mut key, catalog.as_str());
-            }
-        }
+        key.push(letter);
+        part(&mut key, name);
         part(&mut key, range.customer_type.as_str());
         part(&mut key, range.category.map_or("", |category| category.as_str()));
-        match range.sort {
-            SortRange::Everything => {}
-            SortRange::Status(status) => part(&mut key, status.as_str()),
-            SortRange::StatusAndType(status, product_type) => {
-                part(&mut key, status.as_str());
-                part(&mut key, product_type.as_str());
-            }
+        let (status, product_type) = range.sort.parts();
+        let status = status.map(Status::as_str);
+        for limited in status.into_iter().chain(product_type.map(ProductType::as_str)) {
+            part(&mut key, limited);
         }
         key
     }

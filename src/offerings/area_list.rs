@@ -190,9 +190,8 @@ impl<S: OfferingAreas> Page<'_, S> {
             if self.room() == 0 {
                 return Ok(Some(passed));
             }
-            let beyond = (keys.len() == wanted).then(|| keys.pop()).flatten();
-            if let Some(key) = beyond {
-                matches.put_back(key);
+            if keys.len() == wanted {
+                matches.put_back = keys.pop();
             }
             // A leftover entry can list an offering twice.
             let ids: BTreeSet<OfferingId> = keys.iter().map(|key| key.id.clone()).collect();
@@ -267,10 +266,6 @@ impl<'a> Matches<'a> {
         };
         let sets = areas.iter().map(|set| set.iter().map(entries).collect()).collect();
         Self { range, sets, after, put_back: None }
-    }
-
-    fn put_back(&mut self, key: RowKey) {
-        self.put_back = Some(key);
     }
 
     fn may_have_more(&self) -> bool {

@@ -32,31 +32,20 @@ const MAX_CATALOGS: usize = 100;
 #[serde(rename_all = "camelCase")]
 pub struct OfferingDraft {
     product_offering_id: OfferingId,
-    #[serde(default)]
     status: Option<Status>,
     name: String,
     price: PriceDraft,
     customer_type: CustomerType,
-    #[serde(default)]
     description: Option<String>,
-    #[serde(default)]
     rich_content: Option<String>,
     product: Product,
-    #[serde(default)]
     group: Option<Group>,
-    #[serde(default)]
     addon_categories: Option<Vec<Category>>,
-    #[serde(default)]
     internal_description: Option<String>,
-    #[serde(default)]
     image_url: Option<String>,
-    #[serde(default)]
     metadata: Option<Box<RawValue>>,
-    #[serde(default)]
     product_catalog_ids: Option<BTreeSet<CatalogId>>,
-    #[serde(default)]
     created_at: Option<Timestamp>,
-    #[serde(default)]
     updated_at: Option<Timestamp>,
 }
 
@@ -66,18 +55,14 @@ struct PriceDraft {
     currency: Currency,
     price_type: PriceType,
     gross_price: Amount,
-    #[serde(default)]
     tax_included: Option<bool>,
-    #[serde(default)]
     bound_months: Option<u32>,
-    #[serde(default)]
     billing_cycle: Option<BillingCycleDraft>,
 }
 
 #[derive(Debug, Deserialize)]
 struct BillingCycleDraft {
     period: BillingPeriod,
-    #[serde(default)]
     interval: Option<NonZeroU32>,
 }
 
@@ -191,12 +176,6 @@ impl PreparedOffering {
     #[must_use]
     pub fn id(&self) -> &OfferingId {
         &self.offering.product_offering_id
-    }
-
-    /// When it last changed according to its source, if the source says so.
-    #[must_use]
-    pub fn source_updated_at(&self) -> Option<Timestamp> {
-        self.offering.updated_at
     }
 
     /// When it was created according to its source, if the source says so.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     document::JsonText,
     geography::{Country, Region},
     money::{Amount, Currency},
-    text::{identifier, spelled_enum},
+    text::{identifier, parsed, rfc3339_millis, spelled_enum},
 };
 
 spelled_enum! {
@@ -127,19 +127,7 @@ impl Category {
     }
 }
 
-impl TryFrom<String> for Category {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::parse(&text)
-    }
-}
-
-impl From<Category> for String {
-    fn from(category: Category) -> Self {
-        category.0
-    }
-}
+parsed!(Category, as_str, String);
 
 /// An offering as the API returns it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -180,13 +168,11 @@ pub struct Offering {
     #[cfg_attr(feature = "openapi", schemars(with = "serde_json::Map<String, serde_json::Value>"))]
     pub metadata: Box<RawValue>,
     /// When it was created.
-    #[serde(skip_serializing_if = "Option::is_none", with = "optional_millis")]
-    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_millis")]
     #[cfg_attr(feature = "openapi", schemars(with = "Option<crate::text::Time>"))]
     pub created_at: Option<Timestamp>,
     /// When it last changed.
-    #[serde(skip_serializing_if = "Option::is_none", with = "optional_millis")]
-    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_millis")]
     #[cfg_attr(feature = "openapi", schemars(with = "Option<crate::text::Time>"))]
     pub updated_at: Option<Timestamp>,
 }
@@ -323,10 +309,12 @@ pub struct OfferingRow {
     pub document: JsonText,
 }
 
-/// What decides whether a key may see an offering.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What decides whether a key may see an offering; as JSON, as the journal stores it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Visibility {
+    #[serde(rename = "t")]
     pub customer_type: CustomerType,
+    #[serde(rename = "c", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub catalogs: BTreeSet<CatalogId>,
 }
 
@@ -334,34 +322,17 @@ impl Visibility {
     /// Whether this caller may see it.
     #[must_use]
     pub fn allows(&self, principal: &Principal) -> bool {
-        let type_allowed = principal
-            .customer_types
-            .as_ref()
-            .is_none_or(|types| types.contains(&self.customer_type));
-        let catalog_allowed = principal
-            .product_catalogs
-            .as_ref()
-            .is_none_or(|catalogs| !catalogs.is_disjoint(&self.catalogs));
-        type_allowed && catalog_allowed
+        let Principal { customer_types, product_catalogs, .. } = principal;
+        customer_types.as_ref().is_none_or(|types| types.contains(&self.customer_type))
+            && product_catalogs.as_ref().is_none_or(|ids| !ids.is_disjoint(&self.catalogs))
     }
 }
 
 /// RFC 3339 in UTC with milliseconds.
-pub(crate) mod optional_millis {
-    use jiff::Timestamp;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[allow(clippy::ref_option, reason = "the signature serde's `with` asks for")]
-    pub(crate) fn serialize<S: Serializer>(
-        time: &Option<Timestamp>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        time.map(crate::text::rfc3339_millis).serialize(serializer)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Timestamp>, D::Error> {
-        Option::<Timestamp>::deserialize(deserializer)
-    }
+#[allow(clippy::ref_option, reason = "the signature serde asks for")]
+pub(super) fn optional_millis<S: Serializer>(
+    time: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    time.map(rfc3339_millis).serialize(serializer)
 }

@@ -8,6 +8,7 @@
 //! The key ranges of a query are disjoint (an offering has one customer type, one category, one type
 //! and one status), which is why following cursors returns each offering once.
 
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{Category, CustomerType, OfferingId, ProductType, Status};
@@ -35,27 +36,34 @@ pub enum SortRange {
 }
 
 impl SortRange {
+    /// The status and the type that it is limited to.
+    pub(crate) fn parts(self) -> (Option<Status>, Option<ProductType>) {
+        match self {
+            Self::Everything => (None, None),
+            Self::Status(status) => (Some(status), None),
+            Self::StatusAndType(status, product_type) => (Some(status), Some(product_type)),
+        }
+    }
+
     /// Whether the range contains items with this status and type.
     #[must_use]
     pub fn holds(self, status: Status, product_type: ProductType) -> bool {
-        match self {
-            Self::Everything => true,
-            Self::Status(wanted) => wanted == status,
-            Self::StatusAndType(wanted, wanted_type) => {
-                wanted == status && wanted_type == product_type
-            }
-        }
+        let (wanted, wanted_type) = self.parts();
+        wanted.is_none_or(|wanted| wanted == status)
+            && wanted_type.is_none_or(|wanted| wanted == product_type)
     }
 }
 
 /// The range key of an item in either index, which a cursor must contain.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub struct RowKey {
     /// First attribute of the range key.
     pub status: Status,
     /// Second attribute of the range key.
+    #[serde(rename = "type")]
     pub product_type: ProductType,
     /// Third attribute of the range key.
+    #[serde(rename = "productOfferingId")]
     pub id: OfferingId,
 }
 

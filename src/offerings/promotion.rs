@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     money::{Amount, Currency},
-    text::FieldError,
+    text::{FieldError, parsed},
 };
 
 /// A promo code; case-insensitive, stored in upper case.
@@ -53,19 +53,7 @@ impl fmt::Debug for PromoCode {
     }
 }
 
-impl TryFrom<String> for PromoCode {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::parse(&text)
-    }
-}
-
-impl From<PromoCode> for String {
-    fn from(code: PromoCode) -> Self {
-        code.0
-    }
-}
+parsed!(secret PromoCode, as_str, String);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discount {
@@ -126,20 +114,11 @@ impl Promotion {
     }
 
     fn applies_to(&self, offering: &Offering) -> bool {
-        let id_fits = self
-            .product_offering_ids
-            .as_ref()
-            .is_none_or(|ids| ids.contains(&offering.product_offering_id));
+        let Self { product_offering_ids, categories, customer_types, .. } = self;
         let category = offering.product.category.as_ref();
-        let category_fits = self
-            .categories
-            .as_ref()
-            .is_none_or(|categories| category.is_some_and(|c| categories.contains(c)));
-        let customer_type_fits = self
-            .customer_types
-            .as_ref()
-            .is_none_or(|types| types.contains(&offering.customer_type));
-        id_fits && category_fits && customer_type_fits
+        product_offering_ids.as_ref().is_none_or(|ids| ids.contains(&offering.product_offering_id))
+            && categories.as_ref().is_none_or(|all| category.is_some_and(|own| all.contains(own)))
+            && customer_types.as_ref().is_none_or(|types| types.contains(&offering.customer_type))
     }
 
     fn taken_off(&self, price: &Price) -> Option<Amount> {
@@ -161,9 +140,9 @@ pub struct PromotionDraft {
     amount_off: Option<Amount>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     currency: Option<Currency>,
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_millis")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_millis")]
     valid_from: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_millis")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_millis")]
     valid_until: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     product_offering_ids: Option<BTreeSet<OfferingId>>,
@@ -171,8 +150,6 @@ pub struct PromotionDraft {
     categories: Option<BTreeSet<Category>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     customer_types: Option<BTreeSet<CustomerType>>,
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_millis")]
-    updated_at: Option<Timestamp>,
 }
 
 /// A valid promotion, ready to be stored.
@@ -238,10 +215,8 @@ impl PromotionDraft {
     ///
     /// # Errors
     /// As [`PromotionDraft::promotion`].
-    pub fn prepare(mut self) -> Result<PreparedPromotion, Vec<FieldError>> {
+    pub fn prepare(self) -> Result<PreparedPromotion, Vec<FieldError>> {
         self.promotion()?;
-        // The record's time is not part of its content.
-        self.updated_at = None;
         let prepared = PreparedPromotion { draft: self };
         if prepared.document().len() > MAX_DOCUMENT_BYTES {
             let message =
@@ -256,12 +231,6 @@ impl PreparedPromotion {
     #[must_use]
     pub fn code(&self) -> &PromoCode {
         &self.draft.code
-    }
-
-    /// When it last changed according to its source, if the source says so.
-    #[must_use]
-    pub fn source_updated_at(&self) -> Option<Timestamp> {
-        self.draft.updated_at
     }
 
     /// The promotion as JSON. It is what is stored, and what decides whether two versions are equal.

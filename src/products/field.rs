@@ -180,11 +180,7 @@ impl<T: FieldValue> Slot for Change<T> {
     }
 
     fn change(&self) -> Change<Scalar<'_>> {
-        match self {
-            Self::Keep => Change::Keep,
-            Self::Clear => Change::Clear,
-            Self::Set(value) => Change::Set(value.scalar()),
-        }
+        self.map(T::scalar)
     }
 
     fn merge_into(&self, field: &mut Option<T>) {

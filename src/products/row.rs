@@ -8,10 +8,10 @@ use crate::{
     text::{Fault, FieldError},
 };
 
-/// A row's change to a nullable field.
+/// A change to a value that may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Change<T> {
-    /// The row does not have the field: it keeps its value.
+    /// It keeps its value: a row does not have the field.
     #[default]
     Keep,
     /// An explicit null: the field is cleared.
@@ -32,6 +32,15 @@ impl<T: PartialEq> Change<T> {
 }
 
 impl<T> Change<T> {
+    /// The same change of another value.
+    pub fn map<'a, U>(&'a self, other: impl FnOnce(&'a T) -> U) -> Change<U> {
+        match self {
+            Self::Keep => Change::Keep,
+            Self::Clear => Change::Clear,
+            Self::Set(value) => Change::Set(other(value)),
+        }
+    }
+
     /// The new value, if there is one.
     #[must_use]
     pub fn value(&self) -> Option<&T> {

@@ -243,7 +243,7 @@ impl ImportCatalog {
             let done = match work {
                 Work::Nothing => Done::Completed,
                 Work::Object(address, event) => {
-                    self.import_object(&address, event, deadline).await?
+                    Box::pin(self.import_object(&address, event, deadline)).await?
                 }
                 Work::Records(account, records, Some(event)) => {
                     self.import_event_records(account, &records, event, delivery, deadline).await?

@@ -156,7 +156,6 @@ struct S3Object {
     key: String,
     #[serde(alias = "versionId", rename = "version-id", default)]
     version: Option<String>,
-    #[serde(default)]
     sequencer: Option<String>,
 }
 
@@ -164,13 +163,9 @@ struct S3Object {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ImportDetail<'a> {
-    #[serde(default)]
     bucket: Option<String>,
-    #[serde(default)]
     key: Option<String>,
-    #[serde(default)]
     version_id: Option<String>,
-    #[serde(default)]
     account: Option<String>,
     #[serde(default, borrow)]
     records: Option<Vec<&'a RawValue>>,

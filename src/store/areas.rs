@@ -19,18 +19,17 @@ use std::{
 };
 
 use aws_sdk_dynamodb::{
-    operation::{delete_item::DeleteItemOutput, put_item::PutItemOutput},
     primitives::Blob,
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 
 use super::{
-    CAPACITY, CONCURRENT_WRITES, Store, StoreError,
+    CONCURRENT_WRITES, Store, StoreError,
     batch::KeyToRead,
-    error::failed_condition,
     item::{
-        Item, NOT_NEWER, ORDER, OfferingItem, is_record, order_of, order_value, read, text, write,
+        Item, NOT_NEWER, ORDER, OfferingItem, is_record, key_of, offering, order_of, order_value,
+        text, write,
     },
     units,
 };
@@ -96,8 +95,7 @@ pub(super) fn placed(
     }
     let own = item.iter().filter(|(name, _)| *name != "document");
     let item = own.map(|(name, value)| (name.clone(), value.clone())).collect();
-    let item: OfferingItem = read(operation, item)?;
-    let row = item.into_row().map_err(|cause| StoreError::unreadable(operation, cause))?;
+    let row = offering(operation, item)?;
     Ok(Some(Arc::new(OfferingRow { document: String::new().into(), ..row })))
 }
 
@@ -110,10 +108,7 @@ pub(super) fn placed_or_none(operation: &'static str, item: &Item) -> Option<Arc
 }
 
 fn entry_key(account: &AccountId, entry: &[u8]) -> Item {
-    Item::from([
-        ("account".to_owned(), text(account.as_str())),
-        ("entry".to_owned(), AttributeValue::B(Blob::new(entry))),
-    ])
+    key_of(account, "entry", AttributeValue::B(Blob::new(entry)))
 }
 
 impl OfferingAreas for Store {
@@ -129,12 +124,9 @@ impl OfferingAreas for Store {
     ) -> Result<EntryPage, StoreError> {
         const OPERATION: &str = "list entries of offerings";
         let (first, last) = area.range(range, &from);
+        let condition = "account = :account AND entry BETWEEN :first AND :last";
         let query = self
-            .client
-            .query()
-            .table_name(&self.tables.offering_areas)
-            .key_condition_expression("account = :account AND entry BETWEEN :first AND :last")
-            .expression_attribute_values(":account", text(account.as_str()))
+            .query_of(account, &self.tables.offering_areas, condition)
             .expression_attribute_values(":first", AttributeValue::B(Blob::new(first)))
             .expression_attribute_values(":last", AttributeValue::B(Blob::new(last)))
             .projection_expression("entry")
@@ -166,8 +158,7 @@ impl OfferingAreas for Store {
         let (items, read_units) = self.read_batch(OPERATION, wanted.collect(), false).await?;
         let mut offerings = HashMap::with_capacity(items.len());
         for item in items.into_iter().filter(is_record) {
-            let item: OfferingItem = read(OPERATION, item)?;
-            let row = item.into_row().map_err(|cause| StoreError::unreadable(OPERATION, cause))?;
+            let row = offering(OPERATION, item)?;
             offerings.insert(row.id.clone(), row);
         }
         Ok((offerings, read_units))
@@ -177,13 +168,6 @@ impl OfferingAreas for Store {
 const WRITE: &str = "write offering";
 const PUT_ENTRY: &str = "put entry of an offering";
 const DELETE_ENTRY: &str = "delete entry of an offering";
-
-/// What became of the write of an offering's own item.
-enum Put {
-    Done,
-    /// Something else is stored than the difference was made from.
-    ConditionFailed(Option<Item>),
-}
 
 impl Store {
     /// Writes an offering and its entries, unless something newer is stored.
@@ -216,7 +200,7 @@ impl Store {
         let version = version.map(|(row, version)| {
             write(WRITE, OfferingItem::new(account, row)).map(|item| (item, version))
         });
-        let item = self.item_of((account, key), order, version.transpose()?)?;
+        let item = self.item_of((account, key), order, version.transpose()?);
         for _ in 0..CONFLICTS {
             let stored = before.offering.as_deref().map(entries).unwrap_or_default();
             self.put_entries(account, after.difference(&stored), order).await?;
@@ -225,13 +209,12 @@ impl Store {
                 // It will never be stored.
                 self.delete_entries(account, after.difference(&stored), order).await?;
             }
-            let there = match put? {
-                Put::Done => {
-                    self.delete_entries(account, stored.difference(&after), order).await?;
-                    return Ok(None);
-                }
-                Put::ConditionFailed(there) => there.unwrap_or_default(),
+            // Something else is stored than the difference was made from.
+            let Err(there) = put? else {
+                self.delete_entries(account, stored.difference(&after), order).await?;
+                return Ok(None);
             };
+            let there = there.unwrap_or_default();
             let now =
                 Before { order: order_of(&there, ORDER), offering: placed_or_none(WRITE, &there) };
             if now.order >= Some(order) {
@@ -248,37 +231,24 @@ impl Store {
     }
 
     /// Puts the item of an offering, if the version with this order is still stored.
-    async fn put_offering(&self, item: &Item, seen: Option<Order>) -> Result<Put, StoreError> {
+    async fn put_offering(
+        &self,
+        item: &Item,
+        seen: Option<Order>,
+    ) -> Result<Result<(), Option<Item>>, StoreError> {
         let condition = match seen {
             Some(_) => "#at = :seen",
             None => "attribute_not_exists(#at)",
         };
         let request = self
-            .client
-            .put_item()
-            .table_name(&self.tables.offerings)
-            .set_item(Some(item.clone()))
+            .put_item(&self.tables.offerings, item.clone())
             .condition_expression(condition)
             .expression_attribute_names("#at", ORDER)
             .set_expression_attribute_values(
                 seen.map(|seen| HashMap::from([(":seen".to_owned(), order_value(seen))])),
             )
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(CAPACITY);
-        match self
-            .attempt(WRITE, Some(&self.account_limits.writes), || request.clone().send())
-            .await
-        {
-            Ok(reply) => {
-                self.meter.add_write(units(reply.consumed_capacity()));
-                Ok(Put::Done)
-            }
-            Err(error) => {
-                let there = failed_condition(WRITE, error)?;
-                self.meter.add_write(1.0);
-                Ok(Put::ConditionFailed(there))
-            }
-        }
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        self.put(WRITE, request).await
     }
 
     /// Puts entries, each unless a newer write has put it.
@@ -305,16 +275,11 @@ impl Store {
     ) -> Result<(), StoreError> {
         let deletes = removed.into_iter().map(|entry| async {
             let request = self
-                .client
-                .delete_item()
-                .table_name(&self.tables.offering_areas)
-                .set_key(Some(entry_key(account, entry)))
+                .delete_item(&self.tables.offering_areas, entry_key(account, entry))
                 .condition_expression(NOT_NEWER)
                 .expression_attribute_names("#at", ORDER)
-                .expression_attribute_values(":at", order_value(order))
-                .return_consumed_capacity(CAPACITY);
-            let send = || request.clone().send();
-            self.write_if(DELETE_ENTRY, send, DeleteItemOutput::consumed_capacity).await
+                .expression_attribute_values(":at", order_value(order));
+            Ok(self.delete(DELETE_ENTRY, request).await?.is_ok())
         });
         all(deletes).await
     }
@@ -326,29 +291,19 @@ async fn all(
 ) -> Result<(), StoreError> {
     // Collected first, so that all futures have the same type, whatever they borrow.
     let writes: Vec<_> = writes.collect();
-    let mut outcomes = stream::iter(writes).buffer_unordered(CONCURRENT_WRITES);
-    while let Some(outcome) = outcomes.next().await {
-        outcome?;
-    }
-    Ok(())
+    let outcomes = stream::iter(writes).buffer_unordered(CONCURRENT_WRITES);
+    outcomes.try_for_each(|_| future::ok(())).await
 }
 
 impl Store {
     /// Whether lists of an account may use entries: all its offerings have them.
-    ///
-    /// # Errors
-    /// When the table cannot be read.
     pub async fn has_entries(&self, account: &AccountId) -> Result<bool, StoreError> {
-        const OPERATION: &str = "get marker of entries";
         if let Some(known) = self.markers.get(account) {
             return Ok(known == Marker::Complete);
         }
-        let request = self
-            .client
-            .get_item()
-            .table_name(&self.tables.offering_areas)
-            .set_key(Some(entry_key(account, &MARKER)));
-        let item = self.get(OPERATION, request).await?;
+        let key = entry_key(account, &MARKER);
+        let item =
+            self.get("get marker of entries", &self.tables.offering_areas, key, false).await?;
         let is_marked = item.is_some_and(|item| item.contains_key(COMPLETE));
         self.markers.put(account, if is_marked { Marker::Complete } else { Marker::Missing });
         Ok(is_marked)
@@ -356,20 +311,15 @@ impl Store {
 
     /// Marks an account without offerings: all that it will have get their entries.
     pub(super) async fn mark_if_empty(&self, account: &AccountId) -> Result<(), StoreError> {
-        const OPERATION: &str = "find any offering";
         if self.markers.get(account) == Some(Marker::NotEmpty) || self.has_entries(account).await? {
             return Ok(());
         }
         let query = self
-            .client
-            .query()
-            .table_name(&self.tables.offerings)
-            .key_condition_expression("account = :account")
-            .expression_attribute_values(":account", text(account.as_str()))
+            .query_of(account, &self.tables.offerings, "account = :account")
             .projection_expression("account")
             .consistent_read(true)
             .limit(1);
-        if self.query(OPERATION, query).await?.items().is_empty() {
+        if self.query("find any offering", query).await?.items().is_empty() {
             return self.mark(account, None).await;
         }
         self.markers.put(account, Marker::NotEmpty);
@@ -378,22 +328,16 @@ impl Store {
 
     /// Stores up to which id a backfill has put entries; `None`: it is complete.
     async fn mark(&self, account: &AccountId, up_to: Option<&str>) -> Result<(), StoreError> {
-        const OPERATION: &str = "store marker of entries";
         let mut item = entry_key(account, &MARKER);
         match up_to {
             Some(id) => item.insert(UP_TO.to_owned(), text(id)),
             None => item.insert(COMPLETE.to_owned(), AttributeValue::Bool(true)),
         };
         let request = self
-            .client
-            .put_item()
-            .table_name(&self.tables.offering_areas)
-            .set_item(Some(item))
+            .put_item(&self.tables.offering_areas, item)
             // Another backfill may have completed it.
-            .set_condition_expression(up_to.map(|_| format!("attribute_not_exists({COMPLETE})")))
-            .return_consumed_capacity(CAPACITY);
-        let send = || request.clone().send();
-        self.write_if(OPERATION, send, PutItemOutput::consumed_capacity).await?;
+            .set_condition_expression(up_to.map(|_| format!("attribute_not_exists({COMPLETE})")));
+        let _ = self.put("store marker of entries", request).await?;
         if up_to.is_none() {
             self.markers.put(account, Marker::Complete);
         }
@@ -402,19 +346,9 @@ impl Store {
 
     /// Forgets that an account's offerings have their entries: its lists filter again, within a minute, until a
     /// backfill is complete. For accounts into which a version without entries has written.
-    ///
-    /// # Errors
-    /// When the table cannot be written.
     pub async fn forget_entries(&self, account: &AccountId) -> Result<(), StoreError> {
-        const OPERATION: &str = "delete marker of entries";
-        let request = self
-            .client
-            .delete_item()
-            .table_name(&self.tables.offering_areas)
-            .set_key(Some(entry_key(account, &MARKER)))
-            .return_consumed_capacity(CAPACITY);
-        let send = || request.clone().send();
-        self.write_if(OPERATION, send, DeleteItemOutput::consumed_capacity).await?;
+        let request = self.delete_item(&self.tables.offering_areas, entry_key(account, &MARKER));
+        let _ = self.delete("delete marker of entries", request).await?;
         self.markers.put(account, Marker::Missing);
         Ok(())
     }
@@ -423,34 +357,18 @@ impl Store {
     /// many offerings there were; `None`: all have their entries now.
     ///
     /// Writers may go on meanwhile, as long as all of them write entries, too.
-    ///
-    /// # Errors
-    /// When the tables cannot be read or written.
     pub async fn backfill_entries(&self, account: &AccountId) -> Result<Option<usize>, StoreError> {
         const OPERATION: &str = "backfill entries of offerings";
-        let request = self
-            .client
-            .get_item()
-            .table_name(&self.tables.offering_areas)
-            .set_key(Some(entry_key(account, &MARKER)))
-            .consistent_read(true);
-        let marker = self.get(OPERATION, request).await?.unwrap_or_default();
+        let key = entry_key(account, &MARKER);
+        let marker = self.get(OPERATION, &self.tables.offering_areas, key, true).await?;
+        let marker = marker.unwrap_or_default();
         if marker.contains_key(COMPLETE) {
             return Ok(None);
         }
         let place = self.place(Kind::Offering);
-        let start = marker.get(UP_TO).map(|id| {
-            Item::from([
-                ("account".to_owned(), text(account.as_str())),
-                (place.range_key.to_owned(), id.clone()),
-            ])
-        });
+        let start = marker.get(UP_TO).map(|id| key_of(account, place.range_key, id.clone()));
         let query = self
-            .client
-            .query()
-            .table_name(place.table)
-            .key_condition_expression("account = :account")
-            .expression_attribute_values(":account", text(account.as_str()))
+            .query_of(account, place.table, "account = :account")
             .consistent_read(true)
             .limit(BACKFILL_PAGE)
             .set_exclusive_start_key(start);

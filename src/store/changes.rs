@@ -9,7 +9,6 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::{
-    operation::put_item::PutItemOutput,
     primitives::Blob,
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
@@ -17,9 +16,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::{
-    CAPACITY, Store, StoreError,
-    error::failed_condition,
-    item::{EXPIRES_AT, Item, read, source_of, text},
+    Store, StoreError,
+    item::{EXPIRES_AT, Item, number, read, source_of, text, text_of},
     records::{exported, identity_by_key},
     units,
 };
@@ -45,16 +43,8 @@ impl Store {
     /// The log of a table's changes; `None` for a table that has none.
     #[must_use]
     pub fn log_of_table(&self, table: &str) -> Option<Log> {
-        let tables = &self.tables;
-        [
-            (&tables.offerings, Log::Offerings),
-            (&tables.promotions, Log::Promotions),
-            (&tables.partner_offerings, Log::PartnerOfferings),
-            (&tables.networks, Log::Networks),
-            (&tables.products, Log::Products),
-        ]
-        .into_iter()
-        .find_map(|(name, log)| (name == table).then_some(log))
+        let kind = Kind::ALL.iter().find(|kind| self.place(**kind).table == table)?;
+        Some(Log::of(*kind))
     }
 
     /// The changes of exported records that writes to a table made, in their order; `None` for a write that an export
@@ -109,11 +99,10 @@ impl Store {
         log: Log,
         image: Option<Item>,
     ) -> Result<Option<ExportedRecord>, Option<Identity>> {
-        const OPERATION: &str = "record change";
         let Some(item) = image else { return Ok(None) };
         let place = self.place(kind_in(log, &item));
         let identity = identity_by_key(place, &item);
-        exported(OPERATION, place, item).map_err(|error| {
+        exported("record change", place, item).map_err(|error| {
             tracing::error!(cause = chain(&error), "an item is unreadable");
             identity
         })
@@ -127,15 +116,11 @@ fn kind_in(log: Log, item: &Item) -> Kind {
         Log::Promotions => Kind::Promotion,
         Log::PartnerOfferings => Kind::PartnerOffering,
         Log::Products => Kind::Product,
-        Log::Networks => match string(item, "itemKey") {
+        Log::Networks => match text_of(item, "itemKey") {
             Some(key) if key.starts_with("RATE#") => Kind::ExchangeRate,
             _ => Kind::Network,
         },
     }
-}
-
-fn string<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
-    item.get(name)?.as_s().ok().map(String::as_str)
 }
 
 /// What a write was part of, and its source.
@@ -150,8 +135,8 @@ struct Written {
 impl Written {
     fn of(before: Option<&Item>, after: Option<&Item>, at: Timestamp) -> Option<Self> {
         let item = after.or(before)?;
-        let key = string(item, "itemKey").and_then(|key| key.split("#BUNDLE#").next());
-        let group = key.or_else(|| string(item, "id")).map(ToOwned::to_owned);
+        let key = text_of(item, "itemKey").and_then(|key| key.split("#BUNDLE#").next());
+        let group = key.or_else(|| text_of(item, "id")).map(ToOwned::to_owned);
         let source = after.and_then(source_of);
         Some(Self { group, source, at })
     }
@@ -194,11 +179,7 @@ struct LossItem {
 
 impl Store {
     /// Notes that records of a table's stream may be lost: readers of all its logs that have begun must start over.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn note_loss(&self, log: Log) -> Result<(), StoreError> {
-        const OPERATION: &str = "note lost changes";
         let at = number(self.clock.now().as_millisecond());
         let item = Item::from([
             ("log".to_owned(), text(LOST)),
@@ -207,15 +188,10 @@ impl Store {
             ("lostAt".to_owned(), at.clone()),
         ]);
         let request = self
-            .client
-            .put_item()
-            .table_name(&self.tables.changes)
-            .set_item(Some(item))
+            .put_item(&self.tables.changes, item)
             .condition_expression("attribute_not_exists(lostAt) OR lostAt < :at")
-            .expression_attribute_values(":at", at)
-            .return_consumed_capacity(CAPACITY);
-        let send = || request.clone().send();
-        self.write_if(OPERATION, send, PutItemOutput::consumed_capacity).await.map(drop)
+            .expression_attribute_values(":at", at);
+        self.put("note lost changes", request).await.map(drop)
     }
 }
 
@@ -227,10 +203,6 @@ struct ChunkItem {
     count: u64,
     /// In milliseconds since 1970.
     recorded_at: i64,
-}
-
-fn number<T: Into<i128>>(value: T) -> AttributeValue {
-    AttributeValue::N(value.into().to_string())
 }
 
 fn log_key(LogId { account, log }: &LogId) -> AttributeValue {
@@ -318,28 +290,13 @@ impl JournalStore for Store {
     async fn append(&self, log: &LogId, new: &Chunk) -> Result<Option<Chunk>, StoreError> {
         const OPERATION: &str = "append changes";
         let request = self
-            .client
-            .put_item()
-            .table_name(&self.tables.changes)
-            .set_item(Some(item(log, new)))
+            .put_item(&self.tables.changes, item(log, new))
             .condition_expression("attribute_not_exists(#first)")
             .expression_attribute_names("#first", "first")
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(CAPACITY);
-        match self
-            .attempt(OPERATION, Some(&self.account_limits.writes), || request.clone().send())
-            .await
-        {
-            Ok(reply) => {
-                self.meter.add_write(units(reply.consumed_capacity()));
-                Ok(None)
-            }
-            Err(error) => {
-                let there = failed_condition(OPERATION, error)?;
-                self.meter.add_write(1.0);
-                let there = there.ok_or_else(|| StoreError::unreadable(OPERATION, "no item"))?;
-                chunk(OPERATION, there).map(Some)
-            }
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match self.put(OPERATION, request).await? {
+            Ok(()) => Ok(None),
+            Err(there) => chunk(OPERATION, there.unwrap_or_default()).map(Some),
         }
     }
 
@@ -349,24 +306,18 @@ impl JournalStore for Store {
         base: &Chunk,
         replaced_end: Option<u64>,
     ) -> Result<bool, StoreError> {
-        const OPERATION: &str = "begin changes";
         let condition = match replaced_end {
             Some(_) => "#count = :end",
             None => "attribute_not_exists(#count)",
         };
         let request = self
-            .client
-            .put_item()
-            .table_name(&self.tables.changes)
-            .set_item(Some(item(log, base)))
+            .put_item(&self.tables.changes, item(log, base))
             .condition_expression(condition)
             .expression_attribute_names("#count", "count")
             .set_expression_attribute_values(
                 replaced_end.map(|end| HashMap::from([(":end".to_owned(), number(end))])),
-            )
-            .return_consumed_capacity(CAPACITY);
-        let send = || request.clone().send();
-        self.write_if(OPERATION, send, PutItemOutput::consumed_capacity).await
+            );
+        Ok(self.put("begin changes", request).await?.is_ok())
     }
 
     async fn losses(&self) -> Result<Losses, StoreError> {

@@ -76,18 +76,12 @@ pub enum ClientError {
 ///
 /// A local stand-in is reached over plain HTTP, and with stand-in credentials if the environment has none. An
 /// attempt times out after 3 s.
-///
-/// # Errors
-/// [`ClientError`].
 pub fn lean_client(connection: &Connection) -> Result<Client, ClientError> {
     Ok(Client::new(&shared_config(connection, POOL_IDLE, timeouts(3))?))
 }
 
 /// Builds the S3 client, just as lean. Objects may be large, so the timeout covers only the response headers;
 /// a stalled body is ended by the SDK.
-///
-/// # Errors
-/// [`ClientError`].
 pub fn lean_s3_client(connection: &Connection) -> Result<aws_sdk_s3::Client, ClientError> {
     // For a GET, the attempt ends with the response headers.
     let timeouts = timeouts(5).read_timeout(Duration::from_secs(20));
@@ -101,17 +95,11 @@ pub fn lean_s3_client(connection: &Connection) -> Result<aws_sdk_s3::Client, Cli
 }
 
 /// Builds the SQS client for the import queue, just as lean.
-///
-/// # Errors
-/// [`ClientError`].
 pub fn lean_sqs_client(connection: &Connection) -> Result<aws_sdk_sqs::Client, ClientError> {
     Ok(aws_sdk_sqs::Client::new(&shared_config(connection, POOL_IDLE, timeouts(3))?))
 }
 
 /// Builds the `EventBridge` client for the journal's events, just as lean.
-///
-/// # Errors
-/// [`ClientError`].
 pub fn lean_events_client(
     connection: &Connection,
 ) -> Result<aws_sdk_eventbridge::Client, ClientError> {
@@ -172,15 +160,12 @@ fn http_client(
 fn credentials(connection: &Connection) -> SharedCredentialsProvider {
     match connection.endpoint {
         Some(_) if std::env::var_os("AWS_ACCESS_KEY_ID").is_none() => {
-            SharedCredentialsProvider::new(stand_in_credentials())
+            // A local stand-in requires a signature, but does not verify it.
+            let stand_in = Credentials::new("local", "local", None, None, "local engine");
+            SharedCredentialsProvider::new(stand_in)
         }
         _ => SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()),
     }
-}
-
-/// Credentials for a local stand-in, which requires a signature but does not verify it.
-fn stand_in_credentials() -> Credentials {
-    Credentials::new("local", "local", None, None, "local engine")
 }
 
 #[cfg(test)]

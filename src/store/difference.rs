@@ -63,7 +63,7 @@ impl ExportedRecords for Store {
             }
             content => own_attributes(&content),
         };
-        let item = self.item_of((account, key), order, Some((own, version)))?;
+        let item = self.item_of((account, key), order, Some((own, version)));
         let record = exported(OPERATION, self.place(key.kind()), item)?;
         Ok(record.map(|record| record.json))
     }

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 
 use super::{
     CONCURRENT_WRITES, Store, StoreError,
     areas::{PLACE_ATTRIBUTES, placed_or_none},
     item::{
-        EXPIRES_AT, Item, ORDER, VersionAttributes, expiry, order_of, order_value, read, text,
-        write,
+        EXPIRES_AT, Item, ORDER, VERSION_ATTRIBUTES, expiry, order_of, order_value, text,
+        version_attributes, version_of,
     },
     kinds::range_key,
     ranges::Keys,
@@ -37,7 +37,7 @@ impl DocumentStore for Store {
         let reads = by_kind.into_iter().map(|(kind, names)| async move {
             let place = self.place(kind);
             let (table, range_key) = (place.table, place.range_key);
-            let mut projection = format!("{range_key}, #{ORDER}, {}", VersionAttributes::NAMES);
+            let mut projection = format!("{range_key}, #{ORDER}, {VERSION_ATTRIBUTES}");
             if kind == Kind::Offering {
                 // Items are charged whole: what entries are made of costs nothing more.
                 projection = format!("{projection}, {PLACE_ATTRIBUTES}");
@@ -56,9 +56,8 @@ impl DocumentStore for Store {
                     Key::Offering(_) => placed_or_none(OPERATION, &item),
                     _ => None,
                 };
-                let version = read::<VersionAttributes>(OPERATION, item)?.version();
                 let before = Before { order, offering };
-                stored.insert(key, Stored { order, version, before });
+                stored.insert(key, Stored { order, version: version_of(&item), before });
             }
         }
         Ok(stored)
@@ -82,12 +81,8 @@ impl DocumentStore for Store {
         // Each offering writes its entries concurrently: fewer at once are complete sooner, and what is complete
         // need not be repeated if the group runs out of time.
         let at_once = if has_offerings { CONCURRENT_OFFERINGS } else { CONCURRENT_WRITES };
-        let mut outcomes = stream::iter(writes).buffer_unordered(at_once);
-        let mut not_stored = Vec::new();
-        while let Some(outcome) = outcomes.next().await {
-            not_stored.extend(outcome?);
-        }
-        Ok(not_stored)
+        let outcomes = stream::iter(writes).buffer_unordered(at_once);
+        outcomes.try_filter_map(future::ok).try_collect().await
     }
 }
 
@@ -108,20 +103,15 @@ impl Store {
         (account, key): (&AccountId, &Key),
         order: Order,
         version: Option<(Item, Version)>,
-    ) -> Result<Item, StoreError> {
+    ) -> Item {
         let mut item = self.place(key.kind()).item_key(account, key);
         match version {
-            Some((own, version)) => {
-                item.extend(own);
-                item.extend(write(OPERATION, VersionAttributes::from(version))?);
-            }
-            None => {
-                item.insert(EXPIRES_AT.to_owned(), expiry(self.clock));
-            }
+            Some((own, version)) => item.extend(own.into_iter().chain(version_attributes(version))),
+            None => item.extend([(EXPIRES_AT.to_owned(), expiry(self.clock))]),
         }
         item.insert(ORDER.to_owned(), order_value(order));
         self.note_source(&mut item);
-        Ok(item)
+        item
     }
 
     /// Writes an item unless a newer one is stored.
@@ -136,7 +126,7 @@ impl Store {
         }
         let Write { order, version, .. } = change;
         let version = version.map(|(content, version)| (own_attributes(&content), version));
-        let item = self.item_of((account, key), order, version)?;
+        let item = self.item_of((account, key), order, version);
         match self.put_unless_newer(OPERATION, self.place(key.kind()).table, item, order).await {
             Ok(is_stored) => Ok((!is_stored).then_some(WriteError::Stale)),
             Err(error) => error.write_error().map(Some).ok_or(error),

@@ -9,8 +9,8 @@ use aws_sdk_dynamodb::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
     operation::{
-        RequestId as _, put_item::PutItemError, transact_write_items::TransactWriteItemsError,
-        update_item::UpdateItemError,
+        RequestId as _, delete_item::DeleteItemError, put_item::PutItemError,
+        transact_write_items::TransactWriteItemsError, update_item::UpdateItemError,
     },
 };
 
@@ -212,17 +212,16 @@ pub(super) trait ConditionalWriteError {
     fn stored_item(self) -> Option<Item>;
 }
 
-impl ConditionalWriteError for UpdateItemError {
-    fn stored_item(self) -> Option<Item> {
-        if let Self::ConditionalCheckFailedException(failed) = self { failed.item } else { None }
-    }
+macro_rules! conditional_writes {
+    ($($error:ty),+) => {
+        $(impl ConditionalWriteError for $error {
+            fn stored_item(self) -> Option<Item> {
+                if let Self::ConditionalCheckFailedException(failed) = self { failed.item } else { None }
+            }
+        })+
+    };
 }
-
-impl ConditionalWriteError for PutItemError {
-    fn stored_item(self) -> Option<Item> {
-        if let Self::ConditionalCheckFailedException(failed) = self { failed.item } else { None }
-    }
-}
+conditional_writes!(DeleteItemError, PutItemError, UpdateItemError);
 
 /// The item that was stored when the condition of a write did not hold. Any other error stays an error.
 pub(super) fn failed_condition<E>(

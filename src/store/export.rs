@@ -2,7 +2,7 @@
 
 use super::{
     Store, StoreError,
-    item::{Item, ORDER, OfferingItem, is_record, order_of, read, text},
+    item::{Item, ORDER, is_record, offering, order_of, text},
     kinds::Place,
     networks::{Part, part},
     products::product_of,
@@ -57,9 +57,6 @@ impl<'a> Export<'a> {
     }
 
     /// The next records, as JSON, in the order of their keys; `None` after the last.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the table cannot be read.
     pub async fn next(&mut self) -> Result<Option<Vec<String>>, StoreError> {
         if self.ended {
             return Ok(None);
@@ -134,20 +131,14 @@ impl Store {
         start: Option<Item>,
     ) -> Result<(Vec<Item>, Option<Item>), StoreError> {
         let place = self.place(kind);
-        let query = self
-            .client
-            .query()
-            .table_name(place.table)
-            .expression_attribute_values(":account", text(account.as_str()))
-            .consistent_read(true)
-            .set_exclusive_start_key(start);
+        let query = |condition| self.query_of(account, place.table, condition);
         let query = match place.prefix {
-            "" => query.key_condition_expression("account = :account"),
-            prefix => query
-                .key_condition_expression("account = :account AND begins_with(#key, :prefix)")
+            "" => query("account = :account"),
+            prefix => query("account = :account AND begins_with(#key, :prefix)")
                 .expression_attribute_names("#key", place.range_key)
                 .expression_attribute_values(":prefix", text(prefix)),
         };
+        let query = query.consistent_read(true).set_exclusive_start_key(start);
         let reply = self.query(operation, query).await?;
         Ok((reply.items.unwrap_or_default(), reply.last_evaluated_key))
     }
@@ -192,8 +183,7 @@ fn existing_record(
         },
         _ if !is_record(&item) => return Ok(None),
         Kind::Offering => {
-            let item: OfferingItem = read(operation, item)?;
-            let row = item.into_row().map_err(|cause| StoreError::unreadable(operation, cause))?;
+            let row = offering(operation, item)?;
             if row.status == Status::Archived {
                 return Ok(None);
             }

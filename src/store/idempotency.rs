@@ -3,20 +3,20 @@
 //! An item is put by one conditional write, which costs one unit and reads nothing; what is stored already comes with
 //! the failed condition. The answer is compressed, since an item costs a unit per KB.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::{
-    operation::{put_item::PutItemOutput, update_item::UpdateItemOutput},
     primitives::Blob,
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
 use jiff::Timestamp;
 
 use super::{
-    CAPACITY, Store, StoreError,
-    error::failed_condition,
-    item::{EXPIRES_AT, Item, compressed, decompressed, number, text},
-    units,
+    Store, StoreError,
+    item::{
+        EXPIRES_AT, Item, compressed, decompressed, key_of, number, number_of, text, text_of,
+        time_of,
+    },
 };
 use crate::{
     account::AccountId,
@@ -31,10 +31,7 @@ const CLAIM: &str = "claim idempotency key";
 const END: &str = "end idempotent request";
 
 fn key(account: &AccountId, id: &str) -> Item {
-    HashMap::from([
-        ("account".to_owned(), text(account.as_str())),
-        ("requestId".to_owned(), text(id)),
-    ])
+    key_of(account, "requestId", text(id))
 }
 
 /// What is stored under a key.
@@ -50,36 +47,26 @@ struct StoredRequest {
 impl StoredRequest {
     fn read(item: &Item) -> Result<Self, StoreError> {
         let wrong = |name: &str| StoreError::unreadable(CLAIM, format!("attribute {name}"));
-        let string = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned();
-        let whole = |name: &str| {
-            let digits = item.get(name).and_then(|value| value.as_n().ok());
-            digits.and_then(|digits| digits.parse::<i64>().ok())
-        };
-        let bytes = |name: &str| {
-            let blob = item.get(name).and_then(|value| value.as_b().ok());
-            blob.map(|blob| blob.as_ref().to_vec())
-        };
-        let arrived_at = whole("arrivedAt").and_then(|at| Timestamp::from_millisecond(at).ok());
+        let string = |name| text_of(item, name).map(ToOwned::to_owned).ok_or_else(|| wrong(name));
+        let bytes = |name: &str| item.get(name)?.as_b().ok().map(AsRef::as_ref);
         let answer = match bytes("answer") {
             None => None,
             Some(body) => Some(KeptAnswer {
-                status: whole("status")
-                    .and_then(|status| u16::try_from(status).ok())
-                    .ok_or_else(|| wrong("status"))?,
-                content_type: string("contentType").ok_or_else(|| wrong("contentType"))?,
-                body: decompressed(&body)
+                status: number_of(item, "status").ok_or_else(|| wrong("status"))?,
+                content_type: string("contentType")?,
+                body: decompressed(body)
                     .and_then(|body| String::from_utf8(body).ok())
                     .ok_or_else(|| wrong("answer"))?,
             }),
         };
         Ok(Self {
-            holder: string("holder").ok_or_else(|| wrong("holder"))?,
-            held_until: whole("heldUntil").unwrap_or_default(),
-            expires_at: whole(EXPIRES_AT).unwrap_or_default(),
-            content: bytes("content").ok_or_else(|| wrong("content"))?,
+            holder: string("holder")?,
+            held_until: number_of(item, "heldUntil").unwrap_or_default(),
+            expires_at: number_of(item, EXPIRES_AT).unwrap_or_default(),
+            content: bytes("content").ok_or_else(|| wrong("content"))?.to_vec(),
             identity: RequestIdentity {
-                arrived_at: arrived_at.ok_or_else(|| wrong("arrivedAt"))?,
-                name: string("name").ok_or_else(|| wrong("name"))?,
+                arrived_at: time_of(item, "arrivedAt").ok_or_else(|| wrong("arrivedAt"))?,
+                name: string("name")?,
                 is_repeated: true,
             },
             answer,
@@ -132,13 +119,12 @@ impl IdempotencyStore for Store {
         answer: Option<&KeptAnswer>,
     ) -> Result<(), StoreError> {
         let mut update = self
-            .client
-            .update_item()
-            .table_name(&self.tables.idempotency_keys)
-            .set_key(Some(key(&claim.request.account, &claim.request.id)))
+            .update_item(
+                &self.tables.idempotency_keys,
+                key(&claim.request.account, &claim.request.id),
+            )
             .condition_expression("holder = :holder")
-            .expression_attribute_values(":holder", text(claim.holder.as_str()))
-            .return_consumed_capacity(CAPACITY);
+            .expression_attribute_values(":holder", text(claim.holder.as_str()));
         update = match answer {
             None => update.update_expression("REMOVE heldUntil"),
             Some(KeptAnswer { status, content_type, body }) => update
@@ -153,9 +139,8 @@ impl IdempotencyStore for Store {
                 .expression_attribute_values(":status", number(*status))
                 .expression_attribute_values(":type", text(content_type.as_str())),
         };
-        let send = || update.clone().send();
         // If the claim has expired, another attempt holds the key, and will answer the same.
-        self.write_if(END, send, UpdateItemOutput::consumed_capacity).await.map(|_| ())
+        self.update(END, Some(&self.account_limits.writes), update).await.map(drop)
     }
 }
 
@@ -180,27 +165,14 @@ impl Store {
             (EXPIRES_AT.to_owned(), number(expires_at.as_second())),
         ]);
         let put = self
-            .client
-            .put_item()
-            .table_name(&self.tables.idempotency_keys)
-            .set_item(Some(item))
+            .put_item(&self.tables.idempotency_keys, item)
             // DynamoDB removes an item some time after it expires.
             .condition_expression("attribute_not_exists(requestId) OR expiresAt <= :now")
             .expression_attribute_values(":now", number(now.as_second()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(CAPACITY);
-        let outcome =
-            self.attempt(CLAIM, Some(&self.account_limits.writes), || put.clone().send()).await;
-        match outcome {
-            Ok(reply) => {
-                self.meter.add_write(units(PutItemOutput::consumed_capacity(&reply)));
-                Ok(None)
-            }
-            Err(error) => {
-                let there = failed_condition(CLAIM, error)?;
-                self.meter.add_write(1.0);
-                StoredRequest::read(&there.unwrap_or_default()).map(Some)
-            }
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match self.put(CLAIM, put).await? {
+            Ok(()) => Ok(None),
+            Err(there) => StoredRequest::read(&there.unwrap_or_default()).map(Some),
         }
     }
 
@@ -212,10 +184,10 @@ impl Store {
         held_until: i64,
     ) -> Result<bool, StoreError> {
         let update = self
-            .client
-            .update_item()
-            .table_name(&self.tables.idempotency_keys)
-            .set_key(Some(key(&claim.request.account, &claim.request.id)))
+            .update_item(
+                &self.tables.idempotency_keys,
+                key(&claim.request.account, &claim.request.id),
+            )
             .update_expression("SET holder = :holder, heldUntil = :until")
             .condition_expression(
                 "(holder = :seen OR holder = :holder) AND attribute_not_exists(answer) \
@@ -224,9 +196,7 @@ impl Store {
             .expression_attribute_values(":holder", text(claim.holder.as_str()))
             .expression_attribute_values(":seen", text(stored.holder.as_str()))
             .expression_attribute_values(":expires", number(stored.expires_at))
-            .expression_attribute_values(":until", number(held_until))
-            .return_consumed_capacity(CAPACITY);
-        let send = || update.clone().send();
-        self.write_if(CLAIM, send, UpdateItemOutput::consumed_capacity).await
+            .expression_attribute_values(":until", number(held_until));
+        Ok(self.update(CLAIM, Some(&self.account_limits.writes), update).await?.is_ok())
     }
 }

@@ -8,6 +8,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     io::{Read as _, Write as _},
+    str::FromStr,
 };
 
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
@@ -26,8 +27,7 @@ use crate::{
     geography::{Country, Region},
     imports::{Version, job::ImportId},
     offerings::{
-        CatalogId, Category, CustomerType, OfferingId, OfferingRow, ProductType, RowKey, Status,
-        Visibility,
+        CatalogId, Category, CustomerType, OfferingId, OfferingRow, ProductType, Status, Visibility,
     },
     order::Order,
     text::hex,
@@ -147,45 +147,24 @@ pub(super) fn order_of(item: &Item, name: &str) -> Option<Order> {
     Order::from_bytes(item.get(name)?.as_b().ok()?.as_ref())
 }
 
-/// The version of a document, in attributes of its own; times are in milliseconds since 1970.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct VersionAttributes {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    content_hash: Option<binary::Hash>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    created_at: Option<i64>,
-    /// Only in items that were written before writes had an order.
-    #[serde(default, skip_serializing)]
-    updated_at: Option<i64>,
+/// The attributes that have the version of a document, for projections; times are in milliseconds since 1970. Only items
+/// that were written before writes had an order have an `updatedAt`.
+pub(super) const VERSION_ATTRIBUTES: &str = "contentHash, createdAt, updatedAt";
+
+/// The version of a document, as attributes of its own.
+pub(super) fn version_attributes(version: Version) -> Item {
+    Item::from([
+        ("contentHash".to_owned(), AttributeValue::B(Blob::new(version.content_hash))),
+        ("createdAt".to_owned(), number(version.created_at.as_millisecond())),
+    ])
 }
 
-impl VersionAttributes {
-    /// The names of these attributes, for projections.
-    pub(super) const NAMES: &'static str = "contentHash, createdAt, updatedAt";
-
-    /// The version; `None` if the item is a tombstone, or was written by something else.
-    pub(super) fn version(&self) -> Option<Version> {
-        Some(Version {
-            content_hash: self.content_hash.as_ref()?.0,
-            created_at: Timestamp::from_millisecond(self.created_at?).ok()?,
-        })
-    }
-
-    /// When an item without an order last changed.
-    pub(super) fn updated_at(&self) -> Option<Timestamp> {
-        Timestamp::from_millisecond(self.updated_at?).ok()
-    }
-}
-
-impl From<Version> for VersionAttributes {
-    fn from(version: Version) -> Self {
-        Self {
-            content_hash: Some(binary::Hash(version.content_hash)),
-            created_at: Some(version.created_at.as_millisecond()),
-            updated_at: None,
-        }
-    }
+/// The version of a document; `None` if the item is a tombstone, or was written by something else.
+pub(super) fn version_of(item: &Item) -> Option<Version> {
+    Some(Version {
+        content_hash: item.get("contentHash")?.as_b().ok()?.as_ref().try_into().ok()?,
+        created_at: time_of(item, "createdAt")?,
+    })
 }
 
 impl OfferingItem {
@@ -243,6 +222,12 @@ impl OfferingItem {
     }
 }
 
+/// The offering in an item that was read with all attributes.
+pub(super) fn offering(operation: &'static str, item: Item) -> Result<OfferingRow, StoreError> {
+    let item: OfferingItem = read(operation, item)?;
+    item.into_row().map_err(|cause| StoreError::unreadable(operation, cause))
+}
+
 /// An offering's item in the JSON of a reply: what a list needs of it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -296,20 +281,6 @@ fn document_head(id: &OfferingId, status: Status, customer_type: CustomerType) -
     )
 }
 
-/// The range attributes of an index key, from a `LastEvaluatedKey`.
-pub(super) fn row_key(operation: &'static str, key: Item) -> Result<RowKey, StoreError> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct KeyItem {
-        status: Status,
-        #[serde(rename = "type")]
-        product_type: ProductType,
-        product_offering_id: OfferingId,
-    }
-    let key: KeyItem = read(operation, key)?;
-    Ok(RowKey { status: key.status, product_type: key.product_type, id: key.product_offering_id })
-}
-
 /// Deserializes an item.
 pub(super) fn read<'de, T: Deserialize<'de>>(
     operation: &'static str,
@@ -331,6 +302,26 @@ pub(super) fn document(operation: &'static str, mut item: Item) -> Result<String
     }
 }
 
+/// The primary key of an account's item.
+pub(super) fn key_of(account: &AccountId, range_key: &str, value: AttributeValue) -> Item {
+    Item::from([("account".to_owned(), text(account.as_str())), (range_key.to_owned(), value)])
+}
+
+/// The text in an attribute of an item.
+pub(super) fn text_of<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+    item.get(name)?.as_s().ok().map(String::as_str)
+}
+
+/// The number in an attribute of an item.
+pub(super) fn number_of<T: FromStr>(item: &Item, name: &str) -> Option<T> {
+    item.get(name)?.as_n().ok()?.parse().ok()
+}
+
+/// The time in an attribute of an item, which is in milliseconds since 1970.
+pub(super) fn time_of(item: &Item, name: &str) -> Option<Timestamp> {
+    Timestamp::from_millisecond(number_of(item, name)?).ok()
+}
+
 /// A string attribute.
 pub(super) fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
@@ -339,43 +330,4 @@ pub(super) fn text(value: impl Into<String>) -> AttributeValue {
 /// A number attribute.
 pub(super) fn number<T: Copy + ToString>(value: T) -> AttributeValue {
     AttributeValue::N(value.to_string())
-}
-
-/// Serializes 16 bytes as a binary attribute.
-mod binary {
-    use serde::{
-        Deserialize, Deserializer, Serialize, Serializer,
-        de::{Error, Visitor},
-    };
-
-    #[derive(Clone, Copy, Debug)]
-    pub(super) struct Hash(pub(super) [u8; 16]);
-
-    impl Serialize for Hash {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            serializer.serialize_bytes(&self.0)
-        }
-    }
-
-    impl<'de> Deserialize<'de> for Hash {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct Bytes;
-            impl Visitor<'_> for Bytes {
-                type Value = Hash;
-
-                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                    f.write_str("16 bytes")
-                }
-
-                fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Hash, E> {
-                    bytes.try_into().map(Hash).map_err(|_| E::invalid_length(bytes.len(), &self))
-                }
-
-                fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Hash, E> {
-                    self.visit_bytes(&bytes)
-                }
-            }
-            deserializer.deserialize_bytes(Bytes)
-        }
-    }
 }

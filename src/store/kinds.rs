@@ -1,10 +1,8 @@
 //! Where the records of each kind are stored.
 
-use aws_sdk_dynamodb::types::AttributeValue;
-
 use super::{
     Store, StoreError,
-    item::{Item, text},
+    item::{Item, key_of, text, text_of},
     networks, partners,
 };
 use crate::{
@@ -43,16 +41,13 @@ impl Store {
 impl Place<'_> {
     /// The primary key of a document's item.
     pub(super) fn item_key(&self, account: &AccountId, key: &Key) -> Item {
-        Item::from([
-            ("account".to_owned(), text(account.as_str())),
-            (self.range_key.to_owned(), text(range_key(key))),
-        ])
+        key_of(account, self.range_key, text(range_key(key)))
     }
 
     /// The key of a document's item.
     pub(super) fn key_of(&self, operation: &'static str, item: &Item) -> Result<Key, StoreError> {
-        let key = item.get(self.range_key).and_then(|key: &AttributeValue| key.as_s().ok());
-        key.and_then(|key| parse_key(self.kind, key))
+        text_of(item, self.range_key)
+            .and_then(|key| parse_key(self.kind, key))
             .ok_or_else(|| StoreError::unreadable(operation, "an item without its key"))
     }
 }

@@ -30,6 +30,11 @@
 //! consistent, which costs half a read unit per 4 KB. Reads that decide something are strongly consistent: a
 //! key's record, a product by its sku, links of external ids, what imports compare with, exports.
 
+#![allow(
+    clippy::missing_errors_doc,
+    reason = "the database failed, or what it stores cannot be read"
+)]
+
 mod areas;
 mod batch;
 mod changes;
@@ -39,6 +44,7 @@ mod documents;
 mod error;
 mod export;
 mod exports;
+mod expression;
 mod idempotency;
 mod item;
 mod jobs;
@@ -67,10 +73,10 @@ use aws_sdk_dynamodb::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
     operation::{
-        get_item::builders::GetItemFluentBuilder,
-        put_item::PutItemOutput,
+        delete_item::{DeleteItemOutput, builders::DeleteItemFluentBuilder},
+        put_item::{PutItemOutput, builders::PutItemFluentBuilder},
         query::{QueryOutput, builders::QueryFluentBuilder},
-        update_item::builders::UpdateItemFluentBuilder,
+        update_item::{UpdateItemOutput, builders::UpdateItemFluentBuilder},
     },
     types::{
         ConsumedCapacity, ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure,
@@ -81,10 +87,10 @@ pub use client::{
     ClientError, Connection, lean_client, lean_events_client, lean_s3_client, lean_sqs_client,
 };
 pub use error::StoreError;
-use error::failed_condition;
+use error::{ConditionalWriteError, failed_condition};
 pub use export::Export;
 pub use exports::ExportPosition;
-use item::{Item, NOT_NEWER, ORDER, note_source, order_value};
+use item::{Item, NOT_NEWER, ORDER, note_source, order_value, text};
 pub use jobs::{GivenUp, JobPage, JobPosition, SeenContent};
 use limiter::{AccountLimits, CONCURRENT_WRITES, Limiter, Limits};
 use ranges::Ranges;
@@ -97,68 +103,57 @@ use crate::{
     retry::Patience, xray::Span,
 };
 
-/// The names of the tables, from the environment of a function or from a common prefix.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableNames {
-    pub offerings: String,
-    /// Coverage entries of offerings.
-    pub offering_areas: String,
-    pub promotions: String,
-    pub partner_offerings: String,
-    /// Networks, bundles and exchange rates.
-    pub networks: String,
-    pub products: String,
-    pub imports: String,
-    pub api_keys: String,
-    /// The journal of changes.
-    pub changes: String,
-    /// Requests with an idempotency key, and their answers.
-    pub idempotency_keys: String,
-    /// Export jobs.
-    pub exports: String,
-    /// The counters of keys with limits.
-    pub usage: String,
+/// Defines the names of the tables: each with what its name ends in, and the environment variable that gives it to a
+/// function.
+macro_rules! table_names {
+    ($($(#[$doc:meta])* $table:ident: $end:literal, $variable:literal;)+) => {
+        /// The names of the tables, from the environment of a function or from a common prefix.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct TableNames {
+            $($(#[$doc])* pub $table: String,)+
+        }
+
+        impl TableNames {
+            /// The names that a deployment of `template.yaml` gives its tables: `<prefix>-offerings` and so on. The
+            /// prefix is the name of the stack.
+            #[must_use]
+            pub fn with_prefix(prefix: &str) -> Self {
+                Self { $($table: format!("{prefix}-{}", $end),)+ }
+            }
+
+            /// The names in the environment variables that `template.yaml` sets.
+            pub(crate) fn read<E>(value: impl Fn(&'static str) -> Result<String, E>) -> Result<Self, E> {
+                Ok(Self { $($table: value($variable)?,)+ })
+            }
+
+            /// The environment variables that give a function the names of the tables.
+            #[must_use]
+            pub fn variables(&self) -> [(&'static str, &str); 12] {
+                [$(($variable, &self.$table)),+]
+            }
+        }
+    };
 }
 
-impl TableNames {
-    /// The names that a deployment of `template.yaml` gives its tables: `<prefix>-offerings` and so on. The
-    /// prefix is the name of the stack.
-    #[must_use]
-    pub fn with_prefix(prefix: &str) -> Self {
-        Self {
-            offerings: format!("{prefix}-offerings"),
-            offering_areas: format!("{prefix}-offering-areas"),
-            promotions: format!("{prefix}-promotions"),
-            partner_offerings: format!("{prefix}-partner-offerings"),
-            networks: format!("{prefix}-networks"),
-            products: format!("{prefix}-products"),
-            imports: format!("{prefix}-imports"),
-            api_keys: format!("{prefix}-api-keys"),
-            changes: format!("{prefix}-changes"),
-            idempotency_keys: format!("{prefix}-idempotency-keys"),
-            exports: format!("{prefix}-exports"),
-            usage: format!("{prefix}-usage"),
-        }
-    }
-
-    /// The environment variables that give a function the names of the tables, as `template.yaml` sets them.
-    #[must_use]
-    pub fn variables(&self) -> [(&'static str, &str); 12] {
-        [
-            ("OFFERINGS_TABLE", &self.offerings),
-            ("OFFERING_AREAS_TABLE", &self.offering_areas),
-            ("PROMOTIONS_TABLE", &self.promotions),
-            ("PARTNER_OFFERINGS_TABLE", &self.partner_offerings),
-            ("NETWORKS_TABLE", &self.networks),
-            ("PRODUCTS_TABLE", &self.products),
-            ("IMPORTS_TABLE", &self.imports),
-            ("API_KEYS_TABLE", &self.api_keys),
-            ("CHANGES_TABLE", &self.changes),
-            ("IDEMPOTENCY_KEYS_TABLE", &self.idempotency_keys),
-            ("EXPORTS_TABLE", &self.exports),
-            ("USAGE_TABLE", &self.usage),
-        ]
-    }
+table_names! {
+    offerings: "offerings", "OFFERINGS_TABLE";
+    /// Coverage entries of offerings.
+    offering_areas: "offering-areas", "OFFERING_AREAS_TABLE";
+    promotions: "promotions", "PROMOTIONS_TABLE";
+    partner_offerings: "partner-offerings", "PARTNER_OFFERINGS_TABLE";
+    /// Networks, bundles and exchange rates.
+    networks: "networks", "NETWORKS_TABLE";
+    products: "products", "PRODUCTS_TABLE";
+    imports: "imports", "IMPORTS_TABLE";
+    api_keys: "api-keys", "API_KEYS_TABLE";
+    /// The journal of changes.
+    changes: "changes", "CHANGES_TABLE";
+    /// Requests with an idempotency key, and their answers.
+    idempotency_keys: "idempotency-keys", "IDEMPOTENCY_KEYS_TABLE";
+    /// Export jobs.
+    exports: "exports", "EXPORTS_TABLE";
+    /// The counters of keys with limits.
+    usage: "usage", "USAGE_TABLE";
 }
 
 /// The tables of the catalog, and the client for them.
@@ -325,28 +320,87 @@ impl Store {
 }
 
 impl Store {
-    /// Sends a conditional write of one item, and counts it. `false`: the condition did not hold. That consumes as much
-    /// as the write would have, but the error does not say how much.
-    async fn write_if<T, E, F>(
+    /// Sends a conditional write of one item, and counts it: the reply or, if the condition did not hold, the item that
+    /// the request asked for then. That consumes as much as the write would have, but the error does not say how much.
+    async fn conditional_write<T, E, F>(
         &self,
         operation: &'static str,
+        limiter: Option<&Limiter>,
         send: impl Fn() -> F,
         capacity: impl Fn(&T) -> Option<&ConsumedCapacity>,
-    ) -> Result<bool, StoreError>
+    ) -> Result<Result<T, Option<Item>>, StoreError>
     where
-        E: Error + ProvideErrorMetadata + 'static,
+        E: ConditionalWriteError + Error + ProvideErrorMetadata + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
-        let outcome = self.attempt(operation, Some(&self.account_limits.writes), send).await;
-        match outcome.map_err(|error| StoreError::from_sdk(operation, &error)) {
-            Ok(reply) => self.meter.add_write(units(capacity(&reply))),
-            Err(error) if error.is_condition_failed() => {
-                self.meter.add_write(1.0);
-                return Ok(false);
+        Ok(match self.attempt(operation, limiter, send).await {
+            Ok(reply) => {
+                self.meter.add_write(units(capacity(&reply)));
+                Ok(reply)
             }
-            Err(error) => return Err(error),
-        }
-        Ok(true)
+            Err(error) => {
+                let stored = failed_condition(operation, error)?;
+                self.meter.add_write(1.0);
+                Err(stored)
+            }
+        })
+    }
+
+    fn put_item(&self, table: &str, item: Item) -> PutItemFluentBuilder {
+        self.client.put_item().table_name(table).set_item(Some(item))
+    }
+
+    fn update_item(&self, table: &str, key: Item) -> UpdateItemFluentBuilder {
+        self.client.update_item().table_name(table).set_key(Some(key))
+    }
+
+    fn delete_item(&self, table: &str, key: Item) -> DeleteItemFluentBuilder {
+        self.client.delete_item().table_name(table).set_key(Some(key))
+    }
+
+    /// Puts an item: what was stored, if the request asks for it, where the condition did not hold.
+    async fn put(
+        &self,
+        operation: &'static str,
+        put: PutItemFluentBuilder,
+    ) -> Result<Result<(), Option<Item>>, StoreError> {
+        let put = put.return_consumed_capacity(CAPACITY);
+        let (limiter, send) = (Some(&self.account_limits.writes), || put.clone().send());
+        let done = self
+            .conditional_write(operation, limiter, send, PutItemOutput::consumed_capacity)
+            .await?;
+        Ok(done.map(drop))
+    }
+
+    /// Deletes an item on a condition.
+    async fn delete(
+        &self,
+        operation: &'static str,
+        delete: DeleteItemFluentBuilder,
+    ) -> Result<Result<(), Option<Item>>, StoreError> {
+        let delete = delete.return_consumed_capacity(CAPACITY);
+        let (limiter, send) = (Some(&self.account_limits.writes), || delete.clone().send());
+        let done = self
+            .conditional_write(operation, limiter, send, DeleteItemOutput::consumed_capacity)
+            .await?;
+        Ok(done.map(drop))
+    }
+
+    /// Sends an update: the attributes that the request asks for, or what was stored where the condition did not hold.
+    async fn update(
+        &self,
+        operation: &'static str,
+        limiter: Option<&Limiter>,
+        update: UpdateItemFluentBuilder,
+    ) -> Result<Result<Item, Option<Item>>, StoreError> {
+        let update = update
+            .return_consumed_capacity(CAPACITY)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let send = || update.clone().send();
+        let done = self
+            .conditional_write(operation, limiter, send, UpdateItemOutput::consumed_capacity)
+            .await?;
+        Ok(done.map(|reply| reply.attributes.unwrap_or_default()))
     }
 
     /// Sends an update: the item that it made, or the one whose condition did not hold.
@@ -355,21 +409,9 @@ impl Store {
         operation: &'static str,
         update: UpdateItemFluentBuilder,
     ) -> Result<Result<Item, Item>, StoreError> {
-        let update = update
-            .return_consumed_capacity(CAPACITY)
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match self.attempt(operation, None, || update.clone().send()).await {
-            Ok(reply) => {
-                self.meter.add_write(units(reply.consumed_capacity()));
-                Ok(Ok(reply.attributes.unwrap_or_default()))
-            }
-            Err(error) => {
-                let stored = failed_condition(operation, error)?;
-                self.meter.add_write(1.0);
-                Ok(Err(stored.unwrap_or_default()))
-            }
-        }
+        let update = update.return_values(ReturnValue::AllNew);
+        let done = self.update(operation, None, update).await?;
+        Ok(done.map_err(Option::unwrap_or_default))
     }
 
     /// Puts an item that has this order, unless a newer one is stored: `false` then.
@@ -381,16 +423,11 @@ impl Store {
         order: Order,
     ) -> Result<bool, StoreError> {
         let request = self
-            .client
-            .put_item()
-            .table_name(table)
-            .set_item(Some(item))
+            .put_item(table, item)
             .condition_expression(NOT_NEWER)
             .expression_attribute_names("#at", ORDER)
-            .expression_attribute_values(":at", order_value(order))
-            .return_consumed_capacity(CAPACITY);
-        let send = || request.clone().send();
-        self.write_if(operation, send, PutItemOutput::consumed_capacity).await
+            .expression_attribute_values(":at", order_value(order));
+        Ok(self.put(operation, request).await?.is_ok())
     }
 }
 
@@ -399,13 +436,21 @@ impl Store {
 const SINGLE_READ: Duration = Duration::from_secs(1);
 
 impl Store {
-    /// Reads a single item.
+    /// Reads a single item by its key.
     async fn get(
         &self,
         operation: &'static str,
-        request: GetItemFluentBuilder,
+        table: &str,
+        key: Item,
+        is_consistent: bool,
     ) -> Result<Option<Item>, StoreError> {
-        let request = request.return_consumed_capacity(CAPACITY);
+        let request = self
+            .client
+            .get_item()
+            .table_name(table)
+            .set_key(Some(key))
+            .consistent_read(is_consistent)
+            .return_consumed_capacity(CAPACITY);
         let attempt = || {
             let attempt = tokio::time::timeout(SINGLE_READ, request.clone().send());
             async {
@@ -418,6 +463,17 @@ impl Store {
         let reply = self.send(operation, attempt).await?;
         self.meter.add_read(units(reply.consumed_capacity()));
         Ok(reply.item)
+    }
+
+    /// A query for items of an account; `condition` is that of their keys.
+    fn query_of(
+        &self,
+        account: &AccountId,
+        table: &str,
+        condition: impl Into<String>,
+    ) -> QueryFluentBuilder {
+        let query = self.client.query().table_name(table).key_condition_expression(condition);
+        query.expression_attribute_values(":account", text(account.as_str()))
     }
 
     /// One reply of a query.

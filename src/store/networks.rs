@@ -16,15 +16,15 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Store, StoreError,
     batch::{CONCURRENT_BATCHES, KeyToRead},
     item::{
-        EXPIRES_AT, Item, ORDER, document, expiry, is_record, order_of, order_value, read, text,
-        write,
+        EXPIRES_AT, Item, ORDER, document, expiry, is_record, key_of, order_of, order_value, read,
+        text, text_of, write,
     },
 };
 use crate::{
@@ -92,10 +92,9 @@ pub(super) enum Part {
 
 /// Parses an item of a network.
 pub(super) fn part(operation: &'static str, mut item: Item) -> Result<Part, StoreError> {
-    let key = item.get("itemKey").and_then(|key| key.as_s().ok()).cloned().unwrap_or_default();
+    let key = text_of(&item, "itemKey").and_then(parse_key);
+    let (id, bundle) = key.ok_or_else(|| StoreError::unreadable(operation, "itemKey"))?;
     let order = order_of(&item, ORDER);
-    let (id, bundle) =
-        parse_key(&key).ok_or_else(|| StoreError::unreadable(operation, "itemKey"))?;
     if let Some(bundle) = bundle {
         let document = match item.remove("document") {
             Some(AttributeValue::S(document)) => Some(document),
@@ -144,10 +143,7 @@ pub(super) fn parse_rate_key(text: &str) -> Option<CurrencyPair> {
 
 /// The full primary key of an item.
 pub(super) fn item_key(account: &AccountId, key: String) -> Item {
-    Item::from([
-        ("account".to_owned(), text(account.as_str())),
-        ("itemKey".to_owned(), AttributeValue::S(key)),
-    ])
+    key_of(account, "itemKey", text(key))
 }
 
 impl NetworkItem {
@@ -204,33 +200,22 @@ impl NetworkItem {
     }
 }
 
-/// How to read the items of a network.
-#[derive(Clone, Copy)]
-struct Reading {
-    operation: &'static str,
-    projection: Option<&'static str>,
-    consistent: bool,
-}
-
 impl Store {
-    /// All items of a network: its own first, then its bundles by id.
+    /// All items of a network: its own first, then its bundles by id. What is read whole is read consistently.
     async fn network_items(
         &self,
+        operation: &'static str,
         account: &AccountId,
         id: NetworkId,
-        reading: Reading,
+        projection: Option<&'static str>,
     ) -> Result<Vec<Item>, StoreError> {
-        let Reading { operation, projection, consistent } = reading;
         let first = network_key(id);
         // '#' sorts before every digit, and '~' after everything in a key: the range contains no other
         // network.
         let last = format!("{first}#~");
+        let condition = "account = :account AND itemKey BETWEEN :first AND :last";
         let query = self
-            .client
-            .query()
-            .table_name(&self.tables.networks)
-            .key_condition_expression("account = :account AND itemKey BETWEEN :first AND :last")
-            .expression_attribute_values(":account", text(account.as_str()))
+            .query_of(account, &self.tables.networks, condition)
             .expression_attribute_values(":first", text(first.as_str()))
             .expression_attribute_values(":last", text(last.as_str()))
             .set_projection_expression(projection.map(ToOwned::to_owned))
@@ -238,7 +223,7 @@ impl Store {
             .set_expression_attribute_names(
                 projection.map(|_| HashMap::from([("#name".to_owned(), "name".to_owned())])),
             )
-            .consistent_read(consistent);
+            .consistent_read(projection.is_none());
         self.query_all(operation, query).await
     }
 }
@@ -249,21 +234,13 @@ const PRODUCT_ATTRIBUTES: &str = "account, itemKey, networkId, #name, country, c
 
 impl Store {
     /// A network with the published objects of its bundles, sorted by id; `None` if there is no such network.
-    ///
-    /// # Errors
-    /// When the table cannot be read.
     pub async fn network_products(
         &self,
         account: &AccountId,
         id: NetworkId,
     ) -> Result<Option<(Network, Vec<String>)>, StoreError> {
         const OPERATION: &str = "list network products";
-        let reading = Reading {
-            operation: OPERATION,
-            projection: Some(PRODUCT_ATTRIBUTES),
-            consistent: false,
-        };
-        let items = self.network_items(account, id, reading).await?;
+        let items = self.network_items(OPERATION, account, id, Some(PRODUCT_ATTRIBUTES)).await?;
         let mut items = items.into_iter();
         // If the network has no item, it is that of a bundle, which has no name.
         let Some(own) = items.next() else { return Ok(None) };
@@ -277,21 +254,14 @@ impl Store {
 
 impl Store {
     /// The rate of a pair of currencies.
-    ///
-    /// # Errors
-    /// When the table cannot be read.
     pub async fn rate(
         &self,
         account: &AccountId,
         pair: CurrencyPair,
     ) -> Result<Option<ExchangeRate>, StoreError> {
         const OPERATION: &str = "get exchange rate";
-        let request = self
-            .client
-            .get_item()
-            .table_name(&self.tables.networks)
-            .set_key(Some(item_key(account, rate_key(pair))));
-        let item = self.get(OPERATION, request).await?.filter(is_record);
+        let key = item_key(account, rate_key(pair));
+        let item = self.get(OPERATION, &self.tables.networks, key, false).await?.filter(is_record);
         let Some(item) = item else { return Ok(None) };
         serde_json::from_str(&document(OPERATION, item)?)
             .map(Some)
@@ -301,9 +271,6 @@ impl Store {
 
 impl Store {
     /// Networks sorted by country code, then by id: all of the account, or those of one country.
-    ///
-    /// # Errors
-    /// When the table cannot be read.
     pub async fn networks(
         &self,
         account: &AccountId,
@@ -318,25 +285,19 @@ impl Store {
             country: String,
             country_code: Country,
             currency: Currency,
-            #[serde(default)]
             logo_url: Option<String>,
             #[serde(default)]
             product_count: i64,
             #[serde(default)]
             supports_custom_airtime: bool,
         }
-        let query = self
-            .client
-            .query()
-            .table_name(&self.tables.networks)
-            .index_name(BY_COUNTRY)
-            .expression_attribute_values(":account", text(account.as_str()));
+        let query = |condition| self.query_of(account, &self.tables.networks, condition);
         let query = match country {
-            None => query.key_condition_expression("account = :account"),
-            Some(country) => query
-                .key_condition_expression("account = :account AND countryCode = :country")
+            None => query("account = :account"),
+            Some(country) => query("account = :account AND countryCode = :country")
                 .expression_attribute_values(":country", text(country.code())),
         };
+        let query = query.index_name(BY_COUNTRY);
         let items = self.query_all(OPERATION, query).await?;
         let listed = items.into_iter().map(|item| {
             let entry: Entry = read(OPERATION, item)?;
@@ -390,27 +351,22 @@ impl NetworkPartitions for Store {
             Ok::<_, StoreError>(items)
         };
         let whole = stream::iter(all)
-            .map(|id| async move {
-                let read = Reading { operation: OPERATION, projection: None, consistent: true };
-                self.network_items(account, id, read).await
-            })
+            .map(|id| self.network_items(OPERATION, account, id, None))
             .buffer_unordered(CONCURRENT_BATCHES)
             .try_collect::<Vec<_>>();
-        let (mut items, whole) = futures_util::future::try_join(some, whole).await?;
+        let (mut items, whole) = future::try_join(some, whole).await?;
         items.extend(whole.into_iter().flatten());
-        let mut states: HashMap<String, NetworkState> = HashMap::new();
+        let mut states: HashMap<NetworkId, NetworkState> = HashMap::new();
         for item in items {
-            let key = item.get("itemKey").and_then(|key| key.as_s().ok()).cloned();
-            let key = key.ok_or_else(|| StoreError::unreadable(OPERATION, "no itemKey"))?;
-            if let Some((network, bundle)) = key.split_once("#BUNDLE#") {
-                let id = bundle.parse().ok().and_then(BundleId::new);
-                let id = id.ok_or_else(|| StoreError::unreadable(OPERATION, "itemKey"))?;
-                let stored = stored_bundle(OPERATION, &item)?;
-                states.entry(network.to_owned()).or_default().bundles.insert(id, stored);
+            let key = text_of(&item, "itemKey").and_then(parse_key);
+            let (network, bundle) =
+                key.ok_or_else(|| StoreError::unreadable(OPERATION, "itemKey"))?;
+            let state = states.entry(network).or_default();
+            if let Some(id) = bundle {
+                state.bundles.insert(id, stored_bundle(OPERATION, &item)?);
             } else {
                 let (order, set_order) = (order_of(&item, ORDER), order_of(&item, SET_ORDER));
                 let item: NetworkItem = read(OPERATION, item)?;
-                let state = states.entry(key).or_default();
                 (state.order, state.set_order) = (order, set_order);
                 state.product_count = item.product_count.unwrap_or_default();
                 state.revision = item.revision;
@@ -421,7 +377,7 @@ impl NetworkPartitions for Store {
                 }
             }
         }
-        let states = wanted.iter().map(|(id, _)| states.remove(&network_key(*id)));
+        let states = wanted.iter().map(|(id, _)| states.remove(id));
         Ok(states.map(Option::unwrap_or_default).collect())
     }
 
@@ -438,20 +394,15 @@ impl NetworkPartitions for Store {
                 Ok::<_, StoreError>(failure.map(|why| (id, why)))
             })
             .collect();
-        let mut outcomes = stream::iter(changes).buffer_unordered(CONCURRENT_BATCHES);
-        let mut not_stored = HashMap::new();
-        while let Some(outcome) = outcomes.next().await {
-            not_stored.extend(outcome?);
-        }
-        Ok(not_stored)
+        let outcomes = stream::iter(changes).buffer_unordered(CONCURRENT_BATCHES);
+        outcomes.try_filter_map(future::ok).try_collect().await
     }
 }
 
 /// Parses the item of a bundle.
 fn stored_bundle(operation: &'static str, item: &Item) -> Result<StoredBundle, StoreError> {
-    let document = item.get("document").and_then(|document| document.as_s().ok());
-    let bundle = document
-        .map(|document| serde_json::from_str(document))
+    let bundle = text_of(item, "document")
+        .map(serde_json::from_str)
         .transpose()
         .map_err(|error| StoreError::unreadable(operation, error))?;
     Ok(StoredBundle { bundle, order: order_of(item, ORDER) })

@@ -6,14 +6,15 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{
     Store, StoreError,
-    item::{Item, ListedOffering, OfferingItem, is_record, read, row_key, text},
+    item::{Item, ListedOffering, is_record, offering, read, text},
     units,
 };
 use crate::{
     account::AccountId,
+    imports::{Key, Kind},
     offerings::{
-        CatalogFilter, KeyRange, OfferingId, OfferingRanges, OfferingRow, RangePage, RowKey,
-        SortRange,
+        CatalogFilter, Category, KeyRange, OfferingId, OfferingRanges, OfferingRow, ProductType,
+        RangePage, RowKey, Status,
     },
 };
 
@@ -33,23 +34,16 @@ const MAX_FILTER_TERMS: usize = 100;
 
 impl Store {
     /// One offering, whatever its status.
-    ///
-    /// # Errors
-    /// When the table cannot be read.
     pub async fn offering(
         &self,
         account: &AccountId,
         id: &OfferingId,
     ) -> Result<Option<OfferingRow>, StoreError> {
         const OPERATION: &str = "get offering";
-        let request = self
-            .client
-            .get_item()
-            .table_name(&self.tables.offerings)
-            .key("account", text(account.as_str()))
-            .key("productOfferingId", text(id.as_str()));
-        let item = self.get(OPERATION, request).await?.filter(is_record);
-        item.map(|item| row(OPERATION, item)).transpose()
+        let place = self.place(Kind::Offering);
+        let key = place.item_key(account, &Key::Offering(id.clone()));
+        let item = self.get(OPERATION, place.table, key, false).await?.filter(is_record);
+        item.map(|item| offering(OPERATION, item)).transpose()
     }
 }
 
@@ -65,7 +59,11 @@ impl OfferingRanges for Store {
         limit: u32,
     ) -> Result<RangePage, StoreError> {
         const OPERATION: &str = "list offerings";
-        let keys = KeyAttributes::of(account, range);
+        let keys = key_attributes(account, range)
+            .map(|(name, value)| (format!(":{}", name.trim_start_matches('#')), text(value)));
+        let condition: Vec<String> = key_attributes(account, range)
+            .map(|(name, _)| format!("{name} = :{}", name.trim_start_matches('#')))
+            .collect();
         let filter_expression = FilterExpression::of(filter);
         let by_coverage = filter.coverage.is_some() || !filter.regions.is_empty();
         let projection = if by_coverage {
@@ -80,20 +78,18 @@ impl OfferingRanges for Store {
             .client
             .query()
             .table_name(&self.tables.offerings)
-            .index_name(keys.index)
-            .key_condition_expression(keys.condition)
+            .index_name(if range.category.is_some() { BY_CATEGORY } else { BY_CUSTOMER_TYPE })
+            .key_condition_expression(condition.join(" AND "))
             .set_filter_expression(filter_expression.text)
             .projection_expression(projection)
             .set_expression_attribute_names(Some(names.into_iter().chain(regions).collect()))
-            .set_expression_attribute_values(Some(
-                keys.values.into_iter().chain(filter_expression.values).collect(),
-            ))
+            .set_expression_attribute_values(Some(keys.chain(filter_expression.values).collect()))
             .set_exclusive_start_key(after.map(|key| start_key(account, range, key)))
             .limit(i32::try_from(limit).unwrap_or(i32::MAX));
         let (reply, items) = self.query_typed::<ListedOffering>(OPERATION, request).await?;
         let read_units = units(reply.consumed_capacity());
         let examined = u32::try_from(reply.scanned_count).unwrap_or_default();
-        let resume = reply.last_evaluated_key.map(|key| row_key(OPERATION, key)).transpose()?;
+        let resume = reply.last_evaluated_key.map(|key| read(OPERATION, key)).transpose()?;
         let rows: Vec<OfferingRow> = items
             .into_iter()
             .map(ListedOffering::into_row)
@@ -105,50 +101,20 @@ impl OfferingRanges for Store {
     }
 }
 
-fn row(operation: &'static str, item: Item) -> Result<OfferingRow, StoreError> {
-    let item: OfferingItem = read(operation, item)?;
-    item.into_row().map_err(|cause| StoreError::unreadable(operation, cause))
-}
-
-/// An index, the key condition of one range in it, and the values of the condition.
-struct KeyAttributes {
-    index: &'static str,
-    condition: String,
-    values: HashMap<String, AttributeValue>,
-}
-
-impl KeyAttributes {
-    fn of(account: &AccountId, range: KeyRange<'_>) -> Self {
-        let mut keys = Self {
-            index: BY_CUSTOMER_TYPE,
-            condition: String::new(),
-            values: HashMap::with_capacity(6),
-        };
-        keys.equal("account", ":account", account.as_str());
-        keys.equal("customerType", ":customerType", range.customer_type.as_str());
-        if let Some(category) = range.category {
-            keys.index = BY_CATEGORY;
-            keys.equal("category", ":category", category.as_str());
-        }
-        let (status, product_type) = match range.sort {
-            SortRange::Everything => (None, None),
-            SortRange::Status(status) => (Some(status), None),
-            SortRange::StatusAndType(status, product_type) => (Some(status), Some(product_type)),
-        };
-        if let Some(status) = status {
-            keys.equal("#status", ":status", status.as_str());
-        }
-        if let Some(product_type) = product_type {
-            keys.equal("#type", ":type", product_type.as_str());
-        }
-        keys
-    }
-
-    fn equal(&mut self, name: &str, placeholder: &str, value: &str) {
-        let and = if self.condition.is_empty() { "" } else { " AND " };
-        let _ = write!(self.condition, "{and}{name} = {placeholder}");
-        self.values.insert(placeholder.to_owned(), text(value));
-    }
+/// The key attributes of a range, with their values: placeholders for the names that are reserved words of DynamoDB.
+fn key_attributes<'a>(
+    account: &'a AccountId,
+    range: KeyRange<'a>,
+) -> impl Iterator<Item = (&'static str, &'a str)> + Clone {
+    let (status, product_type) = range.sort.parts();
+    let attributes = [
+        ("account", Some(account.as_str())),
+        ("customerType", Some(range.customer_type.as_str())),
+        ("category", range.category.map(Category::as_str)),
+        ("#status", status.map(Status::as_str)),
+        ("#type", product_type.map(ProductType::as_str)),
+    ];
+    attributes.into_iter().filter_map(|(name, value)| Some((name, value?)))
 }
 
 /// The `ExclusiveStartKey` for a position in a key range: all key attributes of the index and the table.

@@ -2,7 +2,7 @@
 
 use super::{
     Store, StoreError,
-    item::{document, is_record, text},
+    item::{document, is_record},
 };
 use crate::{
     account::AccountId,
@@ -32,17 +32,10 @@ fn prefix(offering_type: PartnerOfferingType) -> &'static str {
 
 impl Store {
     /// The published objects of all partner offerings: packages before add-ons, each sorted by name.
-    ///
-    /// # Errors
-    /// When the table cannot be read.
     pub async fn partner_catalog(&self, account: &AccountId) -> Result<Vec<String>, StoreError> {
         const OPERATION: &str = "list partner offerings";
         let query = self
-            .client
-            .query()
-            .table_name(&self.tables.partner_offerings)
-            .key_condition_expression("account = :account")
-            .expression_attribute_values(":account", text(account.as_str()))
+            .query_of(account, &self.tables.partner_offerings, "account = :account")
             .projection_expression("document");
         let items = self.query_all(OPERATION, query).await?;
         items.into_iter().filter(is_record).map(|item| document(OPERATION, item)).collect()

@@ -2,31 +2,25 @@
 
 use super::{
     Store, StoreError,
-    item::{document, is_record, text},
+    item::{document, is_record},
 };
 use crate::{
     account::AccountId,
+    imports::{Key, Kind},
     offerings::{PromoCode, Promotion, PromotionDraft},
 };
 
 impl Store {
     /// One promotion, whether or not it is valid now.
-    ///
-    /// # Errors
-    /// When the table cannot be read.
     pub async fn promotion(
         &self,
         account: &AccountId,
         code: &PromoCode,
     ) -> Result<Option<Promotion>, StoreError> {
         const OPERATION: &str = "get promotion";
-        let request = self
-            .client
-            .get_item()
-            .table_name(&self.tables.promotions)
-            .key("account", text(account.as_str()))
-            .key("code", text(code.as_str()));
-        let item = self.get(OPERATION, request).await?.filter(is_record);
+        let place = self.place(Kind::Promotion);
+        let key = place.item_key(account, &Key::Promotion(code.clone()));
+        let item = self.get(OPERATION, place.table, key, false).await?.filter(is_record);
         let Some(item) = item else { return Ok(None) };
         let draft: PromotionDraft = serde_json::from_str(&document(OPERATION, item)?)
             .map_err(|error| StoreError::unreadable(OPERATION, error))?;

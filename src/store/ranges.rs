@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::{
     Store, StoreError,
     batch::{KeyToRead, projection_names},
-    item::{Item, text},
+    item::{Item, key_of, text, text_of},
     units,
 };
 use crate::{account::AccountId, lock::lock};
@@ -94,10 +94,7 @@ impl Store {
             .iter()
             .map(|key| KeyToRead {
                 table: wanted.table.to_owned(),
-                key: Item::from([
-                    ("account".to_owned(), text(wanted.account.as_str())),
-                    (wanted.range_key.to_owned(), text(key.as_str())),
-                ]),
+                key: key_of(wanted.account, wanted.range_key, text(key.as_str())),
                 projection: wanted.projection.clone(),
             })
             .collect();
@@ -142,8 +139,10 @@ impl Store {
             read_units += units(reply.consumed_capacity());
             // They are sorted, and still contain every key of this page.
             let is_wanted = |item: &Item| {
-                let key = item.get(wanted.range_key).and_then(|key| key.as_s().ok());
-                key.is_some_and(|key| wanted.names.binary_search(key).is_ok())
+                let key = text_of(item, wanted.range_key);
+                key.is_some_and(|key| {
+                    wanted.names.binary_search_by(|name| name.as_str().cmp(key)).is_ok()
+                })
             };
             items.extend(reply.items.unwrap_or_default().into_iter().filter(is_wanted));
             let Some(read_to) = reply.last_evaluated_key else {

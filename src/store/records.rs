@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     StoreError,
-    item::{Item, ORDER, OfferingItem, VersionAttributes, document, is_record, order_of, read},
+    item::{Item, ORDER, document, is_record, offering, order_of, text_of, time_of},
     kinds::Place,
     networks::{Part, parse_key, part},
     products::{parse_range_key, product_of},
@@ -54,8 +54,7 @@ pub(super) fn exported(
         }),
         _ if !is_record(&item) => Ok(None),
         Kind::Offering => {
-            let item: OfferingItem = read(operation, item)?;
-            let row = item.into_row().map_err(|cause| StoreError::unreadable(operation, cause))?;
+            let row = offering(operation, item)?;
             let document = row.document.plain();
             let open = document.strip_suffix('}').unwrap_or(&document);
             let whole = format!("{open}{}", catalogs_member(&row.visibility.catalogs));
@@ -69,8 +68,8 @@ pub(super) fn exported(
         _ => {
             let key = place.key_of(operation, &item)?;
             let time = order_of(&item, ORDER).map(Order::time);
-            let version: VersionAttributes = read(operation, item.clone())?;
-            let head = format!("\"kind\":\"{kind}\"{}", member(time.or(version.updated_at())));
+            let time = time.or_else(|| time_of(&item, "updatedAt"));
+            let head = format!("\"kind\":\"{kind}\"{}", member(time));
             Ok(Some(ExportedRecord {
                 identity: identity(kind, id_of(&key)),
                 json: with_head(&head, &document(operation, item)?),
@@ -84,12 +83,11 @@ pub(super) fn exported(
 pub(super) fn identity_by_key(place: Place<'_>, item: &Item) -> Option<Identity> {
     match place.kind {
         Kind::Product => {
-            let key = item.get(place.range_key)?.as_s().ok()?;
-            let (field, id) = parse_range_key(key)?;
+            let (field, id) = parse_range_key(text_of(item, place.range_key)?)?;
             Some(Identity { kind: place.kind, id: id.to_owned(), id_field: Some(field) })
         }
         Kind::Network | Kind::Bundle => {
-            let (network, bundle) = parse_key(item.get(place.range_key)?.as_s().ok()?)?;
+            let (network, bundle) = parse_key(text_of(item, place.range_key)?)?;
             Some(match bundle {
                 Some(bundle) => identity(Kind::Bundle, format!("{network}/{bundle}")),
                 None => identity(Kind::Network, network.to_string()),

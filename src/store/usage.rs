@@ -9,22 +9,20 @@
 //! to be full is moved on without a condition, whatever others have added; only one that was full when the last of it
 //! was used starts from then, on the condition that it still was. If that does not hold, the reply says what is stored.
 
-use std::fmt::Write as _;
-
 use aws_sdk_dynamodb::{
     operation::update_item::builders::UpdateItemFluentBuilder, types::AttributeValue,
 };
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
-use serde::{Deserialize, Serialize};
 
 use super::{
     Store, StoreError,
-    item::{EXPIRES_AT, Item, number, read, text},
+    expression::Expression,
+    item::{EXPIRES_AT, Item, number, read, text, text_of},
 };
 use crate::{
     access::{
         KeyHash, Usage, UsageCounters,
-        limits::{Balance, Balances, Counter, FullAt, UsageReport},
+        limits::{Balance, Counter, FullAt, UsageReport},
     },
     retry::Patience,
 };
@@ -40,25 +38,6 @@ const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 /// How often a report is tried, if others report at the same moment.
 const TRIES: u32 = 5;
-
-/// An item of either kind.
-#[derive(Debug, Default, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-struct CounterItem {
-    #[serde(flatten)]
-    balances: Balances,
-    #[serde(flatten)]
-    usage: Usage,
-    day: Option<Date>,
-    reports: u64,
-}
-
-impl From<CounterItem> for Counter {
-    fn from(item: CounterItem) -> Self {
-        let CounterItem { balances, usage, day, reports } = item;
-        Self { balances, day, usage, reports }
-    }
-}
 
 /// The attribute that has the time of a balance.
 fn attribute(balance: Balance) -> &'static str {
@@ -81,20 +60,18 @@ fn counts(usage: &Usage) -> [(&'static str, AttributeValue); 5] {
     ]
 }
 
+fn key(hash: &KeyHash, part: &str) -> Item {
+    Item::from([("keyHash".to_owned(), text(hash.as_str())), ("part".to_owned(), text(part))])
+}
+
 impl UsageCounters for Store {
     type Error = StoreError;
 
     async fn counter(&self, hash: &KeyHash) -> Result<Counter, StoreError> {
         const OPERATION: &str = "get usage";
-        let request = self
-            .client
-            .get_item()
-            .table_name(&self.tables.usage)
-            .key("keyHash", text(hash.as_str()))
-            .key("part", text(BALANCE))
-            .consistent_read(true);
-        let item = self.once().get(OPERATION, request).await?;
-        item.map_or(Ok(Counter::default()), |item| counter(OPERATION, item))
+        let key = key(hash, BALANCE);
+        let item = self.once().get(OPERATION, &self.tables.usage, key, true).await?;
+        item.map_or(Ok(Counter::default()), |item| read(OPERATION, item))
     }
 
     async fn report(&self, hash: &KeyHash, report: &UsageReport) -> Result<Counter, StoreError> {
@@ -105,16 +82,12 @@ impl UsageCounters for Store {
                 store.keep_day(hash, &report).await?;
             }
             match store.update_or_stored(OPERATION, store.reported(hash, &report)).await? {
-                Ok(item) => return counter(OPERATION, item),
-                Err(stored) => report.known = counter(OPERATION, stored)?,
+                Ok(item) => return read(OPERATION, item),
+                Err(stored) => report.known = read(OPERATION, stored)?,
             }
         }
         Err(StoreError::contended(OPERATION, TRIES))
     }
-}
-
-fn counter(operation: &'static str, item: Item) -> Result<Counter, StoreError> {
-    read::<CounterItem>(operation, item).map(Counter::from)
 }
 
 impl Store {
@@ -124,16 +97,17 @@ impl Store {
     }
 
     fn update_usage(&self, hash: &KeyHash, part: &str) -> UpdateItemFluentBuilder {
-        let update = self.client.update_item().table_name(&self.tables.usage);
-        update.key("keyHash", text(hash.as_str())).key("part", text(part))
+        self.client.update_item().table_name(&self.tables.usage).set_key(Some(key(hash, part)))
     }
 
     /// The update that adds a report to the counter.
     fn reported(&self, hash: &KeyHash, report: &UsageReport) -> UpdateItemFluentBuilder {
         let used_at = FullAt::now(report.used_at);
-        let mut update = self.update_usage(hash, BALANCE);
-        let mut set = format!("{EXPIRES_AT} = :expires");
+        let day = report.day();
+        let mut expression = Expression::default();
+        expression.set(EXPIRES_AT, usage_expiry(day));
         let mut conditions = Vec::new();
+        let mut is_timed = false;
         for (balance, limit) in report.limits.each() {
             let amount = report.used.of(balance);
             if amount <= 0.0 {
@@ -142,77 +116,58 @@ impl Store {
             let name = attribute(balance);
             let known = report.known.balances.of(balance);
             let after = known.after(report.used_at, amount, limit).as_micros();
-            let value = if known > used_at {
-                let _ = write!(set, ", {name} = if_not_exists({name}, :usedAt) + :{name}");
-                after.saturating_sub(known.as_micros())
+            is_timed = true;
+            if known > used_at {
+                expression.set_to(name, &format!("if_not_exists({name}, :usedAt) + :{name}"));
+                expression.value(name, number(after.saturating_sub(known.as_micros())));
             } else {
-                let _ = write!(set, ", {name} = :{name}");
+                expression.set(name, number(after));
                 conditions.push(format!("(attribute_not_exists({name}) OR {name} <= :usedAt)"));
-                after
-            };
-            update = update.expression_attribute_values(format!(":{name}"), number(value));
-        }
-        if set.contains(":usedAt") || !conditions.is_empty() {
-            update = update.expression_attribute_values(":usedAt", number(used_at.as_micros()));
-        }
-        let day = report.day();
-        let is_new_day = report.known.day != Some(day);
-        let mut add = "reports :one".to_owned();
-        for (name, value) in counts(&report.used) {
-            if is_new_day {
-                let _ = write!(set, ", #{name} = :{name}");
-            } else {
-                let _ = write!(add, ", #{name} :{name}");
             }
-            update = update
-                .expression_attribute_names(format!("#{name}"), name)
-                .expression_attribute_values(format!(":{name}"), value);
         }
-        if !is_new_day {
-            conditions.push("#day = :day".to_owned());
-        } else if report.known.day.is_none() {
-            conditions.push("attribute_not_exists(#day)".to_owned());
-        } else {
-            // The day that ends is kept with this many reports.
-            conditions.push("reports = :reports".to_owned());
-            update = update.expression_attribute_values(":reports", number(report.known.reports));
+        if is_timed {
+            expression.value("usedAt", number(used_at.as_micros()));
+        }
+        let is_new_day = report.known.day != Some(day);
+        expression.add("reports", number(1));
+        for (name, value) in counts(&report.used) {
+            if is_new_day { expression.set(name, value) } else { expression.add(name, value) }
         }
         if is_new_day {
-            set.push_str(", #day = :day");
+            expression.set("day", text(day.to_string()));
+            if report.known.day.is_none() {
+                conditions.push("attribute_not_exists(#day)".to_owned());
+            } else {
+                // The day that ends is kept with this many reports.
+                conditions.push("reports = :known".to_owned());
+                expression.value("known", number(report.known.reports));
+            }
+        } else {
+            conditions.push("#day = :day".to_owned());
+            expression.name("day");
+            expression.value("day", text(day.to_string()));
         }
-        update
-            .update_expression(format!("SET {set} ADD {add}"))
+        expression
+            .update(self.update_usage(hash, BALANCE))
             .condition_expression(conditions.join(" AND "))
-            .expression_attribute_names("#day", "day")
-            .expression_attribute_values(":day", text(day.to_string()))
-            .expression_attribute_values(":one", number(1))
-            .expression_attribute_values(":expires", usage_expiry(day))
     }
 
     /// Keeps the use of the day that ends with a report, unless it is kept with more reports.
     async fn keep_day(&self, hash: &KeyHash, report: &UsageReport) -> Result<(), StoreError> {
-        const OPERATION: &str = "keep usage";
         let Some(day) = report.known.day else { return Ok(()) };
-        let mut set = format!("{EXPIRES_AT} = :expires, reports = :reports");
-        let mut update = self.update_usage(hash, &format!("{DAY}{day}"));
+        let mut expression = Expression::default();
+        expression.set(EXPIRES_AT, usage_expiry(day));
+        expression.set("reports", number(report.known.reports));
         for (name, value) in counts(&report.known.usage) {
-            let _ = write!(set, ", #{name} = :{name}");
-            update = update
-                .expression_attribute_names(format!("#{name}"), name)
-                .expression_attribute_values(format!(":{name}"), value);
+            expression.set(name, value);
         }
-        let update = update
-            .update_expression(format!("SET {set}"))
-            .condition_expression("attribute_not_exists(reports) OR reports < :reports")
-            .expression_attribute_values(":reports", number(report.known.reports))
-            .expression_attribute_values(":expires", usage_expiry(day));
-        self.update_or_stored(OPERATION, update).await.map(|_| ())
+        let update = expression
+            .update(self.update_usage(hash, &format!("{DAY}{day}")))
+            .condition_expression("attribute_not_exists(reports) OR reports < :reports");
+        self.update_or_stored("keep usage", update).await.map(|_| ())
     }
 
     /// The use of a key from a day on, the newest day first.
-    ///
-    /// # Errors
-    /// When the table cannot be read.
     pub async fn usage_since(
         &self,
         hash: &KeyHash,
@@ -228,9 +183,9 @@ impl Store {
             .consistent_read(true);
         let mut days = Vec::new();
         for item in self.query_all(OPERATION, query).await? {
-            let part = item.get("part").and_then(|part| part.as_s().ok());
-            let named = part.and_then(|part| part.strip_prefix(DAY)?.parse().ok());
-            let counter = counter(OPERATION, item)?;
+            let named =
+                text_of(&item, "part").and_then(|part| part.strip_prefix(DAY)?.parse().ok());
+            let counter: Counter = read(OPERATION, item)?;
             days.extend(named.or(counter.day).map(|day| (day, counter.usage)));
         }
         days.retain(|(day, _)| *day >= since);

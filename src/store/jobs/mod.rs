@@ -20,9 +20,8 @@ mod submissions;
 use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::{
-    operation::update_item::builders::UpdateItemFluentBuilder,
-    primitives::Blob,
-    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
+    operation::update_item::builders::UpdateItemFluentBuilder, primitives::Blob,
+    types::AttributeValue,
 };
 use jiff::Timestamp;
 
@@ -33,8 +32,11 @@ pub use self::{
 use super::{
     Store, StoreError,
     batch::KeyToRead,
-    error::failed_condition,
-    item::{Item, compressed, decompressed, number, order_of, order_value, text},
+    expression::Expression,
+    item::{
+        Item, compressed, decompressed, key_of, number, number_of, order_of, order_value, text,
+        text_of, time_of,
+    },
 };
 use crate::{
     account::AccountId,
@@ -62,14 +64,11 @@ const FLOORS: &str = "floors";
 /// Parses the item of a job.
 fn job(operation: &'static str, item: &Item) -> Result<Job, StoreError> {
     let wrong = |name: &str| StoreError::unreadable(operation, format!("attribute {name}"));
-    let string = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
-    let digits = |name: &str| item.get(name).and_then(|value| value.as_n().ok());
-    let count = |name: &str| digits(name).and_then(|digits| digits.parse().ok()).unwrap_or(0);
-    let units = |name: &str| digits(name).and_then(|digits| digits.parse().ok()).unwrap_or(0.0);
-    let time = |name: &str| {
-        let millis = digits(name).and_then(|digits| digits.parse().ok());
-        millis.and_then(|millis| Timestamp::from_millisecond(millis).ok())
-    };
+    let count = |name| number_of(item, name).unwrap_or(0);
+    let units = |name| number_of(item, name).unwrap_or(0.0);
+    let time = |name| time_of(item, name);
+    let import_id = text_of(item, "importId").and_then(ImportId::parse);
+    let status = text_of(item, "status").and_then(Status::parse);
     // A job from before there were submissions has only the second.
     let created_at = time("createdAt").or_else(|| time("startedAt"));
     let created_at = created_at.ok_or_else(|| wrong("createdAt"))?;
@@ -80,13 +79,9 @@ fn job(operation: &'static str, item: &Item) -> Result<Job, StoreError> {
         _ => Vec::new(),
     };
     Ok(Job {
-        import_id: string("importId")
-            .and_then(|id| ImportId::parse(id))
-            .ok_or_else(|| wrong("importId"))?,
-        source: string("source").cloned().unwrap_or_default(),
-        status: string("status")
-            .and_then(|status| Status::parse(status))
-            .ok_or_else(|| wrong("status"))?,
+        import_id: import_id.ok_or_else(|| wrong("importId"))?,
+        source: text_of(item, "source").unwrap_or_default().to_owned(),
+        status: status.ok_or_else(|| wrong("status"))?,
         progress: Progress {
             line: count("line"),
             counts: Counts {
@@ -98,10 +93,10 @@ fn job(operation: &'static str, item: &Item) -> Result<Job, StoreError> {
                 failed: count("failed"),
             },
             cost: ImportCost { read_units: units("readUnits"), write_units: units("writeUnits") },
-            error_parts: u32::try_from(count("errorParts")).unwrap_or(u32::MAX),
+            error_parts: number_of(item, "errorParts").unwrap_or(0),
         },
         pending_errors,
-        error: string("error").cloned(),
+        error: text_of(item, "error").map(ToOwned::to_owned),
         source_time: time("sourceTime").unwrap_or(created_at),
         created_at,
         started_at: time("startedAt"),
@@ -110,22 +105,13 @@ fn job(operation: &'static str, item: &Item) -> Result<Job, StoreError> {
     })
 }
 
-fn key(account: &AccountId, id: &str) -> HashMap<String, AttributeValue> {
-    HashMap::from([
-        ("account".to_owned(), text(account.as_str())),
-        ("importId".to_owned(), text(id)),
-    ])
+fn key(account: &AccountId, id: &str) -> Item {
+    key_of(account, "importId", text(id))
 }
 
 /// The key of the item for the content of a message.
 fn content_id(content: &ImportId) -> String {
     format!("message#{}", content.as_str())
-}
-
-/// The result of a conditional update.
-pub(super) enum Conditional {
-    Done(Item),
-    ConditionFailed(Item),
 }
 
 impl Store {
@@ -156,28 +142,26 @@ impl Store {
             .update_import(account, FLOORS)
             .update_expression("REMOVE #pending")
             .expression_attribute_names("#pending", name);
-        self.conditional(operation, update).await.map(|_| ())
+        self.update_or_stored(operation, update).await.map(|_| ())
     }
 
     fn update_import(&self, account: &AccountId, id: &str) -> UpdateItemFluentBuilder {
         self.client.update_item().table_name(&self.tables.imports).set_key(Some(key(account, id)))
     }
 
-    pub(super) async fn conditional(
+    /// Sends an update that a lease allows; `false`: the lease was lost.
+    pub(super) async fn checkpointed(
         &self,
         operation: &'static str,
         update: UpdateItemFluentBuilder,
-    ) -> Result<Conditional, StoreError> {
-        let update = update
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match self.attempt(operation, None, || update.clone().send()).await {
-            Ok(reply) => Ok(Conditional::Done(reply.attributes.unwrap_or_default())),
-            Err(error) => {
-                let there = failed_condition(operation, error)?;
-                Ok(Conditional::ConditionFailed(there.unwrap_or_default()))
-            }
-        }
+        holder: &str,
+        status: &str,
+    ) -> Result<bool, StoreError> {
+        let outcome = self.update_or_stored(operation, update).await?;
+        // An attempt that succeeded, but whose answer was lost, was repeated.
+        let is = |item: &Item, name, value| item.get(name) == Some(&text(value));
+        let is_ours = |item| is(&item, "holder", holder) && is(&item, "status", status);
+        Ok(outcome.map_or_else(is_ours, |_| true))
     }
 
     /// Claims a job for this content (`None`: for any). Returns `None` if the job was started for another
@@ -189,40 +173,29 @@ impl Store {
         content: Option<&str>,
     ) -> Result<Option<Claim>, StoreError> {
         const OPERATION: &str = "claim import";
-        let now = self.now_millis();
-        let mut set = String::new();
-        let mut free = "#status = :waiting \
-             OR (#status = :running AND (leaseUntil < :now OR holder = :holder))"
-            .to_owned();
-        let mut update = self.update_import(&lease.account, lease.import.as_str());
+        let mut expression = Expression::default();
+        expression.set("status", text(Status::Running.as_str()));
+        expression.set("holder", text(lease.holder.as_str()));
+        expression.set("leaseUntil", self.lease_end(lease.term));
+        expression.set("updatedAt", number(self.now_millis()));
+        expression.set("expiresAt", self.job_expiry());
+        expression.set("source", text(source.name.as_str()));
+        expression.set_to("createdAt", "if_not_exists(createdAt, :updatedAt)");
+        expression.set_to("startedAt", "if_not_exists(startedAt, :updatedAt)");
+        expression.set_if_new("sourceTime", number(source.time.as_millisecond()));
+        expression.add("checkpoints", number(1));
+        expression.value("waiting", text(Status::Waiting.as_str()));
+        let mut free = FREE.to_owned();
         if let Some(content) = content {
-            set.push_str(", content = :content");
+            expression.set("content", text(content));
             free = format!("(({free}) AND (attribute_not_exists(content) OR content = :content))");
-            update = update.expression_attribute_values(":content", text(content));
         }
-        let update = update
-            .update_expression(format!(
-                "SET #status = :running, holder = :holder, leaseUntil = :until, updatedAt = :now, \
-                 expiresAt = :expires, createdAt = if_not_exists(createdAt, :now), \
-                 startedAt = if_not_exists(startedAt, :now), \
-                 sourceTime = if_not_exists(sourceTime, :time), #source = :source{set} \
-                 ADD checkpoints :one",
-            ))
-            .condition_expression(format!("attribute_not_exists(importId) OR {free}"))
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#source", "source")
-            .expression_attribute_values(":running", text(Status::Running.as_str()))
-            .expression_attribute_values(":waiting", text(Status::Waiting.as_str()))
-            .expression_attribute_values(":holder", text(lease.holder.as_str()))
-            .expression_attribute_values(":until", number(now.saturating_add(millis(lease.term))))
-            .expression_attribute_values(":now", number(now))
-            .expression_attribute_values(":time", number(source.time.as_millisecond()))
-            .expression_attribute_values(":expires", self.job_expiry())
-            .expression_attribute_values(":source", text(source.name.as_str()))
-            .expression_attribute_values(":one", number(1));
-        let claim = match self.conditional(OPERATION, update).await? {
-            Conditional::Done(item) => Claim::Held(Box::new(job(OPERATION, &item)?)),
-            Conditional::ConditionFailed(item) => {
+        let update = expression
+            .update(self.update_import(&lease.account, lease.import.as_str()))
+            .condition_expression(format!("attribute_not_exists(importId) OR {free}"));
+        let claim = match self.update_or_stored(OPERATION, update).await? {
+            Ok(item) => Claim::Held(Box::new(job(OPERATION, &item)?)),
+            Err(item) => {
                 let job = job(OPERATION, &item)?;
                 let left = self.lease_left(&item);
                 let is_free = job.status == Status::Waiting || left.is_zero();
@@ -247,7 +220,6 @@ impl Store {
 
     /// Resets a job whose content was replaced in the meantime.
     async fn reset_job(&self, lease: &Lease, seen: &Item) -> Result<(), StoreError> {
-        const OPERATION: &str = "reset import";
         let update = self
             .update_import(&lease.account, lease.import.as_str())
             .update_expression(
@@ -261,11 +233,16 @@ impl Store {
                 (":one".to_owned(), number(1)),
                 (":seen".to_owned(), seen.get("checkpoints").cloned().unwrap_or_else(|| number(0))),
             ])));
-        self.conditional(OPERATION, update).await.map(|_| ())
+        self.update_or_stored("reset import", update).await.map(|_| ())
     }
 
-    fn now_millis(&self) -> i64 {
+    pub(super) fn now_millis(&self) -> i64 {
         self.clock.now().as_millisecond()
+    }
+
+    /// When a lease that is extended now ends.
+    pub(super) fn lease_end(&self, term: Duration) -> AttributeValue {
+        number(self.now_millis().saturating_add(millis(term)))
     }
 
     fn job_expiry(&self) -> AttributeValue {
@@ -274,11 +251,15 @@ impl Store {
 
     /// How long the lease in a job's item is still valid.
     pub(super) fn lease_left(&self, item: &Item) -> Duration {
-        let until = item.get("leaseUntil").and_then(|until| until.as_n().ok()?.parse::<i64>().ok());
-        let left = until.unwrap_or_default().saturating_sub(self.now_millis());
+        let until: i64 = number_of(item, "leaseUntil").unwrap_or_default();
+        let left = until.saturating_sub(self.now_millis());
         Duration::from_millis(u64::try_from(left).unwrap_or_default())
     }
 }
+
+/// The condition of a claim that sets `status`, `holder` and `updatedAt`: nobody else holds the job.
+pub(super) const FREE: &str =
+    "#status = :waiting OR (#status = :status AND (leaseUntil < :updatedAt OR holder = :holder))";
 
 fn millis(term: Duration) -> i64 {
     i64::try_from(term.as_millis()).unwrap_or(i64::MAX)
@@ -327,64 +308,40 @@ impl JobStore for Store {
     }
 
     async fn checkpoint(&self, lease: &Lease, job: &Job) -> Result<bool, StoreError> {
-        const OPERATION: &str = "checkpoint import";
-        let now = self.now_millis();
         let Progress { line, counts, cost, error_parts } = job.progress;
-        let mut expression = "SET #status = :status, leaseUntil = :until, updatedAt = :now, \
-             expiresAt = :expires, #line = :line, created = :created, updated = :updated, \
-             unchanged = :unchanged, stale = :stale, deleted = :deleted, failed = :failed, \
-             readUnits = :readUnits, writeUnits = :writeUnits, errorParts = :errorParts"
-            .to_owned();
-        let mut update = self
-            .update_import(&lease.account, lease.import.as_str())
-            .condition_expression("#status = :running AND holder = :holder")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#line", "line")
-            .expression_attribute_values(":running", text(Status::Running.as_str()))
-            .expression_attribute_values(":holder", text(lease.holder.as_str()))
-            .expression_attribute_values(":status", text(job.status.as_str()))
-            .expression_attribute_values(":until", number(now.saturating_add(millis(lease.term))))
-            .expression_attribute_values(":now", number(now))
-            .expression_attribute_values(":expires", self.job_expiry())
-            .expression_attribute_values(":readUnits", number(cost.read_units))
-            .expression_attribute_values(":writeUnits", number(cost.write_units))
-            .expression_attribute_values(":one", number(1));
+        let mut expression = Expression::default();
         for (name, value) in [
-            (":line", line),
-            (":created", counts.created),
-            (":updated", counts.updated),
-            (":unchanged", counts.unchanged),
-            (":stale", counts.stale),
-            (":deleted", counts.deleted),
-            (":failed", counts.failed),
-            (":errorParts", u64::from(error_parts)),
+            ("status", text(job.status.as_str())),
+            ("leaseUntil", self.lease_end(lease.term)),
+            ("updatedAt", number(self.now_millis())),
+            ("expiresAt", self.job_expiry()),
+            ("line", number(line)),
+            ("created", number(counts.created)),
+            ("updated", number(counts.updated)),
+            ("unchanged", number(counts.unchanged)),
+            ("stale", number(counts.stale)),
+            ("deleted", number(counts.deleted)),
+            ("failed", number(counts.failed)),
+            ("readUnits", number(cost.read_units)),
+            ("writeUnits", number(cost.write_units)),
+            ("errorParts", number(error_parts)),
         ] {
-            update = update.expression_attribute_values(name, number(value));
+            expression.set(name, value);
         }
         if let Some(error) = &job.error {
-            expression.push_str(", #error = :error");
-            update = update
-                .expression_attribute_names("#error", "error")
-                .expression_attribute_values(":error", text(error.as_str()));
+            expression.set("error", text(error));
         }
-        if job.pending_errors.is_empty() {
-            expression.push_str(" REMOVE pendingErrors");
-        } else {
-            expression.push_str(", pendingErrors = :pendingErrors");
-            // They are repetitive, and an item is charged by its size.
-            let errors = AttributeValue::B(Blob::new(compressed(&job.pending_errors)));
-            update = update.expression_attribute_values(":pendingErrors", errors);
-        }
-        expression.push_str(" ADD checkpoints :one");
-        let update = update.update_expression(expression);
-        Ok(match self.conditional(OPERATION, update).await? {
-            Conditional::Done(_) => true,
-            Conditional::ConditionFailed(item) => {
-                // An attempt that succeeded, but whose answer was lost, was repeated.
-                let is_ours = item.get("holder") == Some(&text(lease.holder.as_str()));
-                is_ours && item.get("status") == Some(&text(job.status.as_str()))
-            }
-        })
+        // They are repetitive, and an item is charged by its size.
+        let errors = (!job.pending_errors.is_empty()).then(|| compressed(&job.pending_errors));
+        let errors = errors.map(|errors| AttributeValue::B(Blob::new(errors)));
+        expression.set_or_remove("pendingErrors", errors);
+        expression.add("checkpoints", number(1));
+        expression.value("running", text(Status::Running.as_str()));
+        expression.value("holder", text(lease.holder.as_str()));
+        let update = expression
+            .update(self.update_import(&lease.account, lease.import.as_str()))
+            .condition_expression("#status = :running AND holder = :holder");
+        self.checkpointed("checkpoint import", update, &lease.holder, job.status.as_str()).await
     }
 
     async fn note_version(
@@ -393,7 +350,6 @@ impl JobStore for Store {
         name: &str,
         version: &ObjectVersion,
     ) -> Result<bool, StoreError> {
-        const OPERATION: &str = "note version";
         let mut expression = "SET modified = :modified, expiresAt = :expires".to_owned();
         let mut condition = "attribute_not_exists(modified) OR modified <= :modified".to_owned();
         let mut update = self
@@ -411,14 +367,13 @@ impl JobStore for Store {
             update = update.expression_attribute_values(":sequencer", sequencer);
         }
         let update = update.update_expression(expression).condition_expression(condition);
-        Ok(matches!(self.conditional(OPERATION, update).await?, Conditional::Done(_)))
+        Ok(self.update_or_stored("note version", update).await?.is_ok())
     }
 
     async fn precheck(&self, account: &AccountId, source: &Source) -> Result<Precheck, StoreError> {
-        const OPERATION: &str = "read floors";
         let latest = source.version.as_ref().map(|_| latest_id(&source.name));
         let ids = latest.as_deref().into_iter().chain([FLOORS]);
-        let items = self.read_imports(OPERATION, account, ids).await?;
+        let items = self.read_imports("read floors", account, ids).await?;
         let mut precheck = Precheck::default();
         for item in &items {
             if item.get("importId") == Some(&text(FLOORS)) {
@@ -436,13 +391,12 @@ impl JobStore for Store {
         import: &ImportId,
         (kind, order): (Kind, Order),
     ) -> Result<(), StoreError> {
-        const OPERATION: &str = "begin snapshot";
         let update = self
             .update_import(account, FLOORS)
             .update_expression("SET #pending = :order")
             .expression_attribute_names("#pending", pending_floor(kind, import))
             .expression_attribute_values(":order", order_value(order));
-        self.conditional(OPERATION, update).await.map(|_| ())
+        self.update_or_stored("begin snapshot", update).await.map(|_| ())
     }
 
     async fn end_snapshot(
@@ -462,7 +416,7 @@ impl JobStore for Store {
                 .expression_attribute_names("#kind", kind.as_str())
                 .expression_attribute_names("#pending", &pending)
                 .expression_attribute_values(":order", order_value(order));
-            if let Conditional::Done(_) = self.conditional(OPERATION, update).await? {
+            if self.update_or_stored(OPERATION, update).await?.is_ok() {
                 return Ok(());
             }
         }
@@ -486,10 +440,9 @@ impl JobStore for Store {
             .expression_attribute_values(":now", number(self.now_millis() - millis(GROUP_TIMEOUT)));
         let items = self.query_all(OPERATION, query).await?;
         let running = items.iter().map(|item| {
-            let checkpoints = item.get("checkpoints").and_then(|count| count.as_n().ok());
             Ok(RunningJob {
                 import: job(OPERATION, item)?.import_id,
-                checkpoints: checkpoints.and_then(|count| count.parse().ok()).unwrap_or_default(),
+                checkpoints: number_of(item, "checkpoints").unwrap_or_default(),
                 may_write_for: self.lease_left(item) + GROUP_TIMEOUT,
             })
         });
@@ -517,11 +470,9 @@ fn floors(item: &Item) -> Vec<(Kind, Order)> {
 
 /// Whether an item contains a newer version of the object than this one.
 fn is_newer(item: &Item, version: &ObjectVersion) -> bool {
-    let modified = item.get("modified").and_then(|time| time.as_n().ok()?.parse::<i64>().ok());
-    let sequencer = item.get("sequencer").and_then(|sequencer| sequencer.as_s().ok());
     let ours = version.sequencer.as_deref().map(padded);
-    match sequencer.zip(ours.as_ref()) {
+    match text_of(item, "sequencer").zip(ours.as_deref()) {
         Some((known, ours)) => known > ours,
-        None => modified > Some(version.modified.as_millisecond()),
+        None => time_of(item, "modified") > Some(version.modified),
     }
 }

@@ -3,13 +3,13 @@
 use aws_sdk_dynamodb::{operation::query::builders::QueryFluentBuilder, types::AttributeValue};
 use jiff::Timestamp;
 
-use super::{Conditional, FLOORS, content_id, job, key, number};
+use super::{FLOORS, content_id, job, key, number};
 use crate::{
     account::AccountId,
     imports::job::{ImportId, Job, Lease, Status},
     store::{
         Store, StoreError,
-        item::{Item, text},
+        item::{Item, text, text_of, time_of},
     },
 };
 
@@ -33,9 +33,6 @@ pub struct GivenUp {
 
 impl Store {
     /// The state of a job.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn job(
         &self,
         account: &AccountId,
@@ -47,11 +44,7 @@ impl Store {
     }
 
     /// Releases the claim on a job that its worker leaves unfinished.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn release_job(&self, lease: &Lease) -> Result<(), StoreError> {
-        const OPERATION: &str = "release import";
         let update = self
             .update_import(&lease.account, lease.import.as_str())
             .update_expression("SET #status = :waiting ADD checkpoints :one")
@@ -61,24 +54,17 @@ impl Store {
             .expression_attribute_values(":running", text(Status::Running.as_str()))
             .expression_attribute_values(":holder", text(lease.holder.as_str()))
             .expression_attribute_values(":one", number(1));
-        self.conditional(OPERATION, update).await.map(|_| ())
+        self.update_or_stored("release import", update).await.map(|_| ())
     }
 
     /// Deletes the state of a job: the next delivery of its source runs it from the start.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn delete_job(
         &self,
         account: &AccountId,
         import: &ImportId,
     ) -> Result<(), StoreError> {
         const OPERATION: &str = "forget import";
-        let delete = self
-            .client
-            .delete_item()
-            .table_name(&self.tables.imports)
-            .set_key(Some(key(account, import.as_str())));
+        let delete = self.delete_item(&self.tables.imports, key(account, import.as_str()));
         self.send(OPERATION, || delete.clone().send()).await?;
         // A snapshot that was interrupted leaves its floor.
         let floors = self.read_imports(OPERATION, account, [FLOORS]).await?;
@@ -91,16 +77,12 @@ impl Store {
 
     /// Records that `message` carries this content. Returns when the content was first seen, and the job of
     /// an earlier message with this content, if that was given up.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn note_content(
         &self,
         account: &AccountId,
         content: &ImportId,
         message: &str,
     ) -> Result<SeenContent, StoreError> {
-        const OPERATION: &str = "note content";
         let now = self.clock.now();
         let update = self
             .update_import(account, &content_id(content))
@@ -109,26 +91,19 @@ impl Store {
             )
             .expression_attribute_values(":now", number(now.as_millisecond()))
             .expression_attribute_values(":expires", self.job_expiry());
-        let (Conditional::Done(item) | Conditional::ConditionFailed(item)) =
-            self.conditional(OPERATION, update).await?;
-        let string = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
-        let first_seen = item.get("firstSeen").and_then(|time| time.as_n().ok()?.parse().ok());
-        let first_seen = first_seen.and_then(|millis| Timestamp::from_millisecond(millis).ok());
-        let given_up = string("givenUp").and_then(|id| ImportId::parse(id));
-        let source = string("givenUpSource").cloned().unwrap_or_default();
+        let (Ok(item) | Err(item)) = self.update_or_stored("note content", update).await?;
+        let given_up = text_of(&item, "givenUp").and_then(ImportId::parse);
+        let source = text_of(&item, "givenUpSource").unwrap_or_default().to_owned();
         let continued_by = item.get("continuedBy").and_then(|messages| messages.as_ss().ok());
         let is_continued =
             continued_by.is_some_and(|messages| messages.iter().any(|other| other == message));
         Ok(SeenContent {
-            first_seen: first_seen.unwrap_or(now),
+            first_seen: time_of(&item, "firstSeen").unwrap_or(now),
             given_up: given_up.map(|import| GivenUp { import, source, is_continued }),
         })
     }
 
     /// Records that the job of a content counts as given up, unless it ends.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn give_up(
         &self,
         account: &AccountId,
@@ -136,49 +111,38 @@ impl Store {
         import: &ImportId,
         source: &str,
     ) -> Result<(), StoreError> {
-        const OPERATION: &str = "give up import";
         let update = self
             .update_import(account, &content_id(content))
             .update_expression("SET givenUp = :import, givenUpSource = :source REMOVE continuedBy")
             .expression_attribute_values(":import", text(import.as_str()))
             .expression_attribute_values(":source", text(source));
-        self.conditional(OPERATION, update).await.map(|_| ())
+        self.update_or_stored("give up import", update).await.map(|_| ())
     }
 
     /// Records that a message continues the job of its content that was given up.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn continue_given_up(
         &self,
         account: &AccountId,
         content: &ImportId,
         message: &str,
     ) -> Result<(), StoreError> {
-        const OPERATION: &str = "continue import";
         let message = AttributeValue::Ss(vec![message.to_owned()]);
         let update = self
             .update_import(account, &content_id(content))
             .update_expression("ADD continuedBy :message")
             .expression_attribute_values(":message", message);
-        self.conditional(OPERATION, update).await.map(|_| ())
+        self.update_or_stored("continue import", update).await.map(|_| ())
     }
 
     /// The query for the jobs of an account.
     pub(super) fn jobs_query(&self, account: &AccountId) -> QueryFluentBuilder {
-        self.client
-            .query()
-            .table_name(&self.tables.imports)
-            .key_condition_expression("account = :account AND importId < :others")
-            .expression_attribute_values(":account", text(account.as_str()))
+        let condition = "account = :account AND importId < :others";
+        self.query_of(account, &self.tables.imports, condition)
             // The keys of jobs are hexadecimal; all other keys sort after them.
             .expression_attribute_values(":others", text("fg"))
     }
 
     /// The jobs of an account, the latest change first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn jobs(&self, account: &AccountId) -> Result<Vec<Job>, StoreError> {
         const OPERATION: &str = "list imports";
         let query = self.jobs_query(account);

@@ -1,8 +1,8 @@
 //! Imports submitted over HTTP, and the list of all imports, newest first.
 
-use aws_sdk_dynamodb::{operation::put_item::PutItemOutput, types::AttributeValue};
+use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::{Conditional, job, key, number};
+use super::{job, key, number};
 use crate::{
     account::AccountId,
     imports::{
@@ -12,8 +12,8 @@ use crate::{
     },
     source::Format,
     store::{
-        CAPACITY, Store, StoreError,
-        item::{EXPIRES_AT, Item, text},
+        Store, StoreError,
+        item::{EXPIRES_AT, Item, number_of, text, text_of},
     },
 };
 
@@ -40,16 +40,14 @@ pub(super) fn submission_attributes(submission: &Submission) -> Item {
 
 /// The submission in a job's item; `None`: the job has another source.
 pub(super) fn submission_of(item: &Item) -> Option<Submission> {
-    let string = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
-    let digits = |name: &str| item.get(name).and_then(|value| value.as_n().ok());
-    let replace = string("replace").and_then(|kind| Kind::parse(kind));
-    let share = string("replaceShare").and_then(|share| share.parse().ok());
+    let replace = text_of(item, "replace").and_then(Kind::parse);
+    let share = text_of(item, "replaceShare").and_then(|share| share.parse().ok());
     Some(Submission {
-        length: digits("length")?.parse().ok()?,
+        length: number_of(item, "length")?,
         options: ImportOptions {
-            format: string("format").and_then(|format| Format::parse(format)),
+            format: text_of(item, "format").and_then(Format::parse),
             replace: replace.zip(share),
-            order_by: string("orderBy").and_then(|order| OrderBy::parse(order))?,
+            order_by: text_of(item, "orderBy").and_then(OrderBy::parse)?,
             dry_run: item.get("dryRun").and_then(|dry_run| dry_run.as_bool().ok()).copied()?,
         },
     })
@@ -68,15 +66,11 @@ pub struct JobPosition {
 
 impl Store {
     /// Stores the job of a submitted import. A submission that is repeated changes nothing.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn submit_import(
         &self,
         account: &AccountId,
         submitted: &SubmittedImport,
     ) -> Result<(), StoreError> {
-        const OPERATION: &str = "submit import";
         let SubmittedImport { import, submission, submitted_at } = submitted;
         let time = number(submitted_at.as_millisecond());
         let mut item = key(account, import.as_str());
@@ -90,27 +84,18 @@ impl Store {
             (EXPIRES_AT.to_owned(), number(self.clock.now().as_second() + UNUSED_SECONDS)),
         ]);
         let put = self
-            .client
-            .put_item()
-            .table_name(&self.tables.imports)
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(importId)")
-            .return_consumed_capacity(CAPACITY);
-        let send = || put.clone().send();
-        self.write_if(OPERATION, send, PutItemOutput::consumed_capacity).await.map(|_| ())
+            .put_item(&self.tables.imports, item)
+            .condition_expression("attribute_not_exists(importId)");
+        self.put("submit import", put).await.map(drop)
     }
 
     /// Ends a submitted import of which nothing was uploaded; `false`: it has begun.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn fail_submission(
         &self,
         account: &AccountId,
         import: &ImportId,
         reason: &str,
     ) -> Result<bool, StoreError> {
-        const OPERATION: &str = "end submitted import";
         let update = self
             .update_import(account, import.as_str())
             .update_expression("SET #status = :failed, #error = :reason, updatedAt = :now")
@@ -121,13 +106,10 @@ impl Store {
             .expression_attribute_values(":waiting", text(Status::Waiting.as_str()))
             .expression_attribute_values(":reason", text(reason))
             .expression_attribute_values(":now", number(self.now_millis()));
-        Ok(matches!(self.conditional(OPERATION, update).await?, Conditional::Done(_)))
+        Ok(self.update_or_stored("end submitted import", update).await?.is_ok())
     }
 
     /// A page of an account's jobs, the newest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn jobs_page(
         &self,
         account: &AccountId,
@@ -141,31 +123,23 @@ impl Store {
             start
         });
         let query = self
-            .client
-            .query()
-            .table_name(&self.tables.imports)
+            .query_of(account, &self.tables.imports, "account = :account")
             .index_name("newest")
-            .key_condition_expression("account = :account")
-            .expression_attribute_values(":account", text(account.as_str()))
             .scan_index_forward(false)
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .set_exclusive_start_key(start);
         let reply = self.query(OPERATION, query).await?;
-        let ids: Vec<String> = reply
-            .items
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|item| item.get("importId")?.as_s().ok().cloned())
-            .collect();
-        let items = self.read_imports(OPERATION, account, ids.iter().map(String::as_str)).await?;
+        let ids: Vec<&str> =
+            reply.items().iter().filter_map(|item| text_of(item, "importId")).collect();
+        let items = self.read_imports(OPERATION, account, ids.iter().copied()).await?;
         let mut jobs: Vec<Job> =
             items.iter().map(|item| job(OPERATION, item)).collect::<Result<_, _>>()?;
-        let place = |job: &Job| ids.iter().position(|id| id == job.import_id.as_str());
+        let place = |job: &Job| ids.iter().position(|id| *id == job.import_id.as_str());
         jobs.sort_by_key(place);
-        let next = reply.last_evaluated_key.and_then(|last| {
+        let next = reply.last_evaluated_key().and_then(|last| {
             Some(JobPosition {
-                created_at: last.get("createdAt")?.as_n().ok()?.parse().ok()?,
-                import: last.get("importId")?.as_s().ok()?.clone(),
+                created_at: number_of(last, "createdAt")?,
+                import: text_of(last, "importId")?.to_owned(),
             })
         });
         Ok((jobs, next))

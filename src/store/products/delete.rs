@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 
 use super::{
     CONFLICTS, NEWEST, Obstacle,
@@ -16,7 +16,12 @@ use crate::{
         ProductDelete, ProductId, ProductKey, ProductRemoval, Remainder, RowError, StoredProduct,
     },
     retry::Patience,
-    store::{Store, StoreError, batch::CONCURRENT_BATCHES, item::text, ranges::Keys},
+    store::{
+        Store, StoreError,
+        batch::CONCURRENT_BATCHES,
+        item::{text, text_of},
+        ranges::Keys,
+    },
 };
 
 impl ProductDelete for Store {
@@ -89,31 +94,21 @@ impl ProductDelete for Store {
         ids: &[ProductId],
     ) -> Result<HashMap<ProductId, ProductKey>, StoreError> {
         const OPERATION: &str = "find products by id";
-        let mut replies = stream::iter(ids.iter().copied())
+        let replies = stream::iter(ids.iter().copied())
             .map(|id| async move {
+                let condition = "account = :account AND id = :id";
                 let query = self
-                    .client
-                    .query()
-                    .table_name(&self.tables.products)
+                    .query_of(account, &self.tables.products, condition)
                     .index_name(NEWEST)
-                    .key_condition_expression("account = :account AND id = :id")
-                    .expression_attribute_values(":account", text(account.as_str()))
                     .expression_attribute_values(":id", text(id.to_string()));
                 let reply = self.query(OPERATION, query).await?;
                 let item = reply.items.unwrap_or_default().into_iter().next();
                 let product =
                     item.map(|item| Attributes { operation: OPERATION, item: &item }.product());
-                Ok::<_, StoreError>((id, product.transpose()?))
+                Ok::<_, StoreError>(product.transpose()?.map(|product| (id, product.key())))
             })
             .buffer_unordered(CONCURRENT_BATCHES);
-        let mut keys = HashMap::new();
-        while let Some(reply) = replies.next().await {
-            let (id, product) = reply?;
-            if let Some(product) = product {
-                keys.insert(id, product.key());
-            }
-        }
-        Ok(keys)
+        replies.try_filter_map(future::ok).try_collect().await
     }
 }
 
@@ -129,9 +124,9 @@ impl Store {
         let items = self.read_keys(operation, wanted).await?;
         let mut found = HashMap::with_capacity(items.len());
         for item in &items {
-            let key = item.get("productKey").and_then(|key| key.as_s().ok());
+            let key = text_of(item, range_key);
             let key = key.ok_or_else(|| StoreError::unreadable(operation, "no productKey"))?;
-            found.insert(key.clone(), Found::read(operation, item)?);
+            found.insert(key.to_owned(), Found::read(operation, item)?);
         }
         Ok(found)
     }

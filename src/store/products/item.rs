@@ -13,7 +13,7 @@ use crate::{
     },
     store::{
         StoreError,
-        item::{Item, ORDER, order_of, order_value, text},
+        item::{Item, ORDER, key_of, number, order_of, order_value, text, text_of},
     },
     text::rfc3339_millis,
 };
@@ -35,19 +35,12 @@ pub(in crate::store) fn parse_range_key(text: &str) -> Option<(IdField, &str)> {
 }
 
 /// The range key under which a product is stored.
-pub(super) fn key_of(product: &Product) -> String {
+pub(super) fn own_key(product: &Product) -> String {
     range_key(&product.key())
 }
 
 pub(super) fn item_key(account: &AccountId, key: &str) -> Item {
-    Item::from([
-        ("account".to_owned(), text(account.as_str())),
-        ("productKey".to_owned(), text(key)),
-    ])
-}
-
-pub(super) fn number<T: ToString + ?Sized>(value: &T) -> AttributeValue {
-    AttributeValue::N(value.to_string())
+    key_of(account, "productKey", text(key))
 }
 
 /// The attribute that contains the order of a product's newest write.
@@ -76,8 +69,8 @@ pub(super) enum Found {
 
 impl Found {
     pub(super) fn read(operation: &'static str, item: &Item) -> Result<Self, StoreError> {
-        if let Some(AttributeValue::S(key)) = item.get("linkedTo") {
-            return Ok(Self::Link(key.clone()));
+        if let Some(key) = text_of(item, "linkedTo") {
+            return Ok(Self::Link(key.to_owned()));
         }
         let attributes = Attributes { operation, item };
         let revision = attributes.whole("revision")?.unwrap_or_default();
@@ -120,17 +113,13 @@ impl Attributes<'_> {
         StoreError::unreadable(self.operation, format!("attribute {name}"))
     }
 
-    fn text(&self, name: &str) -> Option<&str> {
-        self.item.get(name)?.as_s().ok().map(String::as_str)
-    }
-
     pub(super) fn parsed<T>(
         &self,
         name: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, StoreError> {
         let parsed = |text| parse(text).ok_or_else(|| self.wrong(name));
-        self.text(name).map(parsed).transpose()
+        text_of(self.item, name).map(parsed).transpose()
     }
 
     fn number(&self, name: &str) -> Result<Option<Amount>, StoreError> {
@@ -191,7 +180,7 @@ impl Attributes<'_> {
 pub(super) fn product_item(account: &AccountId, stored: &StoredProduct, revision: u64) -> Item {
     let orders = &stored.orders;
     let product = &stored.product;
-    let mut item = item_key(account, &key_of(product));
+    let mut item = item_key(account, &own_key(product));
     let mut set = |name: &str, value: Option<AttributeValue>| {
         if let Some(value) = value {
             item.insert(name.to_owned(), value);
@@ -208,14 +197,14 @@ pub(super) fn product_item(account: &AccountId, stored: &StoredProduct, revision
     for (field, order) in &orders.own {
         set(&field_order(field), Some(order_value(*order)));
     }
-    set("revision", Some(number(&revision)));
+    set("revision", Some(number(revision)));
     item
 }
 
 pub(super) fn attribute(value: Scalar<'_>) -> AttributeValue {
     match value {
         Scalar::Text(value) => text(value),
-        Scalar::Number(value) => number(&value),
+        Scalar::Number(value) => number(value),
         Scalar::Boolean(value) => AttributeValue::Bool(value),
     }
 }

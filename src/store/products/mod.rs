@@ -65,24 +65,17 @@ impl From<RowError> for Obstacle {
 
 impl From<StoreError> for Obstacle {
     fn from(error: StoreError) -> Self {
-        if error.is_condition_failed() {
-            return Self::Conflict;
-        }
-        // The request has already been retried as long as allowed.
-        Self::Row(if error.is_unavailable() {
-            RowError::Unavailable
-        } else {
-            RowError::Failed { cause: chain(&error) }
-        })
+        if error.is_condition_failed() { Self::Conflict } else { Self::Row(error.into()) }
     }
 }
 
-impl Obstacle {
-    /// The error for a caller that does not retry.
-    fn into_row_error(self) -> RowError {
-        match self {
-            Self::Row(error) => error,
-            Self::Conflict | Self::Newer(_) => RowError::Unavailable,
+impl From<StoreError> for RowError {
+    fn from(error: StoreError) -> Self {
+        // The request has already been retried as long as allowed.
+        if error.is_unavailable() {
+            Self::Unavailable
+        } else {
+            Self::Failed { cause: chain(&error) }
         }
     }
 }
@@ -92,31 +85,21 @@ const CONFLICTS: u32 = 8;
 
 impl Store {
     /// The product with a sku, read consistently: every acknowledged write is seen.
-    ///
-    /// # Errors
-    /// When the table cannot be read.
     pub async fn product_by_sku(
         &self,
         account: &AccountId,
         sku: &Sku,
     ) -> Result<Option<Product>, StoreError> {
         const OPERATION: &str = "get product";
-        let request = self
-            .client
-            .get_item()
-            .table_name(&self.tables.products)
-            .set_key(Some(item_key(account, &range_key(&ProductKey::Sku(sku.clone())))))
-            .consistent_read(true);
+        let key = item_key(account, &range_key(&ProductKey::Sku(sku.clone())));
+        let item = self.get(OPERATION, &self.tables.products, key, true).await?;
         // A tombstone has no id.
-        let item = self.get(OPERATION, request).await?.filter(|item| item.contains_key("id"));
+        let item = item.filter(|item| item.contains_key("id"));
         item.map(|item| Attributes { operation: OPERATION, item: &item }.product()).transpose()
     }
 
     /// Products older than `before`, newest first, at most `limit` of them and at most 1 MB: all products, or
     /// those of one category.
-    ///
-    /// # Errors
-    /// When the table cannot be read.
     pub async fn newest_products(
         &self,
         account: &AccountId,
@@ -125,23 +108,19 @@ impl Store {
         limit: Option<u32>,
     ) -> Result<Page, StoreError> {
         const OPERATION: &str = "list products";
-        let mut condition = "account = :account".to_owned();
-        let mut query = self
-            .client
-            .query()
-            .table_name(&self.tables.products)
-            .index_name(if category.is_some() { BY_CATEGORY } else { NEWEST })
-            .expression_attribute_values(":account", text(account.as_str()));
-        if let Some(category) = category {
-            condition.push_str(" AND category = :category");
-            query = query.expression_attribute_values(":category", text(category.as_str()));
-        }
-        if let Some(before) = before {
-            condition.push_str(" AND id < :before");
-            query = query.expression_attribute_values(":before", text(before.to_string()));
+        let own = category.map(|category| (":category", text(category.as_str())));
+        let older = before.map(|before| (":before", text(before.to_string())));
+        let condition = format!(
+            "account = :account{}{}",
+            own.as_ref().map_or("", |_| " AND category = :category"),
+            older.as_ref().map_or("", |_| " AND id < :before"),
+        );
+        let mut query = self.query_of(account, &self.tables.products, condition);
+        for (name, value) in own.into_iter().chain(older) {
+            query = query.expression_attribute_values(name, value);
         }
         let query = query
-            .key_condition_expression(condition)
+            .index_name(if category.is_some() { BY_CATEGORY } else { NEWEST })
             .scan_index_forward(false)
             .set_limit(limit.map(|limit| i32::try_from(limit).unwrap_or(i32::MAX)));
         let reply = self.query(OPERATION, query).await?;

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
 
 use super::{
     Obstacle,
-    item::{Found, LAST, item_key, key_of, number, product_item, range_key},
+    item::{Found, LAST, item_key, own_key, product_item, range_key},
     upsert::Upsert,
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     },
     store::{
         Store, StoreError,
-        item::{EXPIRES_AT, Item, ORDER, expiry, order_value, text},
+        item::{EXPIRES_AT, Item, ORDER, expiry, number, order_value, text},
     },
 };
 
@@ -26,13 +26,8 @@ impl Store {
     /// What is stored under a key, read consistently.
     async fn find(&self, account: &AccountId, key: &str) -> Result<Option<Found>, StoreError> {
         const OPERATION: &str = "read product";
-        let request = self
-            .client
-            .get_item()
-            .table_name(&self.tables.products)
-            .set_key(Some(item_key(account, key)))
-            .consistent_read(true);
-        let item = self.get(OPERATION, request).await?;
+        let key = item_key(account, key);
+        let item = self.get(OPERATION, &self.tables.products, key, true).await?;
         item.map(|item| Found::read(OPERATION, &item)).transpose()
     }
 
@@ -113,7 +108,7 @@ impl Store {
         let after = StoredProduct { product, orders };
 
         let mut writes = Rewrite::new(self, account, &seen);
-        let new_key = key_of(&after.product);
+        let new_key = own_key(&after.product);
         let revision =
             |key: &str| seen.get(key).and_then(Option::as_ref).map_or(0, Found::revision);
         let mut next = revision(&new_key) + 1;
@@ -163,7 +158,7 @@ pub(super) fn product_at(seen: &Seen, key: &str) -> Option<FoundProduct> {
 /// The keys of the links to a product: of its external id, if it has a sku, too; and of its id, if an import
 /// brings it or has brought it.
 fn links_of(product: &Product, brought: Option<ProductId>, seen: &Seen) -> Vec<String> {
-    let key = key_of(product);
+    let key = own_key(product);
     let external_id = product.external_id.clone().filter(|_| product.sku.is_some());
     let external_id = external_id.map(|id| range_key(&ProductKey::ExternalId(id)));
     let id_key = range_key(&ProductKey::Id(product.id));
@@ -387,7 +382,7 @@ impl<'a> Rewrite<'a> {
         item.extend(
             last.filter(|last| *last > order).map(|last| (LAST.to_owned(), order_value(last))),
         );
-        item.insert("revision".to_owned(), number(&revision));
+        item.insert("revision".to_owned(), number(revision));
         item.insert(EXPIRES_AT.to_owned(), expiry(self.store.clock()));
         self.put(key, item)
     }

@@ -2,14 +2,12 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::ReturnValue;
 use jiff::Timestamp;
 
 use super::{
     CONFLICTS, Obstacle,
-    item::{
-        Attributes, Found, LAST, attribute, field_order, item_key, newest_order, number, range_key,
-    },
+    item::{Attributes, Found, LAST, attribute, field_order, item_key, newest_order, range_key},
 };
 use crate::{
     account::AccountId,
@@ -20,48 +18,33 @@ use crate::{
     },
     retry::{Patience, jittered},
     store::{
-        CAPACITY, Store, StoreError,
+        Store, StoreError,
         batch::KeyToRead,
-        error::failed_condition,
-        item::{EXPIRES_AT, Item, ORDER, SOURCE, order_value, source_value, text},
-        units,
+        expression::Expression,
+        item::{EXPIRES_AT, Item, ORDER, SOURCE, number, order_value, source_value, text},
     },
     text::rfc3339_millis,
 };
-
-/// The update expression of a row, with its names and values.
-#[derive(Default)]
-struct Expression {
-    sets: Vec<String>,
-    removes: Vec<String>,
-    names: HashMap<String, String>,
-    values: HashMap<String, AttributeValue>,
-}
 
 impl Expression {
     /// Sets the fields of a row, with their orders. A row with all fields has one order for all of them.
     fn of(row: &ProductRow, order: Order) -> Self {
         let mut expression = Self::default();
         let has_all = row.changes().all(|(_, change)| change != Change::Keep);
-        expression.values.insert(":order".to_owned(), order_value(order));
+        expression.value("order", order_value(order));
         for (field, change) in row.changes() {
             match change {
                 Change::Keep => continue,
                 Change::Clear => expression.remove(field),
                 Change::Set(value) => expression.set(field, attribute(value)),
             }
-            let (own, name) = (field_order(field), format!("#at_{field}"));
-            if has_all {
-                expression.removes.push(name.clone());
-            } else {
-                expression.sets.push(format!("{name} = :order"));
-            }
-            expression.names.insert(name, own);
+            let own = field_order(field);
+            if has_all { expression.remove(&own) } else { expression.set_to(&own, ":order") }
         }
         if has_all {
-            expression.set_order(ORDER);
+            expression.set_to(ORDER, ":order");
         }
-        expression.values.insert(":one".to_owned(), number(&1));
+        expression.add("revision", number(1));
         expression.remove(EXPIRES_AT);
         expression.name(ORDER);
         expression
@@ -79,43 +62,8 @@ impl Expression {
 
     /// Makes this write the newest one.
     fn newest_order(&mut self, order: Order) {
-        self.set_order(LAST);
+        self.set_to(LAST, ":order");
         self.set("updatedAt", text(rfc3339_millis(order.time())));
-    }
-
-    fn set_order(&mut self, name: &str) {
-        self.sets.push(format!("#{name} = :order"));
-        self.name(name);
-    }
-
-    fn name(&mut self, name: &str) {
-        self.names.insert(format!("#{name}"), name.to_owned());
-    }
-
-    fn set(&mut self, name: &str, value: AttributeValue) {
-        self.sets.push(format!("#{name} = :{name}"));
-        self.name(name);
-        self.values.insert(format!(":{name}"), value);
-    }
-
-    fn set_if_new(&mut self, name: &str, value: AttributeValue) {
-        self.sets.push(format!("#{name} = if_not_exists(#{name}, :{name})"));
-        self.name(name);
-        self.values.insert(format!(":{name}"), value);
-    }
-
-    fn remove(&mut self, name: &str) {
-        self.removes.push(format!("#{name}"));
-        self.name(name);
-    }
-
-    fn text(&self) -> String {
-        let mut text = format!("SET {} ADD revision :one", self.sets.join(", "));
-        if !self.removes.is_empty() {
-            text.push_str(" REMOVE ");
-            text.push_str(&self.removes.join(", "));
-        }
-        text
     }
 }
 
@@ -204,7 +152,6 @@ impl ProductWrites for Store {
         account: &AccountId,
         ids: &[ExternalId],
     ) -> Result<HashMap<ExternalId, Sku>, RowError> {
-        const OPERATION: &str = "read links of external ids";
         let wanted = ids.iter().map(|id| KeyToRead {
             table: self.tables.products.clone(),
             key: item_key(account, &range_key(&ProductKey::ExternalId(id.clone()))),
@@ -212,9 +159,8 @@ impl ProductWrites for Store {
         });
         let items = self
             // Consistently, because a link written a moment ago decides which rows belong to one product.
-            .read_items(OPERATION, wanted.collect())
-            .await
-            .map_err(|error| Obstacle::from(error).into_row_error())?;
+            .read_items("read links of external ids", wanted.collect())
+            .await?;
         let attribute = |item: &Item, name: &str, prefix: &str| {
             Some(item.get(name)?.as_s().ok()?.strip_prefix(prefix)?.to_owned())
         };
@@ -240,7 +186,7 @@ impl Store {
             }
             _ => None,
         };
-        let there = match self.update(upsert, &key, key_condition).await? {
+        let there = match self.update_product(upsert, &key, key_condition).await? {
             Updated::Done(applied) => return Ok(applied),
             Updated::ConditionFailed(item) => item,
         };
@@ -248,7 +194,7 @@ impl Store {
         match (&found, link) {
             (Some(ProductKey::ExternalId(_)), Some(target)) if row.sku != Change::Clear => {
                 let link_condition = Some("#externalId = :externalId");
-                match self.update(upsert, target, link_condition).await? {
+                match self.update_product(upsert, target, link_condition).await? {
                     Updated::Done(applied) => Ok(applied),
                     // The link changed in between.
                     Updated::ConditionFailed(_) => Err(Obstacle::Conflict),
@@ -269,7 +215,7 @@ impl Store {
         }
     }
 
-    async fn update(
+    async fn update_product(
         &self,
         upsert: Upsert<'_>,
         key: &str,
@@ -311,8 +257,7 @@ impl Store {
         key: &str,
         there: Item,
     ) -> Result<Updated, Obstacle> {
-        const OPERATION: &str = "upsert product late";
-        let found = Found::read(OPERATION, &there)?;
+        let found = Found::read("upsert product late", &there)?;
         let (orders, revision) = match &found {
             // A link: the caller resolves it.
             Found::Link(_) => return Ok(Updated::ConditionFailed(Some(there))),
@@ -366,7 +311,7 @@ impl Store {
             expression.set("updatedAt", text(rfc3339_millis(upsert.order.time())));
         }
         let seen = if there.contains_key("revision") {
-            expression.values.insert(":seen".to_owned(), number(&revision));
+            expression.value("seen", number(revision));
             "revision = :seen"
         } else {
             "attribute_not_exists(revision)"
@@ -389,34 +334,16 @@ impl Store {
             Some(source) => expression.set(SOURCE, source_value(source)),
             None => expression.remove(SOURCE),
         }
-        let update = expression.text();
-        let request = self
-            .client
-            .update_item()
+        let request = expression
+            .update(self.client.update_item())
             .table_name(&self.tables.products)
             .set_key(Some(item_key(upsert.account, key)))
-            .update_expression(update)
             .condition_expression(conditions.join(" AND "))
-            .set_expression_attribute_names(Some(expression.names))
-            .set_expression_attribute_values(Some(expression.values))
-            .return_values(ReturnValue::UpdatedNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(CAPACITY);
-        let outcome = self
-            .attempt(OPERATION, Some(&self.account_limits.writes), || request.clone().send())
-            .await;
-        let reply = match outcome {
-            Ok(reply) => reply,
-            Err(error) => {
-                let there = failed_condition(OPERATION, error)?;
-                // A failed condition consumes as much as the write would have, one unit per KB; but the error
-                // does not say how much that is.
-                self.meter.add_write(1.0);
-                return Ok(Updated::ConditionFailed(there));
-            }
+            .return_values(ReturnValue::UpdatedNew);
+        let item = match self.update(OPERATION, Some(&self.account_limits.writes), request).await? {
+            Ok(item) => item,
+            Err(there) => return Ok(Updated::ConditionFailed(there)),
         };
-        self.meter.add_write(units(reply.consumed_capacity()));
-        let item = reply.attributes.unwrap_or_default();
         let attributes = Attributes { operation: OPERATION, item: &item };
         let id = attributes.required("id", attributes.parsed("id", ProductId::parse)?)?;
         // An attempt that succeeded, and whose answer was lost, may have created the product before this one.
