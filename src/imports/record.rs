@@ -1,12 +1,11 @@
 //! Parses and validates one line of an import.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::value::MapDeserializer};
 use serde_json::value::RawValue;
 
 use crate::{
     json::Members,
-    money::Currency,
     networks::{
         BundleId, BundleRecord, Change, CurrencyPair, ExchangeRate, ExchangeRateRecord, NetworkId,
     },
@@ -14,7 +13,7 @@ use crate::{
         OfferingDraft, OfferingId, PreparedOffering, PreparedPromotion, PromoCode, PromotionDraft,
     },
     order::Order,
-    partners::{PartnerOffering, PartnerOfferingKey, PartnerOfferingName, PartnerOfferingType},
+    partners::{PartnerOffering, PartnerOfferingKey},
     products::{ExternalId, Product, ProductId, ProductKey, ProductRow, Sku, is_field},
     text::{Fault, FieldError, spelled_enum},
 };
@@ -71,7 +70,7 @@ impl Key {
         match self {
             Self::Offering(id) => id.to_string(),
             Self::Promotion(code) => code.as_str().to_owned(),
-            Self::PartnerOffering(PartnerOfferingKey { offering_type, name }) => {
+            Self::PartnerOffering(PartnerOfferingKey { name, offering_type }) => {
                 format!("{offering_type} {name}")
             }
             Self::ExchangeRate(CurrencyPair { source, destination }) => {
@@ -173,11 +172,8 @@ pub enum Content {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Envelope {
-    #[serde(default)]
     kind: Option<Kind>,
-    #[serde(default)]
     op: Option<RequestedOperation>,
-    #[serde(default)]
     updated_at: Option<Timestamp>,
 }
 
@@ -194,14 +190,7 @@ struct PromotionIdentity {
 
 #[derive(Deserialize)]
 struct PartnerIdentity {
-    offering: PartnerName,
-}
-
-#[derive(Deserialize)]
-struct PartnerName {
-    name: PartnerOfferingName,
-    #[serde(rename = "type")]
-    offering_type: PartnerOfferingType,
+    offering: PartnerOfferingKey,
 }
 
 #[derive(Deserialize)]
@@ -216,17 +205,9 @@ struct BundleIdentity {
 }
 
 #[derive(Deserialize)]
-struct RateIdentity {
-    source_currency: Currency,
-    destination_currency: Currency,
-}
-
-#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ProductIdentity {
-    #[serde(default)]
     sku: Option<Sku>,
-    #[serde(default)]
     external_id: Option<ExternalId>,
     #[serde(default, deserialize_with = "text_of")]
     id: Option<String>,
@@ -252,7 +233,8 @@ impl Record {
         if !text.trim_start().starts_with('{') {
             return Err(vec![FieldError::new("", "must be a JSON object")]);
         }
-        let envelope: Envelope = read(text)?;
+        let members = members(text)?;
+        let envelope: Envelope = read(&members)?;
         let kind = envelope.kind.ok_or_else(|| {
             vec![FieldError::new("kind", format!("is required: one of {}", Kind::spellings()))]
         })?;
@@ -261,56 +243,48 @@ impl Record {
         let delete = wanted == RequestedOperation::Delete;
         let (key, operation) = match kind {
             Kind::Offering if delete => {
-                let id = read::<OfferingIdentity>(text)?.product_offering_id;
+                let id = read::<OfferingIdentity>(&members)?.product_offering_id;
                 (Key::Offering(id), Operation::Delete)
             }
             Kind::Offering => {
-                let offering = read::<OfferingDraft>(text)?.prepare()?;
+                let offering = read::<OfferingDraft>(&members)?.prepare()?;
                 let key = Key::Offering(offering.id().clone());
                 (key, Operation::Upsert(Content::Offering(Box::new(offering))))
             }
             Kind::Promotion if delete => {
-                let code = read::<PromotionIdentity>(text)?.code;
+                let code = read::<PromotionIdentity>(&members)?.code;
                 (Key::Promotion(code), Operation::Delete)
             }
             Kind::Promotion => {
-                let promotion = read::<PromotionDraft>(text)?.prepare()?;
+                let promotion = read::<PromotionDraft>(&members)?.prepare()?;
                 let key = Key::Promotion(promotion.code().clone());
                 (key, Operation::Upsert(Content::Promotion(Box::new(promotion))))
             }
             Kind::PartnerOffering if delete => {
-                let PartnerName { name, offering_type } = read::<PartnerIdentity>(text)?.offering;
-                let key = PartnerOfferingKey { offering_type, name };
+                let key = read::<PartnerIdentity>(&members)?.offering;
                 (Key::PartnerOffering(key), Operation::Delete)
             }
             Kind::PartnerOffering => {
-                let offering = read::<PartnerOffering>(text)?.checked()?;
+                let offering = read::<PartnerOffering>(&members)?.checked()?;
                 let key = Key::PartnerOffering(offering.key());
                 (key, Operation::Upsert(Content::PartnerOffering(Box::new(offering))))
             }
-            Kind::ExchangeRate if delete => {
-                let rate = read::<RateIdentity>(text)?;
-                let pair = CurrencyPair {
-                    source: rate.source_currency,
-                    destination: rate.destination_currency,
-                };
-                (Key::ExchangeRate(pair), Operation::Delete)
-            }
+            Kind::ExchangeRate if delete => (Key::ExchangeRate(read(&members)?), Operation::Delete),
             Kind::ExchangeRate => {
-                let rate = read::<ExchangeRateRecord>(text)?.checked()?;
+                let rate = read::<ExchangeRateRecord>(&members)?.checked()?;
                 let key = Key::ExchangeRate(rate.pair());
                 (key, Operation::Upsert(Content::ExchangeRate(Box::new(rate))))
             }
             Kind::Network | Kind::Bundle => {
-                let (network, change) = network_change(kind, delete, text)?;
+                let (network, change) = network_change(kind, delete, &members)?;
                 return Ok((Self::Network(NetworkRecord { network, change }), updated_at));
             }
             Kind::Product if delete => {
-                let key = product_identity(text)?;
+                let key = product_identity(&members)?;
                 return Ok((Self::Product(ProductRecord::Delete(key)), updated_at));
             }
             Kind::Product => {
-                let row = product_row(text)?;
+                let row = product_row(members)?;
                 return Ok((Self::Product(ProductRecord::Upsert(Box::new(row))), updated_at));
             }
         };
@@ -321,28 +295,28 @@ impl Record {
 fn network_change(
     kind: Kind,
     delete: bool,
-    text: &str,
+    members: &Members<'_>,
 ) -> Result<(NetworkId, Change), Vec<FieldError>> {
     Ok(match (kind, delete) {
         (Kind::Bundle, true) => {
-            let bundle = read::<BundleIdentity>(text)?;
+            let bundle = read::<BundleIdentity>(members)?;
             (bundle.network_id, Change::DeleteBundle(bundle.id))
         }
         (Kind::Bundle, false) => {
-            let (network, bundle) = read::<BundleRecord>(text)?.checked()?;
+            let (network, bundle) = read::<BundleRecord>(members)?.checked()?;
             (network, Change::Bundle(Box::new(bundle)))
         }
-        (_, true) => (read::<NetworkIdentity>(text)?.id, Change::DeleteNetwork),
+        (_, true) => (read::<NetworkIdentity>(members)?.id, Change::DeleteNetwork),
         (_, false) => {
-            let (network, bundles) = read::<crate::networks::NetworkRecord>(text)?.checked()?;
+            let (network, bundles) = read::<crate::networks::NetworkRecord>(members)?.checked()?;
             (network.id, Change::Network { network: Box::new(network), bundles })
         }
     })
 }
 
 /// The identity of a product to delete: its sku, or else its external id, or else its id.
-fn product_identity(text: &str) -> Result<ProductKey, Vec<FieldError>> {
-    let ProductIdentity { sku, external_id, id } = read(text)?;
+fn product_identity(members: &Members<'_>) -> Result<ProductKey, Vec<FieldError>> {
+    let ProductIdentity { sku, external_id, id } = read(members)?;
     let id = id.and_then(|id| ProductId::parse(&id)).map(ProductKey::Id);
     sku.map(ProductKey::Sku)
         .or(external_id.map(ProductKey::ExternalId))
@@ -351,9 +325,8 @@ fn product_identity(text: &str) -> Result<ProductKey, Vec<FieldError>> {
 }
 
 /// A product's row, and what only an import brings: the id and the creation time that it has in its source.
-fn product_row(text: &str) -> Result<ProductRow, Vec<FieldError>> {
-    let members = Members::of(text, |name| matches!(name, "id" | "createdAt") || is_field(name))
-        .map_err(|error| vec![FieldError::new("", without_place(&error.to_string()))])?;
+fn product_row(mut members: Members<'_>) -> Result<ProductRow, Vec<FieldError>> {
+    members.0.retain(|(name, _)| matches!(name.as_str(), "id" | "createdAt") || is_field(name));
     let id = members.0.iter().find(|(name, _)| name == "id").and_then(|(_, id)| {
         // An id in another format means something only to the source.
         ProductId::parse(&serde_json::from_str::<String>(id.get()).ok()?)
@@ -370,29 +343,26 @@ fn product_row(text: &str) -> Result<ProductRow, Vec<FieldError>> {
 /// The kind of a line and all identities in it, whether or not the rest of the line is valid; `None` if the
 /// line does not say.
 pub(super) fn record_ids(line: &[u8]) -> Option<(Kind, Vec<String>)> {
-    let text = std::str::from_utf8(line).ok()?;
-    let kind = read::<Envelope>(text).ok()?.kind?;
+    let members = members(std::str::from_utf8(line).ok()?).ok()?;
+    let kind = read::<Envelope>(&members).ok()?.kind?;
     let key = match kind {
-        Kind::Offering => Key::Offering(read::<OfferingIdentity>(text).ok()?.product_offering_id),
-        Kind::Promotion => Key::Promotion(read::<PromotionIdentity>(text).ok()?.code),
+        Kind::Offering => {
+            Key::Offering(read::<OfferingIdentity>(&members).ok()?.product_offering_id)
+        }
+        Kind::Promotion => Key::Promotion(read::<PromotionIdentity>(&members).ok()?.code),
         Kind::PartnerOffering => {
-            let PartnerName { name, offering_type } = read::<PartnerIdentity>(text).ok()?.offering;
-            Key::PartnerOffering(PartnerOfferingKey { offering_type, name })
+            Key::PartnerOffering(read::<PartnerIdentity>(&members).ok()?.offering)
         }
-        Kind::ExchangeRate => {
-            let rate: RateIdentity = read(text).ok()?;
-            let (source, destination) = (rate.source_currency, rate.destination_currency);
-            Key::ExchangeRate(CurrencyPair { source, destination })
-        }
+        Kind::ExchangeRate => Key::ExchangeRate(read(&members).ok()?),
         Kind::Network => {
-            return Some((kind, vec![read::<NetworkIdentity>(text).ok()?.id.to_string()]));
+            return Some((kind, vec![read::<NetworkIdentity>(&members).ok()?.id.to_string()]));
         }
         Kind::Bundle => {
-            let BundleIdentity { network_id, id } = read(text).ok()?;
+            let BundleIdentity { network_id, id } = read(&members).ok()?;
             return Some((kind, vec![format!("{network_id} {id}")]));
         }
         Kind::Product => {
-            let ProductIdentity { sku, external_id, id } = read(text).ok()?;
+            let ProductIdentity { sku, external_id, id } = read(&members).ok()?;
             return Some((kind, product_names(sku.as_ref(), external_id.as_ref(), id.as_deref())));
         }
     };
@@ -436,14 +406,20 @@ impl Content {
     }
 }
 
-/// Reads a line as `T`. The error for a field of the wrong type contains its path.
-fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Vec<FieldError>> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+/// The members of a line, which is parsed no further yet: how each is read follows from the line's kind.
+fn members(text: &str) -> Result<Members<'_>, Vec<FieldError>> {
+    Members::of(text, |_| true)
+        .map_err(|error| vec![FieldError::new("", without_place(&error.to_string()))])
+}
+
+/// Reads the members of a line as `T`. The error for a field of the wrong type contains its path.
+fn read<'a, T: Deserialize<'a>>(members: &Members<'a>) -> Result<T, Vec<FieldError>> {
+    let fields = members.0.iter().map(|(name, value)| (name.as_str(), *value));
+    let fields = MapDeserializer::<_, serde_json::Error>::new(fields);
+    serde_path_to_error::deserialize(fields).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.inner();
-        let mut field =
-            if path == "." || inner.is_syntax() || inner.is_eof() { String::new() } else { path };
+        let mut field = if path == "." || inner.is_syntax() { String::new() } else { path };
         let message = without_place(&inner.to_string());
         if let Some(missing) =
             message.strip_prefix("missing field `").and_then(|m| m.strip_suffix('`'))
@@ -453,9 +429,7 @@ fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Vec<FieldError>> {
             return vec![FieldError::new(field, "is required").with_fault(Fault::Missing)];
         }
         vec![FieldError::new(field, message)]
-    })?;
-    json.end().map_err(|error| vec![FieldError::new("", without_place(&error.to_string()))])?;
-    Ok(value)
+    })
 }
 
 /// A parser's message without its "at line 1 column 7", because the line is reported separately.

@@ -138,11 +138,13 @@ impl Bundle {
 }
 
 /// A source and a destination currency.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 pub struct CurrencyPair {
     /// The wallet's currency.
+    #[serde(rename = "source_currency")]
     pub source: Currency,
     /// The network's currency.
+    #[serde(rename = "destination_currency")]
     pub destination: Currency,
 }
 

@@ -31,10 +31,11 @@ identifier! {
 }
 
 /// The identity of a partner offering within its account.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 pub struct PartnerOfferingKey {
-    pub offering_type: PartnerOfferingType,
     pub name: PartnerOfferingName,
+    #[serde(rename = "type")]
+    pub offering_type: PartnerOfferingType,
 }
 
 /// A partner offering as the API returns it, and as a record brings it.
@@ -81,7 +82,7 @@ impl PartnerOffering {
     #[must_use]
     pub fn key(&self) -> PartnerOfferingKey {
         let OfferingLine { name, offering_type, .. } = &self.offering;
-        PartnerOfferingKey { offering_type: *offering_type, name: name.clone() }
+        PartnerOfferingKey { name: name.clone(), offering_type: *offering_type }
     }
 
     /// The published object.

@@ -19,7 +19,7 @@ pub(super) fn parse_offering_key(text: &str) -> Option<PartnerOfferingKey> {
     PartnerOfferingType::ALL.iter().find_map(|&offering_type| {
         let name = text.strip_prefix(prefix(offering_type))?.strip_prefix('#')?;
         let name = PartnerOfferingName::parse(name).ok()?;
-        Some(PartnerOfferingKey { offering_type, name })
+        Some(PartnerOfferingKey { name, offering_type })
     })
 }
 

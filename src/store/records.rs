@@ -114,7 +114,7 @@ fn id_of(key: &Key) -> String {
     match key {
         Key::Offering(id) => id.to_string(),
         Key::Promotion(code) => code.as_str().to_owned(),
-        Key::PartnerOffering(PartnerOfferingKey { offering_type, name }) => {
+        Key::PartnerOffering(PartnerOfferingKey { name, offering_type }) => {
             format!("{offering_type}/{name}")
         }
         Key::ExchangeRate(CurrencyPair { source, destination }) => {
