@@ -64,40 +64,5 @@ pub fn routes(sample: bool) -> Router {
 
 fn page(key: Option<&str>) -> String {
     // A key has only letters, digits and underscores: nothing to escape.
-    let authorize = key.map_or_else(String::new, |key| {
-        format!(
-            "ui.preauthorizeApiKey('ApiKeyHeader', '{key}');\n        \
-             ui.preauthorizeApiKey('BearerKey', '{key}');"
-        )
-    });
-    format!(
-        r#"<!DOCTYPE html>
-<html lang="en">
-<head>
-  <meta charset="utf-8">
-  <meta name="viewport" content="width=device-width, initial-scale=1">
-  <title>serverless-catalog</title>
-  <link rel="icon" href="data:,">
-  <link rel="stylesheet" href="/docs/ui/swagger-ui.css">
-</head>
-<body>
-  <div id="swagger-ui"></div>
-  <script src="/docs/ui/swagger-ui-bundle.js"></script>
-  <script>
-    const ui = SwaggerUIBundle({{
-      url: '{DOCUMENT}',
-      dom_id: '#swagger-ui',
-      deepLinking: true,
-      tryItOutEnabled: true,
-      persistAuthorization: true,
-      validatorUrl: null,
-      onComplete: () => {{
-        {authorize}
-      }},
-    }});
-  </script>
-</body>
-</html>
-"#
-    )
+    include_str!("docs.html").replace("{{key}}", key.unwrap_or_default())
 }
