@@ -41,8 +41,8 @@ pub trait Endpoint: Send + Sync + 'static {
     /// The permission that a key needs.
     const PERMISSION: Permission;
 
-    /// The methods of the request's path; `None`: this endpoint does not serve the path.
-    fn methods(&self, request: &ApiRequest) -> Option<Methods>;
+    /// The paths that it serves, as API Gateway spells them, each with its methods.
+    const PATHS: &'static [(&'static str, Methods)];
 
     /// Answers an authenticated request.
     fn answer(&self, call: Call<'_>) -> impl Future<Output = Result<Reply, ApiError>> + Send;
@@ -228,7 +228,8 @@ impl<E: Endpoint> HttpAdapter<E> {
         meters: &Meters,
         limited: &mut Limited,
     ) -> Result<Reply, ApiError> {
-        let methods = self.endpoint.methods(request).ok_or(ApiError::NotFound(Absent::Path))?;
+        let served = E::PATHS.iter().find(|(path, _)| request.parameters(path).is_some());
+        let (_, methods) = served.ok_or(ApiError::NotFound(Absent::Path))?;
         if !methods.answered.contains(&request.method) {
             return Err(ApiError::MethodNotAllowed(methods.allow));
         }

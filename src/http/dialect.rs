@@ -107,7 +107,7 @@ impl Dialect {
             Self::Offerings | Self::Catalog => problem::error_body(error, path, self, permission),
             Self::Partners => partners::errors::error_body(error, permission),
             Self::Networks => networks::envelope::error_body(error, request_id, permission),
-            Self::Products => products::errors::error_body(error),
+            Self::Products => products::errors::error_body(error, permission),
         }
     }
 }

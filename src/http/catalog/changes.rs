@@ -16,7 +16,7 @@ use crate::{
     },
     cursor::{Cursors, InvalidCursor},
     http::{
-        ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply,
+        ApiError, Call, Dialect, Endpoint, Methods, Reply,
         params::{ArrayParameter, Cursor, Limit, Parameter, Params},
     },
     imports::Kind,
@@ -27,10 +27,7 @@ use crate::{
 #[cfg(feature = "openapi")]
 use crate::{
     changes::IdField,
-    http::{
-        describe::{Failures, Operation, Schemas, operation, read, with},
-        problem::Problem,
-    },
+    http::describe::{Failures, Operation, Schemas, operation, read, with},
 };
 
 const PATH: &str = "/catalog/v1/changes";
@@ -105,10 +102,7 @@ impl ListChanges {
 impl Endpoint for ListChanges {
     const DIALECT: Dialect = Dialect::Catalog;
     const PERMISSION: Permission = Permission::ChangesRead;
-
-    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
-        request.parameters(PATH).map(|_| Methods::READ)
-    }
+    const PATHS: &'static [(&'static str, Methods)] = &[(PATH, Methods::READ)];
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
         let Call { request, principal, store, log, .. } = call;
@@ -165,8 +159,8 @@ fn body(changes: &[PositionedChange], next: &str, up_to_date: bool) -> String {
 }
 
 #[cfg(feature = "openapi")]
-pub(super) fn describe(schemas: &mut Schemas) -> Operation {
-    let failures = Failures::of::<ListChanges, Problem<'_>>(schemas, PATH);
+pub(in crate::http) fn describe(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ListChanges>(schemas, PATH);
     let parameters = [SINCE.describe(schemas), KINDS.describe(schemas), LIMIT.describe(schemas)];
     let time = json!({ "type": "string", "format": "date-time" });
     let change = json!({
@@ -219,15 +213,12 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
     );
     operation(
         "listChanges",
-        (
-            "Catalog",
-            "List what changed",
-            "Every create, change and delete of the account's exported records, each once, the changes of one record in \
+        "List what changed",
+        "Every create, change and delete of the account's exported records, each once, the changes of one record in \
             the order in which they were made. They are kept for 30 days. A page also ends before a reply would pass 5.5 MB \
             and when it has read its budget. A network is told without its bundles, each bundle as a record of its own. \
             A key with a restricted view gets the offerings it sees, with only its own catalogs named, what leaves its \
             view as a delete, and no promotions.",
-        ),
         &parameters,
         &failures,
         with(replies, "410", gone),

@@ -14,7 +14,7 @@ use crate::{
     document::{JsonText, push_escaped},
     geography::{Country, Region},
     http::{
-        ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply,
+        ApiError, Call, Dialect, Endpoint, Methods, Reply,
         params::{ArrayParameter, CURSOR, Cursor, Limit, Parameter, Params},
     },
     offerings::{
@@ -25,10 +25,7 @@ use crate::{
 };
 #[cfg(feature = "openapi")]
 use crate::{
-    http::{
-        describe::{Failures, Operation, Schemas, operation, read, with},
-        problem::Problem,
-    },
+    http::describe::{Failures, Operation, Schemas, operation, read, with},
     offerings::Offering,
 };
 
@@ -110,10 +107,7 @@ impl ListOfferings {
 impl Endpoint for ListOfferings {
     const DIALECT: Dialect = Dialect::Offerings;
     const PERMISSION: Permission = Permission::OfferingsRead;
-
-    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
-        request.parameters(PATH).map(|_| Methods::READ)
-    }
+    const PATHS: &'static [(&'static str, Methods)] = &[(PATH, Methods::READ)];
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
         let Call { request, principal, store, log, .. } = call;
@@ -186,8 +180,8 @@ fn page(
 }
 
 #[cfg(feature = "openapi")]
-pub(super) fn describe(schemas: &mut Schemas) -> Operation {
-    let failures = Failures::of::<ListOfferings, Problem<'_>>(schemas, PATH);
+pub(in crate::http) fn describe(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ListOfferings>(schemas, PATH);
     let parameters = [
         TYPES.describe(schemas),
         CATEGORIES.describe(schemas),
@@ -218,14 +212,11 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
         json!({ "items": [offering_example()], "pagination": { "nextCursor": "AQ3xT0b1v5Kk" } });
     operation(
         "listOfferings",
-        (
-            "Offerings",
-            "List product offerings",
-            "Filters combine with AND, the values of one with OR. A page also ends before a reply \
+        "List product offerings",
+        "Filters combine with AND, the values of one with OR. A page also ends before a reply \
             would pass 5.5 MB, when a selective filter has read its budget, and when 200 of the ranges it comes to (one for \
             each customer type, category, status and type asked for) are empty; it then carries a `nextCursor` even if it \
             is short or empty.",
-        ),
         &parameters,
         &failures,
         with(

@@ -8,12 +8,10 @@ use serde_json::value::RawValue;
 #[cfg(feature = "openapi")]
 use serde_json::{Map, Value, json};
 
-#[cfg(feature = "openapi")]
-use super::errors::Failure;
 use super::list::{ALLOW, PATH};
 use crate::{
     access::Permission,
-    http::{ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply, body},
+    http::{ApiError, Call, Dialect, Endpoint, Methods, Reply, body},
     json::{Members, first_elements, json_type, type_name},
     products::{ProductRow, RowError, arrived, upsert},
     text::FieldError,
@@ -64,11 +62,8 @@ const SOURCE: &str = "upsert";
 impl Endpoint for UpsertProducts {
     const DIALECT: Dialect = Dialect::Products;
     const PERMISSION: Permission = Permission::ProductsWrite;
-
-    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
-        let methods = Methods { answered: &[Method::POST], allow: ALLOW };
-        request.parameters(PATH).map(|_| methods)
-    }
+    const PATHS: &'static [(&'static str, Methods)] =
+        &[(PATH, Methods { answered: &[Method::POST], allow: ALLOW })];
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
         let Call { request, principal, identity, store, log } = call;
@@ -160,8 +155,8 @@ fn rows(body: &str) -> Result<Vec<&RawValue>, ApiError> {
 }
 
 #[cfg(feature = "openapi")]
-pub(super) fn describe(schemas: &mut Schemas) -> Operation {
-    let failures = Failures::of::<UpsertProducts, Failure>(schemas, PATH).allow(ALLOW);
+pub(in crate::http) fn describe(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<UpsertProducts>(schemas, PATH);
     let properties: Map<String, Value> =
         FIELDS.iter().map(|field| (field.name.to_owned(), row_field(field))).collect();
     let row = json!({
@@ -195,13 +190,10 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
         ("tooMany", ApiError::invalid("", format!("Max {MAX_ROWS} products per request"))),
     ];
     let too_large = [("body", ApiError::TooLarge(MAX_BODY_BYTES))];
-    let mut operation = operation(
+    let operation = operation(
         "upsertProducts",
-        (
-            "Products",
-            "Upsert products",
-            "1 to 1,000 rows, each on its own. Rows of one product apply in their order.",
-        ),
+        "Upsert products",
+        "1 to 1,000 rows, each on its own. Rows of one product apply in their order.",
         &[],
         &failures,
         json!({
@@ -214,12 +206,8 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
             ),
         }),
     );
-    operation.method = "post";
-    operation.description["requestBody"] = json!({
-        "required": true,
-        "content": { "application/json": { "schema": body, "example": sent } },
-    });
-    idempotent(operation, &failures)
+    let content = json!({ "application/json": { "schema": body, "example": sent } });
+    idempotent(operation, &failures, &content)
 }
 
 #[cfg(feature = "openapi")]
