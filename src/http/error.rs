@@ -121,7 +121,6 @@ impl ApiError {
     }
 
     /// The field that is wrong, or the first of several.
-    #[must_use]
     pub(super) fn field(&self) -> Option<&str> {
         match self {
             Self::Invalid(errors) => errors.first().map(|error| error.field.as_str()),

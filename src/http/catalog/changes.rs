@@ -50,25 +50,6 @@ const KINDS: ArrayParameter<Kind> = ArrayParameter::new(
 const LIMIT: Parameter<Limit> =
     Parameter::new("limit", "The most changes of a page; 100 without it.");
 
-/// The query string of a request.
-struct ChangesRequest {
-    since: Option<Cursor>,
-    kinds: Vec<Kind>,
-    limit: u32,
-}
-
-impl ChangesRequest {
-    fn parse(raw: &str) -> Result<Self, ApiError> {
-        let mut params = Params::parse(raw);
-        let request = Self {
-            since: params.single(&SINCE),
-            kinds: params.list(&KINDS),
-            limit: params.single(&LIMIT).map_or(DEFAULT_LIMIT, |Limit(limit)| limit),
-        };
-        params.finish().map(|()| request)
-    }
-}
-
 /// `GET /catalog/v1/changes`.
 pub struct ListChanges {
     cursors: Arc<Cursors>,
@@ -106,7 +87,11 @@ impl Endpoint for ListChanges {
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
         let Call { request, principal, store, log, .. } = call;
-        let ChangesRequest { since, kinds, limit } = ChangesRequest::parse(&request.query)?;
+        let mut params = Params::parse(&request.query);
+        let since = params.single(&SINCE);
+        let kinds: Vec<Kind> = params.list(&KINDS);
+        let limit = params.single(&LIMIT).map_or(DEFAULT_LIMIT, |Limit(limit)| limit);
+        params.finish()?;
         let (account, view) = (&principal.account, View::of(principal));
         let kinds = (!kinds.is_empty()).then(|| Kinds::of(kinds));
         let invalid = |error: InvalidCursor| ApiError::invalid(SINCE.name, error.to_string());

@@ -21,7 +21,7 @@ use crate::{
     http::{Absent, ApiError, Call, Dialect, Endpoint, Excess, Methods, Reply, body},
     idempotency::RequestIdentity,
     imports::Kind,
-    json::{Members, json_type, type_name},
+    json::type_name,
     objects::Bucket,
     queue::{MessageQueue, export_message},
     retry::Patience,
@@ -176,17 +176,13 @@ impl ManageExports {
 }
 
 /// The kinds that a body names; all if it names none.
-pub(super) fn kinds(body: &str) -> Result<Kinds, ApiError> {
-    let malformed = |error| ApiError::invalid("", format!("Malformed JSON: {error}"));
+pub(super) fn kinds(json: &str) -> Result<Kinds, ApiError> {
     let wrong = |message: String| ApiError::invalid("kinds", message);
-    if body.trim().is_empty() {
+    if json.trim().is_empty() {
         return Err(ApiError::invalid("", "Send {} for all kinds, or {\"kinds\":[…]}"));
     }
-    if json_type(body.trim_start().as_bytes().first().copied()) != "object" {
-        serde_json::from_str::<serde::de::IgnoredAny>(body).map_err(malformed)?;
-        return Err(ApiError::invalid("", "Send an object, such as {\"kinds\":[\"offering\"]}"));
-    }
-    let members = Members::of(body, |_| true).map_err(malformed)?;
+    let other = |_: &str| "Send an object, such as {\"kinds\":[\"offering\"]}".to_owned();
+    let members = body::members(json, |_| true, other)?;
     if let Some((name, _)) = members.0.iter().find(|(name, _)| name != "kinds") {
         return Err(ApiError::invalid(name, "is unknown; there is kinds"));
     }

@@ -62,35 +62,6 @@ const REGIONS: ArrayParameter<Region> =
 const LIMIT: Parameter<Limit> =
     Parameter::new("limit", "The most offerings of a page; 100 without it.");
 
-/// The query string of a request.
-struct ListRequest {
-    query: OfferingQuery,
-    promo_code: Option<PromoCode>,
-    limit: u32,
-    cursor: Option<Cursor>,
-}
-
-impl ListRequest {
-    fn parse(raw: &str) -> Result<Self, ApiError> {
-        let mut params = Params::parse(raw);
-        let request = Self {
-            query: OfferingQuery {
-                types: params.list(&TYPES),
-                categories: params.list(&CATEGORIES),
-                customer_type: params.single(&CUSTOMER_TYPE),
-                product_catalog: params.single(&PRODUCT_CATALOG),
-                include_archived: params.single(&INCLUDE_ARCHIVED).unwrap_or(false),
-                countries: params.list(&COUNTRIES),
-                regions: params.list(&REGIONS),
-            },
-            promo_code: params.single(&PROMO_CODE),
-            limit: params.single(&LIMIT).map_or(DEFAULT_LIMIT, |Limit(limit)| limit),
-            cursor: params.single(&CURSOR),
-        };
-        params.finish().map(|()| request)
-    }
-}
-
 /// `GET /product-offerings`.
 pub struct ListOfferings {
     cursors: Arc<Cursors>,
@@ -111,7 +82,20 @@ impl Endpoint for ListOfferings {
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
         let Call { request, principal, store, log, .. } = call;
-        let ListRequest { query, promo_code, limit, cursor } = ListRequest::parse(&request.query)?;
+        let mut params = Params::parse(&request.query);
+        let query = OfferingQuery {
+            types: params.list(&TYPES),
+            categories: params.list(&CATEGORIES),
+            customer_type: params.single(&CUSTOMER_TYPE),
+            product_catalog: params.single(&PRODUCT_CATALOG),
+            include_archived: params.single(&INCLUDE_ARCHIVED).unwrap_or(false),
+            countries: params.list(&COUNTRIES),
+            regions: params.list(&REGIONS),
+        };
+        let promo_code = params.single(&PROMO_CODE);
+        let limit = params.single(&LIMIT).map_or(DEFAULT_LIMIT, |Limit(limit)| limit);
+        let cursor = params.single(&CURSOR);
+        params.finish()?;
         let account = &principal.account;
         let customer_types = query.customer_types_for(principal).map_err(not_visible)?;
         let filter = query.filter_for(principal).map_err(not_visible)?;

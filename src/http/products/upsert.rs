@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lambda_http::http::{Method, StatusCode};
-use serde::{Serialize, de::IgnoredAny};
+use serde::Serialize;
 use serde_json::value::RawValue;
 #[cfg(feature = "openapi")]
 use serde_json::{Map, Value, json};
@@ -12,8 +12,8 @@ use super::list::{ALLOW, PATH};
 use crate::{
     access::Permission,
     http::{ApiError, Call, Dialect, Endpoint, Methods, Reply, body},
-    json::{Members, first_elements, json_type, type_name},
-    products::{ProductRow, RowError, arrived, upsert},
+    json::{first_elements, type_name},
+    products::{Applied, ProductRow, RowError, arrived, upsert},
     text::FieldError,
 };
 #[cfg(feature = "openapi")]
@@ -34,7 +34,7 @@ const RESERVE: Duration = Duration::from_secs(1);
 /// `POST /api/v1/products`.
 pub struct UpsertProducts;
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "openapi", schemars(rename = "UpsertOutcome"))]
 struct Outcome {
@@ -69,49 +69,46 @@ impl Endpoint for UpsertProducts {
         let Call { request, principal, identity, store, log } = call;
         let rows = rows(body::json(request)?)?;
         log.rows = rows.len() as u64;
-        let (mut good, mut places) = (Vec::new(), Vec::new());
-        let mut results: Vec<Result<_, String>> = Vec::with_capacity(rows.len());
-        for (place, row) in rows.into_iter().enumerate() {
-            match ProductRow::parse(row) {
+        let mut good = Vec::new();
+        let mut refused: Vec<Option<String>> = Vec::with_capacity(rows.len());
+        for row in rows {
+            refused.push(match ProductRow::parse(row) {
                 Ok(row) => {
                     good.push(row);
-                    places.push(place);
-                    results.push(Err(String::new()));
+                    None
                 }
-                Err(errors) => results.push(Err(joined(&errors))),
-            }
+                Err(errors) => Some(joined(&errors)),
+            });
         }
         let until = request.deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
         let rows = arrived(&good, identity);
         let store = store.written_by(SOURCE);
-        let mut has_rows_left = false;
         let written = upsert(&store, &principal.account, &rows, until.into()).await;
-        for (place, result) in places.into_iter().zip(written) {
-            if let Err(RowError::Failed { cause }) = &result {
-                log.row_failure.get_or_insert_with(|| cause.clone());
-            }
-            let is_left = matches!(result, Err(RowError::Failed { .. } | RowError::Unavailable));
-            has_rows_left |= is_left;
-            results[place] = result.map_err(|error| error.to_string());
-        }
-
-        let mut outcome = Outcome {
-            created: 0,
-            updated: 0,
-            errors: 0,
-            results: Vec::with_capacity(results.len()),
-        };
-        for (index, result) in results.into_iter().enumerate() {
-            let (status, id, error) = match result {
-                Ok(applied) if applied.created => ("created", Some(applied.id.to_string()), None),
-                Ok(applied) => ("updated", Some(applied.id.to_string()), None),
-                Err(error) => ("error", None, Some(error)),
+        let mut written = written.into_iter();
+        let mut has_rows_left = false;
+        let mut outcome = Outcome::default();
+        for (index, refused) in refused.into_iter().enumerate() {
+            let result = match refused {
+                Some(errors) => Err(errors),
+                None => written.next().unwrap_or(Err(RowError::Unavailable)).map_err(|error| {
+                    if let RowError::Failed { cause } = &error {
+                        log.row_failure.get_or_insert_with(|| cause.clone());
+                    }
+                    has_rows_left |=
+                        matches!(error, RowError::Failed { .. } | RowError::Unavailable);
+                    error.to_string()
+                }),
             };
-            match status {
-                "created" => outcome.created += 1,
-                "updated" => outcome.updated += 1,
-                _ => outcome.errors += 1,
-            }
+            let (count, status, id, error) = match result {
+                Ok(Applied { created: true, id, .. }) => {
+                    (&mut outcome.created, "created", Some(id.to_string()), None)
+                }
+                Ok(Applied { id, .. }) => {
+                    (&mut outcome.updated, "updated", Some(id.to_string()), None)
+                }
+                Err(error) => (&mut outcome.errors, "error", None, Some(error)),
+            };
+            *count += 1;
             outcome.results.push(Line { index, status, id, error });
         }
         log.items = outcome.created + outcome.updated;
@@ -127,16 +124,10 @@ fn joined(errors: &[FieldError]) -> String {
 }
 
 /// The rows of a body.
-fn rows(body: &str) -> Result<Vec<&RawValue>, ApiError> {
+fn rows(json: &str) -> Result<Vec<&RawValue>, ApiError> {
     let wrong = |message: String| ApiError::invalid("", message);
-    let malformed = |error| wrong(format!("Malformed JSON: {error}"));
-    let kind = json_type(body.trim_start().as_bytes().first().copied());
-    if kind != "object" {
-        // A body that is not JSON at all is reported as such.
-        serde_json::from_str::<IgnoredAny>(body).map_err(malformed)?;
-        return Err(wrong(format!("Expected object, received {kind}")));
-    }
-    let members = Members::of(body, |name| name == "products").map_err(malformed)?;
+    let other = |kind: &str| format!("Expected object, received {kind}");
+    let members = body::members(json, |name| name == "products", other)?;
     if let Some(twice) = members.duplicate() {
         return Err(wrong(format!("{twice}: Duplicate key")));
     }
@@ -146,7 +137,7 @@ fn rows(body: &str) -> Result<Vec<&RawValue>, ApiError> {
         let message = format!("products: Expected array, received {}", type_name(products));
         return Err(wrong(message));
     }
-    let rows = first_elements(products, MAX_ROWS + 1).map_err(malformed)?;
+    let rows = body::parsed(first_elements(products, MAX_ROWS + 1))?;
     match rows.len() {
         0 => Err(wrong("products must not be empty".to_owned())),
         1..=MAX_ROWS => Ok(rows),
