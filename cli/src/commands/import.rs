@@ -241,12 +241,7 @@ impl Import {
         let terminal = Terminal { import: self, name: &name, bar: &bar, read: &read, latest };
         let request = Request {
             lease: lease.clone(),
-            source: Source {
-                name: format!("file {name}"),
-                version: None,
-                content: None,
-                time: store.clock().now(),
-            },
+            source: Source::named(format!("file {name}"), store.clock().now()),
             order_by: self.order,
             ids: None,
             mode: self.mode(),

@@ -91,12 +91,7 @@ async fn load_records(
     let holder = name.to_owned();
     let request = Request {
         lease: Lease { account: account.clone(), import, holder, term: LEASE_TERM },
-        source: Source {
-            name: name.to_owned(),
-            version: None,
-            content: None,
-            time: store.clock().now(),
-        },
+        source: Source::named(name.to_owned(), store.clock().now()),
         order_by: OrderBy::Record,
         // The same ids at every start.
         ids: Some(GeneratedIds { seed: name.to_owned(), time: Timestamp::UNIX_EPOCH }),

@@ -11,7 +11,6 @@ use aws_sdk_dynamodb::Client;
 use serverless_catalog::{
     cursor::Cursors,
     lambda::Settings,
-    objects::Bucket,
     queue::{ExportCatalog, ImportCatalog},
     store::{Connection, Store, TableNames, lean_client},
     streams::RecordChanges,
@@ -37,8 +36,7 @@ const SETTLE: Duration = Duration::from_secs(5);
 const WORKERS: usize = 2;
 
 fn import_catalog(store: &Store, bucket: &LocalBucket, queue: &Arc<LocalQueue>) -> Function {
-    let Bucket { objects, name } = bucket.bucket().clone();
-    let import = ImportCatalog::new(store.clone(), objects, Some(name));
+    let import = ImportCatalog::new(store.clone(), bucket.bucket().clone());
     Function::of_import(import.with_queue(queue.clone()))
 }
 
