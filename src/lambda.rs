@@ -160,8 +160,7 @@ pub async fn run_export() -> Result<(), Error> {
 pub async fn run_import() -> Result<(), Error> {
     telemetry::init();
     let settings = Settings::from_environment()?;
-    let Bucket { objects, name } = bucket_from_environment()?;
-    let mut import = ImportCatalog::new(settings.store, objects, Some(name));
+    let mut import = ImportCatalog::new(settings.store, bucket_from_environment()?);
     if let Some(url) = optional("IMPORT_QUEUE_URL") {
         let client = lean_sqs_client(&connection("AWS_ENDPOINT_URL_SQS"))?;
         import = import.with_queue(Arc::new(SqsQueue::new(client, url)));

@@ -53,7 +53,7 @@ pub mod idempotency;
 pub mod imports;
 pub mod json;
 pub mod lambda;
-mod lock;
+pub mod lock;
 pub mod money;
 pub mod networks;
 pub mod objects;

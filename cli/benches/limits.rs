@@ -23,7 +23,7 @@ use serde_json::json;
 use serverless_catalog::{
     access::{ApiKey, KeyPrefix, KeyRecord, Limits, PerMinute, Permission},
     account::AccountId,
-    imports::{Floors, GeneratedIds, Importer, Mode, OrderBy, Ordering as WriteOrdering},
+    imports::{GeneratedIds, Importer, Mode, OrderBy, Ordering as WriteOrdering},
     order::Origin,
     source::Line,
     store::Store,
@@ -178,6 +178,6 @@ async fn fill(store: &Store) {
     };
     let lines: Vec<Line> =
         (1..=100).map(|n| (n, Ok(offering(n).to_string().into_bytes()))).collect();
-    let rejected = importer.import_group(&lines, &Floors::default()).await.expect("import");
+    let rejected = importer.import_group(&lines, &[]).await.expect("import");
     assert!(rejected.is_empty(), "{rejected:?}");
 }

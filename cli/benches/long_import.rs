@@ -26,7 +26,7 @@ use serverless_catalog::{
     account::AccountId,
     cause::Cause,
     imports::job::Status,
-    objects::Objects,
+    objects::{Bucket, Objects},
     queue::{CONTINUES, ImportCatalog, MessageQueue, QueueMessage},
     store::{Connection, Store, TableNames, lean_client, lean_s3_client},
 };
@@ -92,7 +92,7 @@ async fn function(engine: &str, server: &str) {
     );
     let objects = Objects::new(lean_s3_client(&Connection::local(server)).expect("client"));
     let queue = Arc::new(Queue::default());
-    let import = ImportCatalog::new(store.clone(), objects, Some(BUCKET.to_owned()))
+    let import = ImportCatalog::new(store.clone(), Bucket { objects, name: BUCKET.to_owned() })
         .with_queue(queue.clone());
     let body = json!({"Records": [{"eventName": "ObjectCreated:Put", "s3": {
         "bucket": {"name": BUCKET}, "object": {"key": KEY, "sequencer": "01"}}}]})

@@ -43,7 +43,7 @@ use serde_json::{Value, json};
 use serverless_catalog::{
     access::{ApiKey, KeyPrefix, KeyRecord, Permission},
     account::AccountId,
-    imports::{Floors, GeneratedIds, Importer, Mode, OrderBy, Ordering as ImportOrdering},
+    imports::{GeneratedIds, Importer, Mode, OrderBy, Ordering as ImportOrdering},
     order::Origin,
     source::Line,
 };
@@ -458,7 +458,7 @@ async fn fill(stack: &Stack) -> ApiKey {
     let lines: Vec<Line> = (0..100)
         .map(|number| (number + 1, Ok(offering(number).to_string().into_bytes())))
         .collect();
-    let rejected = importer.import_group(&lines, &Floors::default()).await.expect("import");
+    let rejected = importer.import_group(&lines, &[]).await.expect("import");
     assert!(rejected.is_empty(), "{rejected:?}");
     let key = ApiKey::generate(&KeyPrefix::default()).expect("randomness");
     let record = KeyRecord::new(account, Permission::ALL.iter().copied());

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use serverless_catalog::{
     access::{ApiKey, KeyPrefix, KeyRecord, Permission},
     account::AccountId,
-    imports::{Floors, GeneratedIds, Importer, Mode, OrderBy, Ordering},
+    imports::{GeneratedIds, Importer, Mode, OrderBy, Ordering},
     order::Origin,
     source::Line,
     store::Store,
@@ -210,7 +210,7 @@ async fn fill(store: &Store, size: usize) {
     for n in 0..size {
         lines.push((n as u64 + 1, Ok(offering(n).to_string().into_bytes())));
         if lines.len() == 400 || n + 1 == size {
-            let rejected = importer.import_group(&lines, &Floors::default()).await.expect("import");
+            let rejected = importer.import_group(&lines, &[]).await.expect("import");
             assert!(rejected.is_empty(), "{rejected:?}");
             lines.clear();
         }

@@ -13,14 +13,13 @@ use swagger_ui_dist::{ApiDefinition, OpenApiSource, generate_routes};
 use crate::local::sample::SAMPLES;
 
 /// The path of the page.
-pub const DOCS: &str = "/docs";
+pub(crate) const DOCS: &str = "/docs";
 
 /// The path of the description.
 const DOCUMENT: &str = "/openapi.yaml";
 
 /// The description as YAML. The same code always gives the same text.
-#[must_use]
-pub fn yaml() -> String {
+pub(crate) fn yaml() -> String {
     const HEAD: &str = "# Made by `catalog openapi` from the code; do not edit.\n";
     const ORDER: [&str; 6] = ["openapi", "info", "servers", "tags", "paths", "components"];
     // Every JSON value is a YAML value: neither step can fail.
@@ -48,7 +47,7 @@ fn quoted_time(line: &str) -> String {
 
 /// The description, and a page at `/docs` on which to try the APIs; it loads nothing from other hosts. With
 /// `sample`, the demo key is filled in.
-pub fn routes(sample: bool) -> Router {
+pub(crate) fn routes(sample: bool) -> Router {
     let assets = ApiDefinition {
         uri_prefix: "/docs/ui".to_owned(),
         api_definition: OpenApiSource::Uri(DOCUMENT.to_owned()),

@@ -24,7 +24,7 @@ use crate::{
 /// by the usual credential chain.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Where the catalog is")]
-pub struct Target {
+pub(crate) struct Target {
     /// A DynamoDB endpoint, such as a local engine's
     #[arg(long, value_name = "URL", env = "CATALOG_ENDPOINT_URL", global = true)]
     endpoint_url: Option<String>,
@@ -49,7 +49,7 @@ pub struct Target {
         default_value = "catalog",
         global = true
     )]
-    pub table_prefix: String,
+    pub(crate) table_prefix: String,
 
     /// The folder of a local catalog
     #[arg(
@@ -59,12 +59,12 @@ pub struct Target {
         default_value = ".catalog",
         global = true
     )]
-    pub data: PathBuf,
+    pub(crate) data: PathBuf,
 }
 
 /// The secret that seals cursors, as the functions have it.
 #[derive(Args, Clone, Debug)]
-pub struct CursorSecret {
+pub(crate) struct CursorSecret {
     /// The secret that seals cursors; that of a catalog on this machine is found by itself. A deployed stack tells
     /// the name of its secret as an output
     #[arg(long, value_name = "SECRET", env = "CURSOR_SECRET", hide_env_values = true)]
@@ -73,10 +73,7 @@ pub struct CursorSecret {
 
 impl CursorSecret {
     /// Seals and opens cursors as the catalog's functions do.
-    ///
-    /// # Errors
-    /// [`CliError::Usage`] if the secret is not known, or too short.
-    pub fn cursors(&self, target: &Target) -> Result<Cursors, CliError> {
+    pub(crate) fn cursors(&self, target: &Target) -> Result<Cursors, CliError> {
         let local = || if target.aws { None } else { known_cursor_secret(&target.data) };
         let secret = self.cursor_secret.clone().or_else(local).ok_or_else(|| {
             CliError::Usage(
@@ -89,7 +86,7 @@ impl CursorSecret {
 
 /// Where a database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// At a URL: usually a local engine.
     Endpoint(String),
     /// In an AWS region.
@@ -98,8 +95,7 @@ pub enum Place {
 
 impl Place {
     /// Whether it is AWS itself, not a local stand-in.
-    #[must_use]
-    pub fn is_aws(&self) -> bool {
+    pub(crate) fn is_aws(&self) -> bool {
         matches!(self, Self::Aws(_))
     }
 }
@@ -115,23 +111,20 @@ impl fmt::Display for Place {
 
 /// A connection to a catalog.
 #[derive(Debug)]
-pub struct Connected {
+pub(crate) struct Connected {
     /// Where its database is.
-    pub place: Place,
+    pub(crate) place: Place,
     /// The client for its database.
-    pub client: Client,
+    pub(crate) client: Client,
     /// The client for its bucket; `None` if it has no bucket.
     pub s3: Option<aws_sdk_s3::Client>,
     /// The addresses that `catalog serve` has published, if that is what the command connects to.
-    pub endpoints: Option<Endpoints>,
+    pub(crate) endpoints: Option<Endpoints>,
 }
 
 impl Target {
     /// Connects to the catalog.
-    ///
-    /// # Errors
-    /// [`CliError`] when the clients cannot be built.
-    pub async fn connect(&self) -> Result<Connected, CliError> {
+    pub(crate) async fn connect(&self) -> Result<Connected, CliError> {
         if let Some(url) = self.endpoint_url.as_ref().filter(|_| !self.aws) {
             return self.local(url, Some(url), None);
         }
@@ -189,10 +182,7 @@ impl Target {
     }
 
     /// Connects to the catalog's tables, and prints on standard error where they are.
-    ///
-    /// # Errors
-    /// As [`Target::connect`].
-    pub async fn store(&self) -> Result<Store, CliError> {
+    pub(crate) async fn store(&self) -> Result<Store, CliError> {
         let Connected { client, place, .. } = self.connect().await?;
         warn(format!("Using the catalog at {place}."));
         Ok(Store::new(client, TableNames::with_prefix(&self.table_prefix)))

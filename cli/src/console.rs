@@ -3,17 +3,17 @@
 use std::io::Write as _;
 
 /// Writes a line to standard output. A closed pipe (`catalog keys list | head -1`) is not an error.
-pub fn say(line: impl AsRef<str>) {
+pub(crate) fn say(line: impl AsRef<str>) {
     let _ = writeln!(std::io::stdout(), "{}", line.as_ref());
 }
 
 /// Writes a line with styles to standard output: with colours on a terminal, without them elsewhere or if
 /// `NO_COLOR` is set. `CLICOLOR_FORCE` forces them.
-pub fn say_styled(line: impl AsRef<str>) {
+pub(crate) fn say_styled(line: impl AsRef<str>) {
     let _ = writeln!(anstream::stdout(), "{}", line.as_ref());
 }
 
 /// Writes a line to standard error.
-pub fn warn(line: impl AsRef<str>) {
+pub(crate) fn warn(line: impl AsRef<str>) {
     let _ = writeln!(std::io::stderr(), "{}", line.as_ref());
 }

@@ -7,19 +7,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// or between two of its steps, is not lost.
 #[cfg(unix)]
 #[derive(Debug)]
-pub struct Interruption(Option<(Signal, Signal)>);
+pub(crate) struct Interruption(Option<(Signal, Signal)>);
 
 #[cfg(unix)]
 impl Interruption {
     /// Installs the signal handlers.
-    #[must_use]
-    pub fn expect() -> Self {
+    pub(crate) fn expect() -> Self {
         let interrupt = signal(SignalKind::interrupt());
         Self(interrupt.and_then(|i| Ok((i, signal(SignalKind::terminate())?))).ok())
     }
 
     /// Waits for the signal.
-    pub async fn wait(&mut self) {
+    pub(crate) async fn wait(&mut self) {
         match &mut self.0 {
             Some((interrupt, terminate)) => {
                 tokio::select! {
@@ -35,18 +34,17 @@ impl Interruption {
 /// Ctrl-C.
 #[cfg(not(unix))]
 #[derive(Debug)]
-pub struct Interruption;
+pub(crate) struct Interruption;
 
 #[cfg(not(unix))]
 impl Interruption {
     /// Does nothing on this platform.
-    #[must_use]
-    pub fn expect() -> Self {
+    pub(crate) fn expect() -> Self {
         Self
     }
 
     /// Waits for the signal.
-    pub async fn wait(&mut self) {
+    pub(crate) async fn wait(&mut self) {
         let _ = tokio::signal::ctrl_c().await;
     }
 }

@@ -41,8 +41,8 @@ pub trait Endpoint: Send + Sync + 'static {
     /// The permission that a key needs.
     const PERMISSION: Permission;
 
-    /// The methods of the request's path; `None`: this endpoint does not serve the path.
-    fn methods(&self, request: &ApiRequest) -> Option<Methods>;
+    /// The paths that it serves, as API Gateway spells them, each with its methods.
+    const PATHS: &'static [(&'static str, Methods)];
 
     /// Answers an authenticated request.
     fn answer(&self, call: Call<'_>) -> impl Future<Output = Result<Reply, ApiError>> + Send;
@@ -99,24 +99,6 @@ struct Meters {
     key: Meter,
     /// For the key's counter, if it has limits.
     counter: Meter,
-}
-
-/// What a request consumed.
-#[derive(Clone, Copy)]
-struct RequestCost {
-    catalog: Cost,
-    key: Cost,
-    counter: Cost,
-}
-
-impl Meters {
-    fn cost(&self) -> RequestCost {
-        RequestCost {
-            catalog: self.catalog.cost(),
-            key: self.key.cost(),
-            counter: self.counter.cost(),
-        }
-    }
 }
 
 /// What the limits of a key make of a request.
@@ -190,12 +172,11 @@ impl<E: Endpoint> HttpAdapter<E> {
         insert(headers, "x-request-id", &request.id);
         vary_by(headers, dialect.key_header());
         self.charge(&mut limited, &request, &log, &meters).await;
-        let cost = meters.cost();
         if let Some(standing) = &limited.standing {
             show_standing(headers, standing);
         }
         if self.show_cost {
-            show_cost(headers, cost);
+            show_cost(headers, &meters);
         }
         let unchecked = limited.admitted.and_then(|admitted| admitted.unchecked);
         let cold = !self.warm.swap(true, Ordering::Relaxed);
@@ -206,15 +187,16 @@ impl<E: Endpoint> HttpAdapter<E> {
         let went_well = cause.is_none() && millis < 1e3;
         if !went_well || fastrand::u8(..100) < self.log_percent {
             let causes = (cause.as_deref(), unchecked.as_deref());
-            write_log(&request, &log, cost, (status, level), cold, millis, causes);
+            write_log(&request, &log, &meters, (status, level), cold, millis, causes);
         }
+        let (catalog, counter) = (meters.catalog.cost(), meters.counter.cost());
         RequestMeasures {
             route: if request.route.is_empty() { "none" } else { &request.route },
             server_error: status.is_server_error(),
             millis,
             items: log.items,
-            read_units: cost.catalog.read_units + cost.key.read_units + cost.counter.read_units,
-            write_units: cost.catalog.write_units + cost.counter.write_units,
+            read_units: catalog.read_units + meters.key.cost().read_units + counter.read_units,
+            write_units: catalog.write_units + counter.write_units,
             cold_start: cold,
         }
         .publish();
@@ -228,14 +210,17 @@ impl<E: Endpoint> HttpAdapter<E> {
         meters: &Meters,
         limited: &mut Limited,
     ) -> Result<Reply, ApiError> {
-        let methods = self.endpoint.methods(request).ok_or(ApiError::NotFound(Absent::Path))?;
+        let served = E::PATHS.iter().find(|(path, _)| request.parameters(path).is_some());
+        let (_, methods) = served.ok_or(ApiError::NotFound(Absent::Path))?;
         if !methods.answered.contains(&request.method) {
             return Err(ApiError::MethodNotAllowed(methods.allow));
         }
         let key = E::DIALECT.key(&request.headers);
         let keys = self.store.metered(&meters.key);
-        let caller =
-            self.authenticator.authenticate(&keys, key, E::PERMISSION, request.source_ip).await?;
+        let caller = self
+            .authenticator
+            .authenticate(Instant::now(), &keys, key, E::PERMISSION, request.source_ip)
+            .await?;
         let Caller { principal, key, limits } = caller;
         log.account = Some(principal.account.to_string());
         let store = self.store.for_account(&principal.account, &meters.catalog);
@@ -269,7 +254,7 @@ impl<E: Endpoint> HttpAdapter<E> {
         meters: &Meters,
     ) {
         let Some(admitted) = &mut limited.admitted else { return };
-        let cost = meters.cost();
+        let catalog = meters.catalog.cost();
         let (reads, writes) = match draw(&request.method) {
             Draw::Read => (1, 0),
             Draw::Write => (0, log.rows.max(1)),
@@ -277,8 +262,8 @@ impl<E: Endpoint> HttpAdapter<E> {
         let used = Usage {
             reads,
             writes,
-            read_units: cost.catalog.read_units + cost.key.read_units,
-            write_units: cost.catalog.write_units,
+            read_units: catalog.read_units + meters.key.cost().read_units,
+            write_units: catalog.write_units,
             rejected: 0,
         };
         self.limiter.charge(admitted, used);
@@ -353,17 +338,18 @@ fn show_standing(headers: &mut HeaderMap, standing: &Standing) {
     insert(headers, "x-ratelimit-reset", &standing.reset.to_string());
 }
 
-fn show_cost(headers: &mut HeaderMap, cost: RequestCost) {
-    let Cost { reads, read_units, writes, write_units } = cost.catalog;
+fn show_cost(headers: &mut HeaderMap, meters: &Meters) {
+    let Cost { reads, read_units, writes, write_units } = meters.catalog.cost();
     insert(headers, "x-consumed-read-units", &read_units.to_string());
     insert(headers, "x-queries", &reads.to_string());
     if writes > 0 {
         insert(headers, "x-consumed-write-units", &write_units.to_string());
         insert(headers, "x-writes", &writes.to_string());
     }
-    if cost.counter.reads + cost.counter.writes > 0 {
-        insert(headers, "x-counter-read-units", &cost.counter.read_units.to_string());
-        insert(headers, "x-counter-write-units", &cost.counter.write_units.to_string());
+    let counter = meters.counter.cost();
+    if counter.reads + counter.writes > 0 {
+        insert(headers, "x-counter-read-units", &counter.read_units.to_string());
+        insert(headers, "x-counter-write-units", &counter.write_units.to_string());
     }
 }
 
@@ -385,12 +371,13 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 fn write_log(
     request: &ApiRequest,
     log: &RequestLog,
-    cost: RequestCost,
+    meters: &Meters,
     (status, level): (StatusCode, Level),
     cold: bool,
     millis: f64,
     (cause, limits_unchecked): (Option<&str>, Option<&str>),
 ) {
+    let (catalog, counter) = (meters.catalog.cost(), meters.counter.cost());
     let status = status.as_u16();
     // Microseconds: more digits would only be noise.
     let millis = (millis * 1e3).round() / 1e3;
@@ -406,14 +393,14 @@ fn write_log(
                 status,
                 millis,
                 items = log.items,
-                queries = cost.catalog.reads,
-                read_units = cost.catalog.read_units,
-                key_read_units = cost.key.read_units,
-                counter_read_units = cost.counter.read_units,
-                counter_write_units = cost.counter.write_units,
+                queries = catalog.reads,
+                read_units = catalog.read_units,
+                key_read_units = meters.key.cost().read_units,
+                counter_read_units = counter.read_units,
+                counter_write_units = counter.write_units,
                 limits_unchecked,
-                writes = cost.catalog.writes,
-                write_units = cost.catalog.write_units,
+                writes = catalog.writes,
+                write_units = catalog.write_units,
                 rejected = log.rejected,
                 cold_start = cold,
                 has_cursor = log.has_cursor,

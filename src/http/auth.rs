@@ -69,21 +69,11 @@ impl Authenticator {
         }
     }
 
-    /// Authenticates and authorizes a request: returns the caller.
+    /// Authenticates and authorizes a request that arrives now: returns the caller.
     ///
     /// # Errors
     /// [`ApiError::KeyRejected`], or the database's error.
     pub async fn authenticate(
-        &self,
-        keys: &impl KeyLookup<Error = StoreError>,
-        key: Option<ApiKey>,
-        permission: Permission,
-        source_ip: Option<IpAddr>,
-    ) -> Result<Caller, ApiError> {
-        self.authenticate_at(Instant::now(), keys, key, permission, source_ip).await
-    }
-
-    async fn authenticate_at(
         &self,
         now: Instant,
         keys: &impl KeyLookup<Error = StoreError>,
@@ -195,7 +185,7 @@ mod tests {
     ) -> Result<u32, u16> {
         let (key, permission) = (ApiKey::parse(key), Permission::OfferingsRead);
         let before = directory.reads.load(Ordering::Relaxed);
-        let caller = auth.authenticate_at(now, directory, key, permission, None).await;
+        let caller = auth.authenticate(now, directory, key, permission, None).await;
         let reads = directory.reads.load(Ordering::Relaxed) - before;
         caller.map(|_| reads).map_err(|error| error.status())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::{ApiError, Dialect, Endpoint, Excess, Methods};
+use super::{ApiError, Dialect, Endpoint, Excess, networks, partners, problem, products};
 use crate::{
     access::{Balance, KeyRejection, PerMinute, Permission, Standing},
     idempotency::IdempotencyKey,
@@ -142,6 +142,34 @@ const EMPTY: Standing = Standing {
     wait: 3,
 };
 
+impl Dialect {
+    fn tag(self) -> &'static str {
+        match self {
+            Self::Offerings => "Offerings",
+            Self::Partners => "Partners",
+            Self::Networks => "Networks",
+            Self::Products => "Products",
+            Self::Catalog => "Catalog",
+        }
+    }
+
+    fn security_scheme(self) -> &'static str {
+        match self {
+            Self::Offerings => "ApiKeyHeader",
+            Self::Partners | Self::Networks | Self::Products | Self::Catalog => "BearerKey",
+        }
+    }
+
+    fn error_schema(self, schemas: &mut Schemas) -> Schema {
+        match self {
+            Self::Offerings | Self::Catalog => schemas.of::<problem::Problem<'_>>(),
+            Self::Partners => schemas.of::<partners::errors::Errors<'_>>(),
+            Self::Networks => schemas.of::<networks::envelope::Failure<'_>>(),
+            Self::Products => schemas.of::<products::errors::Failure>(),
+        }
+    }
+}
+
 /// An endpoint's description.
 pub(super) struct Operation {
     pub(super) path: &'static str,
@@ -162,20 +190,13 @@ pub(super) struct Failures {
 }
 
 impl Failures {
-    /// The errors of an endpoint whose dialect has error bodies of type `B`.
-    pub(super) fn of<E: Endpoint, B: JsonSchema>(
-        schemas: &mut Schemas,
-        path: &'static str,
-    ) -> Self {
-        let schema = schemas.of::<B>();
+    /// The errors of an endpoint at one of its paths.
+    pub(super) fn of<E: Endpoint>(schemas: &mut Schemas, path: &'static str) -> Self {
         let (dialect, permission) = (E::DIALECT, E::PERMISSION);
-        let allow = Methods::READ.allow;
-        Self { dialect, permission, path, instance: path, allow, schema: json!(schema) }
-    }
-
-    /// The same errors, for a path with these methods.
-    pub(super) fn allow(self, allow: &'static str) -> Self {
-        Self { allow, ..self }
+        let schema = dialect.error_schema(schemas).into();
+        let methods = E::PATHS.iter().find(|(served, _)| *served == path);
+        let allow = methods.map_or("", |(_, methods)| methods.allow);
+        Self { dialect, permission, path, instance: path, allow, schema }
     }
 
     /// The same errors, for a request with this path.
@@ -274,12 +295,12 @@ impl Failures {
 
 pub(super) fn operation(
     name: &str,
-    texts: (&str, &str, &str),
+    summary: &str,
+    description: &str,
     parameters: &[Value],
     failures: &Failures,
     replies: Value,
 ) -> Operation {
-    let (tag, summary, description) = texts;
     let mut responses = failures.common();
     if let Value::Object(replies) = replies {
         responses.extend(replies);
@@ -293,14 +314,11 @@ pub(super) fn operation(
             }
         }
     }
-    let scheme = match failures.dialect {
-        Dialect::Offerings => "ApiKeyHeader",
-        Dialect::Partners | Dialect::Networks | Dialect::Products | Dialect::Catalog => "BearerKey",
-    };
+    let scheme = failures.dialect.security_scheme();
     let permission = failures.permission;
     let description = json!({
         "operationId": name,
-        "tags": [tag],
+        "tags": [failures.dialect.tag()],
         "summary": summary,
         "description": format!("{description}\n\nPermission: `{permission}`."),
         "security": [{ scheme: [] }],
@@ -310,9 +328,15 @@ pub(super) fn operation(
     Operation { path: failures.path, method: "get", description }
 }
 
-/// A write that may have an idempotency key.
-pub(super) fn idempotent(mut operation: Operation, failures: &Failures) -> Operation {
+/// The same operation as a `POST` with this content, which may have an idempotency key.
+pub(super) fn idempotent(
+    mut operation: Operation,
+    failures: &Failures,
+    content: &Value,
+) -> Operation {
+    operation.method = "post";
     let description = &mut operation.description;
+    description["requestBody"] = json!({ "required": true, "content": content });
     if let Some(parameters) = description["parameters"].as_array_mut() {
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header", "required": false,

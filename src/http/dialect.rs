@@ -34,7 +34,6 @@ pub(super) struct RenderedError {
 impl Dialect {
     /// The dialect for a path that no endpoint serves: that of the first segment that names an API. A stage or a base
     /// path may come before it.
-    #[must_use]
     pub(super) fn nearest(path: &str) -> Self {
         let by_segment = |segment| match segment {
             "product-offerings" => Some(Self::Offerings),
@@ -47,7 +46,6 @@ impl Dialect {
         path.split('/').find_map(by_segment).unwrap_or(Self::Offerings)
     }
 
-    #[must_use]
     pub(super) fn key_header(self) -> &'static str {
         match self {
             Self::Offerings => "X-Api-Key",
@@ -56,7 +54,6 @@ impl Dialect {
     }
 
     /// The key of a request; `None` if it is missing, malformed or given twice.
-    #[must_use]
     pub(super) fn key(self, headers: &HeaderMap) -> Option<ApiKey> {
         let mut values = headers.get_all(self.key_header()).iter();
         let only = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
@@ -74,7 +71,6 @@ impl Dialect {
     }
 
     /// Renders an error. `permission` is the one that the endpoint requires: the text of a 403 names it.
-    #[must_use]
     pub(super) fn error(
         self,
         error: &ApiError,
@@ -107,7 +103,7 @@ impl Dialect {
             Self::Offerings | Self::Catalog => problem::error_body(error, path, self, permission),
             Self::Partners => partners::errors::error_body(error, permission),
             Self::Networks => networks::envelope::error_body(error, request_id, permission),
-            Self::Products => products::errors::error_body(error),
+            Self::Products => products::errors::error_body(error, permission),
         }
     }
 }

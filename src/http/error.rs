@@ -120,6 +120,16 @@ impl ApiError {
         }
     }
 
+    /// The field that is wrong, or the first of several.
+    pub(super) fn field(&self) -> Option<&str> {
+        match self {
+            Self::Invalid(errors) => errors.first().map(|error| error.field.as_str()),
+            Self::Required(field) => Some(field),
+            Self::NotVisible(error) => Some(&error.field),
+            _ => None,
+        }
+    }
+
     /// What to log: never more than the sender is told, except for the cause of a 5xx.
     #[must_use]
     pub fn cause(&self) -> String {

@@ -1,31 +1,45 @@
 //! Response messages that several dialects share.
 
-use super::{Absent, Excess};
+use super::{Absent, ApiError, Excess};
 use crate::{
     access::{KeyRejection, Permission},
     exports::MAX_UNFINISHED,
+    text::FieldError,
 };
 
-/// The message of a 503.
-pub(super) const SERVICE_UNAVAILABLE: &str = "The catalog is busy; try again in a moment.";
+/// What the sender of a request is told that failed, and that required this permission. Where a dialect was published with
+/// words of its own, it has those.
+pub(super) fn message(error: &ApiError, permission: Permission) -> String {
+    match error {
+        ApiError::Invalid(errors) => errors.first().map(sentence).unwrap_or_default(),
+        ApiError::NotVisible(error) => sentence(error),
+        ApiError::Required(field) => format!("{field} is required."),
+        ApiError::KeyRejected(rejection) => rejected(*rejection, permission),
+        ApiError::NotFound(absent) => not_found(*absent).to_owned(),
+        ApiError::MethodNotAllowed(allowed) => format!("Use one of: {allowed}."),
+        ApiError::TooLarge(bytes) => format!("The body must be at most {bytes} bytes."),
+        ApiError::Gone => "What changed after this cursor is no longer kept, was lost, or the key sees something \
+            else now. Start over: take an export with its changesCursor, and read the changes since that."
+            .to_owned(),
+        ApiError::UnderWay(_) => "A request with this Idempotency-Key is under way; send it again in a moment to get \
+            its answer."
+            .to_owned(),
+        ApiError::KeyOfAnotherRequest => "Another request was sent with this Idempotency-Key; each request needs a \
+            key of its own."
+            .to_owned(),
+        ApiError::TooMany(excess) => too_many(*excess),
+        ApiError::Unavailable(_) => "The catalog is busy; try again in a moment.".to_owned(),
+        ApiError::Internal(_) => "Something went wrong on our side.".to_owned(),
+    }
+}
 
-/// The message of a 410.
-pub(super) const GONE: &str = "What changed after this cursor is no longer kept, was lost, or the key sees something \
-     else now. Start over: take an export with its changesCursor, and read the changes since that.";
-
-/// The message of a 409.
-pub(super) const UNDER_WAY: &str = "A request with this Idempotency-Key is under way; send it again in a moment to get its answer.";
-
-/// The message of a 422.
-pub(super) const KEY_OF_ANOTHER_REQUEST: &str =
-    "Another request was sent with this Idempotency-Key; each request needs a key of its own.";
-
-/// The message of a 500.
-pub(super) const INTERNAL_ERROR: &str = "Something went wrong on our side.";
+/// An error that concerns the request as a whole names no field.
+fn sentence(error: &FieldError) -> String {
+    format!("{} {}.", error.field, error.message).trim_start().to_owned()
+}
 
 /// The message of a 401 or 403: why the key was rejected by an endpoint that requires `permission`.
-#[must_use]
-pub(super) fn rejected(rejection: KeyRejection, permission: Permission) -> String {
+fn rejected(rejection: KeyRejection, permission: Permission) -> String {
     match rejection {
         KeyRejection::Malformed => "Send one API key as Authorization: Bearer <key>.".to_owned(),
         KeyRejection::Unknown => "The API key is unknown.".to_owned(),
@@ -39,8 +53,7 @@ pub(super) fn rejected(rejection: KeyRejection, permission: Permission) -> Strin
 }
 
 /// The message of a 429.
-#[must_use]
-pub(super) fn too_many(excess: Excess) -> String {
+fn too_many(excess: Excess) -> String {
     match excess {
         Excess::Limit(standing) => {
             let seconds = if standing.wait == 1 { "second" } else { "seconds" };
@@ -58,8 +71,7 @@ pub(super) fn too_many(excess: Excess) -> String {
     }
 }
 
-#[must_use]
-pub(super) fn not_found(absent: Absent) -> &'static str {
+fn not_found(absent: Absent) -> &'static str {
     match absent {
         Absent::Path => "There is nothing at this path.",
         Absent::Offering => "There is no such product offering.",

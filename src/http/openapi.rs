@@ -11,16 +11,27 @@ use super::{
 
 #[must_use]
 pub fn document() -> Value {
-    let mut schemas = Schemas::new();
+    let mut collected = Schemas::new();
+    let schemas = &mut collected;
     let operations = [
-        offerings::describe(&mut schemas),
-        partners::describe(&mut schemas),
-        networks::describe(&mut schemas),
-        products::describe(&mut schemas),
-        catalog::describe(&mut schemas),
+        offerings::list::describe(schemas),
+        offerings::get::describe(schemas),
+        partners::list::describe(schemas),
+        networks::list::describe_networks(schemas),
+        networks::list::describe_countries(schemas),
+        networks::products::describe(schemas),
+        networks::lookup::describe(schemas),
+        products::list::describe(schemas),
+        products::upsert::describe(schemas),
+        catalog::changes::describe(schemas),
+        catalog::imports::describe_list(schemas),
+        catalog::imports::describe_submit(schemas),
+        catalog::imports::describe_one(schemas),
+        catalog::exports::describe_request(schemas),
+        catalog::exports::describe_one(schemas),
     ];
     let mut paths = json!({});
-    for Operation { path, method, description } in operations.into_iter().flatten() {
+    for Operation { path, method, description } in operations {
         paths[path][method] = description;
     }
     json!({
@@ -48,7 +59,7 @@ pub fn document() -> Value {
         ],
         "paths": paths,
         "components": {
-            "schemas": schemas.finish(),
+            "schemas": collected.finish(),
             "headers": headers(),
             "securitySchemes": {
                 "ApiKeyHeader": {

@@ -182,7 +182,6 @@ pub(super) struct Params {
 impl Params {
     /// Parses a raw query string (`application/x-www-form-urlencoded`, WHATWG URL section 5.1). A value that
     /// is not UTF-8 is kept as unreadable; it is reported when that parameter is read.
-    #[must_use]
     pub(super) fn parse(raw: &str) -> Self {
         let decode = |part: &str| {
             let spaced = part.replace('+', " ");

@@ -1,16 +1,8 @@
 //! Errors as `application/problem+json` (RFC 9457): those of the offerings dialect and of the catalog's own API.
 
-use std::borrow::Cow;
-
 use serde::Serialize;
 
-use super::{
-    ApiError, Dialect,
-    messages::{
-        GONE, INTERNAL_ERROR, KEY_OF_ANOTHER_REQUEST, SERVICE_UNAVAILABLE, UNDER_WAY, not_found,
-        rejected, too_many,
-    },
-};
+use super::{ApiError, Dialect, messages::message};
 use crate::{
     access::{KeyRejection, Permission},
     text::FieldError,
@@ -23,7 +15,7 @@ pub(super) struct Problem<'a> {
     kind: &'static str,
     title: &'static str,
     status: u16,
-    detail: Cow<'a, str>,
+    detail: String,
     instance: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
@@ -77,26 +69,14 @@ fn title(status: u16) -> &'static str {
     }
 }
 
-fn detail(error: &ApiError, dialect: Dialect, permission: Permission) -> Cow<'static, str> {
+fn detail(error: &ApiError, dialect: Dialect, permission: Permission) -> String {
     match error {
-        ApiError::Invalid(errors) => match errors.as_slice() {
-            [only] => format!("{} {}.", only.field, only.message).trim_start().to_owned().into(),
-            several => format!("{} parameters are wrong; see errors.", several.len()).into(),
-        },
-        ApiError::NotVisible(error) => format!("{} {}.", error.field, error.message).into(),
-        ApiError::Required(field) => format!("{field} is required.").into(),
-        ApiError::KeyRejected(KeyRejection::Malformed) if dialect == Dialect::Offerings => {
-            "Send one API key in the header X-Api-Key.".into()
+        ApiError::Invalid(errors) if errors.len() != 1 => {
+            format!("{} parameters are wrong; see errors.", errors.len())
         }
-        ApiError::KeyRejected(rejection) => rejected(*rejection, permission).into(),
-        ApiError::NotFound(absent) => not_found(*absent).into(),
-        ApiError::Gone => GONE.into(),
-        ApiError::UnderWay(_) => UNDER_WAY.into(),
-        ApiError::KeyOfAnotherRequest => KEY_OF_ANOTHER_REQUEST.into(),
-        ApiError::MethodNotAllowed(allowed) => format!("Use one of: {allowed}.").into(),
-        ApiError::TooLarge(bytes) => format!("The body must be at most {bytes} bytes.").into(),
-        ApiError::TooMany(excess) => too_many(*excess).into(),
-        ApiError::Unavailable(_) => SERVICE_UNAVAILABLE.into(),
-        ApiError::Internal(_) => INTERNAL_ERROR.into(),
+        ApiError::KeyRejected(KeyRejection::Malformed) if dialect == Dialect::Offerings => {
+            "Send one API key in the header X-Api-Key.".to_owned()
+        }
+        _ => message(error, permission),
     }
 }

@@ -96,7 +96,6 @@ impl Reply {
     }
 
     /// The answer to an earlier request with the same idempotency key.
-    #[must_use]
     pub(super) fn replayed(KeptAnswer { status, content_type, body }: KeptAnswer) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
         Self {
@@ -107,7 +106,6 @@ impl Reply {
     }
 
     /// The answer to keep under an idempotency key; `None`: a part of the work is left.
-    #[must_use]
     pub(super) fn to_keep(&self) -> Option<KeptAnswer> {
         (!self.is_unfinished).then(|| KeptAnswer {
             status: self.status.as_u16(),

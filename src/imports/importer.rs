@@ -5,8 +5,6 @@
 //! what is stored is stale and changes nothing. Each kind of record is compared in its own way: see
 //! `documents`, `networks` and `products`.
 
-use std::collections::BTreeMap;
-
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -55,23 +53,6 @@ impl Mode {
     #[must_use]
     pub fn is_dry_run(self) -> bool {
         self != Self::Write
-    }
-}
-
-/// The floor of each kind, set by its newest snapshot: a record older than that is stale, whether or not
-/// anything is stored.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Floors(BTreeMap<Kind, Order>);
-
-impl Floors {
-    /// Raises the floor of a kind.
-    pub fn raise(&mut self, kind: Kind, floor: Order) {
-        let known = self.0.entry(kind).or_insert(floor);
-        *known = floor.max(*known);
-    }
-
-    fn of(&self, kind: Kind) -> Option<Order> {
-        self.0.get(&kind).copied()
     }
 }
 
@@ -147,7 +128,8 @@ impl<'a, T: ImportStore> Importer<'a, T> {
         std::mem::take(&mut self.changes)
     }
 
-    /// Imports a group of lines in order, and returns the errors of those that were rejected.
+    /// Imports a group of lines in order, and returns the errors of those that were rejected. A record older than a floor of
+    /// its kind, which a snapshot set, is stale, whether or not anything is stored.
     ///
     /// # Errors
     /// When the database cannot be read or written. The group may then be stored in part; importing it again
@@ -155,7 +137,7 @@ impl<'a, T: ImportStore> Importer<'a, T> {
     pub async fn import_group(
         &mut self,
         lines: &[Line],
-        floors: &Floors,
+        floors: &[(Kind, Order)],
     ) -> Result<Vec<LineError>, <T as DocumentStore>::Error> {
         let mut records = Vec::with_capacity(lines.len());
         let mut rejected: Vec<LineError> = Vec::new();
@@ -168,9 +150,13 @@ impl<'a, T: ImportStore> Importer<'a, T> {
                 },
                 Err(RejectedLine { errors, record }) => {
                     self.counts.failed += 1;
-                    rejected.extend(errors.iter().cloned());
+                    rejected.extend(errors.iter().cloned().map(|(code, error)| LineError {
+                        line: *line,
+                        error,
+                        code,
+                    }));
                     // The errors in its other fields.
-                    let known = |field: &str| errors.iter().any(|error| error.error.field == field);
+                    let known = |field: &str| errors.iter().any(|(_, error)| error.field == field);
                     if let Some(Err(mut more)) =
                         record.as_ref().map(|record| self.parse(*line, record))
                     {
@@ -194,7 +180,7 @@ impl<'a, T: ImportStore> Importer<'a, T> {
         &mut self,
         records: Vec<Ordered<Record>>,
     ) -> Result<Vec<LineError>, <T as DocumentStore>::Error> {
-        let outcomes = self.import(records, &Floors::default()).await?;
+        let outcomes = self.import(records, &[]).await?;
         Ok(self.count(outcomes))
     }
 
@@ -214,7 +200,7 @@ impl<'a, T: ImportStore> Importer<'a, T> {
     async fn import(
         &mut self,
         records: Vec<Ordered<Record>>,
-        floors: &Floors,
+        floors: &[(Kind, Order)],
     ) -> Result<Vec<LineOutcome>, <T as DocumentStore>::Error> {
         let mut outcomes: Vec<LineOutcome> = Vec::with_capacity(records.len());
         let (mut documents, mut networks, mut products) = (Vec::new(), Vec::new(), Vec::new());
@@ -238,9 +224,10 @@ impl<'a, T: ImportStore> Importer<'a, T> {
 
     /// The floor for records of a kind. For a snapshot's own records, only newer snapshots set a floor: the
     /// snapshot itself says that these records exist at its time.
-    fn floor(&self, kind: Kind, floors: &Floors) -> Option<Order> {
+    fn floor(&self, kind: Kind, floors: &[(Kind, Order)]) -> Option<Order> {
         let own = self.ordering.snapshot.filter(|(of, _)| *of == kind).map(|(_, order)| order);
-        floors.of(kind).filter(|floor| own.is_none_or(|own| *floor > own))
+        let floors = floors.iter().filter(|(of, _)| *of == kind).map(|(_, floor)| *floor);
+        floors.max().filter(|floor| own.is_none_or(|own| *floor > own))
     }
 
     fn count(&mut self, outcomes: impl IntoIterator<Item = LineOutcome>) -> Vec<LineError> {

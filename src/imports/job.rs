@@ -130,6 +130,12 @@ pub struct Source {
 }
 
 impl Source {
+    /// A source that is no object: its content cannot change.
+    #[must_use]
+    pub fn named(name: String, time: Timestamp) -> Self {
+        Self { name, version: None, content: None, time }
+    }
+
     /// The origin of its records in the order of writes, given the source time of its job.
     #[must_use]
     pub fn origin(&self, time: Timestamp) -> Origin {

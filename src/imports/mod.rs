@@ -39,7 +39,7 @@ pub use difference::{ExportedRecords, FieldChange, RecordChange};
 pub use documents::{
     Before, ChangeSet, ContentHash, DocumentStore, NotStored, Stored, Version, Write,
 };
-pub use importer::{Floors, ImportStore, Importer, Mode, OrderBy, Ordering};
+pub use importer::{ImportStore, Importer, Mode, OrderBy, Ordering};
 pub use line::{Counts, ImportCost, LineError, LineErrorCode};
 pub use products::GeneratedIds;
 pub use record::{

@@ -10,8 +10,8 @@ use std::{io, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    DocumentStore, Floors, GeneratedIds, ImportCost, ImportStore, Importer, Kind, LineError, Mode,
-    OrderBy, Ordered, Ordering, Record,
+    DocumentStore, GeneratedIds, ImportCost, ImportStore, Importer, Kind, LineError, Mode, OrderBy,
+    Ordered, Ordering, Record,
     existing::ExistingRecord,
     job::{Claim, Job, JobStore, Lease, Progress, RunningJob, Source, Status},
     report::{Observer, Report},
@@ -365,11 +365,7 @@ where
                 if precheck.is_superseded && !mode.is_dry_run() {
                     return Err(Stop::Superseded);
                 }
-                let mut floors = Floors::default();
-                for (kind, order) in precheck.floors {
-                    floors.raise(kind, order);
-                }
-                Box::pin(self.importer.import_group(lines, &floors)).await
+                Box::pin(self.importer.import_group(lines, &precheck.floors)).await
             }
         };
         errors.map_err(database_failed)

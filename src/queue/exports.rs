@@ -21,18 +21,15 @@ use crate::{
         ExportClaim, ExportId, ExportJob, ExportLease, ExportProgress, ExportStatus, GzipParts,
         export_key, rest_key,
     },
-    imports::job::JobStore as _,
+    imports::{
+        job::{JobStore as _, LEASE_TERM},
+        run::CLOSING_TIME,
+    },
     objects::{Bucket, MultipartUpload, ObjectError, PART_BYTES},
     retry::Patience,
     store::{ExportPosition, Store, StoreError},
     text::random_name,
 };
-
-/// How long a claim is valid unless it is extended.
-const LEASE_TERM: Duration = Duration::from_mins(2);
-
-/// How long after its deadline a run may still store its progress.
-const CLOSING_TIME: Duration = Duration::from_secs(8);
 
 const CONTENT_TYPE: &str = "application/gzip";
 

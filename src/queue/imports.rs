@@ -37,7 +37,7 @@ use crate::{
         snapshot::{DEFAULT_SHARE, Snapshot, parse_share},
         submission::{ImportOptions, Submission},
     },
-    objects::{ObjectAddress, ObjectError, Objects, OpenObject},
+    objects::{Bucket, ObjectAddress, ObjectError, OpenObject},
     retry::Patience,
     source::{Format, GroupStream},
     store::{GivenUp, Store, StoreError},
@@ -52,11 +52,9 @@ const SMALL_OBJECT_BYTES: u64 = 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct ImportCatalog {
     store: Store,
-    objects: Objects,
+    /// The only bucket to import objects from, and the bucket for reports.
+    bucket: Bucket,
     queue: Option<Arc<dyn MessageQueue>>,
-    /// The only bucket to import objects from, and the bucket for reports. `None`: objects are imported from
-    /// any bucket, and records in messages get no report.
-    bucket: Option<String>,
     lease: Duration,
 }
 
@@ -155,23 +153,10 @@ enum Done {
     Unfinished,
 }
 
-/// What to import, and how.
-struct Import {
-    account: AccountId,
-    id: ImportId,
-    source: Source,
-    /// The bucket for its report.
-    bucket: Option<String>,
-    mode: Mode,
-    order_by: OrderBy,
-    ids: Option<GeneratedIds>,
-    snapshot: Option<Snapshot>,
-}
-
 impl ImportCatalog {
     #[must_use]
-    pub fn new(store: Store, objects: Objects, bucket: Option<String>) -> Self {
-        Self { store, objects, queue: None, bucket, lease: LEASE_TERM }
+    pub fn new(store: Store, bucket: Bucket) -> Self {
+        Self { store, bucket, queue: None, lease: LEASE_TERM }
     }
 
     /// Sets the queue that its messages come from. It is used to send continuations, and to make failed
@@ -270,7 +255,7 @@ impl ImportCatalog {
         let Some(object) = message::imported_object(address) else {
             return Ok(Done::Completed);
         };
-        if self.bucket.as_ref().is_some_and(|own| *own != address.bucket) {
+        if address.bucket != self.bucket.name {
             return Err(RetryReason::ForeignBucket(address.bucket.clone()));
         }
         let (account, name) = match object {
@@ -279,7 +264,7 @@ impl ImportCatalog {
                 return Box::pin(self.import_upload(account, import, address, deadline)).await;
             }
         };
-        let object = self.objects.open(address, Patience::Until(deadline)).await?;
+        let object = self.bucket.objects.open(address, Patience::Until(deadline)).await?;
         let uri = format!("s3://{}/{}", address.bucket, address.key);
         // In a bucket without versioning an object may get an earlier content again, or be replaced before it
         // is read. There the event that announced the object is its identity.
@@ -298,17 +283,12 @@ impl ImportCatalog {
             content: Some(content_name(&object)),
             time: object.modified,
         };
-        let import = Import {
-            bucket: Some(address.bucket.clone()),
-            mode: Mode::Write,
-            account,
-            id,
-            source,
+        let request = Request {
             order_by: order_by(&object.metadata)?,
-            ids: None,
-            snapshot: snapshot(&object.metadata)?,
+            ..self.request(account, id, source, deadline)
         };
-        self.import_content(import, object, Format::of_name(name), deadline).await
+        let snapshot = snapshot(&object.metadata)?;
+        self.import_content(&request, object, Format::of_name(name), snapshot).await
     }
 
     /// Imports an object that a client submitted over HTTP, as it was submitted.
@@ -324,40 +304,34 @@ impl ImportCatalog {
         let Some(Job { source, source_time, submission: Some(submission), .. }) = job else {
             return Err(RetryReason::NotSubmitted);
         };
-        let object = self.objects.open(address, Patience::Until(deadline)).await?;
+        let object = self.bucket.objects.open(address, Patience::Until(deadline)).await?;
         let Submission { options, length } = submission;
         let ImportOptions { format, replace, order_by, dry_run } = options;
-        let import = Import {
-            bucket: Some(address.bucket.clone()),
-            mode: if dry_run { Mode::DryRun } else { Mode::Write },
-            account,
-            id,
-            // It can be written only once.
-            source: Source { name: source, version: None, content: None, time: source_time },
-            order_by,
-            ids: None,
-            snapshot: replace.map(|(kind, share)| Snapshot::new(kind, share)),
-        };
+        let mode = if dry_run { Mode::DryRun } else { Mode::Write };
+        // The object can be written only once.
+        let source = Source::named(source, source_time);
+        let request = Request { order_by, mode, ..self.request(account, id, source, deadline) };
+        let snapshot = replace.map(|(kind, share)| Snapshot::new(kind, share));
         if let Some(bytes) = object.length.filter(|bytes| *bytes != length) {
             let message = format!("{bytes} bytes were uploaded, and {length} were declared");
-            return self.import(import, deadline, || GroupStream::unreadable(message)).await;
+            return self.import(&request, || GroupStream::unreadable(message), snapshot).await;
         }
-        self.import_content(import, object, format, deadline).await
+        self.import_content(&request, object, format, snapshot).await
     }
 
     async fn import_content(
         &self,
-        import: Import,
+        request: &Request,
         OpenObject { body, length, .. }: OpenObject,
         format: Option<Format>,
-        deadline: Instant,
+        snapshot: Option<Snapshot>,
     ) -> Result<Done, RetryReason> {
         if length.is_some_and(|length| length <= SMALL_OBJECT_BYTES) {
             let content = body.read_whole().await?;
-            self.import(import, deadline, move || GroupStream::of_bytes(content, format)).await
+            self.import(request, move || GroupStream::of_bytes(content, format), snapshot).await
         } else {
             let open = move || GroupStream::read_ahead(body.into_reader(), format, Arc::default());
-            self.import(import, deadline, open).await
+            self.import(request, open, snapshot).await
         }
     }
 
@@ -371,24 +345,11 @@ impl ImportCatalog {
         deadline: Instant,
     ) -> Result<Done, RetryReason> {
         let id = ImportId::of(&["event", &event.name]);
-        let import = Import {
-            bucket: self.bucket.clone(),
-            mode: Mode::Write,
-            account,
-            id,
-            source: Source {
-                name: event.name,
-                version: None,
-                content: None,
-                time: event.time.map_or(delivery.sent, |time| time.min(delivery.sent)),
-            },
-            order_by: OrderBy::Record,
-            ids: None,
-            snapshot: None,
-        };
+        let time = event.time.map_or(delivery.sent, |time| time.min(delivery.sent));
+        let request = self.request(account, id, Source::named(event.name, time), deadline);
         let lines = one_line_each(records);
         let open = move || GroupStream::of_bytes(lines, Some(Format::Ndjson));
-        self.import(import, deadline, open).await
+        self.import(&request, open, None).await
     }
 
     /// Imports the records of a message. A message redriven from the dead-letter queue has a new id. It
@@ -413,18 +374,11 @@ impl ImportCatalog {
             store.give_up(&account, &content, &own.0, &own.1).await?;
         }
         let (id, name) = continued.unwrap_or(own);
-        let import = Import {
-            bucket: self.bucket.clone(),
-            mode: Mode::Write,
-            account,
-            id,
-            source: Source { name, version: None, content: None, time: delivery.sent },
-            order_by: OrderBy::Record,
-            ids: Some(GeneratedIds { seed: content.as_str().to_owned(), time: known.first_seen }),
-            snapshot: None,
-        };
+        let ids = GeneratedIds { seed: content.as_str().to_owned(), time: known.first_seen };
+        let source = Source::named(name, delivery.sent);
+        let request = Request { ids: Some(ids), ..self.request(account, id, source, deadline) };
         let open = move || GroupStream::of_bytes(lines, Some(Format::Ndjson));
-        self.import(import, deadline, open).await
+        self.import(&request, open, None).await
     }
 
     /// The job of an earlier message with the same content, if it was given up and this message is to
@@ -455,29 +409,38 @@ impl ImportCatalog {
         Ok(Some((import, source)))
     }
 
+    /// A request that writes the records of a source, each ordered by its own time.
+    fn request(
+        &self,
+        account: AccountId,
+        import: ImportId,
+        source: Source,
+        deadline: Instant,
+    ) -> Request {
+        Request {
+            lease: Lease { account, import, holder: random_name(), term: self.lease },
+            source,
+            order_by: OrderBy::Record,
+            ids: None,
+            mode: Mode::Write,
+            is_stored: true,
+            deadline: Some(deadline),
+        }
+    }
+
     /// Runs the job of an import.
     async fn import(
         &self,
-        import: Import,
-        deadline: Instant,
+        request: &Request,
         open: impl FnOnce() -> GroupStream,
+        mut snapshot: Option<Snapshot>,
     ) -> Result<Done, RetryReason> {
         let started = Instant::now();
-        let Import { account, id, source, bucket, mode, order_by, ids, mut snapshot } = import;
-        let report = bucket.zip(ReportKeys::of(&account, &source.name, &id));
-        let lease = Lease { account, import: id, holder: random_name(), term: self.lease };
-        let observer = Reports { objects: &self.objects, at: report.as_ref() };
-        let request = Request {
-            lease,
-            source,
-            order_by,
-            ids,
-            mode,
-            is_stored: true,
-            deadline: Some(deadline),
-        };
+        let Request { lease, source, .. } = request;
+        let keys = ReportKeys::of(&lease.account, &source.name, &lease.import);
+        let observer = Reports { bucket: &self.bucket, keys };
         let part = snapshot.as_mut().map(|snapshot| SnapshotPart { snapshot, is_last: true });
-        let end = run(&self.store, &request, open, part, &observer).await?;
+        let end = run(&self.store, request, open, part, &observer).await?;
         let (ended, job, before) = match &end {
             End::Busy(left) => return Err(RetryReason::Busy(*left)),
             // The job had ended before: nothing was done now.
@@ -485,7 +448,7 @@ impl ImportCatalog {
             End::Ended(job, Some(before)) => (true, job, before),
             End::Unfinished { job, before, .. } => (false, job, before),
         };
-        summary(&request, job, started.elapsed());
+        summary(request, job, started.elapsed());
         ImportMeasures {
             ended,
             failed: job.status == Status::Failed,
@@ -552,14 +515,14 @@ fn one_line_each(records: &[Vec<u8>]) -> Vec<u8> {
 
 /// Stores reports and error lists as objects.
 struct Reports<'a> {
-    objects: &'a Objects,
-    /// The bucket, and the keys in it. `None`: there is no bucket for reports.
-    at: Option<&'a (String, ReportKeys)>,
+    bucket: &'a Bucket,
+    /// `None`: the job stores no report.
+    keys: Option<ReportKeys>,
 }
 
 impl Observer for Reports<'_> {
     fn rejected(&self, errors: &[crate::imports::LineError]) {
-        if self.at.is_none() {
+        if self.keys.is_none() {
             for error in errors {
                 tracing::warn!(line = error.line, field = error.error.field, "record rejected");
             }
@@ -567,24 +530,26 @@ impl Observer for Reports<'_> {
     }
 
     async fn store_errors(&self, part: u32, errors: Vec<u8>) -> Result<(), Cause> {
-        let Some((bucket, keys)) = self.at else { return Ok(()) };
-        let stored = self.objects.put(bucket, &keys.errors_part(part), NDJSON, errors).await;
+        let Some(keys) = &self.keys else { return Ok(()) };
+        let Bucket { objects, name: bucket } = self.bucket;
+        let stored = objects.put(bucket, &keys.errors_part(part), NDJSON, errors).await;
         stored.map_err(Cause::from)
     }
 
     async fn store_report(&self, mut report: Report<'_>) -> Result<(), Cause> {
-        let Some((bucket, keys)) = self.at else { return Ok(()) };
+        let Some(keys) = &self.keys else { return Ok(()) };
+        let Bucket { objects, name: bucket } = self.bucket;
         report.errors.extend(keys.all_errors(report.error_parts));
         if let Some(key) = report.errors.first()
             && report.error_parts > 1
         {
             let parts: Vec<String> =
                 (0..report.error_parts).map(|part| keys.errors_part(part)).collect();
-            let join = || self.objects.join(bucket, &parts, key, NDJSON);
+            let join = || objects.join(bucket, &parts, key, NDJSON);
             Patience::REQUEST.retry(join, |_| true).await?;
         }
         let (key, content) = (keys.report(), serde_json::to_vec(&report)?);
-        let put = || self.objects.put(bucket, &key, "application/json", content.clone());
+        let put = || objects.put(bucket, &key, "application/json", content.clone());
         Ok(Patience::REQUEST.retry(put, |_| true).await?)
     }
 }

@@ -29,7 +29,6 @@ pub(super) enum ImportedObject<'a> {
 }
 
 /// What an object's key says; `None`: it is not an object to import.
-#[must_use]
 pub(super) fn imported_object(object: &ObjectAddress) -> Option<ImportedObject<'_>> {
     if let Some((account, import)) = uploaded(&object.key) {
         return Some(ImportedObject::Uploaded(account, import));

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::value::RawValue;
 
-use super::{LineRejection, Numbered, PeekReader, RecordReader, invalid_data, too_long};
+use super::{Line, PeekReader, RecordReader, RejectedLine, invalid_data, too_long};
 use crate::{
     imports::{LineErrorCode, MAX_LINE_BYTES},
     json::type_name,
@@ -56,17 +56,17 @@ impl CsvReader {
     }
 
     /// The row as the record of a product, or what is wrong with its cells.
-    fn record(&self) -> Result<Vec<u8>, LineRejection> {
+    fn record(&self) -> Result<Vec<u8>, RejectedLine> {
         if self.row.len() != self.columns.len() {
             let (cells, columns) = (self.row.len(), self.columns.len());
             let message = format!("the row has {cells} cells, and the header {columns}");
-            return Err(LineRejection::of(LineErrorCode::Malformed, FieldError::new("", message)));
+            return Err(RejectedLine::of(LineErrorCode::Malformed, FieldError::new("", message)));
         }
         let mut record = "{\"kind\":\"product\"".to_owned();
         let mut errors = Vec::new();
         for (column, cell) in self.columns.iter().zip(&self.row) {
             let cell = std::str::from_utf8(cell).map_err(|_| {
-                LineRejection::of(
+                RejectedLine::of(
                     LineErrorCode::NotUtf8,
                     FieldError::new(column.as_str(), "is not UTF-8"),
                 )
@@ -87,7 +87,7 @@ impl CsvReader {
         if errors.is_empty() {
             Ok(record)
         } else {
-            Err(LineRejection { errors, record: Some(record) })
+            Err(RejectedLine { errors, record: Some(record) })
         }
     }
 }
@@ -159,7 +159,7 @@ fn io_error(error: csv::Error) -> io::Error {
 }
 
 impl RecordReader for CsvReader {
-    fn next(&mut self) -> io::Result<Option<Numbered>> {
+    fn next(&mut self) -> io::Result<Option<Line>> {
         self.rows.get_mut().row_bytes = 0;
         loop {
             if !self.rows.read_byte_record(&mut self.row).map_err(io_error)? {

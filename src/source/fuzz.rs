@@ -74,9 +74,8 @@ fn check(input: &[u8], format: Option<Format>) {
             Ok(line) => assert!(line.len() <= 8 * MAX_LINE_BYTES),
             Err(rejected) => {
                 assert!(!rejected.errors.is_empty());
-                for error in &rejected.errors {
-                    assert_eq!(error.line, *number);
-                    assert!((1..=1_100).contains(&error.error.message.len()));
+                for (_, error) in &rejected.errors {
+                    assert!((1..=1_100).contains(&error.message.len()));
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::{Numbered, RecordReader, too_long};
+use super::{Line, RecordReader, too_long};
 use crate::imports::MAX_LINE_BYTES;
 
 /// How the first line of an export with a cursor begins.
@@ -22,7 +22,7 @@ impl NdjsonReader {
 }
 
 impl RecordReader for NdjsonReader {
-    fn next(&mut self) -> io::Result<Option<Numbered>> {
+    fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             let mut text = Vec::new();
             // The longest line with its CR and LF. The limit keeps longer ones out of memory.

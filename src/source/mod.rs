@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 
 use self::{csv::CsvReader, json_array::JsonArrayReader, lines::NdjsonReader};
 use crate::{
-    imports::{LineError, LineErrorCode, MAX_LINE_BYTES},
+    imports::{LineErrorCode, MAX_LINE_BYTES},
     text::{FieldError, spelled_enum},
 };
 
@@ -106,9 +106,15 @@ pub type Line = (u64, Result<Vec<u8>, RejectedLine>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedLine {
     /// The reasons; at least one.
-    pub errors: Vec<LineError>,
+    pub errors: Vec<(LineErrorCode, FieldError)>,
     /// Its record, if there is one nevertheless: it shows what the line is about.
     pub record: Option<Vec<u8>>,
+}
+
+impl RejectedLine {
+    fn of(code: LineErrorCode, error: FieldError) -> Self {
+        Self { errors: vec![(code, error)], record: None }
+    }
 }
 
 /// A part of a source.
@@ -214,7 +220,7 @@ impl Iterator for Groups {
                     let line = number.max(self.last_line + 1);
                     self.last_line = line;
                     bytes += record.as_ref().map_or(0, Vec::len);
-                    lines.push((line, record.map_err(|refusal| refusal.at(line))));
+                    lines.push((line, record));
                 }
                 Ok(None) => {
                     self.end = Some(Group::End);
@@ -231,38 +237,18 @@ impl Iterator for Groups {
     }
 }
 
-/// A [`RejectedLine`] before [`Groups`] adds the number of the line.
-struct LineRejection {
-    errors: Vec<(LineErrorCode, FieldError)>,
-    record: Option<Vec<u8>>,
-}
-
-impl LineRejection {
-    fn of(code: LineErrorCode, error: FieldError) -> Self {
-        Self { errors: vec![(code, error)], record: None }
-    }
-
-    fn at(self, line: u64) -> RejectedLine {
-        let error = |(code, error)| LineError { line, error, code };
-        RejectedLine { errors: self.errors.into_iter().map(error).collect(), record: self.record }
-    }
-}
-
-/// A record as JSON and the number of its line.
-type Numbered = (u64, Result<Vec<u8>, LineRejection>);
-
 /// Reads the records of one format.
 trait RecordReader: Send {
     /// The next record; `None` at the end of the source.
-    fn next(&mut self) -> io::Result<Option<Numbered>>;
+    fn next(&mut self) -> io::Result<Option<Line>>;
 
     /// The number of the last line that was read.
     fn line(&self) -> u64;
 }
 
-fn too_long() -> LineRejection {
+fn too_long() -> RejectedLine {
     let message = format!("the line is longer than {MAX_LINE_BYTES} bytes");
-    LineRejection::of(LineErrorCode::TooLong, FieldError::new("", message))
+    RejectedLine::of(LineErrorCode::TooLong, FieldError::new("", message))
 }
 
 fn invalid_data(message: impl Into<String>) -> io::Error {

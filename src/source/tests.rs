@@ -30,8 +30,7 @@ fn shown_line((number, record): &Line) -> String {
     match record {
         Ok(text) => format!("{number}:{}", String::from_utf8_lossy(text)),
         Err(RejectedLine { errors, record }) => {
-            assert!(errors.iter().all(|error| error.line == *number));
-            let errors: Vec<String> = errors.iter().map(|error| error.error.to_string()).collect();
+            let errors: Vec<String> = errors.iter().map(|(_, error)| error.to_string()).collect();
             let record = record.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
             format!("{number}!{}{record}", errors.join("; "))
         }

@@ -17,7 +17,7 @@ use serverless_catalog::{
     changes::{Chunk, JournalStore as _, Kinds, Log, LogId, Positions, View, ends},
     clock::Clock,
     cursor::Cursors,
-    imports::{Floors, job::ImportId},
+    imports::job::ImportId,
     offerings::{CatalogId, CustomerType},
     store::{Store, TableNames},
     streams::{EventSink, RecordChanges},
@@ -623,7 +623,7 @@ async fn a_change_tells_the_import_that_made_it() {
         .map(|(line, record)| (line, Ok(record.to_string().into_bytes())))
         .collect();
     let mut importer = importer(&store, &account, false);
-    let refused = importer.import_group(&lines, &Floors::default()).await.expect("import");
+    let refused = importer.import_group(&lines, &[]).await.expect("import");
     assert!(refused.is_empty(), "{refused:?}");
     let page = catalog.since(&key, &before).await;
     assert_eq!(told(&page).len(), 5, "{:?}", told(&page));

@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use catalog_cli::local::sample;
 use serde_json::{Value, json};
-use serverless_catalog::{cost::Meter, imports::Floors, source::Line};
+use serverless_catalog::{cost::Meter, source::Line};
 
 use crate::support::{Answer, Catalog, importer, offering};
 
@@ -160,7 +160,7 @@ async fn fill(catalog: &Catalog, account: &str, count: usize) {
         })
         .collect();
     for group in lines.chunks(1_000) {
-        let refused = importer.import_group(group, &Floors::default()).await.expect("import");
+        let refused = importer.import_group(group, &[]).await.expect("import");
         assert!(refused.is_empty());
     }
 }
@@ -209,7 +209,7 @@ async fn importing_again_what_is_stored_writes_nothing() {
         let meter = Meter::default();
         let store = catalog.stack.store().metered(&meter);
         let mut importer = importer(&store, &account, false);
-        importer.import_group(&lines, &Floors::default()).await.expect("import");
+        importer.import_group(&lines, &[]).await.expect("import");
         let (counts, cost) = (importer.counts(), meter.cost());
         costs.push(json!([counts.created, counts.unchanged, cost.write_units > 0.0]));
         let rows = u32::try_from(lines.len()).expect("small");

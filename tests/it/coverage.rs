@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use catalog_cli::local::sample;
 use serde_json::{Value, json};
-use serverless_catalog::{cost::Meter, imports::Floors, source::Line};
+use serverless_catalog::{cost::Meter, source::Line};
 
 use crate::support::{Answer, Catalog, importer, offering};
 
@@ -18,8 +18,7 @@ async fn import(catalog: &Catalog, account: &str, records: impl Iterator<Item = 
     let lines: Vec<Line> =
         (1..).zip(records).map(|(n, record)| (n, Ok(record.to_string().into_bytes()))).collect();
     for group in lines.chunks(400) {
-        let floors = Floors::default();
-        let rejected = Box::pin(importer.import_group(group, &floors)).await.expect("import");
+        let rejected = Box::pin(importer.import_group(group, &[])).await.expect("import");
         assert!(rejected.is_empty(), "{rejected:?}");
     }
 }
@@ -185,7 +184,7 @@ async fn an_offering_that_stays_where_it_is_writes_no_entry() {
         let change = json!({"name": name, "product": {"category": "C1", "features": features}});
         let line = offering("one", change).to_string().into_bytes();
         let mut importer = importer(&store, &account, false);
-        importer.import_group(&[(1, Ok(line))], &Floors::default()).await.expect("import");
+        importer.import_group(&[(1, Ok(line))], &[]).await.expect("import");
         writes.push(meter.cost().writes - before);
     }
     // Six entries, the offering, and once the marker of the account.

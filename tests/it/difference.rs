@@ -9,7 +9,7 @@ use serde_json::{Value, json, value::RawValue};
 use serverless_catalog::{
     account::AccountId,
     cost::Meter,
-    imports::{Floors, GeneratedIds, Importer, Mode, OrderBy, Ordering, RecordChange},
+    imports::{GeneratedIds, Importer, Mode, OrderBy, Ordering, RecordChange},
     order::Origin,
     source::Line,
     store::Store,
@@ -44,7 +44,7 @@ async fn import(
         (1..).zip(lines).map(|(number, line)| (number, Ok(line.clone().into_bytes()))).collect();
     let mut changes = Vec::new();
     for group in lines.chunks(group) {
-        let refused = importer.import_group(group, &Floors::default()).await.expect("import");
+        let refused = importer.import_group(group, &[]).await.expect("import");
         assert!(refused.is_empty(), "{refused:?}");
         changes.extend(importer.take_changes());
     }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use serverless_catalog::{
     cursor::Cursors,
     lambda::Settings,
-    objects::Objects,
+    objects::{Bucket, Objects},
     queue::{ExportCatalog, ImportCatalog},
     store::{Connection, Store, TableNames, lean_s3_client},
     streams::RecordChanges,
@@ -175,7 +175,7 @@ async fn every_event_of_a_queue_is_done_or_retried_as_its_name_says() {
     let key = "imports/ACME/sample products.csv";
     objects.put("catalog", key, "text/csv", csv.expect("sample")).await.expect("put");
     let store = Store::new(catalog.stack.client().clone(), TableNames::with_prefix("test"));
-    let import = ImportCatalog::new(store.clone(), objects, Some("catalog".to_owned()));
+    let import = ImportCatalog::new(store.clone(), Bucket { objects, name: "catalog".to_owned() });
     let JobServices { bucket, export_queue } = catalog.stack.jobs().clone();
     let export = ExportCatalog::new(store, bucket, export_queue);
     let functions = [Function::of_import(import), Function::of_export(export)];

@@ -14,7 +14,6 @@ use lambda_http::Context;
 use serde_json::{Value, json};
 use serverless_catalog::{
     cursor::Cursors,
-    imports::Floors,
     lambda::Settings,
     offerings::PromoCode,
     source::Line,
@@ -139,7 +138,7 @@ async fn an_import_into_a_database_that_is_away_ends_with_an_error() {
     let account = "ACME".parse().expect("account");
     let mut importer = importer(&store, &account, false);
     let line = crate::support::offering("a", json!({})).to_string().into_bytes();
-    assert!(importer.import_group(&[(1, Ok(line))], &Floors::default()).await.is_err());
+    assert!(importer.import_group(&[(1, Ok(line))], &[]).await.is_err());
     assert_eq!(importer.counts().total(), 0, "nothing is counted that was not decided");
 }
 
@@ -168,7 +167,7 @@ async fn a_write_that_is_always_throttled_is_sent_eight_times_and_reported() {
             (n, Ok(line.into_bytes()))
         })
         .collect();
-    let rejected = importer.import_group(&lines, &Floors::default()).await.expect("import");
+    let rejected = importer.import_group(&lines, &[]).await.expect("import");
     let counts = importer.counts();
     assert_eq!((counts.created, counts.failed, rejected.len()), (24, 1, 1));
     assert_eq!(rejected[0].line, 3);

@@ -12,7 +12,6 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 use serverless_catalog::{
     cost::Meter,
-    imports::Floors,
     money::Currency,
     source::Line,
     store::{Connection, Store, TableNames, lean_client},
@@ -295,7 +294,7 @@ async fn an_unchanged_network_costs_its_read_and_no_write() {
         .zip(&records)
         .map(|(line, record)| (line, Ok(record.to_string().into_bytes())))
         .collect();
-    importer.import_group(&lines, &Floors::default()).await.expect("import");
+    importer.import_group(&lines, &[]).await.expect("import");
     assert_eq!(importer.counts().unchanged, 30);
     assert_eq!((meter.cost().write_units, meter.cost().read_units), (0.0, 30.0));
 }
@@ -325,8 +324,7 @@ async fn a_reimport_that_was_killed_and_repeated_ends_right() {
         let store = Store::new(client, TableNames::with_prefix("test"));
         let mut importer = importer(&store, &account, false);
         let line = [(1, Ok(after.to_string().into_bytes()))];
-        let floors = Floors::default();
-        let killed = importer.import_group(&line, &floors);
+        let killed = importer.import_group(&line, &[]);
         let _ = tokio::time::timeout(std::time::Duration::from_millis(300), killed).await;
 
         catalog.import("ACME", std::slice::from_ref(&after)).await;

@@ -171,13 +171,7 @@ async fn values_survive_to_the_character() {
     );
     let account = "ACME".parse().expect("account");
     let mut importer = crate::support::importer(catalog.stack.store(), &account, false);
-    let refused = importer
-        .import_group(
-            &[(1, Ok(line.into_bytes()))],
-            &serverless_catalog::imports::Floors::default(),
-        )
-        .await
-        .expect("import");
+    let refused = importer.import_group(&[(1, Ok(line.into_bytes()))], &[]).await.expect("import");
     assert!(refused.is_empty(), "{refused:?}");
 
     let key = catalog.key("ACME").await;

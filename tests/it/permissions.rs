@@ -25,7 +25,7 @@ use serverless_catalog::{
         submission::{ImportOptions, Submission, SubmittedImport},
     },
     lambda::Settings,
-    objects::Objects,
+    objects::{Bucket, Objects},
     queue::{ExportCatalog, ImportCatalog, QueueMessage, export_message},
     store::{Connection, Store, TableNames, lean_client, lean_s3_client},
     streams::RecordChanges,
@@ -248,8 +248,8 @@ async fn done() -> BTreeMap<String, Operations> {
     let folder = tempfile::tempdir().expect("folder");
     let server = ObjectServer::start(folder.path(), "catalog", LOCALHOST).await.expect("S3");
     let s3 = lean_s3_client(&Connection::local(&server.url())).expect("client");
-    let bucket = Some("catalog".to_owned());
-    let import = ImportCatalog::new(imports, Objects::new(s3.clone()), bucket);
+    let bucket = Bucket { objects: Objects::new(s3.clone()), name: "catalog".to_owned() };
+    let import = ImportCatalog::new(imports, bucket);
     for records in records() {
         let body = records.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
         import_message(&import, &body).await;

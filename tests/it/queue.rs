@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use serverless_catalog::{
     account::AccountId,
     imports::job::Status,
-    objects::Objects,
+    objects::{Bucket, Objects},
     queue::ImportCatalog,
     store::{Connection, Store, TableNames, lean_client, lean_s3_client},
 };
@@ -47,8 +47,8 @@ impl Imports {
     pub(crate) fn function(dynamodb_url: &str, objects: &Objects) -> ImportCatalog {
         let client = lean_client(&Connection::local(dynamodb_url)).expect("client");
         let store = Store::new(client, TableNames::with_prefix("test"));
-        ImportCatalog::new(store, objects.clone(), Some(BUCKET.to_owned()))
-            .with_lease(Duration::from_millis(150))
+        let bucket = Bucket { objects: objects.clone(), name: BUCKET.to_owned() };
+        ImportCatalog::new(store, bucket).with_lease(Duration::from_millis(150))
     }
 
     pub(crate) async fn put(&self, key: &str, content: impl Into<Vec<u8>>) {

@@ -111,13 +111,7 @@ async fn metadata_full_of_tabs_does_not_pass_the_size_lambda_allows() {
             (n, Ok(line.replace("\"metadata\":{}", &metadata).into_bytes()))
         })
         .collect();
-    assert!(
-        importer
-            .import_group(&lines, &serverless_catalog::imports::Floors::default())
-            .await
-            .expect("import")
-            .is_empty()
-    );
+    assert!(importer.import_group(&lines, &[]).await.expect("import").is_empty());
     let key = catalog.key("ACME").await;
     let pages = catalog.pages(&key, "", &[1_000]).await;
     assert_eq!(pages.iter().map(|page| page.ids().len()).sum::<usize>(), 16);

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use serverless_catalog::{
     access::{ApiKey, KeyPrefix, KeyRecord, Permission},
     account::AccountId,
-    imports::{Counts, Floors, GeneratedIds, Importer, LineError, Mode, OrderBy, Ordering},
+    imports::{Counts, GeneratedIds, Importer, LineError, Mode, OrderBy, Ordering},
     objects::{Bucket, Objects},
     order::Origin,
     queue::SqsQueue,
@@ -154,7 +154,7 @@ impl Catalog {
             .collect();
         let mut refused = Vec::new();
         for group in lines.chunks(GROUP_LINES) {
-            refused.extend(importer.import_group(group, &Floors::default()).await.expect("import"));
+            refused.extend(importer.import_group(group, &[]).await.expect("import"));
         }
         (importer.counts(), refused)
     }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use serverless_catalog::{
     account::AccountId,
     imports::job::{Claim, ImportId, JobStore as _, Lease, Source, Status},
-    objects::Objects,
+    objects::{Bucket, Objects},
     queue::{ImportCatalog, MAX_RECEIVES},
     store::{Connection, Store, TableNames, lean_s3_client},
 };
@@ -520,7 +520,7 @@ fn an_object_whose_name_has_a_thousand_characters_is_imported_and_reported() {
         let simulated = serverless_catalog::clock::Clock::simulated(clock.timestamp());
         let store = Store::new(client, TableNames::with_prefix("test")).with_clock(simulated);
         let s3 = Objects::new(objects::client(&buckets, NoFaults));
-        let import = ImportCatalog::new(store, s3, Some(BUCKET.to_owned()));
+        let import = ImportCatalog::new(store, Bucket { objects: s3, name: BUCKET.to_owned() });
         for name in ["x".repeat(1_000), "a/b".repeat(333) + "é"] {
             let key = format!("imports/ACME/{name}");
             let content = "{\"kind\":\"product\",\"name\":\"n\"}\nnonsense\n";

@@ -34,7 +34,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 Changes are kept for 30 days. The cursor to go on with is printed on standard error at the end, where the secret
 that seals cursors is known.")]
-pub struct Changes {
+pub(super) struct Changes {
     /// Whose catalog it is
     #[arg(long)]
     account: AccountId,
@@ -53,10 +53,7 @@ pub struct Changes {
 
 impl Changes {
     /// Runs the command.
-    ///
-    /// # Errors
-    /// [`CliError`] if the journal cannot be read, or what comes after the cursor is gone.
-    pub async fn run(self, target: &Target) -> Result<(), CliError> {
+    pub(super) async fn run(self, target: &Target) -> Result<(), CliError> {
         let mut end = Interruption::expect();
         let meter = Meter::default();
         let store = target.store().await?.metered(&meter);
@@ -132,9 +129,6 @@ async fn next_page(
 }
 
 /// Prints the changes that a source made.
-///
-/// # Errors
-/// [`CliError`] if the journal cannot be read.
 pub(super) async fn print_of_source(
     store: &Store,
     account: &AccountId,

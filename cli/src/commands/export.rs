@@ -32,7 +32,7 @@ use crate::{
   catalog export --account ACME --with-cursor --output acme.ndjson
 
 API keys are not exported: only their hashes are stored.")]
-pub struct Export {
+pub(super) struct Export {
     /// Whose catalog it is
     #[arg(long)]
     account: AccountId,
@@ -52,10 +52,7 @@ pub struct Export {
 
 impl Export {
     /// Runs the export.
-    ///
-    /// # Errors
-    /// [`CliError`] if the tables cannot be read, or the output cannot be written.
-    pub async fn run(self, target: &Target) -> Result<(), CliError> {
+    pub(super) async fn run(self, target: &Target) -> Result<(), CliError> {
         let cursors = self.with_cursor.then(|| self.secret.cursors(target)).transpose()?;
         let store = target.store().await?;
         let head = match cursors {
@@ -68,9 +65,7 @@ impl Export {
             let output = BufWriter::new(io::stdout());
             return self.write(&store, head, output, "standard output".into()).await;
         };
-        let mut draft = path.as_os_str().to_owned();
-        draft.push(".draft");
-        let draft = PathBuf::from(draft);
+        let draft = path.with_added_extension("draft");
         let file = File::create(&draft).map_err(CliError::file("write", &draft))?;
         let written = self.write(&store, head, BufWriter::new(file), draft.clone()).await;
         if let Err(error) = written {

@@ -9,7 +9,7 @@ use std::{
     io::{self, Read},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant, UNIX_EPOCH},
@@ -28,6 +28,7 @@ use serverless_catalog::{
         run::{self, End, Request, SnapshotPart, run},
         snapshot::{DEFAULT_SHARE, Snapshot, parse_share},
     },
+    lock::lock,
     source::{Format, GroupStream},
     store::Store,
     text::{FieldError, random_name},
@@ -59,7 +60,7 @@ CSV holds products: a header row of field names, and an empty cell leaves its fi
 Only differences are written. A refused record is reported with its line and field and does not stop
 the rest; the exit code is then 1.")]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of the command")]
-pub struct Import {
+pub(super) struct Import {
     /// Whose catalog it is
     #[arg(long)]
     account: AccountId,
@@ -126,11 +127,7 @@ impl Import {
     }
 
     /// Runs the import.
-    ///
-    /// # Errors
-    /// [`CliError`] if a file or a table fails; [`CliError::Incomplete`] if records were rejected, or Ctrl-C
-    /// ended it.
-    pub async fn run(self, target: &Target) -> Result<(), CliError> {
+    pub(super) async fn run(self, target: &Target) -> Result<(), CliError> {
         if self.replace == Some(Kind::Bundle) {
             let message = "--replace network removes bundles with their networks; there is no --replace bundle";
             return Err(CliError::Usage(message.to_owned()));
@@ -156,7 +153,7 @@ impl Import {
                 .as_mut()
                 .map(|snapshot| SnapshotPart { snapshot, is_last: number == last });
             let end = self.file((&store, &mut interruption), input, part, &latest).await;
-            let progress = *latest.lock().unwrap_or_else(PoisonError::into_inner);
+            let progress = *lock(&latest);
             totals.counts = totals.counts + progress.counts;
             totals.cost = totals.cost + progress.cost;
             ending = match end {
@@ -241,12 +238,7 @@ impl Import {
         let terminal = Terminal { import: self, name: &name, bar: &bar, read: &read, latest };
         let request = Request {
             lease: lease.clone(),
-            source: Source {
-                name: format!("file {name}"),
-                version: None,
-                content: None,
-                time: store.clock().now(),
-            },
+            source: Source::named(format!("file {name}"), store.clock().now()),
             order_by: self.order,
             ids: None,
             mode: self.mode(),
@@ -277,7 +269,7 @@ impl Import {
             }
             End::Unfinished { cause, .. } => return Err(interrupted(name, cause)),
         };
-        *latest.lock().unwrap_or_else(PoisonError::into_inner) = job.progress;
+        *lock(latest) = job.progress;
         match job.status {
             Status::Failed => {
                 let cause = job.error.unwrap_or_default();
@@ -442,7 +434,7 @@ impl Observer for Terminal<'_> {
     }
 
     fn progressed(&self, progress: &Progress) {
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = *progress;
+        *lock(self.latest) = *progress;
         self.bar.set_position(self.read.load(Ordering::Relaxed));
         let counts = progress.counts;
         self.bar.set_message(format!("{} rows, {} refused", counts.total(), counts.failed));

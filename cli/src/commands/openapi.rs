@@ -11,7 +11,7 @@ use crate::{api_docs, console::say, error::CliError};
 #[command(after_help = "Examples:
   catalog openapi --output openapi.yaml
   catalog openapi --check openapi.yaml     # fails when the file is not what the code says")]
-pub struct OpenApi {
+pub(super) struct OpenApi {
     /// Write it to this file
     #[arg(long, value_name = "FILE", conflicts_with = "check")]
     output: Option<PathBuf>,
@@ -22,10 +22,7 @@ pub struct OpenApi {
 
 impl OpenApi {
     /// Runs the command.
-    ///
-    /// # Errors
-    /// [`CliError`] if the file cannot be written or, with `--check`, differs from the description.
-    pub fn run(self) -> Result<(), CliError> {
+    pub(super) fn run(self) -> Result<(), CliError> {
         let yaml = api_docs::yaml();
         if let Some(path) = self.check {
             let there = std::fs::read_to_string(&path).map_err(CliError::file("read", &path))?;

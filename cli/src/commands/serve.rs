@@ -26,7 +26,7 @@ use crate::{
 Data is kept in .catalog and is there again after a restart. A file dropped into
 .catalog/objects/catalog/imports/<account>/ is imported by the real function, as one dropped into S3 would be;
 its report is in .catalog/objects/catalog/reports/<account>/. Stop with Ctrl-C.")]
-pub struct Serve {
+pub(super) struct Serve {
     /// The port of the HTTP API; 0 takes any free one
     #[arg(long, default_value_t = 3000)]
     port: u16,
@@ -55,10 +55,7 @@ pub struct Serve {
 
 impl Serve {
     /// Runs until Ctrl-C or SIGTERM.
-    ///
-    /// # Errors
-    /// [`CliError`] when it cannot start.
-    pub async fn run(self, target: &Target) -> Result<(), CliError> {
+    pub(super) async fn run(self, target: &Target) -> Result<(), CliError> {
         let mut end = Interruption::expect();
         if let Some(path) = &self.ready_file {
             // A file from an earlier run would signal readiness too early.

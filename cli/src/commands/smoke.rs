@@ -37,7 +37,7 @@ use crate::{
 
 Everything happens in an account of its own, SMOKE-…, with a key that ends after an hour, and all of it is
 removed at the end, also after a failure or Ctrl-C. It costs a few hundred requests at most.")]
-pub struct Smoke {
+pub(super) struct Smoke {
     /// The base URL of the HTTP API (otherwise that of catalog serve): what the stack tells as its API URL
     #[arg(long, value_name = "URL")]
     url: Option<String>,
@@ -62,10 +62,7 @@ struct Trial {
 
 impl Smoke {
     /// Runs all checks, and removes what they created.
-    ///
-    /// # Errors
-    /// [`CliError::Incomplete`] with the first check that failed.
-    pub async fn run(self, target: &Target) -> Result<(), CliError> {
+    pub(super) async fn run(self, target: &Target) -> Result<(), CliError> {
         let mut interruption = Interruption::expect();
         let catalog = target.connect().await?;
         let tables = TableNames::with_prefix(&target.table_prefix);

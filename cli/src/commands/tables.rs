@@ -13,7 +13,7 @@ use crate::{
 
 /// Create or describe the tables of template.yaml.
 #[derive(Subcommand, Debug)]
-pub enum Tables {
+pub(super) enum Tables {
     /// Create the tables that are not there yet (a deployed stack has them from sam deploy)
     #[command(after_help = "Example:
   catalog tables create --endpoint-url http://127.0.0.1:8000")]
@@ -46,10 +46,7 @@ command goes on where it was.",
 
 impl Tables {
     /// Runs the command.
-    ///
-    /// # Errors
-    /// [`CliError`] if the database cannot be reached, or a table is missing.
-    pub async fn run(self, target: &Target) -> Result<(), CliError> {
+    pub(super) async fn run(self, target: &Target) -> Result<(), CliError> {
         if let Self::Backfill { accounts, again } = &self {
             return backfill(target, accounts, *again).await;
         }

@@ -19,7 +19,7 @@ use serverless_catalog::{
     store::{Connection, lean_s3_client},
 };
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use super::ObjectServer;
 use crate::{console::say, error::CliError};
@@ -97,25 +97,17 @@ impl LocalBucket {
 
     /// Sends the events of its objects to the import queue, until the result is dropped.
     #[must_use]
-    pub fn watch(&self, queue: Arc<dyn MessageQueue>) -> Watch {
+    pub fn watch(&self, queue: Arc<dyn MessageQueue>) -> JoinSet<()> {
         let root = self.folder.join(BUCKET);
-        Watch(tokio::spawn(async move {
+        let mut watch = JoinSet::new();
+        watch.spawn(async move {
             let mut seen = HashMap::new();
             loop {
                 poll(&root, &mut seen, &*queue).await;
                 tokio::time::sleep(POLL_INTERVAL).await;
             }
-        }))
-    }
-}
-
-/// A watch over a bucket; it ends when dropped.
-#[derive(Debug)]
-pub struct Watch(JoinHandle<()>);
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.0.abort();
+        });
+        watch
     }
 }
 

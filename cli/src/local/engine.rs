@@ -2,7 +2,7 @@
 //! calls over HTTP that DynamoDB does.
 
 use std::{
-    fmt,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     thread::JoinHandle,
@@ -11,7 +11,7 @@ use std::{
 
 use dynoxide::Database;
 use serverless_catalog::text::random_name;
-use tokio::sync::oneshot;
+use tokio::{net::TcpListener, runtime::Builder, sync::oneshot};
 
 use super::{listener, url_of};
 use crate::error::CliError;
@@ -48,29 +48,35 @@ impl Engine {
     /// # Errors
     /// [`CliError::Engine`] when the data cannot be opened; [`CliError::Port`].
     pub async fn start(storage: Storage, listen: IpAddr) -> Result<Self, CliError> {
+        let failed = |error: &dyn fmt::Display| CliError::Engine(error.to_string());
+        let location = match &storage {
+            // As a URI, so that a second connection in this process finds it.
+            Storage::Memory => format!("file:{}?mode=memory&cache=shared", random_name()),
+            Storage::File(path) => path.to_string_lossy().into_owned(),
+        };
+        let database = Database::new(&location).map_err(|error| failed(&error))?;
+        if let Err(error) = index_streams(&location) {
+            tracing::warn!(cause = error.to_string(), "streams have no index; writes become slow");
+        }
+        let (listener, address) = listener(SocketAddr::new(listen, 0)).await?;
+        let listener = listener.into_std().map_err(|error| failed(&error))?;
         let (stop, stopped) = oneshot::channel();
-        let (ready, started) = oneshot::channel();
+        let served = database.clone();
         let run = move || {
-            let runtime = match tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build()
-            {
-                Ok(runtime) => runtime,
-                Err(error) => {
-                    let _ = ready.send(Err(CliError::Engine(error.to_string())));
-                    return;
-                }
-            };
-            runtime.block_on(serve(storage, listen, ready, stopped));
-            runtime.shutdown_timeout(PATIENCE);
+            let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            let ended = runtime.and_then(|runtime| {
+                let ended = runtime.block_on(serve(listener, served, stopped));
+                runtime.shutdown_timeout(PATIENCE);
+                ended
+            });
+            if let Err(error) = ended {
+                tracing::error!(cause = error.to_string(), "the embedded DynamoDB engine failed");
+            }
         };
         let thread = std::thread::Builder::new()
             .name("dynamodb".to_owned())
             .spawn(run)
-            .map_err(|error| CliError::Engine(error.to_string()))?;
-        let (address, database) =
-            started.await.map_err(|_| CliError::Engine("it ended while starting".to_owned()))??;
+            .map_err(|error| failed(&error))?;
         Ok(Self { address, database, stop: Some(stop), thread: Some(thread) })
     }
 
@@ -106,34 +112,11 @@ fn index_streams(location: &str) -> Result<(), rusqlite::Error> {
 }
 
 async fn serve(
-    storage: Storage,
-    listen: IpAddr,
-    ready: oneshot::Sender<Result<(SocketAddr, Database), CliError>>,
+    listener: std::net::TcpListener,
+    database: Database,
     stopped: oneshot::Receiver<()>,
-) {
-    let location = match &storage {
-        // As a URI, so that a second connection in this process finds it.
-        Storage::Memory => format!("file:{}?mode=memory&cache=shared", random_name()),
-        Storage::File(path) => path.to_string_lossy().into_owned(),
-    };
-    let database = match Database::new(&location) {
-        Ok(database) => database,
-        Err(error) => {
-            let _ = ready.send(Err(CliError::Engine(error.to_string())));
-            return;
-        }
-    };
-    if let Err(error) = index_streams(&location) {
-        tracing::warn!(cause = error.to_string(), "streams have no index; writes become slow");
-    }
-    let (listener, address) = match listener(SocketAddr::new(listen, 0)).await {
-        Ok(listener) => listener,
-        Err(error) => {
-            let _ = ready.send(Err(error));
-            return;
-        }
-    };
-    let _ = ready.send(Ok((address, database.clone())));
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
     let (begin_stop, stop_begun) = oneshot::channel::<()>();
     let shutdown = async move {
         let _ = stopped.await;
@@ -149,4 +132,5 @@ async fn serve(
         _ = server => {}
         () = out_of_patience => {}
     }
+    Ok(())
 }

@@ -29,7 +29,7 @@ use lambda_http::Context;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use serverless_catalog::text::hex;
+use serverless_catalog::text::random_name;
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{Function, LOCALHOST, listener, url_of};
@@ -261,7 +261,7 @@ fn event(
                 "sourceIp": peer.ip().to_string(),
                 "userAgent": text(parts.headers.get("user-agent")),
             },
-            "requestId": random_hex(8),
+            "requestId": random_name(),
             "routeKey": route_key,
             "stage": "$default",
             "time": now.strftime("%d/%b/%Y:%H:%M:%S +0000").to_string(),
@@ -296,18 +296,11 @@ fn head_bytes(parts: &Parts) -> usize {
 /// The context of an invocation with this timeout.
 pub(super) fn context(timeout: Duration) -> Context {
     let mut context = Context::default();
-    context.request_id = random_hex(16);
+    context.request_id = random_name();
     let deadline = SystemTime::now() + timeout;
     let millis = deadline.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     context.deadline = u64::try_from(millis).unwrap_or(u64::MAX);
     context
-}
-
-fn random_hex(bytes: usize) -> String {
-    let mut random = [0_u8; 16];
-    // It is only an id for logs: without randomness it is all zeros.
-    let _ = getrandom::fill(&mut random);
-    hex(&random[..bytes.min(random.len())])
 }
 
 /// A function's reply in payload format 2.0.

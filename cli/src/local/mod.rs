@@ -18,7 +18,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::error::CliError;
 
@@ -61,6 +61,30 @@ async fn listener(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), CliEr
     let listener = TcpListener::bind(listen).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
     Ok((listener, address))
+}
+
+/// A running server; it stops when dropped.
+#[derive(Debug)]
+struct Server {
+    address: SocketAddr,
+    _task: JoinSet<()>,
+}
+
+impl Server {
+    /// Listens on an address, on any free port, and serves what connects.
+    async fn start<F: Future<Output = ()> + Send + 'static>(
+        listen: IpAddr,
+        serve: impl FnOnce(TcpListener) -> F,
+    ) -> Result<Self, CliError> {
+        let (listener, address) = listener(SocketAddr::new(listen, 0)).await?;
+        let mut task = JoinSet::new();
+        task.spawn(serve(listener));
+        Ok(Self { address, _task: task })
+    }
+
+    fn url(&self) -> String {
+        url_of(self.address)
+    }
 }
 
 /// The URL at which this machine reaches a server that listens on this address.

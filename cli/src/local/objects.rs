@@ -1,9 +1,6 @@
 //! An S3 server over a folder: a bucket is a folder, an object a file in it.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::Path,
-};
+use std::{net::IpAddr, path::Path};
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -11,17 +8,14 @@ use hyper_util::{
 };
 use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
 use s3s_fs::FileSystem;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::{net::TcpListener, task::JoinSet};
 
-use super::{listener, url_of};
+use super::Server;
 use crate::error::CliError;
 
 /// A running S3 server; it stops when dropped.
 #[derive(Debug)]
-pub struct ObjectServer {
-    address: SocketAddr,
-    server: JoinHandle<()>,
-}
+pub struct ObjectServer(Server);
 
 impl ObjectServer {
     /// Serves a folder on a free port of this address; creates an empty bucket in it if there is none.
@@ -43,8 +37,7 @@ impl ObjectServer {
         let mut service = S3ServiceBuilder::new(files);
         service.set_auth(auth);
         let service = service.build();
-        let (listener, address) = listener(SocketAddr::new(listen, 0)).await?;
-        let server = tokio::spawn(async move {
+        let serve = async move |listener: TcpListener| {
             // Connections end with the server.
             let mut connections = JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
@@ -55,19 +48,13 @@ impl ObjectServer {
                     let _ = builder.serve_connection(TokioIo::new(socket), service).await;
                 });
             }
-        });
-        Ok(Self { address, server })
+        };
+        Server::start(listen, serve).await.map(Self)
     }
 
     /// Its base URL.
     #[must_use]
     pub fn url(&self) -> String {
-        url_of(self.address)
-    }
-}
-
-impl Drop for ObjectServer {
-    fn drop(&mut self) {
-        self.server.abort();
+        self.0.url()
     }
 }

@@ -64,9 +64,7 @@ impl Endpoints {
     /// [`CliError::File`].
     pub fn write(&self, path: &Path) -> Result<(), CliError> {
         let json = serde_json::to_string(self).unwrap_or_default();
-        let mut draft = path.as_os_str().to_owned();
-        draft.push(".draft");
-        let draft = PathBuf::from(draft);
+        let draft = path.with_added_extension("draft");
         fs::write(&draft, json + "\n").map_err(CliError::file("write", &draft))?;
         fs::rename(&draft, path).map_err(CliError::file("write", path))
     }

@@ -2,8 +2,7 @@
 
 use std::{
     error::Error,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -19,17 +18,16 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use serde_json::Value;
-use tokio::task::JoinHandle;
+use serverless_catalog::lock::lock;
 
-use super::{Admission, LOCALHOST, Partitions, Tally, listener, url_of};
+use super::{Admission, LOCALHOST, Partitions, Server, Tally};
 use crate::error::CliError;
 
 /// A running proxy; it stops when dropped.
 #[derive(Debug)]
 pub struct ThrottlingProxy {
-    address: SocketAddr,
+    server: Server,
     state: Arc<Shared>,
-    server: JoinHandle<()>,
 }
 
 #[derive(Debug)]
@@ -51,7 +49,6 @@ impl ThrottlingProxy {
         partitions: Partitions,
         delay: Duration,
     ) -> Result<Self, CliError> {
-        let (listener, address) = listener(SocketAddr::new(LOCALHOST, 0)).await?;
         let state = Arc::new(Shared {
             engine: engine.to_owned(),
             client: Client::builder(TokioExecutor::new()).build_http(),
@@ -60,28 +57,22 @@ impl ThrottlingProxy {
             delay,
         });
         let router = Router::new().fallback(answer).with_state(state.clone());
-        let server = tokio::spawn(async move {
+        let serve = async move |listener| {
             let _ = axum::serve(listener, router).await;
-        });
-        Ok(Self { address, state, server })
+        };
+        Ok(Self { server: Server::start(LOCALHOST, serve).await?, state })
     }
 
     /// Its base URL.
     #[must_use]
     pub fn url(&self) -> String {
-        url_of(self.address)
+        self.server.url()
     }
 
     /// What became of all requests so far.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        self.state.partitions.lock().unwrap_or_else(PoisonError::into_inner).tally()
-    }
-}
-
-impl Drop for ThrottlingProxy {
-    fn drop(&mut self) {
-        self.server.abort();
+        lock(&self.state.partitions).tally()
     }
 }
 
@@ -100,8 +91,11 @@ impl Shared {
         let body = axum::body::to_bytes(body, usize::MAX).await?;
         let target = parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
         let operation = target.and_then(|target| target.rsplit('.').next()).unwrap_or_default();
-        let admission =
-            self.locked().admit(operation, serde_json::from_slice(&body)?, self.started.elapsed());
+        let admission = lock(&self.partitions).admit(
+            operation,
+            serde_json::from_slice(&body)?,
+            self.started.elapsed(),
+        );
         let (request, forwarded) = match admission {
             Admission::Forward(request, forwarded) => (request, forwarded),
             Admission::Throttled(error) => return Ok(json(StatusCode::BAD_REQUEST, &error)),
@@ -115,12 +109,8 @@ impl Shared {
         let body: Bytes = axum::body::to_bytes(Body::new(reply.into_body()), usize::MAX).await?;
         let mut reply: Value = serde_json::from_slice(&body)?;
         let now = self.started.elapsed();
-        self.locked().settle(forwarded, status.as_u16(), &mut reply, now);
+        lock(&self.partitions).settle(forwarded, status.as_u16(), &mut reply, now);
         Ok(json(status, &reply))
-    }
-
-    fn locked(&self) -> MutexGuard<'_, Partitions> {
-        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     fs,
     future::ready,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use serverless_catalog::{
     cause::Cause,
     lambda::LONGEST_RUN,
+    lock::lock,
     queue::{CONTINUES, MAX_RECEIVES, MessageQueue, QueueMessage},
     text::random_name,
 };
@@ -88,12 +89,6 @@ pub struct LocalQueue {
     delays: Mutex<HashMap<String, Duration>>,
 }
 
-/// The workers of a queue; they stop when dropped.
-#[derive(Debug)]
-pub struct Workers {
-    _workers: JoinSet<()>,
-}
-
 impl LocalQueue {
     /// Opens a queue, with the messages that are left in its folder.
     ///
@@ -120,18 +115,19 @@ impl LocalQueue {
         Ok(Arc::new(Self { sender, receiver, folder, delays: Mutex::default() }))
     }
 
-    /// Delivers messages to a function, some at once, and calls `on_done` with the body of each that is done.
+    /// Delivers messages to a function, some at once, until the result is dropped; calls `on_done` with the body of each that
+    /// is done.
     #[must_use]
     pub fn deliver(
         self: &Arc<Self>,
         function: &Function,
         workers: usize,
         on_done: fn(&str),
-    ) -> Workers {
-        let mut set = JoinSet::new();
+    ) -> JoinSet<()> {
+        let mut running = JoinSet::new();
         for _ in 0..workers {
             let (queue, function) = (self.clone(), function.clone());
-            set.spawn(async move {
+            running.spawn(async move {
                 loop {
                     let message = queue.receiver.lock().await.recv().await;
                     let Some(message) = message else { return };
@@ -139,7 +135,7 @@ impl LocalQueue {
                 }
             });
         }
-        Workers { _workers: set }
+        running
     }
 
     async fn deliver_one(&self, function: &Function, mut message: Message, on_done: fn(&str)) {
@@ -187,10 +183,6 @@ impl LocalQueue {
 
 fn file(folder: &Path, message: &Message) -> PathBuf {
     folder.join(format!("{}.json", message.id))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl MessageQueue for LocalQueue {

@@ -3,7 +3,7 @@
 //!
 //! The protocol: "Making Query API requests using AWS JSON protocol in Amazon SQS" (SQS developer guide).
 
-use std::{net::IpAddr, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -20,17 +20,13 @@ use serverless_catalog::{
     queue::{MessageQueue, QueueMessage},
     text::random_name,
 };
-use tokio::task::JoinHandle;
 
-use super::{LocalQueue, listener, url_of};
+use super::{LocalQueue, Server};
 use crate::error::CliError;
 
 /// A running server; it stops when dropped.
 #[derive(Debug)]
-pub struct QueueServer {
-    address: SocketAddr,
-    server: JoinHandle<()>,
-}
+pub struct QueueServer(Server);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -53,26 +49,19 @@ impl QueueServer {
     /// # Errors
     /// [`CliError::Port`].
     pub async fn start(listen: IpAddr, exports: Arc<LocalQueue>) -> Result<Self, CliError> {
-        let (listener, address) = listener(SocketAddr::new(listen, 0)).await?;
         let app = Router::new().fallback(post(answer)).with_state(exports);
-        let server = tokio::spawn(async move {
+        let serve = async move |listener| {
             let _ = axum::serve(listener, app).await;
-        });
-        Ok(Self { address, server })
+        };
+        Server::start(listen, serve).await.map(Self)
     }
 
     /// The environment variables that tell a function about the queue.
     #[must_use]
     pub fn environment(&self) -> [(&'static str, String); 2] {
-        let url = url_of(self.address);
+        let url = self.0.url();
         let queue = format!("{url}/000000000000/exports");
         [("AWS_ENDPOINT_URL_SQS", url), ("EXPORT_QUEUE_URL", queue)]
-    }
-}
-
-impl Drop for QueueServer {
-    fn drop(&mut self) {
-        self.server.abort();
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The keys are public. Only [`load`] creates them, and only in a local engine.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use jiff::Timestamp;
 use serverless_catalog::{
@@ -15,6 +15,7 @@ use serverless_catalog::{
         report::Observer,
         run::{End, Request, run},
     },
+    lock::lock,
     source::{Format, GroupStream},
     store::Store,
     text::FieldError,
@@ -91,12 +92,7 @@ async fn load_records(
     let holder = name.to_owned();
     let request = Request {
         lease: Lease { account: account.clone(), import, holder, term: LEASE_TERM },
-        source: Source {
-            name: name.to_owned(),
-            version: None,
-            content: None,
-            time: store.clock().now(),
-        },
+        source: Source::named(name.to_owned(), store.clock().now()),
         order_by: OrderBy::Record,
         // The same ids at every start.
         ids: Some(GeneratedIds { seed: name.to_owned(), time: Timestamp::UNIX_EPOCH }),
@@ -107,7 +103,7 @@ async fn load_records(
     let rejected = FirstError::default();
     let open = || GroupStream::of_bytes(records.as_bytes().to_vec(), Some(Format::Ndjson));
     let end = run(store, &request, open, None, &rejected).await?;
-    if let Some(error) = rejected.0.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    if let Some(error) = lock(&rejected.0).take() {
         let FieldError { field, message, .. } = error.error;
         let line = error.line;
         return Err(CliError::Incomplete(format!("the {name}, line {line}: {field} {message}")));
@@ -125,7 +121,7 @@ struct FirstError(Mutex<Option<LineError>>);
 
 impl Observer for FirstError {
     fn rejected(&self, errors: &[LineError]) {
-        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = lock(&self.0);
         if first.is_none() {
             *first = errors.first().cloned();
         }

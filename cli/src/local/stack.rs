@@ -11,18 +11,15 @@ use aws_sdk_dynamodb::Client;
 use serverless_catalog::{
     cursor::Cursors,
     lambda::Settings,
-    objects::Bucket,
     queue::{ExportCatalog, ImportCatalog},
     store::{Connection, Store, TableNames, lean_client},
     streams::RecordChanges,
 };
+use tokio::task::JoinSet;
 
 use super::{
     BUCKET, Endpoints, Engine, Function, Gateway, JobServices, LOCALHOST, LocalBucket, LocalQueue,
-    QueueServer, Storage, Streams,
-    bucket::{Watch, tell_imported},
-    functions,
-    queue::Workers,
+    QueueServer, Storage, Streams, bucket::tell_imported, functions,
 };
 use crate::{api_docs, error::CliError, template::Template};
 
@@ -35,17 +32,6 @@ const SETTLE: Duration = Duration::from_secs(5);
 
 /// How many messages of a queue are processed at once.
 const WORKERS: usize = 2;
-
-fn import_catalog(store: &Store, bucket: &LocalBucket, queue: &Arc<LocalQueue>) -> Function {
-    let Bucket { objects, name } = bucket.bucket().clone();
-    let import = ImportCatalog::new(store.clone(), objects, Some(name));
-    Function::of_import(import.with_queue(queue.clone()))
-}
-
-fn export_catalog(store: &Store, bucket: &LocalBucket, queue: &Arc<LocalQueue>) -> Function {
-    let bucket = bucket.bucket().clone();
-    Function::of_export(ExportCatalog::new(store.clone(), bucket, queue.clone()))
-}
 
 /// What to run.
 #[derive(Debug)]
@@ -92,8 +78,8 @@ impl StackOptions {
 pub struct Stack {
     gateway: Gateway,
     streams: Streams,
-    _watch: Watch,
-    _workers: [Workers; 2],
+    _watch: JoinSet<()>,
+    _workers: [JoinSet<()>; 2],
     bucket: LocalBucket,
     queues: QueueServer,
     jobs: JobServices,
@@ -128,24 +114,20 @@ impl Stack {
         // Its messages need not be kept: the bucket sends them again.
         let imports = LocalQueue::open(None)?;
         let exports = LocalQueue::open(folder("exports"))?;
+        let shared = bucket.bucket();
+        let import = ImportCatalog::new(store.clone(), shared.clone()).with_queue(imports.clone());
+        let export = ExportCatalog::new(store.clone(), shared.clone(), exports.clone());
         let workers = [
-            imports.deliver(&import_catalog(&store, &bucket, &imports), WORKERS, tell_imported),
-            exports.deliver(&export_catalog(&store, &bucket, &exports), WORKERS, |_| ()),
+            imports.deliver(&Function::of_import(import), WORKERS, tell_imported),
+            exports.deliver(&Function::of_export(export), WORKERS, |_| ()),
         ];
         let queues = QueueServer::start(options.listen, exports.clone()).await?;
         let jobs = JobServices { bucket: bucket.bucket().clone(), export_queue: exports };
         let functions = functions(&settings, &Arc::new(cursors), &jobs);
-        let gateway = {
-            let beside = api_docs::routes(options.demo_keys);
-            let routes = options.template.routes()?;
-            Gateway::start_with_routes(
-                SocketAddr::new(options.listen, options.port),
-                routes,
-                &functions,
-                beside,
-            )
-            .await?
-        };
+        let listen = SocketAddr::new(options.listen, options.port);
+        let routes = options.template.routes()?;
+        let beside = api_docs::routes(options.demo_keys);
+        let gateway = Gateway::start_with_routes(listen, routes, &functions, beside).await?;
         let watch = bucket.watch(imports);
         Ok(Self {
             gateway,

@@ -3,7 +3,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex as SyncMutex, PoisonError},
+    sync::{Arc, Mutex as SyncMutex},
     time::Duration,
 };
 
@@ -19,8 +19,8 @@ use dynoxide::{
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::{Value, json};
-use serverless_catalog::text::rfc3339_millis;
-use tokio::{sync::Mutex, task::JoinHandle};
+use serverless_catalog::{lock::lock, text::rfc3339_millis};
+use tokio::{sync::Mutex, task::JoinSet};
 
 use super::{Function, Storage, gateway::context};
 use crate::error::CliError;
@@ -42,7 +42,7 @@ const WINDOW: SignedDuration = SignedDuration::from_mins(15);
 #[derive(Debug)]
 pub struct Streams {
     shared: Arc<Shared>,
-    task: JoinHandle<()>,
+    _task: JoinSet<()>,
 }
 
 struct Shared {
@@ -71,7 +71,7 @@ impl Delivered {
 
     /// The sequence number of the last stream record of a table that was delivered.
     fn last(&self, table: &str) -> Result<Option<String>, rusqlite::Error> {
-        let connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = lock(&self.0);
         let select = "SELECT sequence_number FROM _streams_delivered WHERE table_name = ?1";
         connection.query_row(select, [table], |row| row.get(0)).optional()
     }
@@ -82,7 +82,7 @@ impl Delivered {
         let stored =
             sequence.parse().ok().and_then(|number: u128| number.checked_sub(NUMBERS_FROM));
         let stored = stored.and_then(|number| i64::try_from(number).ok()).unwrap_or_default();
-        let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connection = lock(&self.0);
         let transaction = connection.transaction()?;
         transaction.execute(
             "INSERT OR REPLACE INTO _streams_delivered VALUES (?1, ?2)",
@@ -111,12 +111,6 @@ struct Shard {
     iterator: String,
 }
 
-impl Drop for Streams {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 impl Streams {
     /// Begins to read the streams of these tables.
     ///
@@ -143,7 +137,8 @@ impl Streams {
         let (delivered, shards) = (delivered.map(Arc::new), Mutex::new(shards));
         let shared = Arc::new(Shared { database, function, shards, delivered });
         let reader = shared.clone();
-        let task = tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             loop {
                 let delivered = reader.deliver().await;
                 tokio::time::sleep(POLL_INTERVAL).await;
@@ -153,7 +148,7 @@ impl Streams {
                 }
             }
         });
-        Ok(Self { shared, task })
+        Ok(Self { shared, _task: task })
     }
 
     /// Waits until everything that was written before is recorded.

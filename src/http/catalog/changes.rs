@@ -16,7 +16,7 @@ use crate::{
     },
     cursor::{Cursors, InvalidCursor},
     http::{
-        ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply,
+        ApiError, Call, Dialect, Endpoint, Methods, Reply,
         params::{ArrayParameter, Cursor, Limit, Parameter, Params},
     },
     imports::Kind,
@@ -27,10 +27,7 @@ use crate::{
 #[cfg(feature = "openapi")]
 use crate::{
     changes::IdField,
-    http::{
-        describe::{Failures, Operation, Schemas, operation, read, with},
-        problem::Problem,
-    },
+    http::describe::{Failures, Operation, Schemas, operation, read, with},
 };
 
 const PATH: &str = "/catalog/v1/changes";
@@ -52,25 +49,6 @@ const KINDS: ArrayParameter<Kind> = ArrayParameter::new(
 
 const LIMIT: Parameter<Limit> =
     Parameter::new("limit", "The most changes of a page; 100 without it.");
-
-/// The query string of a request.
-struct ChangesRequest {
-    since: Option<Cursor>,
-    kinds: Vec<Kind>,
-    limit: u32,
-}
-
-impl ChangesRequest {
-    fn parse(raw: &str) -> Result<Self, ApiError> {
-        let mut params = Params::parse(raw);
-        let request = Self {
-            since: params.single(&SINCE),
-            kinds: params.list(&KINDS),
-            limit: params.single(&LIMIT).map_or(DEFAULT_LIMIT, |Limit(limit)| limit),
-        };
-        params.finish().map(|()| request)
-    }
-}
 
 /// `GET /catalog/v1/changes`.
 pub struct ListChanges {
@@ -105,14 +83,15 @@ impl ListChanges {
 impl Endpoint for ListChanges {
     const DIALECT: Dialect = Dialect::Catalog;
     const PERMISSION: Permission = Permission::ChangesRead;
-
-    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
-        request.parameters(PATH).map(|_| Methods::READ)
-    }
+    const PATHS: &'static [(&'static str, Methods)] = &[(PATH, Methods::READ)];
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
         let Call { request, principal, store, log, .. } = call;
-        let ChangesRequest { since, kinds, limit } = ChangesRequest::parse(&request.query)?;
+        let mut params = Params::parse(&request.query);
+        let since = params.single(&SINCE);
+        let kinds: Vec<Kind> = params.list(&KINDS);
+        let limit = params.single(&LIMIT).map_or(DEFAULT_LIMIT, |Limit(limit)| limit);
+        params.finish()?;
         let (account, view) = (&principal.account, View::of(principal));
         let kinds = (!kinds.is_empty()).then(|| Kinds::of(kinds));
         let invalid = |error: InvalidCursor| ApiError::invalid(SINCE.name, error.to_string());
@@ -165,8 +144,8 @@ fn body(changes: &[PositionedChange], next: &str, up_to_date: bool) -> String {
 }
 
 #[cfg(feature = "openapi")]
-pub(super) fn describe(schemas: &mut Schemas) -> Operation {
-    let failures = Failures::of::<ListChanges, Problem<'_>>(schemas, PATH);
+pub(in crate::http) fn describe(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ListChanges>(schemas, PATH);
     let parameters = [SINCE.describe(schemas), KINDS.describe(schemas), LIMIT.describe(schemas)];
     let time = json!({ "type": "string", "format": "date-time" });
     let change = json!({
@@ -219,15 +198,12 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
     );
     operation(
         "listChanges",
-        (
-            "Catalog",
-            "List what changed",
-            "Every create, change and delete of the account's exported records, each once, the changes of one record in \
+        "List what changed",
+        "Every create, change and delete of the account's exported records, each once, the changes of one record in \
             the order in which they were made. They are kept for 30 days. A page also ends before a reply would pass 5.5 MB \
             and when it has read its budget. A network is told without its bundles, each bundle as a record of its own. \
             A key with a restricted view gets the offerings it sees, with only its own catalogs named, what leaves its \
             view as a delete, and no promotions.",
-        ),
         &parameters,
         &failures,
         with(replies, "410", gone),

@@ -10,21 +10,18 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 #[cfg(feature = "openapi")]
-use crate::http::{
-    describe::{
-        Failures, Operation, Schemas, idempotent, job_parameter, operation, read, with, written,
-    },
-    problem::Problem,
+use crate::http::describe::{
+    Failures, Operation, Schemas, idempotent, job_parameter, operation, read, with, written,
 };
 use crate::{
     access::Permission,
     changes::{Kinds, Positions, View, ends},
     cursor::Cursors,
     exports::{ExportId, ExportJob, ExportStatus, ExportView, MAX_UNFINISHED, export_key},
-    http::{Absent, ApiError, ApiRequest, Call, Dialect, Endpoint, Excess, Methods, Reply, body},
+    http::{Absent, ApiError, Call, Dialect, Endpoint, Excess, Methods, Reply, body},
     idempotency::RequestIdentity,
     imports::Kind,
-    json::{Members, json_type, type_name},
+    json::type_name,
     objects::Bucket,
     queue::{MessageQueue, export_message},
     retry::Patience,
@@ -56,12 +53,10 @@ impl ManageExports {
 impl Endpoint for ManageExports {
     const DIALECT: Dialect = Dialect::Catalog;
     const PERMISSION: Permission = Permission::ExportsRead;
-
-    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
-        let post = Methods { answered: &[Method::POST], allow: "POST" };
-        let of_all = request.parameters(PATH).map(|_| post);
-        of_all.or_else(|| request.parameters(PATH_OF_ONE).map(|_| Methods::READ))
-    }
+    const PATHS: &'static [(&'static str, Methods)] = &[
+        (PATH, Methods { answered: &[Method::POST], allow: "POST" }),
+        (PATH_OF_ONE, Methods::READ),
+    ];
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
         match call.request.parameters(PATH_OF_ONE) {
@@ -181,17 +176,13 @@ impl ManageExports {
 }
 
 /// The kinds that a body names; all if it names none.
-pub(super) fn kinds(body: &str) -> Result<Kinds, ApiError> {
-    let malformed = |error| ApiError::invalid("", format!("Malformed JSON: {error}"));
+pub(super) fn kinds(json: &str) -> Result<Kinds, ApiError> {
     let wrong = |message: String| ApiError::invalid("kinds", message);
-    if body.trim().is_empty() {
+    if json.trim().is_empty() {
         return Err(ApiError::invalid("", "Send {} for all kinds, or {\"kinds\":[…]}"));
     }
-    if json_type(body.trim_start().as_bytes().first().copied()) != "object" {
-        serde_json::from_str::<serde::de::IgnoredAny>(body).map_err(malformed)?;
-        return Err(ApiError::invalid("", "Send an object, such as {\"kinds\":[\"offering\"]}"));
-    }
-    let members = Members::of(body, |_| true).map_err(malformed)?;
+    let other = |_: &str| "Send an object, such as {\"kinds\":[\"offering\"]}".to_owned();
+    let members = body::members(json, |_| true, other)?;
     if let Some((name, _)) = members.0.iter().find(|(name, _)| name != "kinds") {
         return Err(ApiError::invalid(name, "is unknown; there is kinds"));
     }
@@ -224,13 +215,8 @@ fn example(status: ExportStatus) -> Value {
 }
 
 #[cfg(feature = "openapi")]
-pub(super) fn describe(schemas: &mut Schemas) -> Vec<Operation> {
-    vec![describe_request(schemas), describe_one(schemas)]
-}
-
-#[cfg(feature = "openapi")]
-fn describe_request(schemas: &mut Schemas) -> Operation {
-    let failures = Failures::of::<ManageExports, Problem<'_>>(schemas, PATH).allow("POST");
+pub(in crate::http) fn describe_request(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ManageExports>(schemas, PATH);
     let body = json!({
         "type": "object",
         "additionalProperties": false,
@@ -242,14 +228,11 @@ fn describe_request(schemas: &mut Schemas) -> Operation {
     let state: Value = json!(schemas.of::<ExportState<'_>>());
     let mut waiting = example(ExportStatus::Waiting);
     (waiting["records"], waiting["bytes"]) = (0.into(), 0.into());
-    let mut operation = operation(
+    let operation = operation(
         "requestExport",
-        (
-            "Catalog",
-            "Request an export",
-            "Everything of some kinds that the key sees, as NDJSON in gzip, which an import takes again. It is made in the \
+        "Request an export",
+        "Everything of some kinds that the key sees, as NDJSON in gzip, which an import takes again. It is made in the \
             background, and kept for 7 days. `changesCursor` is the `since` of what changes from now on.",
-        ),
         &[],
         &failures,
         json!({
@@ -257,17 +240,14 @@ fn describe_request(schemas: &mut Schemas) -> Operation {
             "400": failures.invalid("kinds", "must be some of offering, product"),
         }),
     );
-    operation.method = "post";
-    operation.description["requestBody"] = json!({
-        "required": true,
-        "content": { "application/json": { "schema": body, "example": { "kinds": ["offering"] } } },
-    });
-    idempotent(operation, &failures)
+    let example = json!({ "kinds": ["offering"] });
+    let content = json!({ "application/json": { "schema": body, "example": example } });
+    idempotent(operation, &failures, &content)
 }
 
 #[cfg(feature = "openapi")]
-fn describe_one(schemas: &mut Schemas) -> Operation {
-    let failures = Failures::of::<ManageExports, Problem<'_>>(schemas, PATH_OF_ONE)
+pub(in crate::http) fn describe_one(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ManageExports>(schemas, PATH_OF_ONE)
         .at("/catalog/v1/exports/8d1c07f2b0f64f7c9be1d2ffce1d0b55");
     let state = json!({
         "allOf": [schemas.of::<ExportState<'_>>()],
@@ -284,7 +264,8 @@ fn describe_one(schemas: &mut Schemas) -> Operation {
     );
     operation(
         "getExport",
-        ("Catalog", "Get an export", "How far an export is, and a link to it once it is done."),
+        "Get an export",
+        "How far an export is, and a link to it once it is done.",
         &[job_parameter("exportId", "The export's id.")],
         &failures,
         with(read("The export.", state, &done), "404", missing),

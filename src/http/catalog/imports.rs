@@ -17,7 +17,7 @@ use crate::{
     account::AccountId,
     cursor::{Context, Cursors, InvalidCursor},
     http::{
-        Absent, ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply,
+        Absent, ApiError, Call, Dialect, Endpoint, Methods, Reply,
         params::{CURSOR, Cursor, Limit, Parameter, Params},
     },
     idempotency::RequestIdentity,
@@ -40,14 +40,12 @@ use crate::{
             Failures, Operation, Schemas, idempotent, job_parameter, operation, or_of_gateway,
             read, with, written,
         },
-        problem::Problem,
     },
     source::Format,
 };
 
 const PATH: &str = "/catalog/v1/imports";
 const PATH_OF_ONE: &str = "/catalog/v1/imports/{importId}";
-const ALLOW: &str = "GET, HEAD, POST";
 const CACHE: &str = "private, no-cache";
 
 /// The endpoint that cursors are bound to.
@@ -88,12 +86,16 @@ impl ManageImports {
 impl Endpoint for ManageImports {
     const DIALECT: Dialect = Dialect::Catalog;
     const PERMISSION: Permission = Permission::ImportsWrite;
-
-    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
-        let all = Methods { answered: &[Method::GET, Method::HEAD, Method::POST], allow: ALLOW };
-        let of_list = request.parameters(PATH).map(|_| all);
-        of_list.or_else(|| request.parameters(PATH_OF_ONE).map(|_| Methods::READ))
-    }
+    const PATHS: &'static [(&'static str, Methods)] = &[
+        (
+            PATH,
+            Methods {
+                answered: &[Method::GET, Method::HEAD, Method::POST],
+                allow: "GET, HEAD, POST",
+            },
+        ),
+        (PATH_OF_ONE, Methods::READ),
+    ];
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
         if let Some(parameters) = call.request.parameters(PATH_OF_ONE) {
@@ -364,13 +366,8 @@ fn example() -> Value {
 }
 
 #[cfg(feature = "openapi")]
-pub(super) fn describe(schemas: &mut Schemas) -> Vec<Operation> {
-    vec![describe_list(schemas), describe_submit(schemas), describe_one(schemas)]
-}
-
-#[cfg(feature = "openapi")]
-fn describe_list(schemas: &mut Schemas) -> Operation {
-    let failures = Failures::of::<ManageImports, Problem<'_>>(schemas, PATH).allow(ALLOW);
+pub(in crate::http) fn describe_list(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ManageImports>(schemas, PATH);
     let page = json!({
         "type": "object",
         "required": ["imports"],
@@ -386,11 +383,8 @@ fn describe_list(schemas: &mut Schemas) -> Operation {
     );
     operation(
         "listImports",
-        (
-            "Catalog",
-            "List imports",
-            "All imports of the account, whatever their source, the newest first. They are remembered for 90 days.",
-        ),
+        "List imports",
+        "All imports of the account, whatever their source, the newest first. They are remembered for 90 days.",
         &[LIMIT.describe(schemas), CURSOR.describe(schemas)],
         &failures,
         replies,
@@ -398,8 +392,8 @@ fn describe_list(schemas: &mut Schemas) -> Operation {
 }
 
 #[cfg(feature = "openapi")]
-fn describe_submit(schemas: &mut Schemas) -> Operation {
-    let failures = Failures::of::<ManageImports, Problem<'_>>(schemas, PATH).allow(ALLOW);
+pub(in crate::http) fn describe_submit(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ManageImports>(schemas, PATH);
     let state: Value = json!(schemas.of::<SubmittedState<'_>>());
     let reply = |description: &str, example: Value| written(description, &state, &example);
     let waiting = json!({ "importId": EXAMPLE_ID, "status": "waiting", "createdAt": "2026-01-15T10:30:00.000Z" });
@@ -439,17 +433,14 @@ fn describe_submit(schemas: &mut Schemas) -> Operation {
         ),
         ("upload", ApiError::invalid("upload.length", "is required: the number of bytes")),
     ];
-    let mut operation = operation(
+    let operation = operation(
         "submitImport",
-        (
-            "Catalog",
-            "Submit an import",
-            "Records of up to 5,000,000 bytes in the body: NDJSON, a JSON array, or CSV of products, with options as \
+        "Submit an import",
+        "Records of up to 5,000,000 bytes in the body: NDJSON, a JSON array, or CSV of products, with options as \
             parameters. More: announce an `upload` with its options, then `PUT` it to `uploadUrl` with the headers in \
             `uploadHeaders`, once and within 15 minutes; it may be compressed. Only differences are written; each line that \
             is refused is reported, and does not stop the rest. The answer to an announcement is kept under its \
             `Idempotency-Key`, too: after `uploadExpiresAt` use a new one.",
-        ),
         &[
             REPLACE.describe(schemas),
             REPLACE_SHARE.describe(schemas),
@@ -467,29 +458,25 @@ fn describe_submit(schemas: &mut Schemas) -> Operation {
             ),
         }),
     );
-    operation.method = "post";
     let ndjson =
         "{\"kind\":\"product\",\"sku\":\"PLAN-PRO-MO\",\"name\":\"Pro Plan\",\"price\":49}\n";
-    operation.description["requestBody"] = json!({
-        "required": true,
-        "content": {
-            "application/x-ndjson": { "schema": { "type": "string" }, "example": ndjson },
-            "application/json": {
-                "schema": { "anyOf": [records, upload] },
-                "examples": {
-                    "records": { "value": [{ "kind": "product", "sku": "PLAN-PRO-MO", "name": "Pro Plan", "price": 49 }] },
-                    "upload": { "value": { "upload": { "format": "ndjson", "compression": "gzip", "length": 52_428_800 } } },
-                },
+    let content = json!({
+        "application/x-ndjson": { "schema": { "type": "string" }, "example": ndjson },
+        "application/json": {
+            "schema": { "anyOf": [records, upload] },
+            "examples": {
+                "records": { "value": [{ "kind": "product", "sku": "PLAN-PRO-MO", "name": "Pro Plan", "price": 49 }] },
+                "upload": { "value": { "upload": { "format": "ndjson", "compression": "gzip", "length": 52_428_800 } } },
             },
-            "text/csv": { "schema": { "type": "string" }, "example": "sku,name,price\nPLAN-PRO-MO,Pro Plan,49\n" },
         },
+        "text/csv": { "schema": { "type": "string" }, "example": "sku,name,price\nPLAN-PRO-MO,Pro Plan,49\n" },
     });
-    idempotent(operation, &failures)
+    idempotent(operation, &failures, &content)
 }
 
 #[cfg(feature = "openapi")]
-fn describe_one(schemas: &mut Schemas) -> Operation {
-    let failures = Failures::of::<ManageImports, Problem<'_>>(schemas, PATH_OF_ONE)
+pub(in crate::http) fn describe_one(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ManageImports>(schemas, PATH_OF_ONE)
         .at("/catalog/v1/imports/3acd990027d0d8caede63621ac484963");
     let error = json!({
         "type": "object",
@@ -519,11 +506,8 @@ fn describe_one(schemas: &mut Schemas) -> Operation {
     );
     operation(
         "getImport",
-        (
-            "Catalog",
-            "Get an import",
-            "How far an import is, and what became of its lines. Of a dry run: what would have become of them.",
-        ),
+        "Get an import",
+        "How far an import is, and what became of its lines. Of a dry run: what would have become of them.",
         &[job_parameter("importId", "The import's id.")],
         &failures,
         with(read("The import.", state, &shown), "404", missing),

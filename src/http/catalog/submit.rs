@@ -1,12 +1,10 @@
 //! `POST /catalog/v1/imports`: what a client submits, records or the announcement of an upload.
 
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::{
     http::{
-        ApiError, ApiRequest,
-        body::{TypedBody, json_text, typed},
+        ApiError, ApiRequest, body,
         params::{Parameter, Params, QueryValue},
     },
     imports::{
@@ -95,13 +93,13 @@ impl<'a> Submitted<'a> {
     /// # Errors
     /// [`ApiError::Invalid`] with all that is wrong; [`ApiError::TooLarge`].
     pub(super) fn parse(request: &'a ApiRequest) -> Result<Self, ApiError> {
-        let TypedBody { media_type, bytes } = typed(request)?;
+        let (media_type, bytes) = body::typed(request)?;
         let format = match media_type.as_str() {
             "application/x-ndjson" => Format::Ndjson,
             "text/csv" => Format::Csv,
             "application/json" => match json_type(first_character(bytes)) {
                 "array" => Format::JsonArray,
-                _ => return upload(request, json_text(bytes)?).map(Self::Upload),
+                _ => return upload(request, body::json_text(bytes)?).map(Self::Upload),
             },
             _ => {
                 let message =
@@ -148,15 +146,10 @@ fn options(
 }
 
 /// The announcement of an upload: `{"upload":{…}}`.
-fn upload(request: &ApiRequest, body: &str) -> Result<Submission, ApiError> {
+fn upload(request: &ApiRequest, json: &str) -> Result<Submission, ApiError> {
     let invalid = |field: &str, message: String| ApiError::invalid(field, message);
-    let malformed = |error| invalid("", format!("Malformed JSON: {error}"));
-    if json_type(first_character(body.as_bytes())) != "object" {
-        serde_json::from_str::<IgnoredAny>(body).map_err(malformed)?;
-        let message = "Send an array of records, or an object with upload";
-        return Err(invalid("", message.to_owned()));
-    }
-    let members = Members::of(body, |_| true).map_err(malformed)?;
+    let other = |_: &str| "Send an array of records, or an object with upload".to_owned();
+    let members = body::members(json, |_| true, other)?;
     if let Some(twice) = members.duplicate() {
         return Err(invalid(twice, "is there twice".to_owned()));
     }
@@ -173,7 +166,7 @@ fn upload(request: &ApiRequest, body: &str) -> Result<Submission, ApiError> {
         let message = "the options of an upload belong into upload".to_owned();
         return Err(invalid("query", message));
     }
-    Announcement::of(upload.get()).map_err(malformed)?.submission()
+    body::parsed(Announcement::of(upload.get()))?.submission()
 }
 
 /// The members of `upload`, and what is wrong with them so far.

@@ -2,13 +2,7 @@
 
 use crate::{
     access::{KeyRejection, Permission},
-    http::{
-        Absent, ApiError, Reply,
-        messages::{
-            GONE, INTERNAL_ERROR, KEY_OF_ANOTHER_REQUEST, SERVICE_UNAVAILABLE, UNDER_WAY,
-            not_found, rejected, too_many,
-        },
-    },
+    http::{Absent, ApiError, Reply, messages::message},
     json::{PAGE_BYTES, bytes_in_reply},
     text::rfc3339_millis,
 };
@@ -79,55 +73,36 @@ pub(in crate::http) fn error_body(
     request_id: &str,
     permission: Permission,
 ) -> String {
-    let (code, field, message) = match error {
-        ApiError::Invalid(errors) => {
-            let first = errors.first();
-            let field = first.map(|error| error.field.as_str());
-            let message = first.map(|error| format!("{} {}.", error.field, error.message));
-            let code =
-                if field == Some(PHONE_NUMBER) { "INVALID_PHONE_NUMBER" } else { "INVALID_FIELD" };
-            (code, field, message.unwrap_or_default())
-        }
-        ApiError::Required(field) => {
-            ("MISSING_REQUIRED_FIELD", Some(*field), format!("{field} is required."))
-        }
-        ApiError::KeyRejected(rejection) => {
-            let code = match rejection {
-                KeyRejection::Malformed | KeyRejection::Unknown => "INVALID_API_KEY",
-                KeyRejection::Revoked => "REVOKED_API_KEY",
-                KeyRejection::Expired => "EXPIRED_API_KEY",
-                KeyRejection::IpNotAllowed => "IP_NOT_ALLOWED",
-                KeyRejection::PermissionLacking => "INSUFFICIENT_PERMISSIONS",
-            };
-            (code, None, rejected(*rejection, permission))
-        }
-        ApiError::NotVisible(error) => (
-            "INSUFFICIENT_PERMISSIONS",
-            Some(error.field.as_str()),
-            format!("{} {}.", error.field, error.message),
-        ),
-        ApiError::NotFound(absent @ Absent::Network) => {
-            ("NETWORK_NOT_FOUND", Some(NETWORK_ID), not_found(*absent).to_owned())
-        }
-        ApiError::NotFound(absent @ Absent::NetworkOfNumber) => {
-            ("HLR_LOOKUP_FAILED", Some(PHONE_NUMBER), not_found(*absent).to_owned())
-        }
-        ApiError::NotFound(absent) => ("NOT_FOUND", None, not_found(*absent).to_owned()),
-        ApiError::MethodNotAllowed(allowed) => {
-            ("METHOD_NOT_ALLOWED", None, format!("Use one of: {allowed}."))
-        }
-        ApiError::TooLarge(bytes) => {
-            ("CONTENT_TOO_LARGE", None, format!("The body must be at most {bytes} bytes."))
-        }
-        ApiError::Gone => ("GONE", None, GONE.to_owned()),
-        ApiError::UnderWay(_) => ("REQUEST_UNDER_WAY", None, UNDER_WAY.to_owned()),
-        ApiError::KeyOfAnotherRequest => {
-            ("IDEMPOTENCY_KEY_REUSED", None, KEY_OF_ANOTHER_REQUEST.to_owned())
-        }
-        ApiError::TooMany(excess) => ("RATE_LIMIT_EXCEEDED", None, too_many(*excess)),
-        ApiError::Unavailable(_) => ("SERVICE_UNAVAILABLE", None, SERVICE_UNAVAILABLE.to_owned()),
-        ApiError::Internal(_) => ("INTERNAL_ERROR", None, INTERNAL_ERROR.to_owned()),
+    let code = match error {
+        ApiError::Invalid(_) if error.field() == Some(PHONE_NUMBER) => "INVALID_PHONE_NUMBER",
+        ApiError::Invalid(_) => "INVALID_FIELD",
+        ApiError::Required(_) => "MISSING_REQUIRED_FIELD",
+        ApiError::KeyRejected(rejection) => match rejection {
+            KeyRejection::Malformed | KeyRejection::Unknown => "INVALID_API_KEY",
+            KeyRejection::Revoked => "REVOKED_API_KEY",
+            KeyRejection::Expired => "EXPIRED_API_KEY",
+            KeyRejection::IpNotAllowed => "IP_NOT_ALLOWED",
+            KeyRejection::PermissionLacking => "INSUFFICIENT_PERMISSIONS",
+        },
+        ApiError::NotVisible(_) => "INSUFFICIENT_PERMISSIONS",
+        ApiError::NotFound(Absent::Network) => "NETWORK_NOT_FOUND",
+        ApiError::NotFound(Absent::NetworkOfNumber) => "HLR_LOOKUP_FAILED",
+        ApiError::NotFound(_) => "NOT_FOUND",
+        ApiError::MethodNotAllowed(_) => "METHOD_NOT_ALLOWED",
+        ApiError::TooLarge(_) => "CONTENT_TOO_LARGE",
+        ApiError::Gone => "GONE",
+        ApiError::UnderWay(_) => "REQUEST_UNDER_WAY",
+        ApiError::KeyOfAnotherRequest => "IDEMPOTENCY_KEY_REUSED",
+        ApiError::TooMany(_) => "RATE_LIMIT_EXCEEDED",
+        ApiError::Unavailable(_) => "SERVICE_UNAVAILABLE",
+        ApiError::Internal(_) => "INTERNAL_ERROR",
     };
+    let field = match error {
+        ApiError::NotFound(Absent::Network) => Some(NETWORK_ID),
+        ApiError::NotFound(Absent::NetworkOfNumber) => Some(PHONE_NUMBER),
+        _ => error.field(),
+    };
+    let message = message(error, permission);
     let error = FailureBody { code, message, details: Details { field } };
     let body = Failure { success: false, error, meta: meta(request_id) };
     // It has only texts: serializing them cannot fail.

@@ -8,8 +8,6 @@ use serde_json::{Value, json};
 
 #[cfg(feature = "openapi")]
 use super::described::{envelope_schema, in_envelope};
-#[cfg(feature = "openapi")]
-use super::envelope::Failure;
 use super::envelope::envelope;
 #[cfg(feature = "openapi")]
 use crate::http::describe::{Failures, Operation, Schemas, operation, read, with};
@@ -17,7 +15,7 @@ use crate::{
     access::Permission,
     geography::Country,
     http::{
-        ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply,
+        ApiError, Call, Dialect, Endpoint, Methods, Reply,
         params::{Parameter, Params, QueryValue},
     },
     money::Currency,
@@ -56,10 +54,8 @@ pub struct ListNetworks;
 impl Endpoint for ListNetworks {
     const DIALECT: Dialect = Dialect::Networks;
     const PERMISSION: Permission = Permission::AirtimeRead;
-
-    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
-        request.parameters(NETWORKS).or(request.parameters(COUNTRIES)).map(|_| Methods::READ)
-    }
+    const PATHS: &'static [(&'static str, Methods)] =
+        &[(NETWORKS, Methods::READ), (COUNTRIES, Methods::READ)];
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
         let Call { request, principal, store, log, .. } = call;
@@ -119,8 +115,8 @@ fn countries(networks: Vec<ListedNetwork>) -> Vec<CountryLine> {
 }
 
 #[cfg(feature = "openapi")]
-pub(super) fn describe_networks(schemas: &mut Schemas) -> Operation {
-    let failures = Failures::of::<ListNetworks, Failure<'_>>(schemas, NETWORKS);
+pub(in crate::http) fn describe_networks(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ListNetworks>(schemas, NETWORKS);
     let list = json!({ "type": "array", "items": schemas.of::<ListedNetwork>() });
     let list = envelope_schema(schemas, list);
     let example = in_envelope(json!([{
@@ -129,7 +125,8 @@ pub(super) fn describe_networks(schemas: &mut Schemas) -> Operation {
     }]));
     operation(
         "listNetworks",
-        ("Networks", "List mobile networks", "By country code, then by id."),
+        "List mobile networks",
+        "By country code, then by id.",
         &[COUNTRY_CODE.describe(schemas)],
         &failures,
         with(
@@ -141,8 +138,8 @@ pub(super) fn describe_networks(schemas: &mut Schemas) -> Operation {
 }
 
 #[cfg(feature = "openapi")]
-pub(super) fn describe_countries(schemas: &mut Schemas) -> Operation {
-    let failures = Failures::of::<ListNetworks, Failure<'_>>(schemas, COUNTRIES);
+pub(in crate::http) fn describe_countries(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ListNetworks>(schemas, COUNTRIES);
     let list = json!({ "type": "array", "items": schemas.of::<CountryLine>() });
     let list = envelope_schema(schemas, list);
     let example = in_envelope(json!([{
@@ -151,11 +148,8 @@ pub(super) fn describe_countries(schemas: &mut Schemas) -> Operation {
     }]));
     operation(
         "listCountries",
-        (
-            "Networks",
-            "List countries with networks",
-            "By country code, each with the names of its networks.",
-        ),
+        "List countries with networks",
+        "By country code, each with the names of its networks.",
         &[],
         &failures,
         read("The countries.", list, &example),

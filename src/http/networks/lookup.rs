@@ -4,8 +4,6 @@
 use serde_json::{Value, json};
 
 #[cfg(feature = "openapi")]
-use super::envelope::Failure;
-#[cfg(feature = "openapi")]
 use super::{
     described::{envelope_schema, in_envelope},
     products::{NetworkData, network_products_example},
@@ -20,7 +18,7 @@ use crate::{
     access::Permission,
     account::AccountId,
     http::{
-        Absent, ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply,
+        Absent, ApiError, Call, Dialect, Endpoint, Methods, Reply,
         params::{Parameter, Params, QueryValue},
     },
     networks::{Likeness, ListedNetwork, NetworkId, PhoneNumber},
@@ -76,10 +74,7 @@ pub struct LookupNetworkProducts(pub ListNetworkProducts);
 impl Endpoint for LookupNetworkProducts {
     const DIALECT: Dialect = Dialect::Networks;
     const PERMISSION: Permission = Permission::AirtimeRead;
-
-    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
-        request.parameters(PATH).map(|_| Methods::READ)
-    }
+    const PATHS: &'static [(&'static str, Methods)] = &[(PATH, Methods::READ)];
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
         let mut params = Params::parse(&call.request.query);
@@ -121,8 +116,8 @@ async fn network_of(
 }
 
 #[cfg(feature = "openapi")]
-pub(super) fn describe(schemas: &mut Schemas) -> Operation {
-    let failures = Failures::of::<LookupNetworkProducts, Failure<'_>>(schemas, PATH);
+pub(in crate::http) fn describe(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<LookupNetworkProducts>(schemas, PATH);
     let data: Value = schemas.of::<NetworkData<'_>>().into();
     let with_number = json!({
         "allOf": [data, { "type": "object", "properties": { PHONE_NUMBER: Given::<PhoneNumber>::schema(schemas) } }],
@@ -155,11 +150,8 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
     );
     operation(
         "lookupNetworkProducts",
-        (
-            "Networks",
-            "Look up the products of a phone number",
-            "By the prefix of the number, or by `network_id`; at least one of the two.",
-        ),
+        "Look up the products of a phone number",
+        "By the prefix of the number, or by `network_id`; at least one of the two.",
         &parameters,
         &failures,
         with(replies, "404", failures.reply("The account has no such network.", &absent)),

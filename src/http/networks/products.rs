@@ -14,8 +14,6 @@ use serde_json::{Value, json};
 
 #[cfg(feature = "openapi")]
 use super::described::{envelope_schema, in_envelope};
-#[cfg(feature = "openapi")]
-use super::envelope::Failure;
 use super::envelope::{NETWORK_ID, envelope};
 #[cfg(feature = "openapi")]
 use crate::http::describe::{Failures, Operation, Schemas, operation, read, with};
@@ -24,7 +22,7 @@ use crate::{
     account::AccountId,
     geography::Country,
     http::{
-        Absent, ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply,
+        Absent, ApiError, Call, Dialect, Endpoint, Methods, Reply,
         params::{Parameter, Params, QueryValue},
     },
     lock::lock,
@@ -83,10 +81,7 @@ pub struct ListNetworkProducts {
 impl Endpoint for ListNetworkProducts {
     const DIALECT: Dialect = Dialect::Networks;
     const PERMISSION: Permission = Permission::AirtimeRead;
-
-    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
-        request.parameters(PATH).map(|_| Methods::READ)
-    }
+    const PATHS: &'static [(&'static str, Methods)] = &[(PATH, Methods::READ)];
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
         let mut params = Params::parse(&call.request.query);
@@ -192,8 +187,8 @@ struct ProductLists<'a> {
 }
 
 #[cfg(feature = "openapi")]
-pub(super) fn describe(schemas: &mut Schemas) -> Operation {
-    let failures = Failures::of::<ListNetworkProducts, Failure<'_>>(schemas, PATH);
+pub(in crate::http) fn describe(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ListNetworkProducts>(schemas, PATH);
     let data = schemas.of::<NetworkData<'_>>();
     let data = envelope_schema(schemas, data);
     let example = in_envelope(network_products_example());
@@ -208,11 +203,8 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
         with(replies, "400", failures.reply("`network_id` is missing or wrong.", &missing));
     operation(
         "listNetworkProducts",
-        (
-            "Networks",
-            "List the products of a network",
-            "The exchange rate is from the wallet currency of the key; null where there is none.",
-        ),
+        "List the products of a network",
+        "The exchange rate is from the wallet currency of the key; null where there is none.",
         &[ID.describe(schemas)],
         &failures,
         with(replies, "404", failures.reply("The account has no such network.", &absent)),

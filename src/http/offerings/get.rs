@@ -8,15 +8,12 @@ use super::pricing::offering_example;
 use super::pricing::{CACHE, PROMO_CODE, document, promotion};
 use crate::{
     access::Permission,
-    http::{Absent, ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply, params::Params},
+    http::{Absent, ApiError, Call, Dialect, Endpoint, Methods, Reply, params::Params},
     offerings::OfferingId,
 };
 #[cfg(feature = "openapi")]
 use crate::{
-    http::{
-        describe::{Failures, Operation, Schemas, operation, read, with},
-        problem::Problem,
-    },
+    http::describe::{Failures, Operation, Schemas, operation, read, with},
     offerings::Offering,
 };
 
@@ -30,10 +27,7 @@ pub struct GetOffering;
 impl Endpoint for GetOffering {
     const DIALECT: Dialect = Dialect::Offerings;
     const PERMISSION: Permission = Permission::OfferingsRead;
-
-    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
-        request.parameters(PATH).map(|_| Methods::READ)
-    }
+    const PATHS: &'static [(&'static str, Methods)] = &[(PATH, Methods::READ)];
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
         let Call { request, principal, store, log, .. } = call;
@@ -55,9 +49,8 @@ impl Endpoint for GetOffering {
 }
 
 #[cfg(feature = "openapi")]
-pub(super) fn describe(schemas: &mut Schemas) -> Operation {
-    let failures =
-        Failures::of::<GetOffering, Problem<'_>>(schemas, PATH).at("/product-offerings/none");
+pub(in crate::http) fn describe(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<GetOffering>(schemas, PATH).at("/product-offerings/none");
     let mut id = json!(schemas.of::<OfferingId>());
     id["pattern"] = "^[A-Za-z0-9][A-Za-z0-9_:.-]*$".into();
     let parameters = [
@@ -72,7 +65,8 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
     let absent = [("offering", ApiError::NotFound(Absent::Offering))];
     operation(
         "getOffering",
-        ("Offerings", "Get one product offering", "One offering by its identity."),
+        "Get one product offering",
+        "One offering by its identity.",
         &parameters,
         &failures,
         with(replies, "404", failures.reply("There is none, or the key may not see it.", &absent)),

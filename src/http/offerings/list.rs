@@ -14,7 +14,7 @@ use crate::{
     document::{JsonText, push_escaped},
     geography::{Country, Region},
     http::{
-        ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply,
+        ApiError, Call, Dialect, Endpoint, Methods, Reply,
         params::{ArrayParameter, CURSOR, Cursor, Limit, Parameter, Params},
     },
     offerings::{
@@ -25,10 +25,7 @@ use crate::{
 };
 #[cfg(feature = "openapi")]
 use crate::{
-    http::{
-        describe::{Failures, Operation, Schemas, operation, read, with},
-        problem::Problem,
-    },
+    http::describe::{Failures, Operation, Schemas, operation, read, with},
     offerings::Offering,
 };
 
@@ -65,35 +62,6 @@ const REGIONS: ArrayParameter<Region> =
 const LIMIT: Parameter<Limit> =
     Parameter::new("limit", "The most offerings of a page; 100 without it.");
 
-/// The query string of a request.
-struct ListRequest {
-    query: OfferingQuery,
-    promo_code: Option<PromoCode>,
-    limit: u32,
-    cursor: Option<Cursor>,
-}
-
-impl ListRequest {
-    fn parse(raw: &str) -> Result<Self, ApiError> {
-        let mut params = Params::parse(raw);
-        let request = Self {
-            query: OfferingQuery {
-                types: params.list(&TYPES),
-                categories: params.list(&CATEGORIES),
-                customer_type: params.single(&CUSTOMER_TYPE),
-                product_catalog: params.single(&PRODUCT_CATALOG),
-                include_archived: params.single(&INCLUDE_ARCHIVED).unwrap_or(false),
-                countries: params.list(&COUNTRIES),
-                regions: params.list(&REGIONS),
-            },
-            promo_code: params.single(&PROMO_CODE),
-            limit: params.single(&LIMIT).map_or(DEFAULT_LIMIT, |Limit(limit)| limit),
-            cursor: params.single(&CURSOR),
-        };
-        params.finish().map(|()| request)
-    }
-}
-
 /// `GET /product-offerings`.
 pub struct ListOfferings {
     cursors: Arc<Cursors>,
@@ -110,14 +78,24 @@ impl ListOfferings {
 impl Endpoint for ListOfferings {
     const DIALECT: Dialect = Dialect::Offerings;
     const PERMISSION: Permission = Permission::OfferingsRead;
-
-    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
-        request.parameters(PATH).map(|_| Methods::READ)
-    }
+    const PATHS: &'static [(&'static str, Methods)] = &[(PATH, Methods::READ)];
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
         let Call { request, principal, store, log, .. } = call;
-        let ListRequest { query, promo_code, limit, cursor } = ListRequest::parse(&request.query)?;
+        let mut params = Params::parse(&request.query);
+        let query = OfferingQuery {
+            types: params.list(&TYPES),
+            categories: params.list(&CATEGORIES),
+            customer_type: params.single(&CUSTOMER_TYPE),
+            product_catalog: params.single(&PRODUCT_CATALOG),
+            include_archived: params.single(&INCLUDE_ARCHIVED).unwrap_or(false),
+            countries: params.list(&COUNTRIES),
+            regions: params.list(&REGIONS),
+        };
+        let promo_code = params.single(&PROMO_CODE);
+        let limit = params.single(&LIMIT).map_or(DEFAULT_LIMIT, |Limit(limit)| limit);
+        let cursor = params.single(&CURSOR);
+        params.finish()?;
         let account = &principal.account;
         let customer_types = query.customer_types_for(principal).map_err(not_visible)?;
         let filter = query.filter_for(principal).map_err(not_visible)?;
@@ -186,8 +164,8 @@ fn page(
 }
 
 #[cfg(feature = "openapi")]
-pub(super) fn describe(schemas: &mut Schemas) -> Operation {
-    let failures = Failures::of::<ListOfferings, Problem<'_>>(schemas, PATH);
+pub(in crate::http) fn describe(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ListOfferings>(schemas, PATH);
     let parameters = [
         TYPES.describe(schemas),
         CATEGORIES.describe(schemas),
@@ -218,14 +196,11 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
         json!({ "items": [offering_example()], "pagination": { "nextCursor": "AQ3xT0b1v5Kk" } });
     operation(
         "listOfferings",
-        (
-            "Offerings",
-            "List product offerings",
-            "Filters combine with AND, the values of one with OR. A page also ends before a reply \
+        "List product offerings",
+        "Filters combine with AND, the values of one with OR. A page also ends before a reply \
             would pass 5.5 MB, when a selective filter has read its budget, and when 200 of the ranges it comes to (one for \
             each customer type, category, status and type asked for) are empty; it then carries a `nextCursor` even if it \
             is short or empty.",
-        ),
         &parameters,
         &failures,
         with(

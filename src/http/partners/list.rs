@@ -3,11 +3,9 @@
 #[cfg(feature = "openapi")]
 use serde_json::json;
 
-#[cfg(feature = "openapi")]
-use super::errors::Errors;
 use crate::{
     access::Permission,
-    http::{ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply},
+    http::{ApiError, Call, Dialect, Endpoint, Methods, Reply},
     json::{PAGE_BYTES, bytes_in_reply},
 };
 #[cfg(feature = "openapi")]
@@ -27,10 +25,7 @@ pub struct ListPartnerOfferings;
 impl Endpoint for ListPartnerOfferings {
     const DIALECT: Dialect = Dialect::Partners;
     const PERMISSION: Permission = Permission::PartnersRead;
-
-    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
-        request.parameters(PATH).map(|_| Methods::READ)
-    }
+    const PATHS: &'static [(&'static str, Methods)] = &[(PATH, Methods::READ)];
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
         let catalog = call.store.partner_catalog(&call.principal.account).await?;
@@ -52,8 +47,8 @@ fn body(catalog: &[String]) -> Result<String, ApiError> {
 }
 
 #[cfg(feature = "openapi")]
-pub(super) fn describe(schemas: &mut Schemas) -> Operation {
-    let failures = Failures::of::<ListPartnerOfferings, Errors<'_>>(schemas, PATH);
+pub(in crate::http) fn describe(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ListPartnerOfferings>(schemas, PATH);
     let catalog = json!({
         "type": "object",
         "required": ["catalog"],
@@ -65,11 +60,8 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
     }] });
     operation(
         "listPartnerOfferings",
-        (
-            "Partners",
-            "List partner offerings",
-            "Packages first, then addons, each by name. The list changes rarely: a client may keep it for five minutes.",
-        ),
+        "List partner offerings",
+        "Packages first, then addons, each by name. The list changes rarely: a client may keep it for five minutes.",
         &[],
         &failures,
         read("All of them.", catalog, &example),

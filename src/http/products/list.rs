@@ -7,15 +7,13 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 #[cfg(feature = "openapi")]
-use super::errors::Failure;
-#[cfg(feature = "openapi")]
 use crate::http::describe::{Failures, Operation, Schemas, header, operation, read, with};
 use crate::{
     access::Permission,
     account::AccountId,
     cursor::{Context, Cursors, InvalidCursor},
     http::{
-        ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply,
+        ApiError, Call, Dialect, Endpoint, Methods, Reply,
         params::{CURSOR, Cursor, Limit, Parameter, Params},
     },
     json::{PAGE_BYTES, bytes_in_reply},
@@ -108,11 +106,8 @@ impl ListRequest {
 impl Endpoint for ListProducts {
     const DIALECT: Dialect = Dialect::Products;
     const PERMISSION: Permission = Permission::ProductsRead;
-
-    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
-        let methods = Methods { answered: Methods::READ.answered, allow: ALLOW };
-        request.parameters(PATH).map(|_| methods)
-    }
+    const PATHS: &'static [(&'static str, Methods)] =
+        &[(PATH, Methods { answered: Methods::READ.answered, allow: ALLOW })];
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
         let Call { request, principal, store, log, .. } = call;
@@ -238,8 +233,8 @@ async fn page(
 }
 
 #[cfg(feature = "openapi")]
-pub(super) fn describe(schemas: &mut Schemas) -> Operation {
-    let failures = Failures::of::<ListProducts, Failure>(schemas, PATH).allow(ALLOW);
+pub(in crate::http) fn describe(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<ListProducts>(schemas, PATH);
     let list = json!({
         "type": "object",
         "required": ["products"],
@@ -259,7 +254,8 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
     replies["200"]["headers"]["Link"] = header("Link");
     operation(
         "listProducts",
-        ("Products", "List products", "Newest first."),
+        "List products",
+        "Newest first.",
         &parameters,
         &failures,
         with(replies, "400", failures.invalid(LIMIT.name, "must be a whole number from 1 to 1000")),

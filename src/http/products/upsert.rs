@@ -3,19 +3,17 @@
 use std::time::{Duration, Instant};
 
 use lambda_http::http::{Method, StatusCode};
-use serde::{Serialize, de::IgnoredAny};
+use serde::Serialize;
 use serde_json::value::RawValue;
 #[cfg(feature = "openapi")]
 use serde_json::{Map, Value, json};
 
-#[cfg(feature = "openapi")]
-use super::errors::Failure;
 use super::list::{ALLOW, PATH};
 use crate::{
     access::Permission,
-    http::{ApiError, ApiRequest, Call, Dialect, Endpoint, Methods, Reply, body},
-    json::{Members, first_elements, json_type, type_name},
-    products::{ProductRow, RowError, arrived, upsert},
+    http::{ApiError, Call, Dialect, Endpoint, Methods, Reply, body},
+    json::{first_elements, type_name},
+    products::{Applied, ProductRow, RowError, arrived, upsert},
     text::FieldError,
 };
 #[cfg(feature = "openapi")]
@@ -36,7 +34,7 @@ const RESERVE: Duration = Duration::from_secs(1);
 /// `POST /api/v1/products`.
 pub struct UpsertProducts;
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "openapi", schemars(rename = "UpsertOutcome"))]
 struct Outcome {
@@ -64,59 +62,53 @@ const SOURCE: &str = "upsert";
 impl Endpoint for UpsertProducts {
     const DIALECT: Dialect = Dialect::Products;
     const PERMISSION: Permission = Permission::ProductsWrite;
-
-    fn methods(&self, request: &ApiRequest) -> Option<Methods> {
-        let methods = Methods { answered: &[Method::POST], allow: ALLOW };
-        request.parameters(PATH).map(|_| methods)
-    }
+    const PATHS: &'static [(&'static str, Methods)] =
+        &[(PATH, Methods { answered: &[Method::POST], allow: ALLOW })];
 
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
         let Call { request, principal, identity, store, log } = call;
         let rows = rows(body::json(request)?)?;
         log.rows = rows.len() as u64;
-        let (mut good, mut places) = (Vec::new(), Vec::new());
-        let mut results: Vec<Result<_, String>> = Vec::with_capacity(rows.len());
-        for (place, row) in rows.into_iter().enumerate() {
-            match ProductRow::parse(row) {
+        let mut good = Vec::new();
+        let mut refused: Vec<Option<String>> = Vec::with_capacity(rows.len());
+        for row in rows {
+            refused.push(match ProductRow::parse(row) {
                 Ok(row) => {
                     good.push(row);
-                    places.push(place);
-                    results.push(Err(String::new()));
+                    None
                 }
-                Err(errors) => results.push(Err(joined(&errors))),
-            }
+                Err(errors) => Some(joined(&errors)),
+            });
         }
         let until = request.deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
         let rows = arrived(&good, identity);
         let store = store.written_by(SOURCE);
-        let mut has_rows_left = false;
         let written = upsert(&store, &principal.account, &rows, until.into()).await;
-        for (place, result) in places.into_iter().zip(written) {
-            if let Err(RowError::Failed { cause }) = &result {
-                log.row_failure.get_or_insert_with(|| cause.clone());
-            }
-            let is_left = matches!(result, Err(RowError::Failed { .. } | RowError::Unavailable));
-            has_rows_left |= is_left;
-            results[place] = result.map_err(|error| error.to_string());
-        }
-
-        let mut outcome = Outcome {
-            created: 0,
-            updated: 0,
-            errors: 0,
-            results: Vec::with_capacity(results.len()),
-        };
-        for (index, result) in results.into_iter().enumerate() {
-            let (status, id, error) = match result {
-                Ok(applied) if applied.created => ("created", Some(applied.id.to_string()), None),
-                Ok(applied) => ("updated", Some(applied.id.to_string()), None),
-                Err(error) => ("error", None, Some(error)),
+        let mut written = written.into_iter();
+        let mut has_rows_left = false;
+        let mut outcome = Outcome::default();
+        for (index, refused) in refused.into_iter().enumerate() {
+            let result = match refused {
+                Some(errors) => Err(errors),
+                None => written.next().unwrap_or(Err(RowError::Unavailable)).map_err(|error| {
+                    if let RowError::Failed { cause } = &error {
+                        log.row_failure.get_or_insert_with(|| cause.clone());
+                    }
+                    has_rows_left |=
+                        matches!(error, RowError::Failed { .. } | RowError::Unavailable);
+                    error.to_string()
+                }),
             };
-            match status {
-                "created" => outcome.created += 1,
-                "updated" => outcome.updated += 1,
-                _ => outcome.errors += 1,
-            }
+            let (count, status, id, error) = match result {
+                Ok(Applied { created: true, id, .. }) => {
+                    (&mut outcome.created, "created", Some(id.to_string()), None)
+                }
+                Ok(Applied { id, .. }) => {
+                    (&mut outcome.updated, "updated", Some(id.to_string()), None)
+                }
+                Err(error) => (&mut outcome.errors, "error", None, Some(error)),
+            };
+            *count += 1;
             outcome.results.push(Line { index, status, id, error });
         }
         log.items = outcome.created + outcome.updated;
@@ -132,16 +124,10 @@ fn joined(errors: &[FieldError]) -> String {
 }
 
 /// The rows of a body.
-fn rows(body: &str) -> Result<Vec<&RawValue>, ApiError> {
+fn rows(json: &str) -> Result<Vec<&RawValue>, ApiError> {
     let wrong = |message: String| ApiError::invalid("", message);
-    let malformed = |error| wrong(format!("Malformed JSON: {error}"));
-    let kind = json_type(body.trim_start().as_bytes().first().copied());
-    if kind != "object" {
-        // A body that is not JSON at all is reported as such.
-        serde_json::from_str::<IgnoredAny>(body).map_err(malformed)?;
-        return Err(wrong(format!("Expected object, received {kind}")));
-    }
-    let members = Members::of(body, |name| name == "products").map_err(malformed)?;
+    let other = |kind: &str| format!("Expected object, received {kind}");
+    let members = body::members(json, |name| name == "products", other)?;
     if let Some(twice) = members.duplicate() {
         return Err(wrong(format!("{twice}: Duplicate key")));
     }
@@ -151,7 +137,7 @@ fn rows(body: &str) -> Result<Vec<&RawValue>, ApiError> {
         let message = format!("products: Expected array, received {}", type_name(products));
         return Err(wrong(message));
     }
-    let rows = first_elements(products, MAX_ROWS + 1).map_err(malformed)?;
+    let rows = body::parsed(first_elements(products, MAX_ROWS + 1))?;
     match rows.len() {
         0 => Err(wrong("products must not be empty".to_owned())),
         1..=MAX_ROWS => Ok(rows),
@@ -160,8 +146,8 @@ fn rows(body: &str) -> Result<Vec<&RawValue>, ApiError> {
 }
 
 #[cfg(feature = "openapi")]
-pub(super) fn describe(schemas: &mut Schemas) -> Operation {
-    let failures = Failures::of::<UpsertProducts, Failure>(schemas, PATH).allow(ALLOW);
+pub(in crate::http) fn describe(schemas: &mut Schemas) -> Operation {
+    let failures = Failures::of::<UpsertProducts>(schemas, PATH);
     let properties: Map<String, Value> =
         FIELDS.iter().map(|field| (field.name.to_owned(), row_field(field))).collect();
     let row = json!({
@@ -195,13 +181,10 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
         ("tooMany", ApiError::invalid("", format!("Max {MAX_ROWS} products per request"))),
     ];
     let too_large = [("body", ApiError::TooLarge(MAX_BODY_BYTES))];
-    let mut operation = operation(
+    let operation = operation(
         "upsertProducts",
-        (
-            "Products",
-            "Upsert products",
-            "1 to 1,000 rows, each on its own. Rows of one product apply in their order.",
-        ),
+        "Upsert products",
+        "1 to 1,000 rows, each on its own. Rows of one product apply in their order.",
         &[],
         &failures,
         json!({
@@ -214,12 +197,8 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
             ),
         }),
     );
-    operation.method = "post";
-    operation.description["requestBody"] = json!({
-        "required": true,
-        "content": { "application/json": { "schema": body, "example": sent } },
-    });
-    idempotent(operation, &failures)
+    let content = json!({ "application/json": { "schema": body, "example": sent } });
+    idempotent(operation, &failures, &content)
 }
 
 #[cfg(feature = "openapi")]

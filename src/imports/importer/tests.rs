@@ -248,7 +248,7 @@ async fn import_as(
     ordering: Ordering,
     lines: &[String],
     group: usize,
-    floors: &Floors,
+    floors: &[(Kind, Order)],
 ) -> (Counts, Vec<LineError>) {
     let account = account();
     let mut importer = Importer::new(memory, &account, ordering, Mode::Write);
@@ -261,7 +261,7 @@ async fn import_as(
 
 /// Imports lines as a source whose time is this minute.
 async fn import(memory: &Memory, minute: u8, lines: &[String]) -> (Counts, Vec<LineError>) {
-    import_as(memory, source(minute), lines, 10, &Floors::default()).await
+    import_as(memory, source(minute), lines, 10, &[]).await
 }
 
 #[tokio::test]
@@ -289,11 +289,10 @@ async fn the_youngest_record_stays_whichever_comes_first() {
             offering("a", "of minute 6", Some(6)),
             offering("a", "of the source", None),
         ];
-        let floors = Floors::default();
-        let (counts, _) = import_as(&memory, source(7), &lines, group, &floors).await;
+        let (counts, _) = import_as(&memory, source(7), &lines, group, &[]).await;
         let expected = Counts { created: 1, stale: 1, updated: 2, ..Counts::default() };
         assert_eq!(counts, expected, "a record without a time has its source's");
-        let (counts, _) = import_as(&memory, source(6), &lines, group, &floors).await;
+        let (counts, _) = import_as(&memory, source(6), &lines, group, &[]).await;
         let expected = Counts { stale: 3, unchanged: 1, ..Counts::default() };
         assert_eq!(counts, expected, "an equal record is unchanged, whatever its time");
         let (counts, _) = import(&memory, 8, &[delete("a"), offering("a", "late", Some(7))]).await;
@@ -327,7 +326,7 @@ async fn a_record_from_the_future_is_rejected() {
     assert_eq!(told, (2, "updatedAt: is in the future".to_owned(), LineErrorCode::InvalidField));
     // If the source's time counts, a record's own does not.
     let ordering = Ordering { order_by: OrderBy::Source, ..source(6) };
-    let (counts, _) = import_as(&memory, ordering, &lines, 10, &Floors::default()).await;
+    let (counts, _) = import_as(&memory, ordering, &lines, 10, &[]).await;
     assert_eq!((counts.unchanged, counts.created), (1, 1));
 }
 
@@ -338,7 +337,7 @@ async fn a_source_may_count_as_a_whole_at_its_own_time() {
     let old = [offering("a", "of the system of record", Some(1))];
     assert_eq!(import(&memory, 6, &old).await.0.stale, 1);
     let ordering = Ordering { order_by: OrderBy::Source, ..source(6) };
-    let (counts, _) = import_as(&memory, ordering, &old, 10, &Floors::default()).await;
+    let (counts, _) = import_as(&memory, ordering, &old, 10, &[]).await;
     assert_eq!(counts.updated, 1);
 }
 
@@ -346,8 +345,7 @@ async fn a_source_may_count_as_a_whole_at_its_own_time() {
 async fn below_the_floor_of_a_snapshot_everything_is_stale_but_the_snapshots_own_records() {
     let memory = Memory::default();
     let floor = source(5).origin.order(0);
-    let mut floors = Floors::default();
-    floors.raise(Kind::Offering, floor);
+    let mut floors = vec![(Kind::Offering, floor)];
     let old = [
         offering("a", "A", Some(3)),
         delete("b").replace('}', r#","updatedAt":"2026-01-01T00:03:00Z"}"#),
@@ -357,7 +355,7 @@ async fn below_the_floor_of_a_snapshot_everything_is_stale_but_the_snapshots_own
     let own = Ordering { snapshot: Some((Kind::Offering, floor)), ..source(5) };
     let (counts, _) = import_as(&memory, own.clone(), &old, 10, &floors).await;
     assert_eq!((counts.created, counts.unchanged), (1, 1));
-    floors.raise(Kind::Offering, source(6).origin.order(0));
+    floors.push((Kind::Offering, source(6).origin.order(0)));
     let (counts, _) = import_as(&memory, own, &[offering("c", "C", None)], 10, &floors).await;
     assert_eq!(counts.stale, 1, "a newer snapshot counts for an older one, too");
 }
@@ -384,8 +382,8 @@ async fn a_group_that_failed_can_be_imported_again_with_the_same_importer() {
     let account = account();
     let mut importer = Importer::new(&memory, &account, source(1), Mode::Write);
     let lines = numbered(&[offering("a", "A", None)]);
-    assert!(importer.import_group(&lines, &Floors::default()).await.is_err());
-    assert!(importer.import_group(&lines, &Floors::default()).await.is_ok());
+    assert!(importer.import_group(&lines, &[]).await.is_err());
+    assert!(importer.import_group(&lines, &[]).await.is_ok());
     assert_eq!(importer.counts(), Counts { created: 1, ..Counts::default() });
     assert_eq!(memory.items.lock().expect("lock").len(), 1);
 }
@@ -396,9 +394,9 @@ async fn a_dry_run_counts_as_the_import_itself_would() {
     let (memory, account) = (Memory::default(), account());
     let mut importer = Importer::new(&memory, &account, source(1), Mode::DryRun);
     for line in numbered(&lines).chunks(1) {
-        importer.import_group(line, &Floors::default()).await.expect("import");
+        importer.import_group(line, &[]).await.expect("import");
     }
-    let (counts, _) = import_as(&Memory::default(), source(1), &lines, 1, &Floors::default()).await;
+    let (counts, _) = import_as(&Memory::default(), source(1), &lines, 1, &[]).await;
     assert_eq!(importer.counts(), counts);
     assert_eq!(*memory.writes.lock().expect("lock"), 0);
 }
@@ -459,10 +457,10 @@ proptest! {
         }
         let rotation = arrival.index(texts.len());
         texts.rotate_left(rotation);
-        let (memory, floors) = (Memory::default(), Floors::default());
+        let memory = Memory::default();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
         for (minute, lines) in &texts {
-            let imported = import_as(&memory, source(*minute), lines, group, &floors);
+            let imported = import_as(&memory, source(*minute), lines, group, &[]);
             let (counts, rejected) = runtime.block_on(imported);
             prop_assert!(rejected.is_empty(), "{:?}", rejected);
             prop_assert_eq!(counts.total(), lines.len() as u64);
@@ -506,8 +504,7 @@ proptest! {
         }
         let memory = Memory::default();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
-        let floors = Floors::default();
-        let imported = import_as(&memory, source(1), &lines, group, &floors);
+        let imported = import_as(&memory, source(1), &lines, group, &[]);
         let (counts, rejected) = runtime.block_on(imported);
         prop_assert!(rejected.is_empty(), "{:?}", rejected);
         prop_assert_eq!(counts.total(), lines.len() as u64);
@@ -541,8 +538,7 @@ proptest! {
             for number in &arrivals {
                 let minute = u8::try_from(*number).expect("few");
                 let line = std::slice::from_ref(&lines[*number]);
-                let floors = Floors::default();
-                let imported = import_as(&memory, source(minute), line, 1, &floors);
+                let imported = import_as(&memory, source(minute), line, 1, &[]);
                 let (_, rejected) = runtime.block_on(imported);
                 prop_assert!(rejected.is_empty(), "{:?}", rejected);
             }

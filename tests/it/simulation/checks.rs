@@ -25,7 +25,6 @@ use aws_sdk_s3::primitives::DateTime;
 use serde_json::json;
 use serverless_catalog::{
     account::AccountId,
-    imports::Floors,
     store::{Store, TableNames},
 };
 
@@ -376,7 +375,7 @@ fn the_catalog_imports_through_it() {
         let mut importer = importer(&store, &account, false);
         let line = |n: u64| (n, Ok(offering(&format!("o{n}"), json!({})).to_string().into_bytes()));
         let lines: Vec<_> = (1..=100).map(line).collect();
-        let refused = importer.import_group(&lines, &Floors::default()).await;
+        let refused = importer.import_group(&lines, &[]).await;
         assert!(refused.expect("an import").is_empty());
         // The marker that the account's offerings have their entries is one more.
         assert_eq!(engine.log().count("PutItem"), 101, "each is written once");

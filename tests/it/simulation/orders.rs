@@ -25,7 +25,7 @@ use serverless_catalog::{
     geography::{Country, Region},
     idempotency::RequestIdentity,
     imports::job::{ImportId, Job, Status},
-    objects::Objects,
+    objects::{Bucket, Objects},
     offerings::{
         Budget, CatalogFilter, CatalogId, Category, CustomerType, KeyRange, ListPosition,
         OfferingId, OfferingQuery, OfferingRanges as _, OfferingRow, Plan, SortRange,
@@ -278,7 +278,7 @@ impl World {
             random: Mutex::new(random.fork()),
         });
         let lease = Duration::from_millis(random.range(500..90_000));
-        let import = ImportCatalog::new(workers, objects, Some(BUCKET.to_owned()))
+        let import = ImportCatalog::new(workers, Bucket { objects, name: BUCKET.to_owned() })
             .with_queue(queue.clone())
             .with_lease(lease);
         Arc::new(Self {

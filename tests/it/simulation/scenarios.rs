@@ -17,7 +17,7 @@ use serverless_catalog::{
     clock,
     idempotency::RequestIdentity,
     imports::job::{Job, Status},
-    objects::Objects,
+    objects::{Bucket, Objects},
     products::{ProductRow, RowResult, arrived, upsert},
     queue::{CONTINUES, ImportCatalog, MessageQueue, QueueMessage},
     store::{Export, Store, TableNames},
@@ -81,8 +81,7 @@ impl Scene {
         let objects = Objects::new(objects::client(&buckets, bucket));
         let import = ImportCatalog::new(
             store(database::client(&engine, database)),
-            objects,
-            Some("catalog".to_owned()),
+            Bucket { objects, name: "catalog".to_owned() },
         )
         .with_queue(queue.clone());
         let quiet = database::client(&engine, NoFaults);

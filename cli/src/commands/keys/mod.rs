@@ -22,7 +22,7 @@ use crate::{connect::Target, console::say, error::CliError};
 
 /// Make, list, change and revoke API keys.
 #[derive(Subcommand, Debug)]
-pub enum Keys {
+pub(crate) enum Keys {
     /// Make a key; it is shown this once, and only its SHA-256 is stored
     #[command(after_help = "Examples:
   catalog keys create --account ACME --permissions offerings.read
@@ -61,7 +61,7 @@ limiting, set a limit that is never reached. What an instance has not reported y
 
 /// `catalog keys create`.
 #[derive(Args, Debug)]
-pub struct Create {
+pub(crate) struct Create {
     /// Whose data the key opens
     #[arg(long)]
     account: AccountId,
@@ -127,7 +127,7 @@ impl From<LimitOptions> for Limits {
 
 /// `catalog keys list`.
 #[derive(Args, Debug)]
-pub struct List {
+pub(crate) struct List {
     /// Whose keys
     #[arg(long)]
     account: AccountId,
@@ -138,7 +138,7 @@ pub struct List {
 
 /// `catalog keys revoke`.
 #[derive(Args, Debug)]
-pub struct Revoke {
+pub(crate) struct Revoke {
     /// Whose key it is
     #[arg(long)]
     account: AccountId,
@@ -159,10 +159,7 @@ fn network(text: &str) -> Result<ipnet::IpNet, String> {
 
 impl Keys {
     /// Runs the command.
-    ///
-    /// # Errors
-    /// [`CliError`] if the tables cannot be reached, or there is no such key.
-    pub async fn run(self, target: &Target) -> Result<(), CliError> {
+    pub(crate) async fn run(self, target: &Target) -> Result<(), CliError> {
         match self {
             Self::Create(create) => create.run(target).await,
             Self::List(list) => list.run(target).await,

@@ -12,7 +12,7 @@ use crate::{connect::Target, console::say, error::CliError};
 
 /// `catalog keys update`.
 #[derive(Args, Debug)]
-pub struct Update {
+pub(crate) struct Update {
     /// Whose key it is
     #[arg(long)]
     account: AccountId,

@@ -10,7 +10,7 @@ use crate::{connect::Target, console::say, error::CliError};
 
 /// `catalog keys usage`.
 #[derive(Args, Debug)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Whose keys
     #[arg(long)]
     account: AccountId,
