@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`account`], [`money`], [`geography`], [`cost`], [`outcome`], [`cause`] | shared types: tenants, amounts, countries and regions, consumed capacity, what became of a record, and what caused an error |
 //! | [`order`] | the total order of writes |
-//! | [`clock`], [`retry`] | the clock; the retry policy: how long to wait and how often to retry |
+//! | [`clock`], [`retry`] | the clock; the retry policy: how long to wait between attempts, and when to give up |
 //! | [`access`] | API keys: their format, records, permissions and limits, and why one is rejected |
 //! | [`idempotency`] | requests that do their work once, however often they are sent |
 //! | [`offerings`] | the product offering, its filters, the query plan, paging, promotions |

@@ -79,7 +79,8 @@ impl QueryValue for bool {
 
     #[cfg(feature = "openapi")]
     fn schema(_: &mut Schemas) -> Value {
-        json!({ "type": "boolean", "default": false })
+        // Without `default`: pages that try APIs send it, and an upload takes no parameters.
+        json!({ "type": "boolean" })
     }
 }
 

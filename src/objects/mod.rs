@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `mod` | reads and writes whole objects |
 //! | `multipart` | objects of any size, written in parts |
-//! | `links` | presigned links for clients |
+//! | `presigned` | presigned links for clients |
 
 mod multipart;
 mod presigned;
@@ -42,7 +42,7 @@ pub struct ObjectAddress {
 pub enum ObjectError {
     #[error("the object does not exist")]
     Missing,
-    /// The function has no permission to read it.
+    /// There is no permission to read or write it.
     #[error("access to the object is denied")]
     Denied,
     /// Another object, or another part, has been stored in its place.
@@ -190,6 +190,7 @@ impl Objects {
             put.body(content.clone().into()).send()
         };
         match Self::attempt(patience, send).await {
+            // A 412 of `If-None-Match: *`: the object is stored already.
             Ok(_) | Err(ObjectError::Replaced) => Ok(()),
             Err(error) => Err(error),
         }

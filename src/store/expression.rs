@@ -6,8 +6,8 @@ use aws_sdk_dynamodb::{
     operation::update_item::builders::UpdateItemFluentBuilder, types::AttributeValue,
 };
 
-/// What an update does. Each name has a placeholder, `#name`, since many are reserved words of DynamoDB; each value has
-/// one, too.
+/// What an update does. A name that is set, added to or removed gets a placeholder, `#name`, since many are reserved
+/// words of DynamoDB; `set_to` and conditions may write an attribute's name as it is. Each value has a placeholder.
 #[derive(Default)]
 pub(super) struct Expression {
     pub(super) sets: Vec<String>,
@@ -23,7 +23,7 @@ impl Expression {
         self.names.insert(placeholder(name), name.to_owned());
     }
 
-    /// Gives a value for a condition.
+    /// Gives the value of the placeholder `:name`, for a condition or for an expression given to `set_to`.
     pub(super) fn value(&mut self, name: &str, value: AttributeValue) {
         self.values.insert(format!(":{name}"), value);
     }
@@ -75,7 +75,7 @@ impl Expression {
     }
 }
 
-/// The placeholder of an attribute's name. It has letters, digits and `_` alone.
+/// The placeholder of an attribute's name: only letters, digits and `_` are allowed, so `@price` becomes `#at_price`.
 fn placeholder(name: &str) -> String {
     format!("#{}", name.replace('@', "at_"))
 }

@@ -5,9 +5,10 @@
 //! | `balance` | the counter: when each balance is full again, and the use of the current day |
 //! | `day#2026-11-28` | the use of an earlier day |
 //!
-//! A report is one `UpdateItem`. The time at which a balance is full again only grows. So a balance that is known not
-//! to be full is moved on without a condition, whatever others have added; only one that was full when the last of it
-//! was used starts from then, on the condition that it still was. If that does not hold, the reply says what is stored.
+//! A report is one `UpdateItem`. The time at which a balance is full again only grows. A balance that the instance
+//! knows was not full at its last use is moved on without a condition, whatever others have added. One that it believes
+//! was full then starts from the time of that use, on the condition that the stored balance was full then, too. If a
+//! condition fails, the reply has what is stored, and the report is sent again with that.
 
 use aws_sdk_dynamodb::{
     operation::update_item::builders::UpdateItemFluentBuilder, types::AttributeValue,
@@ -33,10 +34,10 @@ const BALANCE: &str = "balance";
 /// What the items of earlier days begin with.
 const DAY: &str = "day#";
 
-/// How long the use of a day is kept, and a counter that nothing is reported to.
+/// How long the use of a day is kept; also how long a counter is kept after its last report.
 const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 
-/// How often a report is tried, if others report at the same moment.
+/// How many times a report is tried, if others report at the same moment.
 const TRIES: u32 = 5;
 
 /// The attribute that has the time of a balance.
@@ -138,7 +139,7 @@ impl Store {
             if report.known.day.is_none() {
                 conditions.push("attribute_not_exists(#day)".to_owned());
             } else {
-                // The day that ends is kept with this many reports.
+                // Nobody has reported since `keep_day` stored the day that ends.
                 conditions.push("reports = :known".to_owned());
                 expression.value("known", number(report.known.reports));
             }
@@ -152,7 +153,7 @@ impl Store {
             .condition_expression(conditions.join(" AND "))
     }
 
-    /// Keeps the use of the day that ends with a report, unless it is kept with more reports.
+    /// Stores the use of the day before the report's as an item of its own, unless one with more reports is stored.
     async fn keep_day(&self, hash: &KeyHash, report: &UsageReport) -> Result<(), StoreError> {
         let Some(day) = report.known.day else { return Ok(()) };
         let mut expression = Expression::default();

@@ -195,6 +195,13 @@ async fn an_upload_is_one_object_of_the_declared_length_and_written_once() {
     longer.extend_from_slice(b"{}\n");
     let refused = with_link("PUT", url, headers, longer).await;
     assert_eq!(refused.status, 403, "the length is signed: {refused:?}");
+    // A page of another origin asks first, as a browser does (https://fetch.spec.whatwg.org/#http-cors-protocol).
+    let preflight = json!({"origin": "https://a.example", "access-control-request-method": "PUT",
+        "access-control-request-headers": "if-none-match"});
+    let allowed = with_link("OPTIONS", url, &preflight, Vec::new()).await;
+    assert_eq!(allowed.status, 200, "{allowed:?}");
+    assert_eq!(allowed.header("access-control-allow-origin"), "*", "{allowed:?}");
+    assert!(allowed.header("access-control-allow-methods").contains("PUT"), "{allowed:?}");
     let put = with_link("PUT", url, headers, body.clone()).await;
     assert_eq!(put.status, 200, "{put:?}");
     let again = with_link("PUT", url, headers, body.clone()).await;

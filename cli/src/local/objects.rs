@@ -2,13 +2,16 @@
 
 use std::{net::IpAddr, path::Path};
 
+use axum::http::{Method, header::ETAG};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
+    service::TowerToHyperService,
 };
 use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
 use s3s_fs::FileSystem;
 use tokio::{net::TcpListener, task::JoinSet};
+use tower_http::cors::{Any, Cors};
 
 use super::Server;
 use crate::error::CliError;
@@ -36,7 +39,13 @@ impl ObjectServer {
         }
         let mut service = S3ServiceBuilder::new(files);
         service.set_auth(auth);
-        let service = service.build();
+        // As the bucket of `template.yaml` with `CorsOrigins`, but for any page: a request needs a signature all the same.
+        let service = Cors::new(service.build())
+            .allow_origin(Any)
+            .allow_methods([Method::GET, Method::HEAD, Method::PUT])
+            .allow_headers(Any)
+            .expose_headers([ETAG]);
+        let service = TowerToHyperService::new(service);
         let serve = async move |listener: TcpListener| {
             // Connections end with the server.
             let mut connections = JoinSet::new();

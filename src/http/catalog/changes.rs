@@ -48,7 +48,7 @@ const KINDS: ArrayParameter<Kind> = ArrayParameter::new(
 );
 
 const LIMIT: Parameter<Limit> =
-    Parameter::new("limit", "The most changes of a page; 100 without it.");
+    Parameter::new("limit", "The maximum number of changes on a page; 100 by default.");
 
 /// `GET /catalog/v1/changes`.
 pub struct ListChanges {

@@ -54,7 +54,7 @@ const ENDPOINT: &str = "imports";
 /// How many imports a page has if the request does not say.
 const DEFAULT_LIMIT: u32 = 20;
 
-/// The most imports of a page: each is an item that is read.
+/// The maximum number of imports on a page: each is an item that is read.
 const MAX_LIMIT: u32 = 100;
 
 /// How many errors the state of an import shows.
@@ -66,8 +66,10 @@ const LINK_TERM: Duration = Duration::from_mins(15);
 /// How often a request to S3 is attempted.
 const PATIENCE: Patience = Patience::Attempts(4);
 
-const LIMIT: Parameter<Limit> =
-    Parameter::new("limit", "The most imports of a page, up to 100; 20 without it.");
+const LIMIT: Parameter<Limit> = Parameter::new(
+    "limit",
+    "The maximum number of imports on a page, of which there are never more than 100; 20 by default.",
+);
 
 /// Imports over HTTP: submits, shows and lists them.
 pub struct ManageImports {

@@ -33,7 +33,7 @@ pub(super) const ORDER: Parameter<OrderBy> = Parameter::new(
 );
 
 pub(super) const DRY_RUN: Parameter<bool> =
-    Parameter::new("dryRun", "Compare and count, but write nothing.");
+    Parameter::new("dryRun", "Compare and count, but write nothing; `false` by default.");
 
 /// The most bytes that S3 takes with one request: 5 GiB (S3 user guide, "Uploading objects").
 pub(super) const MAX_UPLOAD_BYTES: u64 = 5 * 1024 * 1024 * 1024;
@@ -75,7 +75,7 @@ impl QueryValue for Share {
 
     #[cfg(feature = "openapi")]
     fn schema(_: &mut crate::http::describe::Schemas) -> serde_json::Value {
-        serde_json::json!({ "type": "number", "minimum": 0, "maximum": 1, "default": DEFAULT_SHARE })
+        serde_json::json!({ "type": "number", "minimum": 0, "maximum": 1 })
     }
 }
 

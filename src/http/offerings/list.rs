@@ -49,18 +49,20 @@ const PRODUCT_CATALOG: Parameter<CatalogId> =
     Parameter::new("productCatalogId", "Only offerings of this catalog.");
 
 const INCLUDE_ARCHIVED: Parameter<bool> =
-    Parameter::new("includeArchived", "Archived offerings, too.");
+    Parameter::new("includeArchived", "Archived offerings, too; without them by default.");
 
 const COUNTRIES: ArrayParameter<Country> = ArrayParameter::new(
     "countries",
-    "ISO 3166-1 alpha-2: offerings that cover any of them, by name or by region.",
+    "ISO 3166-1 alpha-2: offerings that list any of them, or a region that contains one of them.",
 );
 
-const REGIONS: ArrayParameter<Region> =
-    ArrayParameter::new("regions", "Offerings that cover any of them, or a region that holds it.");
+const REGIONS: ArrayParameter<Region> = ArrayParameter::new(
+    "regions",
+    "Offerings that list any of them, or a region that contains one of them.",
+);
 
 const LIMIT: Parameter<Limit> =
-    Parameter::new("limit", "The most offerings of a page; 100 without it.");
+    Parameter::new("limit", "The maximum number of offerings on a page; 100 by default.");
 
 /// `GET /product-offerings`.
 pub struct ListOfferings {
@@ -68,7 +70,7 @@ pub struct ListOfferings {
 }
 
 impl ListOfferings {
-    /// Creates the endpoint, with cursors encrypted with these secrets.
+    /// Creates the endpoint; `cursors` encrypts and decrypts the cursors of its pages.
     #[must_use]
     pub fn new(cursors: Arc<Cursors>) -> Self {
         Self { cursors }
@@ -141,7 +143,8 @@ fn not_visible(what: NotVisible) -> ApiError {
     ApiError::NotVisible(FieldError::new(field, message))
 }
 
-/// Joins documents, which are JSON already, to `{"items":[…],"pagination":{…}}`.
+/// Joins documents, which are JSON already, into `{"items":[…],"pagination":{…}}`. The body is built escaped, as it
+/// stands in the JSON of the function's reply (see `JsonText`).
 fn page(
     rows: Vec<OfferingRow>,
     promotion: Option<&Promotion>,
@@ -197,10 +200,9 @@ pub(in crate::http) fn describe(schemas: &mut Schemas) -> Operation {
     operation(
         "listOfferings",
         "List product offerings",
-        "Filters combine with AND, the values of one with OR. A page also ends before a reply \
-            would pass 5.5 MB, when a selective filter has read its budget, and when 200 of the ranges it comes to (one for \
-            each customer type, category, status and type asked for) are empty; it then carries a `nextCursor` even if it \
-            is short or empty.",
+        "Filters combine with AND, the values of one with OR. A page ends early, with a `nextCursor` and perhaps no \
+            items: before a reply would exceed 5.5 MB, after 1,000 read units, after 20 s (or 5 s before the request's \
+            deadline), or after 200 empty key ranges (one for each customer type, category, status and type requested).",
         &parameters,
         &failures,
         with(

@@ -39,7 +39,7 @@ const CATEGORY: Parameter<String> =
     Parameter::new("category", "Exactly this category; letter case counts.");
 
 const LIMIT: Parameter<Limit> =
-    Parameter::new("limit", "The most products of a page; as many as fit without it.");
+    Parameter::new("limit", "The maximum number of products on a page; as many as fit by default.");
 
 /// `GET /api/v1/products`.
 pub struct ListProducts {
