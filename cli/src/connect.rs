@@ -117,7 +117,7 @@ pub(crate) struct Connected {
     /// The client for its database.
     pub(crate) client: Client,
     /// The client for its bucket; `None` if it has no bucket.
-    pub s3: Option<aws_sdk_s3::Client>,
+    pub(crate) s3: Option<aws_sdk_s3::Client>,
     /// The addresses that `catalog serve` has published, if that is what the command connects to.
     pub(crate) endpoints: Option<Endpoints>,
 }

@@ -9,22 +9,10 @@ use serverless_catalog::{cause::chain, store::StoreError};
 pub enum CliError {
     /// A file could not be used.
     #[error("cannot {action} {}: {source}", path.display())]
-    File {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
+    File { action: &'static str, path: PathBuf, source: io::Error },
     /// A source of records could not be read to its end.
     #[error("cannot read {name} {cause}; the lines before that are imported")]
-    Source {
-        /// Its name.
-        name: String,
-        /// Where and why.
-        cause: String,
-    },
+    Source { name: String, cause: String },
     /// The run of an import could not continue, even after retries.
     #[error(
         "{0}\n  is the catalog running (`catalog serve`), or --endpoint-url right, or are the AWS credentials good?"
@@ -35,12 +23,7 @@ pub enum CliError {
         "cannot listen on {address}: {source}; choose another port with --port, or --port 0 for any, and with \
          --listen an address that this machine has"
     )]
-    Port {
-        /// The address and the port.
-        address: SocketAddr,
-        /// Why it failed.
-        source: io::Error,
-    },
+    Port { address: SocketAddr, source: io::Error },
     /// Another `catalog serve` uses the data.
     #[error("another `catalog serve` is using {}; stop it, or choose other data with --data DIR or --memory", .0.display())]
     DataInUse(PathBuf),
@@ -61,12 +44,7 @@ pub enum CliError {
     Store(#[from] StoreError),
     /// An AWS call outside the catalog's own access patterns failed.
     #[error("{action}: {cause}")]
-    Aws {
-        /// What was tried.
-        action: String,
-        /// Why it failed.
-        cause: String,
-    },
+    Aws { action: String, cause: String },
     /// The arguments are not valid together.
     #[error("{0}")]
     Usage(String),

@@ -111,9 +111,6 @@ impl Objects {
     }
 
     /// Opens an object.
-    ///
-    /// # Errors
-    /// [`ObjectError`].
     pub async fn open(
         &self,
         address: &ObjectAddress,
@@ -151,9 +148,6 @@ impl Objects {
     }
 
     /// Stores an object, in a single attempt.
-    ///
-    /// # Errors
-    /// [`ObjectError`].
     pub async fn put(
         &self,
         bucket: &str,
@@ -174,9 +168,6 @@ impl Objects {
     }
 
     /// Stores an object whose content never changes, unless it is stored already.
-    ///
-    /// # Errors
-    /// [`ObjectError`].
     pub async fn put_once(
         &self,
         bucket: &str,
@@ -196,9 +187,6 @@ impl Objects {
     }
 
     /// The length of an object in bytes; `None` if it does not exist.
-    ///
-    /// # Errors
-    /// [`ObjectError`].
     pub async fn length(
         &self,
         bucket: &str,
@@ -217,9 +205,6 @@ impl Objects {
     }
 
     /// Reads a small object into memory; `None` if it does not exist.
-    ///
-    /// # Errors
-    /// [`ObjectError`].
     pub async fn get(&self, bucket: &str, key: &str) -> Result<Option<Vec<u8>>, ObjectError> {
         let address = ObjectAddress {
             bucket: bucket.to_owned(),
@@ -314,9 +299,6 @@ impl Body {
     }
 
     /// Reads all of the content.
-    ///
-    /// # Errors
-    /// [`ObjectError`].
     pub async fn read_whole(mut self) -> Result<Vec<u8>, ObjectError> {
         let mut content = Vec::new();
         while let Some(chunk) = self.next().await? {

@@ -245,7 +245,7 @@ async fn a_snapshot_removes_no_more_than_it_counted_for_the_share() {
     };
     let writer_without_order = async {
         gate.reached().await;
-        let client = imports.catalog.stack.client();
+        let client = &imports.catalog.stack.client;
         let text = |text: String| AttributeValue::S(text);
         let stored = client
             .get_item()
@@ -647,7 +647,7 @@ fn size(item: &std::collections::HashMap<String, AttributeValue>) -> usize {
 #[tokio::test]
 async fn a_delete_is_remembered_for_thirty_days_in_an_item_of_a_hundred_bytes() {
     let imports = Imports::start().await;
-    let client = imports.catalog.stack.client();
+    let client = &imports.catalog.stack.client;
     let items = async || {
         let mut items = Vec::new();
         for table in ["offerings", "products", "networks", "partner-offerings", "promotions"] {

@@ -48,9 +48,6 @@ pub struct LocalBucket {
 
 impl LocalBucket {
     /// Serves a folder; without one, a temporary one that is gone at the end.
-    ///
-    /// # Errors
-    /// [`CliError`] when the folder cannot be used.
     pub async fn open(folder: Option<PathBuf>, listen: IpAddr) -> Result<Self, CliError> {
         let temporary = match folder {
             Some(_) => None,

@@ -44,9 +44,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// Starts an engine on a free port of an address.
-    ///
-    /// # Errors
-    /// [`CliError::Engine`] when the data cannot be opened; [`CliError::Port`].
     pub async fn start(storage: Storage, listen: IpAddr) -> Result<Self, CliError> {
         let failed = |error: &dyn fmt::Display| CliError::Engine(error.to_string());
         let location = match &storage {

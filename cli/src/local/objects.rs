@@ -19,9 +19,6 @@ pub struct ObjectServer(Server);
 
 impl ObjectServer {
     /// Serves a folder on a free port of this address; creates an empty bucket in it if there is none.
-    ///
-    /// # Errors
-    /// [`CliError`] if the folder cannot be used, or no port is available.
     pub async fn start(folder: &Path, bucket: &str, listen: IpAddr) -> Result<Self, CliError> {
         let path = folder.join(bucket);
         std::fs::create_dir_all(&path).map_err(CliError::file("make", &path))?;

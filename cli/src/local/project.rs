@@ -59,9 +59,6 @@ impl Endpoints {
     }
 
     /// Writes the file atomically, so that a reader never sees half of it.
-    ///
-    /// # Errors
-    /// [`CliError::File`].
     pub fn write(&self, path: &Path) -> Result<(), CliError> {
         let json = serde_json::to_string(self).unwrap_or_default();
         let draft = path.with_added_extension("draft");
@@ -153,9 +150,6 @@ impl Project {
     /// Publishes the addresses for other commands, and the environment variables with which the Lambda
     /// binaries themselves run against this engine: for `cargo lambda watch --env-file`, and for `sam local
     /// --env-vars`, whose containers reach this machine by another name.
-    ///
-    /// # Errors
-    /// [`CliError::File`].
     pub fn announce(
         &self,
         endpoints: &Endpoints,

@@ -41,9 +41,6 @@ struct Shared {
 
 impl ThrottlingProxy {
     /// Starts a proxy to an engine on a free port; each answer takes at least `delay`.
-    ///
-    /// # Errors
-    /// [`CliError::Port`].
     pub async fn start(
         engine: &str,
         partitions: Partitions,

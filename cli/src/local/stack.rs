@@ -56,9 +56,6 @@ pub struct StackOptions {
 
 impl StackOptions {
     /// The built-in template on free loopback ports.
-    ///
-    /// # Errors
-    /// [`CliError::Template`].
     pub fn built_in(name: &str, storage: Storage) -> Result<Self, CliError> {
         Ok(Self {
             listen: LOCALHOST,
@@ -77,22 +74,23 @@ impl StackOptions {
 #[derive(Debug)]
 pub struct Stack {
     gateway: Gateway,
-    streams: Streams,
+    /// The streams of its tables.
+    pub streams: Streams,
     _watch: JoinSet<()>,
     _workers: [JoinSet<()>; 2],
-    bucket: LocalBucket,
+    pub bucket: LocalBucket,
     queues: QueueServer,
-    jobs: JobServices,
+    /// What its endpoints of jobs use.
+    pub jobs: JobServices,
     engine: Engine,
-    client: Client,
-    store: Store,
+    /// The client for its engine.
+    pub client: Client,
+    /// Its tables.
+    pub store: Store,
 }
 
 impl Stack {
     /// Starts the engine, creates the template's tables, and serves the template's routes.
-    ///
-    /// # Errors
-    /// The [`CliError`] of the part that does not start.
     pub async fn start(options: StackOptions) -> Result<Self, CliError> {
         let engine = Engine::start(options.storage.clone(), options.listen).await?;
         let client = lean_client(&Connection::local(&engine.url()))
@@ -154,40 +152,10 @@ impl Stack {
         }
     }
 
-    /// Its bucket.
-    #[must_use]
-    pub fn bucket(&self) -> &LocalBucket {
-        &self.bucket
-    }
-
     /// The environment variables that tell functions in other processes about its bucket and its queues.
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         self.bucket.environment().into_iter().chain(self.queues.environment()).collect()
-    }
-
-    /// What its endpoints of jobs use.
-    #[must_use]
-    pub fn jobs(&self) -> &JobServices {
-        &self.jobs
-    }
-
-    /// Its tables.
-    #[must_use]
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
-    /// The streams of its tables.
-    #[must_use]
-    pub fn streams(&self) -> &Streams {
-        &self.streams
-    }
-
-    /// The client for its engine.
-    #[must_use]
-    pub fn client(&self) -> &Client {
-        &self.client
     }
 
     /// Stops it after the requests in flight.
