@@ -7,7 +7,6 @@ use serverless_catalog::{cause::chain, store::StoreError};
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// A file could not be used.
     #[error("cannot {action} {}: {source}", path.display())]
     File { action: &'static str, path: PathBuf, source: io::Error },
     /// A source of records could not be read to its end.
@@ -18,22 +17,17 @@ pub enum CliError {
         "{0}\n  is the catalog running (`catalog serve`), or --endpoint-url right, or are the AWS credentials good?"
     )]
     Unavailable(String),
-    /// A port is not available.
     #[error(
         "cannot listen on {address}: {source}; choose another port with --port, or --port 0 for any, and with \
          --listen an address that this machine has"
     )]
     Port { address: SocketAddr, source: io::Error },
-    /// Another `catalog serve` uses the data.
     #[error("another `catalog serve` is using {}; stop it, or choose other data with --data DIR or --memory", .0.display())]
     DataInUse(PathBuf),
-    /// `catalog serve` is starting, and cannot be reached yet.
     #[error("a catalog is starting in {}; try again in a moment (or give --endpoint-url or --aws)", .0.display())]
     Starting(PathBuf),
-    /// The embedded engine failed.
     #[error("the embedded DynamoDB engine failed: {0}")]
     Engine(String),
-    /// `template.yaml` cannot be interpreted.
     #[error("template.yaml: {0}")]
     Template(String),
     /// A request to the tables failed.
@@ -54,13 +48,11 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// A failed file operation.
     pub fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { action, path, source }
     }
 
-    /// A failed AWS call.
     pub fn aws<E: Error>(action: impl Into<String>) -> impl FnOnce(E) -> Self {
         let action = action.into();
         move |error| Self::Aws {

@@ -30,11 +30,8 @@ pub struct Template {
 pub struct Table {
     /// Its name in a stack of the given name.
     pub name: String,
-    /// The types of its key attributes.
     pub attributes: Vec<AttributeDefinition>,
-    /// Its primary key.
     pub key: Vec<KeySchemaElement>,
-    /// Its global secondary indexes.
     pub indexes: Vec<GlobalSecondaryIndex>,
     /// Its stream, if it has one.
     pub stream: Option<StreamSpecification>,
@@ -52,12 +49,10 @@ pub struct Route {
 }
 
 impl Template {
-    /// The template this tool was built with.
     pub fn built_in() -> Result<Self, CliError> {
         Self::parse(BUILT_IN)
     }
 
-    /// Parses a template.
     pub fn parse(yaml: &str) -> Result<Self, CliError> {
         let root =
             serde_yaml_ng::from_str(yaml).map_err(|error| CliError::Template(error.to_string()))?;

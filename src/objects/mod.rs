@@ -110,7 +110,6 @@ impl Objects {
         patience.retry(attempt, is_temporary).await
     }
 
-    /// Opens an object.
     pub async fn open(
         &self,
         address: &ObjectAddress,
@@ -298,7 +297,6 @@ impl Body {
         Ok(())
     }
 
-    /// Reads all of the content.
     pub async fn read_whole(mut self) -> Result<Vec<u8>, ObjectError> {
         let mut content = Vec::new();
         while let Some(chunk) = self.next().await? {

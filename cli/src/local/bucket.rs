@@ -34,7 +34,6 @@ struct Fingerprint {
     bytes: u64,
 }
 
-/// The local bucket's name.
 pub const BUCKET: &str = "catalog";
 
 /// A bucket in a folder, served as S3 until it is dropped.
@@ -80,7 +79,6 @@ impl LocalBucket {
         self.folder.join(BUCKET).join("imports")
     }
 
-    /// The URL of the S3 server.
     #[must_use]
     pub fn url(&self) -> String {
         self.server.url()

@@ -82,7 +82,6 @@ impl Engine {
         self.database.clone()
     }
 
-    /// Its base URL.
     #[must_use]
     pub fn url(&self) -> String {
         url_of(self.address)

@@ -102,7 +102,6 @@ impl Gateway {
         Ok(Self { address, stop, server })
     }
 
-    /// Its base URL.
     #[must_use]
     pub fn url(&self) -> String {
         url_of(self.address)

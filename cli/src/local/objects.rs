@@ -49,7 +49,6 @@ impl ObjectServer {
         Server::start(listen, serve).await.map(Self)
     }
 
-    /// Its base URL.
     #[must_use]
     pub fn url(&self) -> String {
         self.0.url()

@@ -28,9 +28,7 @@ pub struct Project {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Endpoints {
-    /// The HTTP API.
     pub url: String,
-    /// The DynamoDB engine.
     pub dynamodb_url: String,
     /// The S3 server, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,13 +117,11 @@ impl Project {
         }
     }
 
-    /// The engine's file.
     #[must_use]
     pub fn data_file(&self) -> PathBuf {
         self.folder.join(DATA)
     }
 
-    /// The folder itself.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -198,7 +194,6 @@ fn write_private(path: &Path, text: &str) -> Result<(), CliError> {
 }
 
 impl Project {
-    /// Deletes the published files.
     fn withdraw(&self) {
         for name in [RUNNING, FUNCTIONS, SAM_VARIABLES] {
             let _ = fs::remove_file(self.folder.join(name));

@@ -60,7 +60,6 @@ impl ThrottlingProxy {
         Ok(Self { server: Server::start(LOCALHOST, serve).await?, state })
     }
 
-    /// Its base URL.
     #[must_use]
     pub fn url(&self) -> String {
         self.server.url()

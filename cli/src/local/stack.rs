@@ -40,15 +40,12 @@ pub struct StackOptions {
     pub listen: IpAddr,
     /// The port of the HTTP API; 0: any free one.
     pub port: u16,
-    /// Where the engine keeps its data.
     pub storage: Storage,
     /// The folder for buckets and queues; `None`: they are gone at the end.
     pub folder: Option<PathBuf>,
     /// The stack's name: the tables' prefix.
     pub name: String,
-    /// The secret that encrypts cursors.
     pub cursor_secret: String,
-    /// The template to run.
     pub template: Template,
     /// Whether the page of the APIs has the demo key filled in.
     pub demo_keys: bool,
@@ -74,7 +71,6 @@ impl StackOptions {
 #[derive(Debug)]
 pub struct Stack {
     gateway: Gateway,
-    /// The streams of its tables.
     pub streams: Streams,
     _watch: JoinSet<()>,
     _workers: [JoinSet<()>; 2],
@@ -83,9 +79,7 @@ pub struct Stack {
     /// What its endpoints of jobs use.
     pub jobs: JobServices,
     engine: Engine,
-    /// The client for its engine.
     pub client: Client,
-    /// Its tables.
     pub store: Store,
 }
 
@@ -141,7 +135,6 @@ impl Stack {
         })
     }
 
-    /// Its addresses.
     #[must_use]
     pub fn endpoints(&self) -> Endpoints {
         Endpoints {

@@ -50,7 +50,6 @@ const KINDS: ArrayParameter<Kind> = ArrayParameter::new(
 const LIMIT: Parameter<Limit> =
     Parameter::new("limit", "The most changes of a page; 100 without it.");
 
-/// `GET /catalog/v1/changes`.
 pub struct ListChanges {
     cursors: Arc<Cursors>,
     cache_for: Duration,

@@ -62,7 +62,6 @@ const REGIONS: ArrayParameter<Region> =
 const LIMIT: Parameter<Limit> =
     Parameter::new("limit", "The most offerings of a page; 100 without it.");
 
-/// `GET /product-offerings`.
 pub struct ListOfferings {
     cursors: Arc<Cursors>,
 }

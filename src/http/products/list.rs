@@ -41,7 +41,6 @@ const CATEGORY: Parameter<String> =
 const LIMIT: Parameter<Limit> =
     Parameter::new("limit", "The most products of a page; as many as fit without it.");
 
-/// `GET /api/v1/products`.
 pub struct ListProducts {
     cursors: Arc<Cursors>,
 }
