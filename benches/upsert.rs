@@ -39,7 +39,7 @@ async fn main() {
     let template = Template::built_in().expect("template");
     let options = StackOptions::built_in("bench", Storage::Memory);
     let stack = Stack::start(options.expect("template")).await.expect("stack");
-    sample::load(stack.store()).await.expect("sample");
+    sample::load(&stack.store).await.expect("sample");
     let engine = stack.endpoints().dynamodb_url;
     println!("{ROWS} existing products upserted; median of {ROUNDS} rounds");
     println!("{:<28} {:>14} {:>18} {:>8}", "", "one request", "one by one", "ratio");
@@ -51,7 +51,7 @@ async fn main() {
             Settings { store, cache: Duration::from_mins(1), show_cost: true, log_percent: 100 };
         let cursors = Arc::new(Cursors::new(SECRET, None).expect("secret"));
         let routes = template.routes().expect("routes");
-        let gateway = Gateway::start(0, routes, &functions(&settings, &cursors, stack.jobs()))
+        let gateway = Gateway::start(0, routes, &functions(&settings, &cursors, &stack.jobs))
             .await
             .expect("gateway");
         let mut connection = HttpConnection::open(&gateway.url()).await;

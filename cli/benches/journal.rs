@@ -59,19 +59,19 @@ async fn main() {
     let stack = start(Template::built_in().expect("template")).await;
     let begun = Instant::now();
     let (seconds, units) = import(&stack, &path);
-    stack.streams().settle().await.expect("recorded");
+    stack.streams.settle().await.expect("recorded");
     let settled = begun.elapsed().as_secs_f64();
     println!(
         "import with the journal:    {seconds:.1} s, {:.3} write units a row",
         per(units, rows)
     );
-    let (chunks, units, changes) = journal(stack.store()).await;
+    let (chunks, units, changes) = journal(&stack.store).await;
     assert_eq!(changes, rows as u64);
     println!(
         "the journal:                recorded after {settled:.1} s: {chunks} chunks, {:.3} write units a row",
         per(units, rows)
     );
-    reads(stack.store()).await;
+    reads(&stack.store).await;
     stack.stop().await;
 }
 

@@ -41,8 +41,8 @@ const NOISY: u32 = 600;
 async fn main() {
     let options = StackOptions::built_in("bench", Storage::Memory).expect("the template");
     let stack = Stack::start(options).await.expect("a catalog");
-    fill(stack.store()).await;
-    let (polite, noisy) = (key(stack.store(), POLITE).await, key(stack.store(), NOISY).await);
+    fill(&stack.store).await;
+    let (polite, noisy) = (key(&stack.store, POLITE).await, key(&stack.store, NOISY).await);
     let url = format!("{}/product-offerings?limit=20", stack.endpoints().url);
     let (alone, beside, loud) = tokio::task::spawn_blocking(move || {
         polite_requests(&url, &polite, REQUESTS / 10);

@@ -88,7 +88,7 @@ impl Database {
         let settings =
             Settings { store, cache: Duration::from_mins(1), show_cost: true, log_percent: 100 };
         let cursors = Cursors::new("the cursor secret of a benchmark, no other", None);
-        let functions = functions(&settings, &Arc::new(cursors.expect("secret")), stack.jobs());
+        let functions = functions(&settings, &Arc::new(cursors.expect("secret")), &stack.jobs);
         let routes = template.routes().expect("routes");
         let gateway = Gateway::start(0, routes, &functions).await.expect("gateway");
         Self { stack, proxy, gateway }
@@ -98,7 +98,7 @@ impl Database {
     async fn upsert(&self, account: &str) -> f64 {
         let key = ApiKey::generate(&KeyPrefix::default()).expect("randomness");
         let record = KeyRecord::new(account.parse().expect("account"), [Permission::ProductsWrite]);
-        self.stack.store().create_key(&key.hash(), &record).await.expect("a key");
+        self.stack.store.create_key(&key.hash(), &record).await.expect("a key");
         let url = format!("{}/api/v1/products", self.gateway.url());
         let token = format!("Bearer {}", key.reveal());
         let upsert = move || {

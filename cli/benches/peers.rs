@@ -63,7 +63,7 @@ const REQUESTS: usize = 300;
 async fn main() {
     let options = StackOptions::built_in("bench", Storage::Memory).expect("template");
     let stack = Stack::start(options).await.expect("stack");
-    sample::load(stack.store()).await.expect("sample");
+    sample::load(&stack.store).await.expect("sample");
     let key = fill(&stack).await;
     let engine = stack.endpoints().dynamodb_url;
 
@@ -454,7 +454,7 @@ async fn fill(stack: &Stack) -> ApiKey {
         snapshot: None,
         ids: GeneratedIds { seed: "bench".to_owned(), time },
     };
-    let mut importer = Importer::new(stack.store(), &account, ordering, Mode::Write);
+    let mut importer = Importer::new(&stack.store, &account, ordering, Mode::Write);
     let lines: Vec<Line> = (0..100)
         .map(|number| (number + 1, Ok(offering(number).to_string().into_bytes())))
         .collect();
@@ -462,7 +462,7 @@ async fn fill(stack: &Stack) -> ApiKey {
     assert!(rejected.is_empty(), "{rejected:?}");
     let key = ApiKey::generate(&KeyPrefix::default()).expect("randomness");
     let record = KeyRecord::new(account, Permission::ALL.iter().copied());
-    stack.store().create_key(&key.hash(), &record).await.expect("a key");
+    stack.store.create_key(&key.hash(), &record).await.expect("a key");
     key
 }
 

@@ -117,12 +117,12 @@ async fn measure(size: usize) -> Vec<Cell> {
     let options = StackOptions::built_in("bench", storage).expect("the template");
     let stack = Stack::start(options).await.expect("a catalog");
     let started = Instant::now();
-    fill(stack.store(), size).await;
+    fill(&stack.store, size).await;
     println!("{size} offerings imported in {:.0} s", started.elapsed().as_secs_f64());
     let account: AccountId = "ACME".parse().expect("account");
     let key = ApiKey::generate(&KeyPrefix::default()).expect("randomness");
     let record = KeyRecord::new(account, [Permission::OfferingsRead]);
-    stack.store().create_key(&key.hash(), &record).await.expect("a key");
+    stack.store.create_key(&key.hash(), &record).await.expect("a key");
     let url = stack.endpoints().url;
     let token = key.reveal().to_owned();
     tokio::task::spawn_blocking(move || {

@@ -84,7 +84,6 @@ impl CursorSecret {
     }
 }
 
-/// Where a database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// At a URL: usually a local engine.
@@ -112,18 +111,15 @@ impl fmt::Display for Place {
 /// A connection to a catalog.
 #[derive(Debug)]
 pub(crate) struct Connected {
-    /// Where its database is.
     pub(crate) place: Place,
-    /// The client for its database.
     pub(crate) client: Client,
     /// The client for its bucket; `None` if it has no bucket.
-    pub s3: Option<aws_sdk_s3::Client>,
+    pub(crate) s3: Option<aws_sdk_s3::Client>,
     /// The addresses that `catalog serve` has published, if that is what the command connects to.
     pub(crate) endpoints: Option<Endpoints>,
 }
 
 impl Target {
-    /// Connects to the catalog.
     pub(crate) async fn connect(&self) -> Result<Connected, CliError> {
         if let Some(url) = self.endpoint_url.as_ref().filter(|_| !self.aws) {
             return self.local(url, Some(url), None);

@@ -7,50 +7,27 @@ use serverless_catalog::{cause::chain, store::StoreError};
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// A file could not be used.
     #[error("cannot {action} {}: {source}", path.display())]
-    File {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
+    File { action: &'static str, path: PathBuf, source: io::Error },
     /// A source of records could not be read to its end.
     #[error("cannot read {name} {cause}; the lines before that are imported")]
-    Source {
-        /// Its name.
-        name: String,
-        /// Where and why.
-        cause: String,
-    },
+    Source { name: String, cause: String },
     /// The run of an import could not continue, even after retries.
     #[error(
         "{0}\n  is the catalog running (`catalog serve`), or --endpoint-url right, or are the AWS credentials good?"
     )]
     Unavailable(String),
-    /// A port is not available.
     #[error(
         "cannot listen on {address}: {source}; choose another port with --port, or --port 0 for any, and with \
          --listen an address that this machine has"
     )]
-    Port {
-        /// The address and the port.
-        address: SocketAddr,
-        /// Why it failed.
-        source: io::Error,
-    },
-    /// Another `catalog serve` uses the data.
+    Port { address: SocketAddr, source: io::Error },
     #[error("another `catalog serve` is using {}; stop it, or choose other data with --data DIR or --memory", .0.display())]
     DataInUse(PathBuf),
-    /// `catalog serve` is starting, and cannot be reached yet.
     #[error("a catalog is starting in {}; try again in a moment (or give --endpoint-url or --aws)", .0.display())]
     Starting(PathBuf),
-    /// The embedded engine failed.
     #[error("the embedded DynamoDB engine failed: {0}")]
     Engine(String),
-    /// `template.yaml` cannot be interpreted.
     #[error("template.yaml: {0}")]
     Template(String),
     /// A request to the tables failed.
@@ -61,12 +38,7 @@ pub enum CliError {
     Store(#[from] StoreError),
     /// An AWS call outside the catalog's own access patterns failed.
     #[error("{action}: {cause}")]
-    Aws {
-        /// What was tried.
-        action: String,
-        /// Why it failed.
-        cause: String,
-    },
+    Aws { action: String, cause: String },
     /// The arguments are not valid together.
     #[error("{0}")]
     Usage(String),
@@ -76,13 +48,11 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// A failed file operation.
     pub fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { action, path, source }
     }
 
-    /// A failed AWS call.
     pub fn aws<E: Error>(action: impl Into<String>) -> impl FnOnce(E) -> Self {
         let action = action.into();
         move |error| Self::Aws {

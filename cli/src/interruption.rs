@@ -11,13 +11,11 @@ pub(crate) struct Interruption(Option<(Signal, Signal)>);
 
 #[cfg(unix)]
 impl Interruption {
-    /// Installs the signal handlers.
     pub(crate) fn expect() -> Self {
         let interrupt = signal(SignalKind::interrupt());
         Self(interrupt.and_then(|i| Ok((i, signal(SignalKind::terminate())?))).ok())
     }
 
-    /// Waits for the signal.
     pub(crate) async fn wait(&mut self) {
         match &mut self.0 {
             Some((interrupt, terminate)) => {
@@ -38,12 +36,10 @@ pub(crate) struct Interruption;
 
 #[cfg(not(unix))]
 impl Interruption {
-    /// Does nothing on this platform.
     pub(crate) fn expect() -> Self {
         Self
     }
 
-    /// Waits for the signal.
     pub(crate) async fn wait(&mut self) {
         let _ = tokio::signal::ctrl_c().await;
     }

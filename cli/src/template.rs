@@ -30,11 +30,8 @@ pub struct Template {
 pub struct Table {
     /// Its name in a stack of the given name.
     pub name: String,
-    /// The types of its key attributes.
     pub attributes: Vec<AttributeDefinition>,
-    /// Its primary key.
     pub key: Vec<KeySchemaElement>,
-    /// Its global secondary indexes.
     pub indexes: Vec<GlobalSecondaryIndex>,
     /// Its stream, if it has one.
     pub stream: Option<StreamSpecification>,
@@ -52,18 +49,10 @@ pub struct Route {
 }
 
 impl Template {
-    /// The template this tool was built with.
-    ///
-    /// # Errors
-    /// [`CliError::Template`] if it is not YAML.
     pub fn built_in() -> Result<Self, CliError> {
         Self::parse(BUILT_IN)
     }
 
-    /// Parses a template.
-    ///
-    /// # Errors
-    /// [`CliError::Template`] if it is not YAML.
     pub fn parse(yaml: &str) -> Result<Self, CliError> {
         let root =
             serde_yaml_ng::from_str(yaml).map_err(|error| CliError::Template(error.to_string()))?;
@@ -71,9 +60,6 @@ impl Template {
     }
 
     /// The tables of a stack with this name.
-    ///
-    /// # Errors
-    /// [`CliError::Template`] that names what is missing or invalid.
     pub fn tables(&self, stack: &str) -> Result<Vec<Table>, CliError> {
         self.resources("AWS::DynamoDB::Table")
             .map(|(logical_id, properties)| {
@@ -85,9 +71,6 @@ impl Template {
     }
 
     /// The routes, as the functions' events declare them.
-    ///
-    /// # Errors
-    /// [`CliError::Template`] that names what is missing or invalid.
     pub fn routes(&self) -> Result<Vec<Route>, CliError> {
         let mut routes = Vec::new();
         for (logical_id, properties) in self.resources("AWS::Serverless::Function") {
@@ -203,9 +186,6 @@ impl Table {
     /// the template; local engines support none of these.
     ///
     /// Returns whether it was created.
-    ///
-    /// # Errors
-    /// [`CliError::Aws`] if the database rejects it.
     pub async fn create(&self, client: &Client, protected: bool) -> Result<bool, CliError> {
         let indexes = (!self.indexes.is_empty()).then(|| self.indexes.clone());
         let created = client

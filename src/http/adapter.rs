@@ -38,13 +38,11 @@ use crate::{
 pub trait Endpoint: Send + Sync + 'static {
     const DIALECT: Dialect;
 
-    /// The permission that a key needs.
     const PERMISSION: Permission;
 
     /// The paths that it serves, as API Gateway spells them, each with its methods.
     const PATHS: &'static [(&'static str, Methods)];
 
-    /// Answers an authenticated request.
     fn answer(&self, call: Call<'_>) -> impl Future<Output = Result<Reply, ApiError>> + Send;
 }
 

@@ -22,9 +22,6 @@ const HEADER: &str = "idempotency-key";
 const CLOSING_TIME: Duration = Duration::from_secs(1);
 
 /// Answers a request; one with an idempotency key does its work once, however often it is sent.
-///
-/// # Errors
-/// Those of the endpoint; [`ApiError::UnderWay`], [`ApiError::KeyOfAnotherRequest`].
 pub(super) async fn answer_once<E: Endpoint>(
     endpoint: &E,
     request: &ApiRequest,

@@ -31,9 +31,6 @@ pub trait ExportedRecords: Sync {
     ) -> impl Future<Output = Result<HashMap<Key, String>, Self::Error>> + Send;
 
     /// A document, once this version is written with this order.
-    ///
-    /// # Errors
-    /// When the version cannot be stored.
     fn document(
         &self,
         account: &AccountId,

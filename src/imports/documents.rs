@@ -165,9 +165,6 @@ where
     }
 
     /// Imports records in the order of their lines.
-    ///
-    /// # Errors
-    /// When the database cannot be read or written.
     pub(super) async fn import(
         &mut self,
         records: Vec<Ordered<DocumentRecord>>,

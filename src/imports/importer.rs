@@ -173,9 +173,6 @@ impl<'a, T: ImportStore> Importer<'a, T> {
     }
 
     /// Imports records that do not come from a line, and returns the errors of those that were rejected.
-    ///
-    /// # Errors
-    /// As [`Importer::import_group`].
     pub async fn import_records(
         &mut self,
         records: Vec<Ordered<Record>>,

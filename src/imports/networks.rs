@@ -56,9 +56,6 @@ impl<'a, T: NetworkPartitions + ExportedRecords> NetworkRecords<'a, T> {
     }
 
     /// Imports records in the order of their lines.
-    ///
-    /// # Errors
-    /// When the database cannot be read or written.
     pub(super) async fn import(
         &mut self,
         records: Vec<Ordered<NetworkRecord>>,

@@ -75,9 +75,6 @@ impl<'a, T: ProductDelete + ProductWrites + ExportedRecords> ProductRecords<'a, 
     }
 
     /// Imports records in the order of their lines.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
     pub(super) async fn import(
         &mut self,
         mut records: Vec<Ordered<ProductRecord>>,

@@ -110,10 +110,6 @@ impl Objects {
         patience.retry(attempt, is_temporary).await
     }
 
-    /// Opens an object.
-    ///
-    /// # Errors
-    /// [`ObjectError`].
     pub async fn open(
         &self,
         address: &ObjectAddress,
@@ -151,9 +147,6 @@ impl Objects {
     }
 
     /// Stores an object, in a single attempt.
-    ///
-    /// # Errors
-    /// [`ObjectError`].
     pub async fn put(
         &self,
         bucket: &str,
@@ -174,9 +167,6 @@ impl Objects {
     }
 
     /// Stores an object whose content never changes, unless it is stored already.
-    ///
-    /// # Errors
-    /// [`ObjectError`].
     pub async fn put_once(
         &self,
         bucket: &str,
@@ -197,9 +187,6 @@ impl Objects {
     }
 
     /// The length of an object in bytes; `None` if it does not exist.
-    ///
-    /// # Errors
-    /// [`ObjectError`].
     pub async fn length(
         &self,
         bucket: &str,
@@ -218,9 +205,6 @@ impl Objects {
     }
 
     /// Reads a small object into memory; `None` if it does not exist.
-    ///
-    /// # Errors
-    /// [`ObjectError`].
     pub async fn get(&self, bucket: &str, key: &str) -> Result<Option<Vec<u8>>, ObjectError> {
         let address = ObjectAddress {
             bucket: bucket.to_owned(),
@@ -314,10 +298,6 @@ impl Body {
         Ok(())
     }
 
-    /// Reads all of the content.
-    ///
-    /// # Errors
-    /// [`ObjectError`].
     pub async fn read_whole(mut self) -> Result<Vec<u8>, ObjectError> {
         let mut content = Vec::new();
         while let Some(chunk) = self.next().await? {

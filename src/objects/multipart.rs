@@ -20,9 +20,6 @@ pub struct MultipartUpload {
 
 impl Objects {
     /// Begins an object.
-    ///
-    /// # Errors
-    /// [`ObjectError`].
     pub async fn begin_upload(
         &self,
         bucket: &str,
@@ -72,9 +69,6 @@ impl Objects {
     }
 
     /// Makes an object of its parts, given their `ETag`s in order.
-    ///
-    /// # Errors
-    /// [`ObjectError`].
     pub async fn complete_upload(
         &self,
         upload: &MultipartUpload,
@@ -105,9 +99,6 @@ impl Objects {
     }
 
     /// Writes an object that consists of other ones, in a single attempt.
-    ///
-    /// # Errors
-    /// [`ObjectError`].
     pub async fn join(
         &self,
         bucket: &str,

@@ -24,7 +24,6 @@ pub const CONTINUES: &str = "continues";
 
 /// A queue as a worker sees it.
 pub trait MessageQueue: fmt::Debug + Send + Sync {
-    /// Sends a message.
     fn send(&self, message: QueueMessage) -> BoxFuture<'_, Result<(), Cause>>;
 
     /// Makes a received message visible again after this time.

@@ -72,7 +72,7 @@ async fn a_revoked_key_stops() {
     assert_eq!(catalog.get(&key, "/product-offerings").await.status, 200);
     let (acme, globex) = ("ACME".parse().expect("account"), "GLOBEX".parse().expect("account"));
     let hash = ApiKey::parse(&key).expect("key").hash();
-    let store = catalog.stack.store();
+    let store = &catalog.stack.store;
     assert!(!store.revoke_key(&globex, &hash, Timestamp::now()).await.expect("not theirs"));
     assert!(store.revoke_key(&acme, &hash, Timestamp::now()).await.expect("revoked"));
     // A local instance trusts what it knows for two seconds.

@@ -60,7 +60,7 @@ fn cursor(page: &Answer) -> String {
 impl Catalog {
     /// Waits until what was written is recorded.
     async fn settle(&self) {
-        self.stack.streams().settle().await.expect("recorded");
+        self.stack.streams.settle().await.expect("recorded");
     }
 
     async fn changes(&self, key: &str, query: &str) -> Answer {
@@ -121,7 +121,7 @@ async fn every_change_is_told_once_with_the_record_of_an_export() {
     ];
     wanted.sort();
     assert_eq!(all, wanted);
-    let export = exported(catalog.stack.store(), &acme()).await;
+    let export = exported(&catalog.stack.store, &acme()).await;
     for change in first.json()["changes"].as_array().expect("changes") {
         let is_exported = |line: &String| {
             serde_json::from_str::<Value>(line).is_ok_and(|line| line == change["record"])
@@ -353,7 +353,7 @@ pub(crate) fn event(number: u32, shard: &str, at: jiff::Timestamp) -> Value {
 
 /// Records an event with the function as a process of its own, at a time.
 async fn record(catalog: &Catalog, now: jiff::Timestamp, event: &Value) {
-    let store = Store::new(catalog.stack.client().clone(), TableNames::with_prefix("test"))
+    let store = Store::new(catalog.stack.client.clone(), TableNames::with_prefix("test"))
         .with_clock(Clock::simulated(now));
     let event = serde_json::from_value(event.clone()).expect("an event");
     let reply = RecordChanges::new(store).handle(event).await.expect("recorded");
@@ -395,7 +395,7 @@ async fn an_old_cursor_and_a_log_that_began_anew_are_gone_with_the_way_back() {
 async fn a_log_that_is_empty_again_begins_above_all_it_ever_had() {
     let catalog = Catalog::start().await;
     let now = jiff::Timestamp::now();
-    let store = catalog.stack.store();
+    let store = &catalog.stack.store;
     let id = LogId { account: acme(), log: Log::Products };
     record(&catalog, now - SignedDuration::from_hours(40 * 24), &event(1, "a", now)).await;
     let first = store.newest(&id).await.expect("read").expect("a chunk");
@@ -415,7 +415,7 @@ async fn a_log_that_is_empty_again_begins_above_all_it_ever_had() {
 async fn a_copy_follows_products_through_all_their_keys() {
     let catalog = Catalog::start().await;
     let key = catalog.key("ACME").await;
-    let store = catalog.stack.store();
+    let store = &catalog.stack.store;
     let mut random = Random::new(7);
     let mut from_the_first = Reader::begin(store, &acme(), false).await;
     let mut copy = None;
@@ -478,7 +478,7 @@ async fn the_journal_costs_a_fraction_of_an_import_and_a_unit_or_two_a_change() 
         .collect();
     catalog.import("ACME", &rows).await;
     catalog.settle().await;
-    let imported = chunks(catalog.stack.store(), Log::Products).await;
+    let imported = chunks(&catalog.stack.store, Log::Products).await;
     let count: u64 = imported.iter().map(|chunk| chunk.count).sum();
     assert_eq!(count, 1_000);
     let total: usize = imported.iter().map(units).sum();
@@ -493,7 +493,7 @@ async fn the_journal_costs_a_fraction_of_an_import_and_a_unit_or_two_a_change() 
         .collect();
     catalog.import("ACME", &alike).await;
     catalog.settle().await;
-    let after = chunks(catalog.stack.store(), Log::Products).await;
+    let after = chunks(&catalog.stack.store, Log::Products).await;
     let total: usize = after[imported.len()..].iter().map(units).sum();
     eprintln!("1,000 rows of 1 KB: {total} units in {} chunks", after.len() - imported.len());
     assert!(total <= 500, "{total}");
@@ -502,7 +502,7 @@ async fn the_journal_costs_a_fraction_of_an_import_and_a_unit_or_two_a_change() 
     catalog.upsert(&key, &[json!({"sku": "s1", "price": 7})]).await;
     let one = catalog.since(&key, &cursor).await;
     assert_eq!(told(&one), [change("upsert", "product", "s1")]);
-    let last = chunks(catalog.stack.store(), Log::Products).await.pop().expect("a chunk");
+    let last = chunks(&catalog.stack.store, Log::Products).await.pop().expect("a chunk");
     assert_eq!((last.count, units(&last)), (1, 1));
     eprintln!("one new change among five logs: {} read units", one.read_units());
     assert!(one.read_units() <= 6.0, "{}", one.read_units());
@@ -520,7 +520,7 @@ async fn the_ends_of_logs_are_where_a_reader_of_an_export_goes_on() {
     let key = catalog.key("ACME").await;
     catalog.upsert(&key, &[json!({"sku": "s1", "name": "n"})]).await;
     catalog.settle().await;
-    let store = catalog.stack.store();
+    let store = &catalog.stack.store;
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
     let oldest = Positions::oldest(store.clock().now(), Kinds::ALL, View::Everything.fingerprint());
     let ends = ends(store, &acme(), oldest).await.expect("ends");
@@ -560,7 +560,7 @@ async fn events_follow_what_can_be_read_and_come_again_until_they_are_put() {
     let key = catalog.key("ACME").await;
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
     let bus = Arc::new(Bus { refusals: AtomicU32::new(1), ..Bus::default() });
-    let store = catalog.stack.store().clone();
+    let store = catalog.stack.store.clone();
     let function = RecordChanges::new(store).with_events(bus.clone(), cursors.into());
     let now = jiff::Timestamp::now();
     let parse = |event: Value| serde_json::from_value(event).expect("an event");
@@ -605,7 +605,7 @@ async fn a_change_tells_the_import_that_made_it() {
     let catalog = Catalog::start().await;
     let key = catalog.key("ACME").await;
     let id = ImportId::of(&["a file"]);
-    let store = catalog.stack.store().written_by(id.as_str());
+    let store = catalog.stack.store.written_by(id.as_str());
     let account = acme();
     let bundle = |id: u32| json!({"id": id, "name": "b", "type": "DATA", "price_usd": 1});
     let network = |bundles: &[Value]| {

@@ -45,7 +45,7 @@ async fn stored_sizes(catalog: &Catalog) -> std::collections::HashMap<String, us
     loop {
         let reply = catalog
             .stack
-            .client()
+            .client
             .query()
             .table_name("test-offerings")
             .key_condition_expression("account = :account")
@@ -69,7 +69,7 @@ async fn stored_sizes(catalog: &Catalog) -> std::collections::HashMap<String, us
 #[tokio::test]
 async fn a_page_costs_what_its_items_cost() {
     let catalog = Catalog::start().await;
-    sample::load(catalog.stack.store()).await.expect("sample");
+    sample::load(&catalog.stack.store).await.expect("sample");
     let sizes = stored_sizes(&catalog).await;
     catalog.get(ACME, "/product-offerings?limit=1").await;
 
@@ -105,7 +105,7 @@ async fn a_page_costs_what_its_items_cost() {
 #[tokio::test]
 async fn a_read_touches_no_more_streams_than_its_filters_have() {
     let catalog = Catalog::start().await;
-    sample::load(catalog.stack.store()).await.expect("sample");
+    sample::load(&catalog.stack.store).await.expect("sample");
     for (query, streams) in [
         ("customerType=CONSUMER", 1),
         ("customerType=CONSUMER&includeArchived=true", 1),
@@ -149,7 +149,7 @@ async fn a_request_over_empty_ranges_costs_at_most_a_hundred_units_and_the_next_
 
 async fn fill(catalog: &Catalog, account: &str, count: usize) {
     let account = account.parse().expect("account");
-    let mut importer = importer(catalog.stack.store(), &account, false);
+    let mut importer = importer(&catalog.stack.store, &account, false);
     let lines: Vec<Line> = (0..count)
         .map(|n| {
             // The first offerings are the same in every catalog, whatever its size.
@@ -207,7 +207,7 @@ async fn importing_again_what_is_stored_writes_nothing() {
     let mut costs: Vec<Value> = Vec::new();
     for _ in 0..2 {
         let meter = Meter::default();
-        let store = catalog.stack.store().metered(&meter);
+        let store = catalog.stack.store.metered(&meter);
         let mut importer = importer(&store, &account, false);
         importer.import_group(&lines, &[]).await.expect("import");
         let (counts, cost) = (importer.counts(), meter.cost());

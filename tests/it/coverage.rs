@@ -14,7 +14,7 @@ const ACME: &str = sample::SAMPLES[0].key;
 
 async fn import(catalog: &Catalog, account: &str, records: impl Iterator<Item = Value>) {
     let account = account.parse().expect("account");
-    let mut importer = importer(catalog.stack.store(), &account, false);
+    let mut importer = importer(&catalog.stack.store, &account, false);
     let lines: Vec<Line> =
         (1..).zip(records).map(|(n, record)| (n, Ok(record.to_string().into_bytes()))).collect();
     for group in lines.chunks(400) {
@@ -145,7 +145,7 @@ async fn stored_entries(client: &Client) -> BTreeSet<Vec<u8>> {
 #[tokio::test]
 async fn entries_follow_every_change_of_their_offering() {
     let catalog = Catalog::start().await;
-    let client = catalog.stack.client();
+    let client = &catalog.stack.client;
     let product =
         |features: Value| json!({"type": "LICENSE", "category": "C1", "features": features});
     let both = json!({"countries": ["GH", "US"], "regions": ["AFRICA"]});
@@ -176,7 +176,7 @@ async fn an_offering_that_stays_where_it_is_writes_no_entry() {
     let catalog = Catalog::start().await;
     let account = "ACME".parse().expect("account");
     let meter = Meter::default();
-    let store = catalog.stack.store().metered(&meter);
+    let store = catalog.stack.store.metered(&meter);
     let mut writes = Vec::new();
     for name in ["first", "second"] {
         let before = meter.cost().writes;
@@ -193,7 +193,7 @@ async fn an_offering_that_stays_where_it_is_writes_no_entry() {
 
 /// As a stack has them that was deployed before there were entries.
 pub(crate) async fn without_entries(catalog: &Catalog, account: &str) {
-    let client = catalog.stack.client();
+    let client = &catalog.stack.client;
     for (number, mut item) in items(client, "test-offerings", "ACME").await.into_iter().enumerate()
     {
         // Some from before writes had an order.
@@ -218,7 +218,7 @@ async fn an_account_without_entries_filters_until_a_backfill_is_complete() {
     without_entries(&catalog, "OLD").await;
     let (acme, old) = (catalog.key("ACME").await, catalog.key("OLD").await);
     let queries = ["countries=GH", "regions=EUROPE", "productCatalogId=retail&countries=GH"];
-    let store = catalog.stack.store();
+    let store = &catalog.stack.store;
     let account = "OLD".parse().expect("account");
     let mut steps = 0;
     loop {
@@ -269,7 +269,7 @@ async fn a_key_limited_to_catalogs_lists_by_their_ranges() {
 #[tokio::test]
 async fn the_sample_by_country_costs_half_a_unit_an_offering() {
     let catalog = Catalog::start().await;
-    sample::load(catalog.stack.store()).await.expect("sample");
+    sample::load(&catalog.stack.store).await.expect("sample");
     catalog.get(ACME, "/product-offerings?countries=GH&limit=1").await;
     let page = catalog.get(ACME, "/product-offerings?countries=GH&limit=20").await;
     assert_eq!(page.ids().len(), 20);
@@ -321,7 +321,7 @@ async fn a_backfill_can_begin_again_after_an_older_version_has_written() {
     without_entries(&catalog, "LATE").await;
     let key = catalog.key("LATE").await;
     assert!(catalog.all_ids(&key, "countries=GH").await.is_empty());
-    let (store, account) = (catalog.stack.store(), "LATE".parse().expect("account"));
+    let (store, account) = (&catalog.stack.store, "LATE".parse().expect("account"));
     assert_eq!(store.backfill_entries(&account).await.expect("complete"), None);
     store.forget_entries(&account).await.expect("forgotten");
     while store.backfill_entries(&account).await.expect("a step").is_some() {}

@@ -230,7 +230,7 @@ fn what_is_shown_is_what_the_import_does() {
         case.set(case.get() + 1);
         let account = format!("A{}", case.get());
         runtime.block_on(async {
-            let store = catalog.stack.store();
+            let store = &catalog.stack.store;
             for (number, lines) in (1..).zip(&sources) {
                 let mut expected = records(&catalog, &account).await;
                 let changes = import(store, &account, (&lines[..], group), number, Mode::Diff).await;
@@ -251,7 +251,7 @@ async fn an_export_imported_again_differs_in_nothing() {
     let catalog = Catalog::start().await;
     let sample = SAMPLES[0].records.iter().flat_map(|records| records.lines());
     let sample: Vec<String> = sample.map(ToOwned::to_owned).collect();
-    let store = catalog.stack.store();
+    let store = &catalog.stack.store;
     let shown = import(store, "ACME", (&sample[..], 400), 1, Mode::Diff).await;
     assert_eq!(shown.len(), sample.len(), "everything is created");
     import(store, "ACME", (&sample[..], 400), 1, Mode::Write).await;
@@ -272,11 +272,11 @@ async fn of_documents_only_those_that_differ_are_read() {
     };
     let cost = async |mode: Mode, price: u32| {
         let meter = Meter::default();
-        let store = catalog.stack.store().metered(&meter);
+        let store = catalog.stack.store.metered(&meter);
         let shown = import(&store, "ACME", (&lines(price)[..], 400), 2, mode).await;
         (meter.cost().read_units, shown.len())
     };
-    import(catalog.stack.store(), "ACME", (&lines(1)[..], 400), 1, Mode::Write).await;
+    import(&catalog.stack.store, "ACME", (&lines(1)[..], 400), 1, Mode::Write).await;
     let (counted, _) = cost(Mode::DryRun, 2).await;
     assert_eq!(cost(Mode::Diff, 2).await, (counted + 3.0, 3));
     assert_eq!(cost(Mode::Diff, 1).await, (counted, 0));

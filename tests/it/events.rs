@@ -55,12 +55,12 @@ pub(crate) fn names(of_queues: bool) -> Vec<String> {
 
 pub(crate) async fn functions_over_sample() -> (Catalog, HashMap<&'static str, Function>) {
     let catalog = Catalog::start().await;
-    sample::load(catalog.stack.store()).await.expect("sample");
-    let store = Store::new(catalog.stack.client().clone(), TableNames::with_prefix("test"));
+    sample::load(&catalog.stack.store).await.expect("sample");
+    let store = Store::new(catalog.stack.client.clone(), TableNames::with_prefix("test"));
     let settings =
         Settings { store, cache: Duration::from_mins(1), show_cost: false, log_percent: 100 };
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
-    let functions = functions(&settings, &cursors.into(), catalog.stack.jobs());
+    let functions = functions(&settings, &cursors.into(), &catalog.stack.jobs);
     (catalog, functions)
 }
 
@@ -174,9 +174,9 @@ async fn every_event_of_a_queue_is_done_or_retried_as_its_name_says() {
     let csv = fs::read(format!("{}/data/sample/products.csv", env!("CARGO_MANIFEST_DIR")));
     let key = "imports/ACME/sample products.csv";
     objects.put("catalog", key, "text/csv", csv.expect("sample")).await.expect("put");
-    let store = Store::new(catalog.stack.client().clone(), TableNames::with_prefix("test"));
+    let store = Store::new(catalog.stack.client.clone(), TableNames::with_prefix("test"));
     let import = ImportCatalog::new(store.clone(), Bucket { objects, name: "catalog".to_owned() });
-    let JobServices { bucket, export_queue } = catalog.stack.jobs().clone();
+    let JobServices { bucket, export_queue } = catalog.stack.jobs.clone();
     let export = ExportCatalog::new(store, bucket, export_queue);
     let functions = [Function::of_import(import), Function::of_export(export)];
     for (name, retried) in &expected {
@@ -201,7 +201,7 @@ async fn the_event_of_a_stream_is_recorded() {
     let catalog = Catalog::start().await;
     // The event is that of a stack called catalog.
     let event = file("record-changes.json").replace("table/catalog-", "table/test-");
-    let function = Function::of_changes(RecordChanges::new(catalog.stack.store().clone()));
+    let function = Function::of_changes(RecordChanges::new(catalog.stack.store.clone()));
     let reply = function.invoke(event, Context::default()).await.expect("reply");
     assert!(reply.contains("\"state\":{}"), "{reply}");
     let key = catalog.key("ACME").await;

@@ -10,7 +10,7 @@ pub(crate) async fn export(catalog: &Catalog, account: &str) -> Vec<String> {
     let account = AccountId::parse(account).expect("account");
     let mut records = Vec::new();
     for kind in Export::KINDS {
-        let mut export = Export::new(catalog.stack.store(), &account, kind);
+        let mut export = Export::new(&catalog.stack.store, &account, kind);
         while let Some(page) = export.next().await.expect("export") {
             records.extend(page);
         }

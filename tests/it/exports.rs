@@ -70,8 +70,8 @@ impl Scene {
     }
 
     fn function(&self, lease: Duration) -> ExportCatalog {
-        let store = self.catalog.stack.store().clone();
-        let bucket = self.catalog.stack.jobs().bucket.clone();
+        let store = self.catalog.stack.store.clone();
+        let bucket = self.catalog.stack.jobs.bucket.clone();
         ExportCatalog::new(store, bucket, self.queue.clone()).with_limits(lease, PART_BYTES)
     }
 
@@ -84,18 +84,18 @@ impl Scene {
             String::new(),
             Timestamp::now(),
         );
-        self.catalog.stack.store().create_export(&self.account, &job).await.expect("export");
+        self.catalog.stack.store.create_export(&self.account, &job).await.expect("export");
         (id.clone(), event(&export_message(&self.account, &id).body))
     }
 
     async fn status(&self, id: &ExportId) -> ExportStatus {
-        let job = self.catalog.stack.store().export_job(&self.account, id).await;
+        let job = self.catalog.stack.store.export_job(&self.account, id).await;
         job.expect("read").expect("export").status
     }
 
     /// The lines of an export.
     async fn lines(&self, id: &ExportId) -> Vec<String> {
-        let bucket = &self.catalog.stack.jobs().bucket;
+        let bucket = &self.catalog.stack.jobs.bucket;
         let key = export_key(&self.account, id);
         let file = bucket.objects.get(&bucket.name, &key).await.expect("S3").expect("object");
         let mut text = String::new();

@@ -266,7 +266,7 @@ async fn an_item_that_nobody_can_read_is_a_500_after_one_request() {
         ("document", "\"name\":\"n\"}"),
     ]
     .map(|(name, value)| (name.to_owned(), text(value)));
-    let put = catalog.stack.client().put_item().table_name("test-offerings");
+    let put = catalog.stack.client.put_item().table_name("test-offerings");
     put.set_item(Some(item.into())).send().await.expect("put");
     let answer = catalog.get(&key, "/product-offerings?customerType=CONSUMER&includeArchived=true");
     let answer = answer.await;

@@ -127,7 +127,7 @@ async fn die_after(catalog: &Catalog, id: &str, body: &Value, rows: usize) {
         .map(|row| ProductRow::parse(&row).expect("row"))
         .collect();
     let until = Instant::now() + Duration::from_secs(20);
-    let store = catalog.stack.store();
+    let store = &catalog.stack.store;
     let results = upsert(store, &account, &arrived(&rows, &identity), until).await;
     assert!(results.iter().all(Result::is_ok), "{results:?}");
 }
@@ -140,7 +140,7 @@ async fn begun(
     body: &Value,
 ) -> (AccountId, RequestIdentity) {
     let account = AccountId::parse("ACME").expect("account");
-    let (store, key) = (catalog.stack.store(), IdempotencyKey::parse(id).expect("key"));
+    let (store, key) = (&catalog.stack.store, IdempotencyKey::parse(id).expect("key"));
     let content =
         [&b""[..], b"application/json", &body.to_string().into_bytes()].map(<[u8]>::to_vec);
     let content = [&content[0][..], &content[1], &content[2], &[0; 8]];
@@ -241,7 +241,7 @@ async fn a_repeated_export_has_the_cursor_of_what_it_reads() {
     let cursor = "the cursor of the first attempt".to_owned();
     let kinds = Kinds::of([Kind::Product]);
     let job = ExportJob::new(id, kinds, ExportView::default(), cursor.clone(), identity.arrived_at);
-    assert!(catalog.stack.store().create_export(&account, &job).await.expect("stored"));
+    assert!(catalog.stack.store.create_export(&account, &job).await.expect("stored"));
     let answer = request("k").send().await;
     assert_eq!(answer.status, 202, "{answer:?}");
     assert_eq!(answer.json()["exportId"], job.id.as_str());

@@ -436,7 +436,7 @@ async fn a_link_is_never_cached_and_too_many_exports_wait() {
         let id = ExportId::of(&["waiting", &number.to_string()]);
         let now = jiff::Timestamp::now();
         let job = ExportJob::new(id, Kinds::ALL, ExportView::default(), String::new(), now);
-        catalog.stack.store().create_export(&account, &job).await.expect("stored");
+        catalog.stack.store.create_export(&account, &job).await.expect("stored");
     }
     let request = || post(&catalog, &key, EXPORTS, "application/json", b"{}".to_vec()).send();
     let refused = request().await;
@@ -491,7 +491,7 @@ async fn what_is_wrong_with_an_export_is_told() {
 #[tokio::test]
 async fn a_checkpoint_after_the_end_is_taken_only_if_it_is_the_same_one_again() {
     let catalog = Catalog::start().await;
-    let store = catalog.stack.store();
+    let store = &catalog.stack.store;
     let lease = |holder: &str| Lease {
         account: "ACME".parse().expect("account"),
         import: ImportId::of(&["checkpoints"]),

@@ -233,7 +233,7 @@ impl Imports {
     /// The jobs of ACME, the first claimed first.
     pub(crate) async fn jobs(&self) -> Vec<Job> {
         let account = AccountId::parse("ACME").expect("account");
-        let mut jobs = self.catalog.stack.store().jobs(&account).await.expect("jobs");
+        let mut jobs = self.catalog.stack.store.jobs(&account).await.expect("jobs");
         jobs.sort_by_key(|job| job.started_at);
         jobs
     }

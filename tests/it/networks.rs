@@ -288,7 +288,7 @@ async fn an_unchanged_network_costs_its_read_and_no_write() {
     assert_eq!(counts.created, 30);
     let account = "ACME".parse().expect("account");
     let meter = Meter::default();
-    let store = catalog.stack.store().metered(&meter);
+    let store = catalog.stack.store.metered(&meter);
     let mut importer = importer(&store, &account, false);
     let lines: Vec<Line> = (1..)
         .zip(&records)
@@ -433,7 +433,7 @@ async fn an_older_record_never_overwrites_a_newer_one_of_a_network() {
 
 /// The items of a network as they are stored, without their orders.
 async fn stored(catalog: &Catalog, id: u32) -> Vec<HashMap<String, AttributeValue>> {
-    let query = catalog.stack.client().query().table_name("test-networks");
+    let query = catalog.stack.client.query().table_name("test-networks");
     let text = |text: String| AttributeValue::S(text);
     let query = query
         .key_condition_expression("account = :account AND begins_with(itemKey, :key)")
@@ -487,7 +487,7 @@ async fn a_bundle_whose_network_has_no_item_is_not_taken_for_the_network() {
     assert_eq!(bundle_ids(&catalog, &key, 1).await, [7, 8]);
     let own = [("account", "ACME"), ("itemKey", "NETWORK#0000000001")];
     let own = own.map(|(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned())));
-    let delete = catalog.stack.client().delete_item().table_name("test-networks");
+    let delete = catalog.stack.client.delete_item().table_name("test-networks");
     delete.set_key(Some(own.into())).send().await.expect("deleted");
     let answer = catalog.read(&key, "/v2/catalog/products?network_id=1").await;
     assert_eq!(answer.status, 404, "{}", String::from_utf8_lossy(&answer.bytes));

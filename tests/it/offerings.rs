@@ -170,7 +170,7 @@ async fn values_survive_to_the_character() {
         r#"“Ünï” & <b>\"x\"</b> \n\t"#
     );
     let account = "ACME".parse().expect("account");
-    let mut importer = crate::support::importer(catalog.stack.store(), &account, false);
+    let mut importer = crate::support::importer(&catalog.stack.store, &account, false);
     let refused = importer.import_group(&[(1, Ok(line.into_bytes()))], &[]).await.expect("import");
     assert!(refused.is_empty(), "{refused:?}");
 

@@ -190,7 +190,7 @@ fn operations(operation: &str, request: &str) -> Operations {
 /// Runs every function over whatever it does to the tables, and tells what that was.
 async fn done() -> BTreeMap<String, Operations> {
     let catalog = Catalog::start().await;
-    sample::load(catalog.stack.store()).await.expect("sample");
+    sample::load(&catalog.stack.store).await.expect("sample");
     let seen: Arc<Mutex<Operations>> = Arc::default();
     let noted = seen.clone();
     let engine = catalog.stack.endpoints().dynamodb_url;
@@ -215,7 +215,7 @@ async fn done() -> BTreeMap<String, Operations> {
         log_percent: 100,
     };
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
-    let functions = functions(&settings, &cursors.into(), catalog.stack.jobs());
+    let functions = functions(&settings, &cursors.into(), &catalog.stack.jobs);
     // Nothing was uploaded for it: whoever asks for it next ends it.
     let unused = SubmittedImport {
         import: ImportId::parse("3acd990027d0d8caede63621ac484963").expect("id"),
@@ -231,7 +231,7 @@ async fn done() -> BTreeMap<String, Operations> {
         submitted_at: Timestamp::now() - SignedDuration::from_hours(7),
     };
     let acme = AccountId::parse("ACME").expect("account");
-    catalog.stack.store().submit_import(&acme, &unused).await.expect("submitted");
+    catalog.stack.store.submit_import(&acme, &unused).await.expect("submitted");
     for name in functions.keys() {
         // Each function begins with full balances.
         forget_use(&catalog).await;
@@ -269,12 +269,12 @@ async fn done() -> BTreeMap<String, Operations> {
     }
     done.insert("import-catalog".to_owned(), take());
 
-    let JobServices { bucket, export_queue } = catalog.stack.jobs().clone();
+    let JobServices { bucket, export_queue } = catalog.stack.jobs.clone();
     let export = ExportCatalog::new(store.clone(), bucket, export_queue);
     let account = AccountId::parse("ACME").expect("account");
     let (id, view) = (ExportId::of(&["x"]), ExportView::default());
     let job = ExportJob::new(id, Kinds::ALL, view, String::new(), Timestamp::now());
-    catalog.stack.store().create_export(&account, &job).await.expect("export");
+    catalog.stack.store.create_export(&account, &job).await.expect("export");
     let QueueMessage { body, .. } = export_message(&account, &job.id);
     let event = json!({"Records": [{"messageId": "m", "body": body, "attributes": {}}]});
     let event = serde_json::from_value(event).expect("an event");
@@ -301,7 +301,7 @@ async fn limit_demo_key(catalog: &Catalog) {
         writes_per_minute: per_minute(10_000),
         ..KeyChange::default()
     };
-    let updated = catalog.stack.store().update_key(&account, &demo_key(), &change).await;
+    let updated = catalog.stack.store.update_key(&account, &demo_key(), &change).await;
     assert!(updated.expect("updated").is_some());
 }
 
@@ -310,7 +310,7 @@ fn demo_key() -> KeyHash {
 }
 
 async fn forget_use(catalog: &Catalog) {
-    let delete = catalog.stack.client().delete_item().table_name("test-usage");
+    let delete = catalog.stack.client.delete_item().table_name("test-usage");
     let delete = delete.key("keyHash", AttributeValue::S(demo_key().as_str().to_owned()));
     let delete = delete.key("part", AttributeValue::S("balance".to_owned()));
     delete.send().await.expect("deleted");

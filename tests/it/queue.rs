@@ -86,7 +86,7 @@ impl Imports {
 
     pub(crate) async fn statuses(&self, account: &str) -> Vec<Status> {
         let account = AccountId::parse(account).expect("account");
-        let jobs = self.catalog.stack.store().jobs(&account).await.expect("jobs");
+        let jobs = self.catalog.stack.store.jobs(&account).await.expect("jobs");
         jobs.into_iter().map(|job| job.status).collect()
     }
 }

@@ -17,7 +17,7 @@ async fn the_first_curl_of_the_readme_gives_the_answer_beside_it() {
     let shown: Value = serde_json::from_str(shown.expect("answer")).expect("JSON");
 
     let catalog = Catalog::start().await;
-    sample::load(catalog.stack.store()).await.expect("sample");
+    sample::load(&catalog.stack.store).await.expect("sample");
     let answer = catalog.get(key, path.expect("path")).await;
     let mut body = answer.json();
     assert!(body["pagination"]["nextCursor"].as_str().is_some_and(|cursor| cursor.len() > 20));

@@ -103,7 +103,7 @@ async fn every_answer_has_a_name_of_its_own() {
 async fn metadata_full_of_tabs_does_not_pass_the_size_lambda_allows() {
     let catalog = Catalog::start().await;
     let account = "ACME".parse().expect("account");
-    let mut importer = crate::support::importer(catalog.stack.store(), &account, false);
+    let mut importer = crate::support::importer(&catalog.stack.store, &account, false);
     let lines: Vec<serverless_catalog::source::Line> = (0..16)
         .map(|n| {
             let line = offering(&format!("o{n:02}"), json!({"metadata": {}})).to_string();

@@ -119,7 +119,7 @@ impl Catalog {
         let mut record = KeyRecord::new(account, Permission::ALL.iter().copied());
         change(&mut record);
         let key = ApiKey::generate(&KeyPrefix::default()).expect("random");
-        self.stack.store().create_key(&key.hash(), &record).await.expect("key stored");
+        self.stack.store.create_key(&key.hash(), &record).await.expect("key stored");
         key.reveal().to_owned()
     }
 
@@ -147,7 +147,7 @@ impl Catalog {
         dry_run: bool,
     ) -> (Counts, Vec<LineError>) {
         let account = AccountId::parse(account).expect("account");
-        let mut importer = importer(self.stack.store(), &account, dry_run);
+        let mut importer = importer(&self.stack.store, &account, dry_run);
         let lines: Vec<Line> = (1..)
             .zip(lines)
             .map(|(number, line)| (number, Ok(line.clone().into_bytes())))

@@ -334,7 +334,7 @@ async fn a_message_whose_job_another_worker_has_waits_for_its_lease_and_is_never
     };
     let name = "message m.0".to_owned();
     let source = Source { name, version: None, content: None, time: Timestamp::now() };
-    let claim = imports.catalog.stack.store().claim(&lease, &source).await.expect("claim");
+    let claim = imports.catalog.stack.store.claim(&lease, &source).await.expect("claim");
     assert!(matches!(claim, Claim::Held(_)));
     let message = Message::of_records("m", &[json!({"kind": "product", "sku": "s", "name": "n"})]);
     for receives in 1..=5 {

@@ -52,7 +52,6 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// Runs the command.
     pub(super) async fn run(self, target: &Target) -> Result<(), CliError> {
         let mut end = Interruption::expect();
         let meter = Meter::default();

@@ -72,7 +72,6 @@ impl One {
 }
 
 impl Imports {
-    /// Runs the command.
     pub(super) async fn run(self, target: &Target) -> Result<(), CliError> {
         let store = target.store().await?;
         match self {

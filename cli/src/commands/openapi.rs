@@ -21,7 +21,6 @@ pub(super) struct OpenApi {
 }
 
 impl OpenApi {
-    /// Runs the command.
     pub(super) fn run(self) -> Result<(), CliError> {
         let yaml = api_docs::yaml();
         if let Some(path) = self.check {

@@ -95,7 +95,7 @@ impl Serve {
             demo_keys: self.sample,
         })
         .await?;
-        let loaded = if self.sample { Some(sample::load(stack.store()).await?) } else { None };
+        let loaded = if self.sample { Some(sample::load(&stack.store).await?) } else { None };
         let endpoints = stack.endpoints();
         if let Some(project) = &project {
             let tables = TableNames::with_prefix(&name);
@@ -105,7 +105,7 @@ impl Serve {
             endpoints.write(path)?;
         }
 
-        self.greet(target, &endpoints, &routes, loaded, stack.bucket());
+        self.greet(target, &endpoints, &routes, loaded, &stack.bucket);
         end.wait().await;
         say("Stopping.");
         if let Some(path) = &self.ready_file {

@@ -45,7 +45,6 @@ command goes on where it was.",
 }
 
 impl Tables {
-    /// Runs the command.
     pub(super) async fn run(self, target: &Target) -> Result<(), CliError> {
         if let Self::Backfill { accounts, again } = &self {
             return backfill(target, accounts, *again).await;

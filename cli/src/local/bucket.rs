@@ -34,7 +34,6 @@ struct Fingerprint {
     bytes: u64,
 }
 
-/// The local bucket's name.
 pub const BUCKET: &str = "catalog";
 
 /// A bucket in a folder, served as S3 until it is dropped.
@@ -48,9 +47,6 @@ pub struct LocalBucket {
 
 impl LocalBucket {
     /// Serves a folder; without one, a temporary one that is gone at the end.
-    ///
-    /// # Errors
-    /// [`CliError`] when the folder cannot be used.
     pub async fn open(folder: Option<PathBuf>, listen: IpAddr) -> Result<Self, CliError> {
         let temporary = match folder {
             Some(_) => None,
@@ -83,7 +79,6 @@ impl LocalBucket {
         self.folder.join(BUCKET).join("imports")
     }
 
-    /// The URL of the S3 server.
     #[must_use]
     pub fn url(&self) -> String {
         self.server.url()

@@ -44,9 +44,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// Starts an engine on a free port of an address.
-    ///
-    /// # Errors
-    /// [`CliError::Engine`] when the data cannot be opened; [`CliError::Port`].
     pub async fn start(storage: Storage, listen: IpAddr) -> Result<Self, CliError> {
         let failed = |error: &dyn fmt::Display| CliError::Engine(error.to_string());
         let location = match &storage {
@@ -85,7 +82,6 @@ impl Engine {
         self.database.clone()
     }
 
-    /// Its base URL.
     #[must_use]
     pub fn url(&self) -> String {
         url_of(self.address)

@@ -4,6 +4,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use lambda_http::{Context, LambdaEvent, Service as _, request::LambdaRequest};
+use serde::{Serialize, de::DeserializeOwned};
 use serverless_catalog::{
     cause::chain,
     cursor::Cursors,
@@ -25,66 +26,61 @@ pub struct Function(Arc<dyn Fn(String, Context) -> Invocation + Send + Sync>);
 type Invocation = BoxFuture<'static, Result<String, String>>;
 
 impl Function {
-    fn of<E: Endpoint>(settings: &Settings, endpoint: E) -> Self {
-        let service = service(adapter(settings, endpoint));
+    /// What answers events of one type with replies of another.
+    fn new<E: DeserializeOwned, R: Serialize, F>(
+        answer: impl Fn(E, Context) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<R, String>> + Send + 'static,
+    {
+        let answer = Arc::new(answer);
         Self(Arc::new(move |event, context| {
-            let mut service = service.clone();
+            let answer = answer.clone();
             async move {
-                let event: LambdaRequest =
-                    serde_json::from_str(&event).map_err(|error| error.to_string())?;
-                let reply = service
-                    .call(LambdaEvent::new(event, context))
-                    .await
-                    .map_err(|error| error.to_string())?;
+                let event = serde_json::from_str(&event).map_err(|error| error.to_string())?;
+                let reply = answer(event, context).await?;
                 serde_json::to_string(&reply).map_err(|error| error.to_string())
             }
             .boxed()
         }))
+    }
+
+    fn of<E: Endpoint>(settings: &Settings, endpoint: E) -> Self {
+        let service = service(adapter(settings, endpoint));
+        Self::new(move |event: LambdaRequest, context| {
+            let mut service = service.clone();
+            async move {
+                let reply = service.call(LambdaEvent::new(event, context)).await;
+                reply.map_err(|error| error.to_string())
+            }
+        })
     }
 
     /// The function `import-catalog`, as the queue's event source invokes it.
     #[must_use]
     pub fn of_import(import: ImportCatalog) -> Self {
-        Self(Arc::new(move |event, context| {
+        Self::new(move |event, context: Context| {
             let import = import.clone();
-            async move {
-                let event = serde_json::from_str(&event).map_err(|error| error.to_string())?;
-                let until = run_end(context.deadline());
-                let reply = Box::pin(import.handle(event, until)).await;
-                serde_json::to_string(&reply).map_err(|error| error.to_string())
-            }
-            .boxed()
-        }))
+            async move { Ok(Box::pin(import.handle(event, run_end(context.deadline()))).await) }
+        })
     }
 
     /// The function `export-catalog`, as its queue's event source invokes it.
     #[must_use]
     pub fn of_export(export: ExportCatalog) -> Self {
-        Self(Arc::new(move |event, context| {
+        Self::new(move |event, context: Context| {
             let export = export.clone();
-            async move {
-                let event = serde_json::from_str(&event).map_err(|error| error.to_string())?;
-                let until = run_end(context.deadline());
-                let reply = Box::pin(export.handle(event, until)).await;
-                serde_json::to_string(&reply).map_err(|error| error.to_string())
-            }
-            .boxed()
-        }))
+            async move { Ok(Box::pin(export.handle(event, run_end(context.deadline()))).await) }
+        })
     }
 
     /// The function `record-changes`, as the event source mapping of a stream invokes it.
     #[must_use]
     pub fn of_changes(changes: RecordChanges) -> Self {
-        Self(Arc::new(move |event, _| {
+        Self::new(move |event, _| {
             let changes = changes.clone();
-            async move {
-                let event = serde_json::from_str(&event).map_err(|error| error.to_string())?;
-                let reply = Box::pin(changes.handle(event)).await;
-                let reply = reply.map_err(|error| chain(&error))?;
-                serde_json::to_string(&reply).map_err(|error| error.to_string())
-            }
-            .boxed()
-        }))
+            async move { Box::pin(changes.handle(event)).await.map_err(|error| chain(&error)) }
+        })
     }
 
     /// Invokes it.

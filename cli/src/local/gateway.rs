@@ -62,9 +62,6 @@ struct Api {
 
 impl Gateway {
     /// Serves these routes on a loopback port (0: any free one).
-    ///
-    /// # Errors
-    /// As [`Gateway::start_with_routes`].
     pub async fn start(
         port: u16,
         routes: Vec<Route>,
@@ -75,10 +72,6 @@ impl Gateway {
     }
 
     /// Serves these routes, and others that API Gateway would not have (`beside`).
-    ///
-    /// # Errors
-    /// [`CliError::Port`] if the port is not available; [`CliError::Template`] if a route's function is
-    /// unknown.
     pub async fn start_with_routes(
         listen: SocketAddr,
         routes: Vec<Route>,
@@ -109,7 +102,6 @@ impl Gateway {
         Ok(Self { address, stop, server })
     }
 
-    /// Its base URL.
     #[must_use]
     pub fn url(&self) -> String {
         url_of(self.address)

@@ -53,9 +53,6 @@ pub use streams::Streams;
 pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Listens on an address and port (0: any free one).
-///
-/// # Errors
-/// [`CliError::Port`] if the port is not available.
 async fn listener(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
     let refused = |source| CliError::Port { address: listen, source };
     let listener = TcpListener::bind(listen).await.map_err(refused)?;

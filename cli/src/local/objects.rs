@@ -22,9 +22,6 @@ pub struct ObjectServer(Server);
 
 impl ObjectServer {
     /// Serves a folder on a free port of this address; creates an empty bucket in it if there is none.
-    ///
-    /// # Errors
-    /// [`CliError`] if the folder cannot be used, or no port is available.
     pub async fn start(folder: &Path, bucket: &str, listen: IpAddr) -> Result<Self, CliError> {
         let path = folder.join(bucket);
         std::fs::create_dir_all(&path).map_err(CliError::file("make", &path))?;
@@ -61,7 +58,6 @@ impl ObjectServer {
         Server::start(listen, serve).await.map(Self)
     }
 
-    /// Its base URL.
     #[must_use]
     pub fn url(&self) -> String {
         self.0.url()

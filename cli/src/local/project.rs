@@ -28,9 +28,7 @@ pub struct Project {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Endpoints {
-    /// The HTTP API.
     pub url: String,
-    /// The DynamoDB engine.
     pub dynamodb_url: String,
     /// The S3 server, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,9 +57,6 @@ impl Endpoints {
     }
 
     /// Writes the file atomically, so that a reader never sees half of it.
-    ///
-    /// # Errors
-    /// [`CliError::File`].
     pub fn write(&self, path: &Path) -> Result<(), CliError> {
         let json = serde_json::to_string(self).unwrap_or_default();
         let draft = path.with_added_extension("draft");
@@ -122,13 +117,11 @@ impl Project {
         }
     }
 
-    /// The engine's file.
     #[must_use]
     pub fn data_file(&self) -> PathBuf {
         self.folder.join(DATA)
     }
 
-    /// The folder itself.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -153,9 +146,6 @@ impl Project {
     /// Publishes the addresses for other commands, and the environment variables with which the Lambda
     /// binaries themselves run against this engine: for `cargo lambda watch --env-file`, and for `sam local
     /// --env-vars`, whose containers reach this machine by another name.
-    ///
-    /// # Errors
-    /// [`CliError::File`].
     pub fn announce(
         &self,
         endpoints: &Endpoints,
@@ -204,7 +194,6 @@ fn write_private(path: &Path, text: &str) -> Result<(), CliError> {
 }
 
 impl Project {
-    /// Deletes the published files.
     fn withdraw(&self) {
         for name in [RUNNING, FUNCTIONS, SAM_VARIABLES] {
             let _ = fs::remove_file(self.folder.join(name));

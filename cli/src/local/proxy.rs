@@ -41,9 +41,6 @@ struct Shared {
 
 impl ThrottlingProxy {
     /// Starts a proxy to an engine on a free port; each answer takes at least `delay`.
-    ///
-    /// # Errors
-    /// [`CliError::Port`].
     pub async fn start(
         engine: &str,
         partitions: Partitions,
@@ -63,7 +60,6 @@ impl ThrottlingProxy {
         Ok(Self { server: Server::start(LOCALHOST, serve).await?, state })
     }
 
-    /// Its base URL.
     #[must_use]
     pub fn url(&self) -> String {
         self.server.url()

@@ -91,9 +91,6 @@ pub struct LocalQueue {
 
 impl LocalQueue {
     /// Opens a queue, with the messages that are left in its folder.
-    ///
-    /// # Errors
-    /// [`CliError::File`].
     pub fn open(folder: Option<PathBuf>) -> Result<Arc<Self>, CliError> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut left = Vec::new();

@@ -45,9 +45,6 @@ struct ChangeMessageVisibility {
 
 impl QueueServer {
     /// Serves the queue of exports on a free port of this address.
-    ///
-    /// # Errors
-    /// [`CliError::Port`].
     pub async fn start(listen: IpAddr, exports: Arc<LocalQueue>) -> Result<Self, CliError> {
         let app = Router::new().fallback(post(answer)).with_state(exports);
         let serve = async move |listener| {

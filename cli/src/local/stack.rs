@@ -40,15 +40,12 @@ pub struct StackOptions {
     pub listen: IpAddr,
     /// The port of the HTTP API; 0: any free one.
     pub port: u16,
-    /// Where the engine keeps its data.
     pub storage: Storage,
     /// The folder for buckets and queues; `None`: they are gone at the end.
     pub folder: Option<PathBuf>,
     /// The stack's name: the tables' prefix.
     pub name: String,
-    /// The secret that encrypts cursors.
     pub cursor_secret: String,
-    /// The template to run.
     pub template: Template,
     /// Whether the page of the APIs has the demo key filled in.
     pub demo_keys: bool,
@@ -56,9 +53,6 @@ pub struct StackOptions {
 
 impl StackOptions {
     /// The built-in template on free loopback ports.
-    ///
-    /// # Errors
-    /// [`CliError::Template`].
     pub fn built_in(name: &str, storage: Storage) -> Result<Self, CliError> {
         Ok(Self {
             listen: LOCALHOST,
@@ -77,22 +71,20 @@ impl StackOptions {
 #[derive(Debug)]
 pub struct Stack {
     gateway: Gateway,
-    streams: Streams,
+    pub streams: Streams,
     _watch: JoinSet<()>,
     _workers: [JoinSet<()>; 2],
-    bucket: LocalBucket,
+    pub bucket: LocalBucket,
     queues: QueueServer,
-    jobs: JobServices,
+    /// What its endpoints of jobs use.
+    pub jobs: JobServices,
     engine: Engine,
-    client: Client,
-    store: Store,
+    pub client: Client,
+    pub store: Store,
 }
 
 impl Stack {
     /// Starts the engine, creates the template's tables, and serves the template's routes.
-    ///
-    /// # Errors
-    /// The [`CliError`] of the part that does not start.
     pub async fn start(options: StackOptions) -> Result<Self, CliError> {
         let engine = Engine::start(options.storage.clone(), options.listen).await?;
         let client = lean_client(&Connection::local(&engine.url()))
@@ -143,7 +135,6 @@ impl Stack {
         })
     }
 
-    /// Its addresses.
     #[must_use]
     pub fn endpoints(&self) -> Endpoints {
         Endpoints {
@@ -154,40 +145,10 @@ impl Stack {
         }
     }
 
-    /// Its bucket.
-    #[must_use]
-    pub fn bucket(&self) -> &LocalBucket {
-        &self.bucket
-    }
-
     /// The environment variables that tell functions in other processes about its bucket and its queues.
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         self.bucket.environment().into_iter().chain(self.queues.environment()).collect()
-    }
-
-    /// What its endpoints of jobs use.
-    #[must_use]
-    pub fn jobs(&self) -> &JobServices {
-        &self.jobs
-    }
-
-    /// Its tables.
-    #[must_use]
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
-    /// The streams of its tables.
-    #[must_use]
-    pub fn streams(&self) -> &Streams {
-        &self.streams
-    }
-
-    /// The client for its engine.
-    #[must_use]
-    pub fn client(&self) -> &Client {
-        &self.client
     }
 
     /// Stops it after the requests in flight.

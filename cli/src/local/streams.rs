@@ -113,9 +113,6 @@ struct Shard {
 
 impl Streams {
     /// Begins to read the streams of these tables.
-    ///
-    /// # Errors
-    /// [`CliError::Engine`] when a stream cannot be read.
     pub(super) fn open(
         database: Database,
         storage: &Storage,
@@ -152,9 +149,6 @@ impl Streams {
     }
 
     /// Waits until everything that was written before is recorded.
-    ///
-    /// # Errors
-    /// What the function or the engine failed with.
     pub async fn settle(&self) -> Result<(), String> {
         self.shared.deliver().await
     }

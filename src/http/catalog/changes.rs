@@ -50,7 +50,6 @@ const KINDS: ArrayParameter<Kind> = ArrayParameter::new(
 const LIMIT: Parameter<Limit> =
     Parameter::new("limit", "The maximum number of changes on a page; 100 by default.");
 
-/// `GET /catalog/v1/changes`.
 pub struct ListChanges {
     cursors: Arc<Cursors>,
     cache_for: Duration,

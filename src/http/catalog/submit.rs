@@ -88,10 +88,6 @@ pub(super) enum Submitted<'a> {
 }
 
 impl<'a> Submitted<'a> {
-    /// Reads a request.
-    ///
-    /// # Errors
-    /// [`ApiError::Invalid`] with all that is wrong; [`ApiError::TooLarge`].
     pub(super) fn parse(request: &'a ApiRequest) -> Result<Self, ApiError> {
         let (media_type, bytes) = body::typed(request)?;
         let format = match media_type.as_str() {

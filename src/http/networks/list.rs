@@ -48,7 +48,6 @@ const COUNTRY_CODE: Parameter<CountryCode> = Parameter::new(
     "Two letters (ISO 3166-1 alpha-2). Those of no country give an empty list.",
 );
 
-/// `GET /v2/catalog/networks` and `GET /v2/catalog/countries`.
 pub struct ListNetworks;
 
 impl Endpoint for ListNetworks {

@@ -68,7 +68,6 @@ const ID: Parameter<Given<NetworkIdParam>> = Parameter::new(
     "The identity of the network, where the number was ported to another one.",
 );
 
-/// `GET /v2/catalog/lookup`.
 pub struct LookupNetworkProducts(pub ListNetworkProducts);
 
 impl Endpoint for LookupNetworkProducts {

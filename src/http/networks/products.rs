@@ -72,7 +72,6 @@ const RATE_CACHE_CAPACITY: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 /// Exchange rates, and when they were read.
 type Rates = LruCache<(AccountId, CurrencyPair), (Instant, Option<ExchangeRate>)>;
 
-/// `GET /v2/catalog/products`.
 pub struct ListNetworkProducts {
     cache_for: Duration,
     rates: Mutex<Rates>,

@@ -21,7 +21,6 @@ const PATH: &str = "/product-offerings/{productOfferingId}";
 
 const NOT_FOUND: ApiError = ApiError::NotFound(Absent::Offering);
 
-/// `GET /product-offerings/{productOfferingId}`.
 pub struct GetOffering;
 
 impl Endpoint for GetOffering {

@@ -64,7 +64,6 @@ const REGIONS: ArrayParameter<Region> = ArrayParameter::new(
 const LIMIT: Parameter<Limit> =
     Parameter::new("limit", "The maximum number of offerings on a page; 100 by default.");
 
-/// `GET /product-offerings`.
 pub struct ListOfferings {
     cursors: Arc<Cursors>,
 }

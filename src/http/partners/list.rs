@@ -19,7 +19,6 @@ const PATH: &str = "/v3/partners/offerings";
 /// The published documentation tells clients to cache the list.
 const CACHE: &str = "private, max-age=300";
 
-/// `GET /v3/partners/offerings`.
 pub struct ListPartnerOfferings;
 
 impl Endpoint for ListPartnerOfferings {

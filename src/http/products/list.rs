@@ -41,7 +41,6 @@ const CATEGORY: Parameter<String> =
 const LIMIT: Parameter<Limit> =
     Parameter::new("limit", "The maximum number of products on a page; as many as fit by default.");
 
-/// `GET /api/v1/products`.
 pub struct ListProducts {
     cursors: Arc<Cursors>,
 }

@@ -25,13 +25,11 @@ use crate::{
     products::{FIELDS, Field, Rule, Scalar},
 };
 
-/// The maximum number of rows in a request.
 const MAX_ROWS: usize = 1_000;
 
 /// The time reserved before the deadline for reporting the result of each row.
 const RESERVE: Duration = Duration::from_secs(1);
 
-/// `POST /api/v1/products`.
 pub struct UpsertProducts;
 
 #[derive(Default, Serialize)]
@@ -123,7 +121,6 @@ fn joined(errors: &[FieldError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// The rows of a body.
 fn rows(json: &str) -> Result<Vec<&RawValue>, ApiError> {
     let wrong = |message: String| ApiError::invalid("", message);
     let other = |kind: &str| format!("Expected object, received {kind}");

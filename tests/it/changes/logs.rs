@@ -46,7 +46,7 @@ fn ids(page: &Page) -> Vec<&str> {
 #[tokio::test]
 async fn a_reader_without_a_cursor_gets_past_expired_changes_however_little_a_page_reads() {
     let catalog = Catalog::start().await;
-    let store = catalog.stack.store();
+    let store = &catalog.stack.store;
     let now = Timestamp::now();
     let then = now - SignedDuration::from_hours(31 * 24);
     for number in 1..=9 {
@@ -67,7 +67,7 @@ async fn a_reader_without_a_cursor_gets_past_expired_changes_however_little_a_pa
 #[tokio::test]
 async fn a_reader_that_has_begun_reads_on_for_almost_a_day_after_changes_are_30_days_old() {
     let catalog = Catalog::start().await;
-    let store = catalog.stack.store();
+    let store = &catalog.stack.store;
     let then = Timestamp::now();
     for number in 1..=2 {
         record(&catalog, then, &event(number, "a", then)).await;
@@ -91,7 +91,7 @@ async fn a_reader_that_has_begun_reads_on_for_almost_a_day_after_changes_are_30_
 #[tokio::test]
 async fn a_cursor_is_as_old_as_the_log_that_was_not_read_for_longest() {
     let catalog = Catalog::start().await;
-    let store = catalog.stack.store();
+    let store = &catalog.stack.store;
     let then = Timestamp::now();
     let after = |days: i64| then + SignedDuration::from_hours(days * 24);
     let begin = Positions::oldest(then, Kinds::ALL, View::Everything.fingerprint());
@@ -126,7 +126,7 @@ impl Catalog {
 
     /// What the tool does: the cursor of an export that begins now.
     async fn export_cursor(&self, account: &AccountId) -> String {
-        let store = self.stack.store();
+        let store = &self.stack.store;
         let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
         let oldest = Positions::oldest(store.now(), Kinds::ALL, View::Everything.fingerprint());
         let ends = ends(store, account, oldest).await.expect("ends");
@@ -160,7 +160,7 @@ async fn lost_records_concern_all_accounts_and_recorded_ones_none() {
     let mut again = first.clone();
     again["Records"].as_array_mut().expect("records").push(of_globex(3, now));
     record(&catalog, now, &again).await;
-    let losses = catalog.stack.store().losses().await.expect("losses");
+    let losses = catalog.stack.store.losses().await.expect("losses");
     assert_eq!(losses, Losses::default());
     let page = catalog.since(&globex, &before).await;
     assert_eq!(told(&page), [change("upsert", "product", "s3")]);
@@ -169,7 +169,7 @@ async fn lost_records_concern_all_accounts_and_recorded_ones_none() {
     let mut gapless = event(1, "a", then);
     gapless["Records"].as_array_mut().expect("records").push(of_globex(4, then));
     record(&catalog, now, &gapless).await;
-    assert_eq!(catalog.stack.store().losses().await.expect("losses"), Losses::default());
+    assert_eq!(catalog.stack.store.losses().await.expect("losses"), Losses::default());
     let page = catalog.since(&globex, &cursor(&page)).await;
     assert_eq!(told(&page), [change("upsert", "product", "s4")]);
 
@@ -271,7 +271,7 @@ impl JournalStore for Counted<'_> {
 #[tokio::test]
 async fn a_worker_that_others_have_overtaken_finds_the_end_with_one_failed_write() {
     let catalog = Catalog::start().await;
-    let log = Counted { store: catalog.stack.store(), appends: AtomicU32::new(0) };
+    let log = Counted { store: &catalog.stack.store, appends: AtomicU32::new(0) };
     let id = LogId { account: acme(), log: Log::Products };
     let entry = |number: u32| {
         let identity =

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::Clock;
+use super::{Clock, random::Random};
 
 /// What becomes of a request. Who stops waiting within `before` has sent nothing; within `after`, it
 /// is done all the same. Timers count whole milliseconds.
@@ -103,5 +103,51 @@ impl Log {
 
     fn locked(&self) -> MutexGuard<'_, Vec<Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Trouble ends after this time, so that all work ends, too.
+pub(super) const TROUBLE: Duration = Duration::from_mins(2);
+
+/// Trouble of a seed: single requests, and outages of some seconds.
+pub(super) struct Trouble {
+    pub(super) random: Mutex<Random>,
+    pub(super) clock: Clock,
+    pub(super) percent: u64,
+    pub(super) outage: Option<(Duration, Duration)>,
+    /// Whether a body may be cut.
+    pub(super) is_s3: bool,
+}
+
+impl Faults for Trouble {
+    fn decide(&self, operation: &str, _: &[u8]) -> Fate {
+        let mut random = self.random.lock().expect("lock");
+        let elapsed = self.clock.elapsed();
+        // Most are fast; a slow one lets others pass it.
+        let wait = |random: &mut Random| {
+            let longest = if random.chance(4) { 4_000 } else { 12 };
+            Duration::from_millis(random.range(0..longest))
+        };
+        let (before, after) = (wait(&mut random), wait(&mut random));
+        let away = self.outage.is_some_and(|(from, to)| elapsed >= from && elapsed < to);
+        let kind = if elapsed > TROUBLE {
+            Kind::Pass
+        } else if away {
+            Kind::Lost
+        } else if random.chance(self.percent) {
+            match random.range(0..6) {
+                0 => Kind::Lost,
+                1 | 2 => Kind::Unseen,
+                3 => Kind::Throttled,
+                4 => Kind::Unavailable,
+                _ if self.is_s3 && operation == "GetObject" => {
+                    Kind::Cut(usize::try_from(random.range(0..400)).expect("small"))
+                }
+                _ => Kind::Unprocessed,
+            }
+        } else {
+            Kind::Pass
+        };
+        Fate { before, kind, after }
     }
 }

@@ -404,3 +404,47 @@ impl Model {
         Ok(())
     }
 }
+
+/// Adds a record of an export to what is stored.
+pub(super) fn note(record: &Value, stored: &mut BTreeMap<String, String>) {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    };
+    let mut add = |thing: String, value: String| {
+        assert!(stored.insert(thing, value).is_none(), "twice: {record}");
+    };
+    match record["kind"].as_str().expect("kind") {
+        "offering" => {
+            let archived = if record["status"] == "ARCHIVED" { " archived" } else { "" };
+            let value = text(&record["name"]) + archived;
+            add(format!("offering {}", text(&record["productOfferingId"])), value);
+        }
+        "promotion" => add("promotion P1".to_owned(), text(&record["amountOff"])),
+        "partnerOffering" => {
+            add("partner p1".to_owned(), text(&record["entitlements"]["ip_count"]));
+        }
+        "exchangeRate" => add("rate USD".to_owned(), text(&record["rate"])),
+        "network" => {
+            let id = text(&record["id"]);
+            add(format!("network {id}"), text(&record["name"]));
+            for bundle in record["fixed_bundles"].as_array().expect("bundles") {
+                add(format!("bundle {id}/{}", text(&bundle["id"])), text(&bundle["name"]));
+            }
+        }
+        "bundle" => {
+            let thing = format!("bundle {}/{}", text(&record["network_id"]), text(&record["id"]));
+            add(thing, text(&record["name"]));
+        }
+        "product" => {
+            for field in FIELDS {
+                if !record[field].is_null() {
+                    let value = text(&record[field]);
+                    let value = value.trim_start_matches('n').to_owned();
+                    add(format!("product {} {field}", text(&record["sku"])), value);
+                }
+            }
+        }
+        kind => panic!("a record of kind {kind}"),
+    }
+}

@@ -5,6 +5,7 @@
 //! what becomes of the request, by [`random`] numbers of the seed. Nothing here opens a socket or
 //! starts a thread.
 
+mod areas;
 mod bus;
 mod checks;
 mod copies;
@@ -17,6 +18,7 @@ mod orders;
 mod partitions;
 pub(crate) mod random;
 mod scenarios;
+mod scene;
 mod wire;
 mod workers;
 

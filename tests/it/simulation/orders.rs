@@ -18,18 +18,15 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use serverless_catalog::{
-    access::{KeyRecord, Permission},
     account::AccountId,
     cause::Cause,
     clock,
-    geography::{Country, Region},
     idempotency::RequestIdentity,
     imports::job::{ImportId, Job, Status},
     objects::{Bucket, Objects},
     offerings::{
-        Budget, CatalogFilter, CatalogId, Category, CustomerType, KeyRange, ListPosition,
-        OfferingId, OfferingQuery, OfferingRanges as _, OfferingRow, Plan, SortRange,
-        Status as OfferingStatus, list_by_area,
+        CatalogFilter, CustomerType, KeyRange, OfferingRanges as _, SortRange,
+        Status as OfferingStatus,
     },
     order::Origin,
     products::{ProductRow, RowError, arrived, upsert},
@@ -40,9 +37,10 @@ use tokio::time::Instant;
 
 use super::{
     Clock,
+    areas::check_areas,
     database::{self, Engine, Snapshot},
-    faults::{Fate, Faults, Kind, NoFaults},
-    history::{Author, Effect, Line, Model, Whole},
+    faults::{NoFaults, TROUBLE, Trouble},
+    history::{Author, Effect, Line, Model, Whole, note},
     journal::Journal,
     objects::{self, Buckets},
     random::Random,
@@ -54,9 +52,6 @@ const BUCKET: &str = "catalog";
 
 /// How long a message stays invisible after a worker died with it.
 const VISIBILITY: Duration = Duration::from_mins(5);
-
-/// Trouble ends after this time, so that all work ends, too.
-const TROUBLE: Duration = Duration::from_mins(2);
 
 /// A message of the queue.
 #[derive(Clone, Debug)]
@@ -134,49 +129,6 @@ impl MessageQueue for Queue {
             }
         }
         std::future::ready(Ok(())).boxed()
-    }
-}
-
-/// Trouble of a seed: single requests, and outages of some seconds.
-struct Trouble {
-    random: Mutex<Random>,
-    clock: Clock,
-    percent: u64,
-    outage: Option<(Duration, Duration)>,
-    /// Whether a body may be cut.
-    is_s3: bool,
-}
-
-impl Faults for Trouble {
-    fn decide(&self, operation: &str, _: &[u8]) -> Fate {
-        let mut random = self.random.lock().expect("lock");
-        let elapsed = self.clock.elapsed();
-        // Most are fast; a slow one lets others pass it.
-        let wait = |random: &mut Random| {
-            let longest = if random.chance(4) { 4_000 } else { 12 };
-            Duration::from_millis(random.range(0..longest))
-        };
-        let (before, after) = (wait(&mut random), wait(&mut random));
-        let away = self.outage.is_some_and(|(from, to)| elapsed >= from && elapsed < to);
-        let kind = if elapsed > TROUBLE {
-            Kind::Pass
-        } else if away {
-            Kind::Lost
-        } else if random.chance(self.percent) {
-            match random.range(0..6) {
-                0 => Kind::Lost,
-                1 | 2 => Kind::Unseen,
-                3 => Kind::Throttled,
-                4 => Kind::Unavailable,
-                _ if self.is_s3 && operation == "GetObject" => {
-                    Kind::Cut(usize::try_from(random.range(0..400)).expect("small"))
-                }
-                _ => Kind::Unprocessed,
-            }
-        } else {
-            Kind::Pass
-        };
-        Fate { before, kind, after }
     }
 }
 
@@ -647,112 +599,6 @@ impl World {
             return Err("partner offerings are not as exported".to_owned());
         }
         Ok(())
-    }
-}
-
-/// Every list by country, region, catalog, or several of them, has what its filter admits.
-async fn check_areas(store: &Store, listed: impl Iterator<Item = &String>) -> Result<(), String> {
-    let mut listed = listed.peekable();
-    if listed.peek().is_some() && !store.has_entries(&account()).await.expect("marker") {
-        return Err("an account that was empty is not marked".to_owned());
-    }
-    let mut rows: Vec<OfferingRow> = Vec::new();
-    for thing in listed {
-        let id = thing.trim_start_matches("offering ");
-        let id = OfferingId::parse(id).expect("an id");
-        rows.extend(store.offering(&account(), &id).await.expect("offering"));
-    }
-    let seller = KeyRecord::new(account(), [Permission::OfferingsRead]);
-    let seller = seller.admit(Permission::OfferingsRead, None, Timestamp::now()).expect("a key");
-    for (countries, regions, catalog) in [
-        (&["GH"][..], &[][..], None),
-        (&["FR", "GH"], &[], None),
-        (&[], &[Region::Africa], None),
-        (&[], &[], Some("k1")),
-        (&["GH"], &[Region::Africa], Some("k1")),
-        (&["FR"], &[], Some("k2")),
-    ] {
-        let query = OfferingQuery {
-            include_archived: true,
-            countries: countries.iter().map(|code| Country::parse(code).expect("code")).collect(),
-            regions: regions.iter().copied().collect(),
-            product_catalog: catalog.map(|id| CatalogId::parse(id).expect("id")),
-            ..OfferingQuery::default()
-        };
-        let filter = query.filter_for(&seller).expect("visible");
-        let areas = filter.by_area().expect("areas");
-        for category in [None, Some("C1")] {
-            let category = category.map(|name| Category::parse(name).expect("name"));
-            let plan = Plan::new(CustomerType::ALL.to_vec(), [], category.clone(), true);
-            let budget = Budget {
-                read_units: 1_000.0,
-                until: std::time::Instant::now() + Duration::from_mins(1),
-            };
-            let page = list_by_area(
-                store,
-                &seller.account,
-                &plan,
-                &areas,
-                ListPosition::START,
-                1_000,
-                budget,
-            );
-            let page = page.await.expect("a page");
-            let mut got: Vec<&OfferingId> = page.rows.iter().map(|row| &row.id).collect();
-            got.sort();
-            let in_category = |row: &&OfferingRow| category.is_none() || row.category == category;
-            let admitted = rows.iter().filter(in_category).filter(|row| filter.admits(row));
-            let mut wanted: Vec<&OfferingId> = admitted.map(|row| &row.id).collect();
-            wanted.sort();
-            if got != wanted || page.next.is_some() {
-                return Err(format!("{filter:?} {category:?}: {got:?} instead of {wanted:?}"));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Adds a record of an export to what is stored.
-fn note(record: &Value, stored: &mut BTreeMap<String, String>) {
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        value => value.to_string(),
-    };
-    let mut add = |thing: String, value: String| {
-        assert!(stored.insert(thing, value).is_none(), "twice: {record}");
-    };
-    match record["kind"].as_str().expect("kind") {
-        "offering" => {
-            let archived = if record["status"] == "ARCHIVED" { " archived" } else { "" };
-            let value = text(&record["name"]) + archived;
-            add(format!("offering {}", text(&record["productOfferingId"])), value);
-        }
-        "promotion" => add("promotion P1".to_owned(), text(&record["amountOff"])),
-        "partnerOffering" => {
-            add("partner p1".to_owned(), text(&record["entitlements"]["ip_count"]));
-        }
-        "exchangeRate" => add("rate USD".to_owned(), text(&record["rate"])),
-        "network" => {
-            let id = text(&record["id"]);
-            add(format!("network {id}"), text(&record["name"]));
-            for bundle in record["fixed_bundles"].as_array().expect("bundles") {
-                add(format!("bundle {id}/{}", text(&bundle["id"])), text(&bundle["name"]));
-            }
-        }
-        "bundle" => {
-            let thing = format!("bundle {}/{}", text(&record["network_id"]), text(&record["id"]));
-            add(thing, text(&record["name"]));
-        }
-        "product" => {
-            for field in super::history::FIELDS {
-                if !record[field].is_null() {
-                    let value = text(&record[field]);
-                    let value = value.trim_start_matches('n').to_owned();
-                    add(format!("product {} {field}", text(&record["sku"])), value);
-                }
-            }
-        }
-        kind => panic!("a record of kind {kind}"),
     }
 }
 

@@ -158,7 +158,6 @@ fn network(text: &str) -> Result<ipnet::IpNet, String> {
 }
 
 impl Keys {
-    /// Runs the command.
     pub(crate) async fn run(self, target: &Target) -> Result<(), CliError> {
         match self {
             Self::Create(create) => create.run(target).await,
