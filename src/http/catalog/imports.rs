@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::submit::Submitted;
 #[cfg(feature = "openapi")]
-use super::submit::{DRY_RUN, MAX_UPLOAD_BYTES, ORDER, REPLACE, REPLACE_SHARE};
+use super::submit::{DRY_RUN, MAX_UPLOAD_BYTES, ORDER, REPLACE, REPLACE_SHARE, WRONG_TYPE};
 use crate::{
     access::Permission,
     account::AccountId,
@@ -426,13 +426,7 @@ pub(in crate::http) fn describe_submit(schemas: &mut Schemas) -> Operation {
     let records = json!({ "type": "array", "items": record });
     let too_large = [("body", ApiError::TooLarge(MAX_BODY_BYTES))];
     let wrong = [
-        (
-            "type",
-            ApiError::invalid(
-                "",
-                "Content-Type must be application/x-ndjson, application/json or text/csv",
-            ),
-        ),
+        ("type", ApiError::invalid("", WRONG_TYPE)),
         ("upload", ApiError::invalid("upload.length", "is required: the number of bytes")),
     ];
     let operation = operation(

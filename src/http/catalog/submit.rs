@@ -38,6 +38,10 @@ pub(super) const DRY_RUN: Parameter<bool> =
 /// The most bytes that S3 takes with one request: 5 GiB (S3 user guide, "Uploading objects").
 pub(super) const MAX_UPLOAD_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 
+/// What is wrong with a body of another media type.
+pub(super) const WRONG_TYPE: &str =
+    "Content-Type must be application/x-ndjson, application/json or text/csv";
+
 /// A kind that can be replaced. Bundles are replaced together with their networks.
 #[derive(Clone, Copy)]
 pub(super) struct ReplacedKind(Kind);
@@ -97,11 +101,7 @@ impl<'a> Submitted<'a> {
                 "array" => Format::JsonArray,
                 _ => return upload(request, body::json_text(bytes)?).map(Self::Upload),
             },
-            _ => {
-                let message =
-                    "Content-Type must be application/x-ndjson, application/json or text/csv";
-                return Err(ApiError::invalid("", message));
-            }
+            _ => return Err(ApiError::invalid("", WRONG_TYPE)),
         };
         if first_character(bytes).is_none() {
             return Err(ApiError::invalid("", "The body has no records"));
