@@ -11,17 +11,37 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{Counts, ImportCost, Kind, existing::ExistingRecord, submission::Submission};
+use super::{Counts, ImportCost, Kind, OrderBy, existing::ExistingRecord};
 use crate::{
     account::AccountId,
     cost::Meter,
     order::{Order, Origin},
+    source::Format,
     text::{job_id, spelled_enum},
 };
 
 job_id! {
     /// The identity of an import within its account: a hash of its source.
     pub struct ImportId;
+}
+
+/// What a client wants to have done with its records.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImportOptions {
+    /// The format of the object; `None`: its first character determines it.
+    pub format: Option<Format>,
+    /// The kind that the records are all of, and the share of what is stored that may be removed.
+    pub replace: Option<(Kind, f64)>,
+    pub order_by: OrderBy,
+    pub dry_run: bool,
+}
+
+/// An import as it was submitted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submission {
+    pub options: ImportOptions,
+    /// The declared length of the object in bytes.
+    pub length: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]

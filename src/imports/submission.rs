@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Kind, OrderBy, job::ImportId};
-use crate::{account::AccountId, source::Format};
+use super::job::{ImportId, Submission};
+use crate::account::AccountId;
 
 /// The folder of submitted objects: `uploads/<account>/<import>`.
 pub const UPLOADS: &str = "uploads/";
@@ -17,25 +17,6 @@ pub const UPLOAD_TERM: Duration = Duration::from_mins(15);
 /// How long after its submission an import may still be without its object: a link may have been given again, and an
 /// upload that began while it held takes time.
 pub const LONGEST_WAIT: Duration = Duration::from_hours(6);
-
-/// What a client wants to have done with its records.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ImportOptions {
-    /// The format of the object; `None`: its first character determines it.
-    pub format: Option<Format>,
-    /// The kind that the records are all of, and the share of what is stored that may be removed.
-    pub replace: Option<(Kind, f64)>,
-    pub order_by: OrderBy,
-    pub dry_run: bool,
-}
-
-/// An import as it was submitted.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Submission {
-    pub options: ImportOptions,
-    /// The declared length of the object in bytes.
-    pub length: u64,
-}
 
 /// A submission with the identity of its job.
 #[derive(Clone, Debug)]

@@ -29,13 +29,12 @@ use crate::{
     imports::{
         Counts, GeneratedIds, Kind, Mode, OrderBy,
         job::{
-            ImportId, Job, JobStore as _, LEASE_TERM, Lease, ObjectVersion, Progress, Source,
-            Status,
+            ImportId, ImportOptions, Job, JobStore as _, LEASE_TERM, Lease, ObjectVersion,
+            Progress, Source, Status, Submission,
         },
         report::{Observer, Report, ReportKeys},
         run::{End, Interruption, Request, SnapshotPart, run},
         snapshot::{DEFAULT_SHARE, Snapshot, parse_share},
-        submission::{ImportOptions, Submission},
     },
     objects::{Bucket, ObjectAddress, ObjectError, OpenObject},
     retry::Patience,

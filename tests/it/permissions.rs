@@ -21,8 +21,8 @@ use serverless_catalog::{
     exports::{ExportId, ExportJob, ExportView},
     imports::{
         OrderBy,
-        job::ImportId,
-        submission::{ImportOptions, Submission, SubmittedImport},
+        job::{ImportId, ImportOptions, Submission},
+        submission::SubmittedImport,
     },
     lambda::Settings,
     objects::{Bucket, Objects},

@@ -9,8 +9,8 @@ use crate::{
     },
     imports::{
         Kind, OrderBy,
+        job::{ImportOptions, Submission},
         snapshot::{DEFAULT_SHARE, parse_share},
-        submission::{ImportOptions, Submission},
     },
     json::{Members, json_type, type_name},
     source::{Compression, Format},

@@ -7,8 +7,8 @@ use crate::{
     account::AccountId,
     imports::{
         Kind, OrderBy,
-        job::{ImportId, Job, Status},
-        submission::{ImportOptions, Submission, SubmittedImport},
+        job::{ImportId, ImportOptions, Job, Status, Submission},
+        submission::SubmittedImport,
     },
     source::Format,
     store::{
