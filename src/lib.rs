@@ -11,6 +11,7 @@
 //! | [`account`], [`money`], [`geography`], [`cost`], [`outcome`], [`cause`] | shared types: tenants, amounts, countries and regions, consumed capacity, what became of a record, and what caused an error |
 //! | [`order`] | the total order of writes |
 //! | [`clock`], [`retry`] | the clock; the retry policy: how long to wait between attempts, and when to give up |
+//! | [`lock`] | the lock of caches and counters, which a panic does not poison |
 //! | [`access`] | API keys: their format, records, permissions and limits, and why one is rejected |
 //! | [`idempotency`] | requests that do their work once, however often they are sent |
 //! | [`offerings`] | the product offering, its filters, the query plan, paging, promotions |
@@ -34,7 +35,8 @@
 //! | [`text`] | string newtypes, enums with a fixed spelling, field errors |
 //!
 //! The domain modules use no AWS or HTTP crate: [`http`] translates requests, and [`store`] implements the domain's
-//! traits with DynamoDB's conditional writes and transactions. The binaries in `src/bin` contain only wiring. The operator's tool `catalog` has its own package, `cli/`.
+//! traits with DynamoDB's conditional writes and transactions. The binaries in `src/bin` contain only wiring. The
+//! operator's tool `catalog` has its own package, `cli/`.
 
 pub mod access;
 pub mod account;

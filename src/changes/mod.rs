@@ -23,4 +23,4 @@ pub use log::{
     ChunkPage, JournalStore, LogId, Losses, Recorded, StreamRecord, Tail, is_recorded, record,
 };
 pub use page::{Page, PageError, PositionedChange, ends, page};
-pub use position::{Kinds, Log, Position, Positions};
+pub use position::{Kinds, Log, Positions, ReadPosition};

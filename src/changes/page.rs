@@ -10,8 +10,8 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use super::{
-    Change, Chunk, ChunkPage, Identity, JournalStore, Kinds, LATE, Log, LogId, Losses, Position,
-    Positions, View,
+    Change, Chunk, ChunkPage, Identity, JournalStore, Kinds, LATE, Log, LogId, Losses, Positions,
+    ReadPosition, View,
 };
 use crate::{
     account::AccountId,
@@ -96,7 +96,7 @@ pub async fn ends<L: JournalStore>(
     for one in Log::ALL {
         let id = LogId { account: account.clone(), log: *one };
         let newest = log.newest(&id).await?;
-        ends = ends.with(*one, Position::End(newest.as_ref().map_or(0, Chunk::end)));
+        ends = ends.with(*one, ReadPosition::End(newest.as_ref().map_or(0, Chunk::end)));
     }
     Ok(ends)
 }
@@ -185,17 +185,17 @@ impl<L: JournalStore> Reader<'_, L> {
         &mut self,
         id: &LogId,
         positions: &Positions,
-    ) -> Result<(Position, End), PageError<L::Error>> {
+    ) -> Result<(ReadPosition, End), PageError<L::Error>> {
         let mut position = positions.at(id.log);
         let (mut from, mut count) = match position {
-            Position::Within { first, .. } => (first, 1),
+            ReadPosition::Within { first, .. } => (first, 1),
             // The second one shows whether there are more.
-            Position::End(next) => (next.max(1), 2),
-            Position::Oldest(from) => (from.max(1), 2),
+            ReadPosition::End(next) => (next.max(1), 2),
+            ReadPosition::Oldest(from) => (from.max(1), 2),
         };
         let mut must_begin_at = match position {
-            Position::Within { first, .. } => Some(first),
-            Position::End(_) | Position::Oldest(_) => None,
+            ReadPosition::Within { first, .. } => Some(first),
+            ReadPosition::End(_) | ReadPosition::Oldest(_) => None,
         };
         let (mut chunks_read, mut changes_read) = (0_u64, 0_u64);
         while !self.is_over() {
@@ -217,7 +217,7 @@ impl<L: JournalStore> Reader<'_, L> {
                 from = chunk.first + 1;
             }
             if is_last {
-                return Ok((Position::End(position.next()), End::OfLog));
+                return Ok((ReadPosition::End(position.next()), End::OfLog));
             }
             let left = u64::try_from(self.limit - self.changes.len()).unwrap_or_default();
             let typical = (changes_read / chunks_read.max(1)).max(1);
@@ -232,22 +232,22 @@ impl<L: JournalStore> Reader<'_, L> {
         &mut self,
         LogId { log, .. }: &LogId,
         chunk: &Chunk,
-        position: &mut Position,
+        position: &mut ReadPosition,
         kinds: Kinds,
     ) -> Result<bool, PageError<L::Error>> {
-        let begins = matches!(position, Position::Oldest(_));
+        let begins = matches!(position, ReadPosition::Oldest(_));
         let now = self.log.now();
         let is_whole = chunk.recorded_at.as_millisecond() >= self.losses.found_at_millis(*log);
         if begins && !(chunk.is_kept(now) && is_whole) {
             // The next page does not pass it over again.
-            *position = Position::Oldest(chunk.end());
+            *position = ReadPosition::Oldest(chunk.end());
             return Ok(true);
         }
         if !begins && !chunk.is_kept_for_readers(now) {
             return Err(PageError::Gone);
         }
         let read = match *position {
-            Position::Within { first, read } if first == chunk.first => read,
+            ReadPosition::Within { first, read } if first == chunk.first => read,
             _ => 0,
         };
         let changes = chunk.changes().map_err(L::Error::from)?;
@@ -262,7 +262,7 @@ impl<L: JournalStore> Reader<'_, L> {
             let is_full = self.changes.len() >= self.limit
                 || !self.changes.is_empty() && self.bytes + bytes > PAGE_BYTES;
             if is_full {
-                *position = Position::Within { first: chunk.first, read: place };
+                *position = ReadPosition::Within { first: chunk.first, read: place };
                 return Ok(false);
             }
             self.bytes += bytes;
@@ -270,7 +270,7 @@ impl<L: JournalStore> Reader<'_, L> {
             self.changes.push(PositionedChange { position, change });
         }
         let all = u32::try_from(chunk.count).unwrap_or(u32::MAX);
-        *position = Position::Within { first: chunk.first, read: all };
+        *position = ReadPosition::Within { first: chunk.first, read: all };
         Ok(true)
     }
 

@@ -34,7 +34,7 @@ impl Log {
         }
     }
 
-    /// The name of a position, the same whoever reads it.
+    /// A position as `GET /catalog/v1/changes` shows it (`o17`): the same for every key, whatever its view.
     #[must_use]
     pub fn name_of(self, position: u64) -> String {
         let letter = match self {
@@ -82,18 +82,18 @@ impl Kinds {
     }
 }
 
-/// How far a log was read.
+/// How far a reader has read a log. The numbers are positions of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Position {
+pub enum ReadPosition {
     /// Nothing was read: the oldest change that is kept comes next. It is at this position or after it.
     Oldest(u64),
     /// Everything was read that was there: this position is the next one that is written.
     End(u64),
-    /// So many changes of the chunk that begins here were read.
+    /// The first `read` changes were read of the chunk whose first change has the position `first`.
     Within { first: u64, read: u32 },
 }
 
-impl Position {
+impl ReadPosition {
     /// The next position to read.
     pub(super) fn next(self) -> u64 {
         match self {
@@ -106,17 +106,19 @@ impl Position {
 /// How far all logs were read: what a cursor says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Positions {
-    /// When each log was read, in hours since 1970: an answer without anything new is the same for an hour.
+    /// When each log was last read, in hours since 1970. Whole hours, so that a reader without anything new gets the same
+    /// cursor, and so the same answer, for an hour.
     hours: [u32; Log::ALL.len()],
     /// The kinds that were read. Changes of others may have been passed over.
     pub kinds: Kinds,
     /// The fingerprint of the reader's view.
     pub view: [u8; 8],
-    /// The losses that do not concern the reader: those that were found until then.
+    /// For each log, the time up to which losses found do not concern the reader. One found later does: it must start
+    /// over.
     losses: Losses,
     /// The log that is read first, so that none waits for another.
     pub(super) turn: u8,
-    pub(super) logs: [Position; Log::ALL.len()],
+    pub(super) logs: [ReadPosition; Log::ALL.len()],
 }
 
 const VERSION: u8 = 3;
@@ -130,11 +132,11 @@ impl Positions {
     #[must_use]
     pub fn oldest(now: Timestamp, kinds: Kinds, view: [u8; 8]) -> Self {
         let hours = [hour(now); Log::ALL.len()];
-        let logs = [Position::Oldest(0); Log::ALL.len()];
+        let logs = [ReadPosition::Oldest(0); Log::ALL.len()];
         Self { hours, kinds, view, losses: Losses::default(), turn: 0, logs }
     }
 
-    /// These positions of a reader whom losses found until then do not concern.
+    /// These positions, for a reader that no loss found up to these times concerns.
     #[must_use]
     pub fn despite(self, losses: Losses) -> Self {
         Self { losses, ..self }
@@ -153,18 +155,19 @@ impl Positions {
     }
 
     #[must_use]
-    pub fn at(&self, log: Log) -> Position {
+    pub fn at(&self, log: Log) -> ReadPosition {
         self.logs[log as usize]
     }
 
     /// These positions with another one in one log.
     #[must_use]
-    pub fn with(mut self, log: Log, position: Position) -> Self {
+    pub fn with(mut self, log: Log, position: ReadPosition) -> Self {
         self.logs[log as usize] = position;
         self
     }
 
-    /// These positions, where one log was read now. Of the others changes may expire unseen.
+    /// These positions, with now as the time at which this log was read. The times of the other logs stay, so
+    /// [`Positions::is_too_old`] still notices if their changes may have expired unread.
     pub(super) fn reached(mut self, log: Log, now: Timestamp) -> Self {
         self.hours[log as usize] = hour(now);
         self
@@ -208,9 +211,9 @@ impl Positions {
             bytes.extend_from_slice(&self.losses.found_at_millis(*log).to_be_bytes());
             bytes.extend_from_slice(&hour.to_be_bytes());
             let (kind, at, read) = match position {
-                Position::Oldest(from) => (0, from, None),
-                Position::End(next) => (1, next, None),
-                Position::Within { first, read } => (2, first, Some(read)),
+                ReadPosition::Oldest(from) => (0, from, None),
+                ReadPosition::End(next) => (1, next, None),
+                ReadPosition::Within { first, read } => (2, first, Some(read)),
             };
             bytes.push(kind);
             bytes.extend_from_slice(&at.to_be_bytes());
@@ -227,16 +230,16 @@ impl Positions {
             return None;
         }
         let view = take(&mut rest)?;
-        let mut logs = [Position::Oldest(0); Log::ALL.len()];
+        let mut logs = [ReadPosition::Oldest(0); Log::ALL.len()];
         let mut hours = [0; Log::ALL.len()];
         let mut losses = Losses::default();
         for (log, (position, hour)) in Log::ALL.iter().zip(logs.iter_mut().zip(&mut hours)) {
             losses = losses.with(*log, i64::from_be_bytes(take(&mut rest)?));
             *hour = u32::from_be_bytes(take(&mut rest)?);
             *position = match take(&mut rest)? {
-                [0] => Position::Oldest(u64::from_be_bytes(take(&mut rest)?)),
-                [1] => Position::End(u64::from_be_bytes(take(&mut rest)?)),
-                [2] => Position::Within {
+                [0] => ReadPosition::Oldest(u64::from_be_bytes(take(&mut rest)?)),
+                [1] => ReadPosition::End(u64::from_be_bytes(take(&mut rest)?)),
+                [2] => ReadPosition::Within {
                     first: u64::from_be_bytes(take(&mut rest)?),
                     read: u32::from_be_bytes(take(&mut rest)?),
                 },
@@ -267,8 +270,8 @@ mod fuzz {
     fn any_position_is_the_same_bytes_again_and_any_other_bytes_are_refused() {
         let now = Timestamp::UNIX_EPOCH;
         let oldest = Positions::oldest(now, Kinds::ALL, [7; 8]);
-        let within = oldest.clone().with(Log::Networks, Position::Within { first: 5, read: 9 });
-        let end = within.clone().with(Log::Products, Position::End(u64::MAX));
+        let within = oldest.clone().with(Log::Networks, ReadPosition::Within { first: 5, read: 9 });
+        let end = within.clone().with(Log::Products, ReadPosition::End(u64::MAX));
         let seeds = [oldest, within, end].map(|positions| positions.encode()).to_vec();
         fuzz("positions", seeds, &[], |input| {
             let Some(positions) = Positions::decode(input) else { return };
@@ -291,8 +294,8 @@ mod tests {
 
     #[test]
     fn a_position_at_the_end_of_all_numbers_has_a_next_one() {
-        assert_eq!(Position::Within { first: 5, read: 9 }.next(), 14);
-        assert_eq!(Position::Within { first: u64::MAX, read: 9 }.next(), u64::MAX);
+        assert_eq!(ReadPosition::Within { first: 5, read: 9 }.next(), 14);
+        assert_eq!(ReadPosition::Within { first: u64::MAX, read: 9 }.next(), u64::MAX);
     }
 
     #[test]

@@ -117,7 +117,7 @@ fn json_value(column: &str, cell: &str) -> Result<String, &'static str> {
     };
     let field = FIELDS.iter().find(|field| field.name == column);
     match field.map(|field| field.rule) {
-        Some(Rule::Amount) => number().ok_or("not a number with a decimal point, such as 9.99"),
+        Some(Rule::Amount) => number().ok_or("not a number; decimals follow a point, as in 9.99"),
         Some(Rule::Whole(_)) => {
             let is_whole =
                 |digits: &String| Amount::parse(digits).is_ok_and(|n| n.whole().is_some());
@@ -160,8 +160,8 @@ fn io_error(error: csv::Error) -> io::Error {
 
 impl RecordReader for CsvReader {
     fn next(&mut self) -> io::Result<Option<Line>> {
-        self.rows.get_mut().row_bytes = 0;
         loop {
+            self.rows.get_mut().row_bytes = 0;
             if !self.rows.read_byte_record(&mut self.row).map_err(io_error)? {
                 return Ok(None);
             }

@@ -167,6 +167,9 @@ fn csv_rows_are_products_with_the_fields_that_have_a_value() {
     );
     assert!(read(b"hello world\n").contains("names no field of a product"));
     assert_eq!(read(b"name\n\xff\n"), "2!name: is not UTF-8");
+    let empty_rows =
+        [b"name,sku\n".to_vec(), b",\n".repeat(2 * MAX_LINE_BYTES), b"a,\n".to_vec()].concat();
+    assert!(read(&empty_rows).ends_with(r#"{"kind":"product","name":"a"}"#));
     let open_quote = [b"name\n\"".to_vec(), vec![b'x'; 3 * MAX_LINE_BYTES]].concat();
     assert!(read(&open_quote).contains("is a quote left open?"));
 }
@@ -175,8 +178,8 @@ fn csv_rows_are_products_with_the_fields_that_have_a_value() {
 fn csv_cells_that_do_not_fit_their_columns_are_all_told_and_the_record_keeps_its_names() {
     let source = b"sku,price,cost,stockQty,termMonths,active\na,abc,\"9,99\",many,1.5,yes\n";
     let expected = [
-        r#"2!price: the cell "abc" is not a number with a decimal point, such as 9.99; "#,
-        r#"cost: the cell "9,99" is not a number with a decimal point, such as 9.99; "#,
+        r#"2!price: the cell "abc" is not a number; decimals follow a point, as in 9.99; "#,
+        r#"cost: the cell "9,99" is not a number; decimals follow a point, as in 9.99; "#,
         r#"stockQty: the cell "many" is not a whole number, such as 12; "#,
         r#"termMonths: the cell "1.5" is not a whole number, such as 12; "#,
         r#"active: the cell "yes" is neither true nor false"#,

@@ -5,10 +5,11 @@
 //! | `balance` | the counter: when each balance is full again, and the use of the current day |
 //! | `day#2026-11-28` | the use of an earlier day |
 //!
-//! A report is one `UpdateItem`. The time at which a balance is full again only grows. A balance that the instance
-//! knows was not full at its last use is moved on without a condition, whatever others have added. One that it believes
-//! was full then starts from the time of that use, on the condition that the stored balance was full then, too. If a
-//! condition fails, the reply has what is stored, and the report is sent again with that.
+//! A report is one `UpdateItem`. The time at which a balance is full again only grows. If the time that the instance
+//! knows is later than the last use in the report, so is the stored time: the update adds to it without a condition,
+//! whatever others have added. Otherwise the update sets the time, counted from that last use, on the condition that
+//! the stored time is not later than it. If a condition fails, DynamoDB returns the stored item, and the report is
+//! sent again with that.
 
 use aws_sdk_dynamodb::{
     operation::update_item::builders::UpdateItemFluentBuilder, types::AttributeValue,
@@ -92,7 +93,7 @@ impl UsageCounters for Store {
 }
 
 impl Store {
-    /// A handle that tries each request once: nobody waits for a counter.
+    /// A handle that sends each request once: a client's request must not wait for retries of the counter's.
     fn once(&self) -> Self {
         Self { patience: Patience::Attempts(1), ..self.clone() }
     }
@@ -153,7 +154,8 @@ impl Store {
             .condition_expression(conditions.join(" AND "))
     }
 
-    /// Stores the use of the day before the report's as an item of its own, unless one with more reports is stored.
+    /// Stores the use of the day that the counter has, which has ended, as an item of its own, unless one with as many
+    /// reports or more is stored.
     async fn keep_day(&self, hash: &KeyHash, report: &UsageReport) -> Result<(), StoreError> {
         let Some(day) = report.known.day else { return Ok(()) };
         let mut expression = Expression::default();

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     account::AccountId,
     cause::Cause,
-    changes::{Change, Kinds, Log, Position, Positions},
+    changes::{Change, Kinds, Log, Positions, ReadPosition},
     cursor::Cursors,
     imports::Kind,
     retry::Patience,
@@ -95,7 +95,7 @@ pub(super) async fn announce(
         if of_kind.is_empty() {
             continue;
         }
-        let positions = oldest(Kinds::of([*kind])).with(log, Position::End(from));
+        let positions = oldest(Kinds::of([*kind])).with(log, ReadPosition::End(from));
         let cursor = positions.seal(cursors, account)?;
         details.extend(details_of(account, *kind, &cursor, &of_kind));
     }

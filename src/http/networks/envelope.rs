@@ -33,7 +33,7 @@ pub(super) fn envelope<T: Serialize>(data: &T, request_id: &str) -> Result<Reply
     let failed = |error: serde_json::Error| ApiError::internal(error);
     let data = serde_json::to_string(data).map_err(failed)?;
     if bytes_in_reply(&data) > PAGE_BYTES {
-        let cause = "the network's bundles do not fit a reply: remove some";
+        let cause = "the data does not fit a reply: remove networks, or bundles of a network";
         return Err(ApiError::internal(cause));
     }
     let meta = serde_json::to_string(&meta(request_id)).map_err(failed)?;
@@ -105,6 +105,6 @@ pub(in crate::http) fn error_body(
     let message = message(error, permission);
     let error = FailureBody { code, message, details: Details { field } };
     let body = Failure { success: false, error, meta: meta(request_id) };
-    // It has only texts: serializing them cannot fail.
+    // Strings and a boolean: serializing them cannot fail.
     serde_json::to_string(&body).unwrap_or_default()
 }

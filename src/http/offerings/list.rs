@@ -142,8 +142,8 @@ fn not_visible(what: NotVisible) -> ApiError {
     ApiError::NotVisible(FieldError::new(field, message))
 }
 
-/// Joins documents, which are JSON already, into `{"items":[…],"pagination":{…}}`. The body is built escaped, as it
-/// stands in the JSON of the function's reply (see `JsonText`).
+/// Joins documents, which are JSON already, into `{"items":[…],"pagination":{…}}`. Lambda's response carries the body
+/// as a JSON string, so it is built with that string's escapes, and the documents are copied as they are (`JsonText`).
 fn page(
     rows: Vec<OfferingRow>,
     promotion: Option<&Promotion>,
@@ -201,7 +201,8 @@ pub(in crate::http) fn describe(schemas: &mut Schemas) -> Operation {
         "List product offerings",
         "Filters combine with AND, the values of one with OR. A page ends early, with a `nextCursor` and perhaps no \
             items: before a reply would exceed 5.5 MB, after 1,000 read units, after 20 s (or 5 s before the request's \
-            deadline), or after 200 empty key ranges (one for each customer type, category, status and type requested).",
+            deadline), or after 200 empty key ranges (at most one for each requested combination of customer type, \
+            category, status, type and, if filtered by them, country, region or catalog).",
         &parameters,
         &failures,
         with(
