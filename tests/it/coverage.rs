@@ -1,14 +1,24 @@
 //! Lists by country, region and catalog: exact ranges of entries. What they return, what they cost, and that
 //! entries follow their offerings.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use catalog_cli::local::sample;
 use serde_json::{Value, json};
-use serverless_catalog::{cost::Meter, source::Line};
+use serverless_catalog::{
+    cost::Meter,
+    source::Line,
+    store::{Connection, Store, TableNames, lean_client},
+};
 
-use crate::support::{Answer, Catalog, importer, offering};
+use crate::{
+    proxy::{Fate, proxy},
+    support::{Answer, Catalog, importer, offering},
+};
 
 const ACME: &str = sample::SAMPLES[0].key;
 
@@ -327,4 +337,30 @@ async fn a_backfill_can_begin_again_after_an_older_version_has_written() {
     while store.backfill_entries(&account).await.expect("a step").is_some() {}
     let all = catalog.all_ids(&catalog.key("ACME").await, "countries=GH").await;
     assert_eq!(catalog.all_ids(&key, "countries=GH").await, all);
+}
+
+#[tokio::test]
+async fn an_offering_whose_write_was_not_seen_to_succeed_keeps_its_entries() {
+    let catalog = Catalog::start().await;
+    let attempts = AtomicU32::new(0);
+    let url = proxy(&catalog.stack.endpoints().dynamodb_url, move |operation, request| {
+        // The offering's own item, the first time.
+        let is_item = operation == "PutItem" && request.contains("\"test-offerings\"");
+        if is_item && attempts.fetch_add(1, Ordering::Relaxed) == 0 {
+            Fate::Unseen
+        } else {
+            Fate::Pass
+        }
+    })
+    .await;
+    let client = lean_client(&Connection::local(&url)).expect("client");
+    let store = Store::new(client, TableNames::with_prefix("test"));
+    let account = "ACME".parse().expect("account");
+    let mut importer = importer(&store, &account, false);
+    let record = offering("o", json!({"product": {"features": {"countries": ["GH"]}}}));
+    let lines = [(1, Ok(record.to_string().into_bytes()))];
+    let rejected = Box::pin(importer.import_group(&lines, &[])).await.expect("import");
+    assert!(rejected.is_empty(), "{rejected:?}");
+    let key = catalog.key("ACME").await;
+    assert_eq!(catalog.all_ids(&key, "countries=GH").await, ["o"]);
 }

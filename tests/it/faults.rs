@@ -13,7 +13,9 @@ use catalog_cli::template::Template;
 use lambda_http::Context;
 use serde_json::{Value, json};
 use serverless_catalog::{
+    access::Permission,
     cursor::Cursors,
+    http::{ApiError, Authenticator, Call, Dialect, Endpoint, HttpAdapter, Methods, Reply},
     lambda::Settings,
     offerings::PromoCode,
     source::Line,
@@ -271,4 +273,68 @@ async fn an_item_that_nobody_can_read_is_a_500_after_one_request() {
     let answer = catalog.get(&key, "/product-offerings?customerType=CONSUMER&includeArchived=true");
     let answer = answer.await;
     assert_eq!((answer.status, answer.header("x-queries")), (500, "1"));
+}
+
+/// An endpoint with a defect.
+struct Panics {
+    /// Whether its panic has values in its text.
+    with_values: bool,
+}
+
+impl Endpoint for Panics {
+    const DIALECT: Dialect = Dialect::Networks;
+    const PERMISSION: Permission = Permission::AirtimeRead;
+    const PATHS: &'static [(&'static str, Methods)] = &[("/v2/catalog/none", Methods::READ)];
+
+    async fn answer(&self, call: Call<'_>) -> Result<Reply, ApiError> {
+        assert!(!self.with_values, "{} has no answer", call.request.method);
+        panic!("nothing is as it should be")
+    }
+}
+
+/// The lines that are logged while a test runs.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("lock").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_a_500_whose_text_the_log_alone_tells() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let store = Store::new(catalog.stack.client.clone(), TableNames::with_prefix("test"));
+    for (with_values, text) in [(false, "nothing is as it should be"), (true, "GET has no answer")]
+    {
+        let keys = Authenticator::new(Duration::from_mins(1));
+        let adapter = HttpAdapter::new(Panics { with_values }, store.clone(), keys, false);
+        let request = lambda_http::http::Request::get("/v2/catalog/none")
+            .header("Authorization", format!("Bearer {key}"));
+        let reply =
+            adapter.handle(request.body(lambda_http::Body::Empty).expect("a request")).await;
+        assert_eq!(reply.status(), 500);
+        let body = format!("{:?}", reply.body());
+        assert!(!body.contains(text), "{body}");
+        let logged = std::mem::take(&mut *lines.0.lock().expect("lock"));
+        let logged = String::from_utf8(logged).expect("UTF-8");
+        let causes: Vec<Value> = logged
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["fields"].clone())
+            .filter(|fields| fields["message"] == "request")
+            .map(|fields| fields["cause"].clone())
+            .collect();
+        assert_eq!(causes, [json!(format!("panic: {text}"))]);
+    }
 }

@@ -492,3 +492,26 @@ async fn a_bundle_whose_network_has_no_item_is_not_taken_for_the_network() {
     let answer = catalog.read(&key, "/v2/catalog/products?network_id=1").await;
     assert_eq!(answer.status, 404, "{}", String::from_utf8_lossy(&answer.bytes));
 }
+
+/// Both names contain the carrier's, or both are it: the list's order decides.
+#[tokio::test]
+async fn of_networks_that_are_called_alike_a_number_finds_the_first_of_the_list() {
+    let catalog = Catalog::start().await;
+    for (account, names) in [("WORDS", ["MTN Business", "MTN Cargo"]), ("SAME", ["MTN", "M T N"])] {
+        let networks = [1, 2, 3, 4].map(|id: u32| {
+            let name = if id <= 2 { names[id as usize - 1] } else { "Telecel" };
+            network(id, &json!({ "name": name }))
+        });
+        catalog.import(account, &networks).await;
+        let key = catalog.key(account).await;
+        let listed = catalog.read(&key, "/v2/catalog/networks").await.json();
+        let listed = listed["data"].as_array().expect("networks").iter();
+        let mut alike =
+            listed.filter(|network| names.contains(&network["name"].as_str().expect("name")));
+        let first = alike.next().expect("a network");
+        assert_eq!(alike.count(), 1, "both are listed");
+        let found =
+            catalog.read(&key, "/v2/catalog/lookup?phone_number=%2B233541112259").await.json();
+        assert_eq!(found["data"]["network"]["id"], first["id"], "{account}: {found}");
+    }
+}

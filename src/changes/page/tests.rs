@@ -190,3 +190,46 @@ fn wanted(
     let since = if lost == Some(log) { lost_at } else { NOW - KEPT + SignedDuration::from_secs(1) };
     memory.positions(log, kinds, since)
 }
+
+/// Pages of so many changes each, until everything is told: the logs whose changes each of them has.
+fn logs_of_pages(memory: &Memory, limit: usize) -> Vec<Vec<Log>> {
+    let account = AccountId::parse("ACME").expect("account");
+    let mut next = Positions::oldest(NOW, Kinds::ALL, View::Everything.fingerprint());
+    let mut pages = Vec::new();
+    loop {
+        let budget = Budget { read_units: 100.0, until: Instant::now() + Duration::from_mins(1) };
+        let losses = Losses::default();
+        let read = page(memory, &account, next, losses, View::Everything, limit, budget);
+        let page = read.now_or_never().expect("at once").expect("a page");
+        let logs = page.changes.iter().map(|told| Log::of(told.change.identity.kind));
+        pages.push(logs.collect());
+        if page.up_to_date {
+            return pages;
+        }
+        next = page.next;
+    }
+}
+
+#[test]
+fn logs_take_turns_so_that_none_waits_until_another_ends() {
+    let memory = Memory { logs: Mutex::default(), reply: 5 };
+    for log in Log::ALL {
+        memory.append(*log, 5, NOW);
+    }
+    let pages = logs_of_pages(&memory, 2);
+    let turns: Vec<Log> = pages.iter().filter_map(|logs| logs.first()).copied().collect();
+    assert_eq!(turns[..Log::ALL.len()], *Log::ALL, "{pages:?}");
+    assert_eq!(turns[Log::ALL.len()..][..Log::ALL.len()], *Log::ALL, "and again: {pages:?}");
+}
+
+#[test]
+fn a_log_that_a_page_had_no_room_for_comes_first_on_the_next_one() {
+    let memory = Memory { logs: Mutex::default(), reply: 5 };
+    for log in Log::ALL {
+        memory.append(*log, 2, NOW);
+    }
+    let pages = logs_of_pages(&memory, 2);
+    let told: Vec<Log> = pages.concat();
+    let each_twice: Vec<Log> = Log::ALL.iter().flat_map(|log| [*log, *log]).collect();
+    assert_eq!(told, each_twice, "{pages:?}");
+}

@@ -517,3 +517,22 @@ proptest! {
         prop_assert_eq!(listed, expected);
     }
 }
+
+#[tokio::test]
+async fn ranges_that_end_with_their_first_read_are_not_empty() {
+    let categories = categories(500);
+    // Many in every second one: a read looks at more than the others have.
+    let rows = (0_u32..).zip(&categories).flat_map(|(number, category)| {
+        let count = if number % 2 == 0 { 20 } else { 1 };
+        (0..count).map(move |place| OfferingRow {
+            category: Some(category.clone()),
+            document: "x".to_owned().into(),
+            ..row(number * 20 + place, CustomerType::Consumer, ProductType::License)
+        })
+    });
+    let memory = Memory::new(rows.collect(), 1_000);
+    let plan = Plan::new(vec![CustomerType::Consumer], [], categories, false);
+    let filter = CatalogFilter::default();
+    let page = page(&memory, &plan, &filter, ListPosition::START, 10_000, budget(1e9)).await;
+    assert_eq!((page.rows.len(), page.empty, page.next), (250 * 21, 0, None));
+}

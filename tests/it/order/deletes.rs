@@ -220,3 +220,33 @@ async fn a_delete_is_remembered_for_thirty_days_in_an_item_of_a_hundred_bytes() 
         assert!(!item.contains_key("expiresAt"), "{item:?}");
     }
 }
+
+/// A delete takes a product whose name is older, with what was set after the delete. A row between the two brings the
+/// product back.
+#[tokio::test]
+async fn a_row_between_a_delete_and_a_newer_write_brings_its_product_back_under_all_its_keys() {
+    let imports = Imports::start().await;
+    let key = imports.catalog.key("ACME").await;
+    let mut number = 0;
+    let mut import = async |record: Value| {
+        number += 1;
+        let message = Message::of_records(&format!("m{number}"), &[record]);
+        done(&imports.import, &[message]).await;
+        let source = format!("message m{number}.0");
+        let jobs = imports.jobs().await;
+        jobs.iter().find(|job| job.source == source).expect("a job").progress.counts
+    };
+    let named = json!({"kind": "product", "sku": "s"});
+    import(hour(&product("s", &json!({})), 3)).await;
+    import(hour(&merge_into(&named, &json!({"price": 7})), 7)).await;
+    let deleted = import(hour(&delete(&named), 5)).await;
+    assert_eq!(deleted.deleted, 1, "{deleted:?}");
+    let created = import(hour(&product("s", &json!({"externalId": "e"})), 6)).await;
+    assert_eq!(created.created, 1, "{created:?}");
+    // It is found by the key that only this row had.
+    let row = json!({"kind": "product", "externalId": "e", "price": 8});
+    let updated = import(hour(&row, 8)).await;
+    assert_eq!((updated.updated, updated.failed), (1, 0), "{updated:?}");
+    assert_eq!(imports.price(&key, "s").await, 8);
+    assert_eq!(all(&imports.catalog, &key).await.len(), 1);
+}

@@ -4,12 +4,17 @@ use std::{sync::Mutex, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use serverless_catalog::imports::job::Status;
+use serverless_catalog::{
+    imports::job::{Claim, ImportId, JobStore as _, LEASE_TERM, Lease, Source, Status},
+    objects::{ObjectAddress, Objects},
+    retry::Patience,
+};
 use tokio::time::Instant;
 
 use super::{
-    database,
+    Clock, database,
     faults::{Fate, Kind, NoFaults},
+    objects::{self, Buckets},
     run,
     scene::{Scene, account},
 };
@@ -525,5 +530,94 @@ fn whole_networks_and_single_bundles_at_once_end_with_the_right_counts() {
                 .collect();
             assert_eq!(ids, [3, 4, 5, 6, 7, 8, 50]);
         }
+    });
+}
+
+/// S3 keeps the version that was opened, also when the object is replaced before it is read.
+#[test]
+fn an_object_is_opened_in_its_version_where_its_bucket_has_versions() {
+    run(async {
+        let clock = Clock::start();
+        let all = [(Buckets::versioned(clock), Some("v1")), (Buckets::new(clock), None)];
+        for (buckets, version) in all {
+            buckets.put("/catalog/a", buckets.version("content"));
+            let address = ObjectAddress {
+                bucket: "catalog".to_owned(),
+                key: "a".to_owned(),
+                version: None,
+                sequencer: None,
+            };
+            let client = Objects::new(objects::client(&buckets, NoFaults));
+            let opened = client.open(&address, Patience::REQUEST).await.expect("opened");
+            assert_eq!(opened.version.as_deref(), version);
+        }
+    });
+}
+
+/// At its very end a lease is neither valid for its holder nor over for others.
+#[test]
+fn a_job_claimed_at_the_last_moment_of_a_lease_is_not_begun_anew() {
+    run(async {
+        let scene = Scene::start();
+        let lease = |holder: &str| Lease {
+            account: account(),
+            import: ImportId::of(&["an object"]),
+            holder: holder.to_owned(),
+            term: LEASE_TERM,
+        };
+        let source = Source {
+            name: "s3://catalog/a".to_owned(),
+            version: None,
+            content: Some("etag".to_owned()),
+            time: scene.store.clock().now(),
+        };
+        let claim = async |holder| scene.store.claim(&lease(holder), &source).await.expect("claim");
+        let Claim::Held(mut job) = claim("first").await else { panic!("nobody else has it") };
+        job.progress.line = 400;
+        assert!(scene.store.checkpoint(&lease("first"), &job).await.expect("stored"));
+        tokio::time::sleep(LEASE_TERM).await;
+        let busy = claim("second").await;
+        assert!(matches!(busy, Claim::Busy(Duration::ZERO)), "{busy:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let Claim::Held(job) = claim("second").await else { panic!("its lease is over") };
+        assert_eq!(job.progress.line, 400, "it continues where the first one was");
+    });
+}
+
+/// Such a group does not know the floor of the snapshot.
+#[test]
+fn a_snapshot_removes_nothing_while_a_group_that_began_before_it_may_be_written() {
+    run(async {
+        let scene = Scene::start();
+        let named = [product(&json!({"sku": "named", "name": "n"}))];
+        let whole = [("replace", "product"), ("replace-share", "1")];
+        let message = scene.put("p.ndjson", &named, &whole);
+        let lease = Lease {
+            account: account(),
+            import: ImportId::of(&["another"]),
+            holder: "another".to_owned(),
+            term: LEASE_TERM,
+        };
+        let source = Source {
+            name: "another".to_owned(),
+            version: None,
+            content: None,
+            time: scene.store.clock().now(),
+        };
+        let claim = scene.store.claim(&lease, &source).await.expect("a claim");
+        let Claim::Held(job) = claim else { panic!("nobody else has it") };
+        let begun = Instant::now();
+        let group = async {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            scene.store.checkpoint(&lease, &job).await.expect("stored")
+        };
+        let snapshot = async {
+            scene.import(&message).await;
+            begun.elapsed()
+        };
+        let (stored, took) = tokio::join!(group, snapshot);
+        assert!(stored);
+        // It waits for the group's end, not for the end of the lease.
+        assert!((Duration::from_secs(20)..LEASE_TERM).contains(&took), "{took:?}");
     });
 }
