@@ -10,7 +10,7 @@ use std::{
 use aws_sdk_dynamodb::types::AttributeValue;
 use catalog_cli::local::{Gateway, functions};
 use catalog_cli::template::Template;
-use lambda_http::Context;
+use lambda_http::{Context, RequestExt as _};
 use serde_json::{Value, json};
 use serverless_catalog::{
     access::Permission,
@@ -322,8 +322,8 @@ async fn a_panic_is_a_500_whose_text_the_log_alone_tells() {
         let adapter = HttpAdapter::new(Panics { with_values }, store.clone(), keys, false);
         let request = lambda_http::http::Request::get("/v2/catalog/none")
             .header("Authorization", format!("Bearer {key}"));
-        let reply =
-            adapter.handle(request.body(lambda_http::Body::Empty).expect("a request")).await;
+        let request = request.body(lambda_http::Body::Empty).expect("a request");
+        let reply = adapter.handle(request.with_raw_http_path("/v2/catalog/none")).await;
         assert_eq!(reply.status(), 500);
         let body = format!("{:?}", reply.body());
         assert!(!body.contains(text), "{body}");
