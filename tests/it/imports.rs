@@ -1,6 +1,23 @@
 //! Imports of products: a difference import that merges, by any key, whoever else writes.
 
+use std::{
+    io::{Cursor, Read},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
 use serde_json::{Value, json};
+use serverless_catalog::{
+    account::AccountId,
+    imports::{
+        Mode, OrderBy,
+        job::{Claim, ImportId, JobStore as _, Lease, Source},
+        report::Observer,
+        run::{End, Request, run},
+    },
+    source::{Format, GroupStream},
+};
 
 use crate::{
     support::{Catalog, merge_into},
@@ -171,4 +188,56 @@ async fn a_dry_run_counts_what_the_import_does_and_writes_nothing() {
         (done.created, done.deleted, done.failed)
     );
     assert_eq!(moved(&tried), moved(&done));
+}
+
+/// A source of which a tenth of a second brings at most 4 KB.
+struct Slow(Cursor<Vec<u8>>);
+
+impl Read for Slow {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        std::thread::sleep(Duration::from_millis(100));
+        self.0.by_ref().take(4_096).read(buffer)
+    }
+}
+
+struct Silent;
+
+impl Observer for Silent {}
+
+#[tokio::test]
+async fn a_worker_that_only_reads_up_to_where_its_job_was_keeps_its_lease() {
+    const LINES: u64 = 3_200;
+    let catalog = Catalog::start().await;
+    let store = &catalog.stack.store;
+    let lease = |holder: &str| Lease {
+        account: AccountId::parse("ACME").expect("account"),
+        import: ImportId::of(&["slow"]),
+        holder: holder.to_owned(),
+        term: Duration::from_millis(1_600),
+    };
+    let source =
+        Source { name: "slow".to_owned(), version: None, content: None, time: Timestamp::now() };
+    let claim = async |holder| store.claim(&lease(holder), &source).await.expect("an answer");
+    let Claim::Held(mut job) = claim("one").await else { panic!("nobody else has it") };
+    job.progress.line = LINES;
+    assert!(store.checkpoint(&lease("one"), &job).await.expect("an answer"));
+    let request = Request {
+        lease: lease("one"),
+        source: source.clone(),
+        order_by: OrderBy::Record,
+        ids: None,
+        mode: Mode::Write,
+        is_stored: true,
+        deadline: None,
+    };
+    let line = |n| product(&json!({"sku": format!("s{n:04}"), "name": "n"})).to_string() + "\n";
+    let slow = Slow(Cursor::new((0..LINES).map(line).collect::<String>().into_bytes()));
+    let open = || GroupStream::read_ahead(slow, Some(Format::Ndjson), Arc::default());
+    let another = async {
+        tokio::time::sleep(Duration::from_millis(2_400)).await;
+        claim("another").await
+    };
+    let (end, claim) = tokio::join!(Box::pin(run(store, &request, open, None, &Silent)), another);
+    assert!(matches!(claim, Claim::Busy(_)), "{claim:?}");
+    assert!(matches!(end, Ok(End::Ended(..))), "{end:?}");
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, io::Read as _, time::Duration};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use flate2::read::GzDecoder;
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -11,8 +12,12 @@ use serverless_catalog::{
     account::AccountId,
     changes::Kinds,
     exports::{ExportId, ExportJob, ExportView, MAX_UNFINISHED},
-    imports::job::{Claim, ImportId, Job, JobStore as _, LEASE_TERM, Lease, Source, Status},
+    imports::{
+        job::{Claim, ImportId, Job, JobStore as _, LEASE_TERM, Lease, Source, Status},
+        submission::upload_key,
+    },
     offerings::CatalogId,
+    store::{Connection, lean_s3_client},
     text::random_name,
 };
 
@@ -208,6 +213,71 @@ async fn an_upload_is_one_object_of_the_declared_length_and_written_once() {
     assert_eq!(again.status, 412, "{again:?}");
     let state = ended(&catalog, &key, &format!("{IMPORTS}/{id}")).await;
     assert_eq!(state["counts"]["created"], 1, "{state}");
+}
+
+/// Lets a job have been created this long ago.
+async fn age(catalog: &Catalog, id: &str, minutes: i64) {
+    let created_at = Timestamp::now().as_millisecond() - minutes * 60_000;
+    let update = catalog.stack.client.update_item().table_name("test-imports");
+    let update = update
+        .key("account", AttributeValue::S("ACME".to_owned()))
+        .key("importId", AttributeValue::S(id.to_owned()))
+        .update_expression("SET createdAt = :time")
+        .expression_attribute_values(":time", AttributeValue::N(created_at.to_string()));
+    update.send().await.expect("a job");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_whose_object_never_came_fails_after_six_hours() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let announced = json!({"upload": {"format": "ndjson", "length": 5}}).to_string().into_bytes();
+    let told = post(&catalog, &key, IMPORTS, "application/json", announced).send().await.json();
+    let id = told["importId"].as_str().expect("id");
+    let path = format!("{IMPORTS}/{id}");
+    age(&catalog, id, 359).await;
+    assert_eq!(catalog.read(&key, &path).await.json()["status"], "waiting");
+    age(&catalog, id, 361).await;
+    for _ in 0..2 {
+        let state = catalog.read(&key, &path).await.json();
+        assert_eq!(state["status"], "failed", "{state}");
+        assert_eq!(state["error"], "nothing was uploaded while the link held", "{state}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_import_that_has_ended_is_shown_without_its_object_and_without_a_write() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let state =
+        import(&catalog, &key, "", &[json!({"kind": "product", "sku": "A", "name": "Cable"})])
+            .await;
+    assert_eq!(state["status"], "done", "{state}");
+    let id = state["importId"].as_str().expect("id");
+    age(&catalog, id, 24 * 60).await;
+    let s3 = lean_s3_client(&Connection::local(&catalog.stack.bucket.url())).expect("client");
+    let object =
+        upload_key(&AccountId::parse("ACME").expect("account"), &ImportId::parse(id).expect("id"));
+    s3.delete_object().bucket("catalog").key(object).send().await.expect("removed");
+    let shown = catalog.read(&key, &format!("{IMPORTS}/{id}")).await;
+    assert_eq!(shown.json()["status"], "done", "{shown:?}");
+    assert_eq!(shown.header("x-writes"), "", "{shown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_state_of_an_import_shows_its_first_hundred_errors_and_links_to_all() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let wrong: Vec<Value> = (0..150)
+        .map(|n| json!({"kind": "product", "sku": format!("S{n}"), "price": "x"}))
+        .collect();
+    let state = import(&catalog, &key, "", &wrong).await;
+    let errors = state["errors"].as_array().expect("errors");
+    let lines: Vec<&Value> = errors.iter().map(|error| &error["line"]).collect();
+    assert_eq!(lines, (1..=100).collect::<Vec<_>>());
+    let all = state["errorsUrl"].as_str().expect("a link");
+    let all = with_link("GET", all, &json!({}), Vec::new()).await;
+    assert_eq!(String::from_utf8(all.bytes).expect("text").lines().count(), 150);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -136,6 +136,24 @@ async fn wrong_parameters_are_told_by_name() {
 
 /// 50,000 products do not fit one reply: all of them come, in order, each once.
 #[tokio::test]
+async fn a_page_is_full_although_it_takes_several_replies_of_the_database() {
+    let catalog = Catalog::start().await;
+    // Three megabytes; a reply of DynamoDB has at most one.
+    let rows: Vec<Value> = (0..300)
+        .map(|n| json!({"kind": "product", "sku": format!("s{n}"), "name": "n", "description": "x".repeat(10_000)}))
+        .collect();
+    catalog.import("ACME", &rows).await;
+    let key = catalog.key("ACME").await;
+    for (limit, count) in [("", 300), ("?limit=300", 300), ("?limit=250", 250)] {
+        let answer = catalog.read(&key, &format!("/api/v1/products{limit}")).await;
+        assert!(answer.queries() > 1, "{limit}");
+        let body = answer.json();
+        let page = (skus(&body).len(), body["nextCursor"].is_string());
+        assert_eq!(page, (count, count < 300), "{limit}");
+    }
+}
+
+#[tokio::test]
 async fn fifty_thousand_products_list_completely() {
     const COUNT: usize = 50_000;
     let catalog = Catalog::start().await;

@@ -1,6 +1,6 @@
 //! Imports by messages: each once, whole, resumed where it was, and what cannot be done handed back.
 
-use std::{io::Write as _, sync::Mutex, time::Duration};
+use std::{io::Write as _, process::Command, sync::Mutex, time::Duration};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use catalog_cli::local::{LOCALHOST, ObjectServer};
@@ -12,6 +12,7 @@ use serverless_catalog::{
     objects::{Bucket, Objects},
     queue::ImportCatalog,
     store::{Connection, Store, TableNames, lean_client, lean_s3_client},
+    telemetry,
 };
 use tokio::time::Instant;
 
@@ -509,6 +510,31 @@ async fn a_bucket_that_is_away_hands_the_message_back() {
     let Imports { server, import, .. } = imports;
     drop(server);
     assert_eq!(deliver(&import, &message, Duration::from_secs(20)).await, ["m0"]);
+}
+
+/// A process collects its metrics once and prints them, so this test runs itself in a process of its own.
+#[tokio::test]
+async fn a_message_handed_back_is_counted_and_so_is_an_import_that_ends() {
+    const NAME: &str = "queue::a_message_handed_back_is_counted_and_so_is_an_import_that_ends";
+    if std::env::var_os("METRICS_NAMESPACE").is_some() {
+        telemetry::init();
+        let imports = Imports::start().await;
+        let product = json!({"kind": "product", "sku": "a", "name": "n"}).to_string();
+        assert_eq!(imports.deliver(&["no JSON".to_owned(), product]).await, ["m0"]);
+        return;
+    }
+    let mut child = Command::new(std::env::current_exe().expect("this test"));
+    let child = child.args(["--exact", NAME, "--nocapture"]).env("METRICS_NAMESPACE", "Test");
+    let output = child.output().expect("a process");
+    let printed = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(output.status.success(), "{printed}");
+    // The first line begins with what the test harness prints.
+    let lines = printed.lines().filter_map(|line| line.get(line.find('{')?..));
+    let lines: Vec<Value> = lines.filter_map(|line| serde_json::from_str(line).ok()).collect();
+    for name in ["MessagesRetried", "Imports"] {
+        let counted: Vec<&Value> = lines.iter().filter_map(|line| line.get(name)).collect();
+        assert_eq!(counted, [1], "{name}: {printed}");
+    }
 }
 
 /// An object that is the whole of a kind: what it does not name goes, within bounds.

@@ -1,6 +1,12 @@
 //! What every endpoint has in common: methods, paths, conditional requests, compression, names.
 
+use std::time::Duration;
+
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::support::{Catalog, offering};
 
@@ -130,4 +136,31 @@ async fn a_page_near_the_size_lambda_allows_arrives_whole() {
     assert_eq!(pages.iter().map(|page| page.ids().len()).sum::<usize>(), 20);
     assert!(pages.iter().all(|page| page.bytes.len() <= 5_500_000));
     assert!(pages[0].bytes.len() > 3_000_000, "a page is filled: {}", pages[0].bytes.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_that_stops_answers_the_request_it_has_begun_and_takes_no_other() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let url = catalog.url();
+    let address = url.strip_prefix("http://").expect("plain HTTP");
+    let body = json!({"products": [{"name": "n"}]}).to_string();
+    let head = format!(
+        "POST /api/v1/products HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    let mut socket = TcpStream::connect(address).await.expect("connection");
+    socket.write_all(head.as_bytes()).await.expect("sent");
+    let mut told = [0; 25];
+    socket.read_exact(&mut told).await.expect("it reads the body");
+    assert_eq!(told, *b"HTTP/1.1 100 Continue\r\n\r\n");
+    let stop = tokio::spawn(catalog.stack.stop());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    socket.write_all(body.as_bytes()).await.expect("sent");
+    let mut reply = String::new();
+    socket.read_to_string(&mut reply).await.expect("answer");
+    assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+    stop.await.expect("stopped");
+    assert!(TcpStream::connect(address).await.is_err());
 }

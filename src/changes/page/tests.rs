@@ -233,3 +233,17 @@ fn a_log_that_a_page_had_no_room_for_comes_first_on_the_next_one() {
     let each_twice: Vec<Log> = Log::ALL.iter().flat_map(|log| [*log, *log]).collect();
     assert_eq!(told, each_twice, "{pages:?}");
 }
+
+#[test]
+fn a_page_ends_with_the_read_that_spends_its_read_units() {
+    let memory = Memory { logs: Mutex::default(), reply: 1 };
+    (0..20).for_each(|_| memory.append(Log::ALL[0], 1, NOW));
+    let account = AccountId::parse("ACME").expect("account");
+    let oldest = Positions::oldest(NOW, Kinds::ALL, View::Everything.fingerprint());
+    // Each read takes one unit, and brings one change.
+    let budget = Budget { read_units: 4.0, until: Instant::now() + Duration::from_mins(1) };
+    let losses = Losses::default();
+    let read = page(&memory, &account, oldest, losses, View::Everything, 100, budget);
+    let page = read.now_or_never().expect("at once").expect("a page");
+    assert_eq!((page.changes.len(), page.up_to_date), (4, false));
+}

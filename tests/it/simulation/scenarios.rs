@@ -621,3 +621,27 @@ fn a_snapshot_removes_nothing_while_a_group_that_began_before_it_may_be_written(
         assert!((Duration::from_secs(20)..LEASE_TERM).contains(&took), "{took:?}");
     });
 }
+
+fn is_write(operation: &str) -> bool {
+    ["PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems"]
+        .contains(&operation)
+}
+
+#[test]
+fn a_run_that_waits_for_the_database_ends_by_its_deadline() {
+    run(async {
+        let writes_fail = |operation: &str, request: &[u8]| {
+            let is_of_products = String::from_utf8_lossy(request).contains("test-products");
+            let fails = is_write(operation) && is_of_products;
+            Fate::from(if fails { Kind::Throttled } else { Kind::Pass })
+        };
+        let scene = Scene::with(writes_fail, NoFaults);
+        let record = json!([product(&json!({"sku": "s", "name": "n"}))]).to_string();
+        for minutes in 1..=10 {
+            let (begun, time) = (Instant::now(), Duration::from_mins(minutes));
+            assert!(!scene.deliver(&format!("m{minutes}"), &record, 1, time).await);
+            let late = begun.elapsed().saturating_sub(time);
+            assert!(late <= Duration::from_millis(10), "{minutes} minutes and {late:?}");
+        }
+    });
+}
