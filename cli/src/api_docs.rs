@@ -63,5 +63,7 @@ pub(crate) fn routes(sample: bool) -> Router {
 
 fn page(key: Option<&str>) -> String {
     // A key has only letters, digits and underscores: nothing to escape.
-    include_str!("docs.html").replace("{{key}}", key.unwrap_or_default())
+    include_str!("docs.html")
+        .replace("{{document}}", DOCUMENT)
+        .replace("{{key}}", key.unwrap_or_default())
 }

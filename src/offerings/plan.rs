@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn every_item_asked_for_lies_in_exactly_one_stream() {
+    fn every_item_asked_for_lies_in_exactly_one_range() {
         let types = [ProductType::License, ProductType::Subscription];
         let plan = Plan::new(CustomerType::ALL.to_vec(), types, categories(&["A", "B", "C"]), true);
         assert_eq!(plan.len(), 2 * 3 * 4);

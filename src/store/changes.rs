@@ -2,7 +2,7 @@
 //!
 //! | `log`, `first` | |
 //! |---|---|
-//! | account and log, 0 | the base: `count` is the first position of the log |
+//! | account and log, 0 | the base chunk: `count` is the first position of the log |
 //! | account and log, a position | a chunk: the changes from this position on |
 //! | `lost`, the number of a log | when records of the table's stream were last found to be lost |
 
@@ -220,7 +220,7 @@ fn chunk(operation: &'static str, mut item: Item) -> Result<Chunk, StoreError> {
     Ok(Chunk { first, count, recorded_at, body })
 }
 
-/// The item of a chunk. A base has no body, and does not expire.
+/// The item of a chunk. A base chunk has no body, and does not expire.
 fn item(id: &LogId, chunk: &Chunk) -> Item {
     let mut item = Item::from([
         ("log".to_owned(), log_key(id)),

@@ -132,7 +132,7 @@ impl Store {
     }
 
     fn update_export(&self, account: &AccountId, id: &ExportId) -> UpdateItemFluentBuilder {
-        self.client.update_item().table_name(&self.tables.exports).set_key(Some(key(account, id)))
+        self.update_item(&self.tables.exports, key(account, id))
     }
 
     /// Claims an export.

@@ -99,7 +99,7 @@ impl Store {
     }
 
     fn update_usage(&self, hash: &KeyHash, part: &str) -> UpdateItemFluentBuilder {
-        self.client.update_item().table_name(&self.tables.usage).set_key(Some(key(hash, part)))
+        self.update_item(&self.tables.usage, key(hash, part))
     }
 
     /// The update that adds a report to the counter.

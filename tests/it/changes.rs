@@ -227,7 +227,7 @@ async fn pages_of_any_size_and_kind_tell_the_same_changes() {
 }
 
 #[tokio::test]
-async fn a_cursor_is_good_for_its_account_and_sight_alone() {
+async fn a_cursor_is_good_for_its_account_and_view_alone() {
     let catalog = Catalog::start().await;
     let (acme, globex) = (catalog.key("ACME").await, catalog.key("GLOBEX").await);
     catalog.upsert(&acme, &[json!({"sku": "s", "name": "n"})]).await;
@@ -252,7 +252,7 @@ async fn a_cursor_is_good_for_its_account_and_sight_alone() {
 }
 
 #[tokio::test]
-async fn a_restricted_key_is_told_what_enters_and_leaves_its_sight() {
+async fn a_restricted_key_is_told_what_enters_and_leaves_its_view() {
     let catalog = Catalog::start().await;
     let web = CatalogId::parse("web").expect("id");
     let key = catalog

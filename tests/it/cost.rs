@@ -27,7 +27,7 @@ fn units(bytes: usize) -> f64 {
 
 /// The index ranges a query has, by the contract: one a customer type, category, and status and
 /// type where types are asked for.
-fn streams(query: &str) -> u32 {
+fn ranges(query: &str) -> u32 {
     let count = |name: &str| {
         let values = query.split(name).nth(1).and_then(|rest| rest.split('&').next());
         values.map(|values| u32::try_from(values.split(',').count()).expect("small"))
@@ -84,7 +84,7 @@ async fn a_page_costs_what_its_items_cost() {
                         let query = format!("&{customer_type}{types}{categories}{archived}");
                         for page in catalog.pages(ACME, query.trim_matches('&'), &[limit]).await {
                             let bytes: usize = page.ids().iter().map(|id| sizes[id]).sum();
-                            let touched = page.queries().min(streams(&query));
+                            let touched = page.queries().min(ranges(&query));
                             let most = units(bytes) * 1.05 + f64::from(touched) * 0.5;
                             assert!(
                                 page.read_units() <= most,
@@ -103,10 +103,10 @@ async fn a_page_costs_what_its_items_cost() {
 }
 
 #[tokio::test]
-async fn a_read_touches_no_more_streams_than_its_filters_have() {
+async fn a_read_touches_no_more_ranges_than_its_filters_have() {
     let catalog = Catalog::start().await;
     sample::load(&catalog.stack.store).await.expect("sample");
-    for (query, streams) in [
+    for (query, ranges) in [
         ("customerType=CONSUMER", 1),
         ("customerType=CONSUMER&includeArchived=true", 1),
         ("", 2),
@@ -117,9 +117,9 @@ async fn a_read_touches_no_more_streams_than_its_filters_have() {
     ] {
         let pages = catalog.pages(ACME, query, &[1_000]).await;
         assert_eq!(pages.len(), 1, "{query}");
-        // A stream opened beside others for a first look is read on once.
-        assert!(pages[0].queries() < 2 * streams, "{query}: {} queries", pages[0].queries());
-        assert!(pages[0].queries() >= streams, "{query}");
+        // A range opened beside others for a first look is read on once.
+        assert!(pages[0].queries() < 2 * ranges, "{query}: {} queries", pages[0].queries());
+        assert!(pages[0].queries() >= ranges, "{query}");
     }
 }
 

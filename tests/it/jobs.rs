@@ -466,7 +466,7 @@ async fn an_export_is_what_an_import_makes_the_same_catalog_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restricted_key_exports_what_it_sees_and_reads_only_exports_of_its_sight() {
+async fn a_restricted_key_exports_what_it_sees_and_reads_only_exports_of_its_view() {
     let catalog = Catalog::start().await;
     let whole = catalog.key("ACME").await;
     catalog.import("ACME", &some_of_each_kind()).await;

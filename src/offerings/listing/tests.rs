@@ -175,7 +175,7 @@ fn categories(count: usize) -> Vec<Category> {
 }
 
 #[tokio::test]
-async fn empty_streams_are_opened_several_at_a_time() {
+async fn empty_ranges_are_opened_several_at_a_time() {
     // 2 customer types by 100 categories, of which only the last has an offering.
     let categories = categories(100);
     let mut only = row(1, CustomerType::Business, ProductType::License);
@@ -191,7 +191,7 @@ async fn empty_streams_are_opened_several_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_page_ends_after_200_empty_streams_and_the_next_one_goes_on_behind_them() {
+async fn a_page_ends_after_200_empty_ranges_and_the_next_one_goes_on_behind_them() {
     // The widest query: 2 customer types, 100 categories, 3 of 4 types, archived offerings, too.
     let categories = categories(100);
     let types = [ProductType::Subscription, ProductType::License, ProductType::ExternalProduct];
@@ -209,7 +209,7 @@ async fn a_page_ends_after_200_empty_streams_and_the_next_one_goes_on_behind_the
 }
 
 #[tokio::test]
-async fn streams_whose_offerings_a_filter_leaves_out_are_not_empty() {
+async fn ranges_whose_offerings_a_filter_leaves_out_are_not_empty() {
     let categories = categories(250);
     let rows = (0_u32..).zip(&categories).map(|(id, category)| OfferingRow {
         category: Some(category.clone()),
@@ -224,7 +224,7 @@ async fn streams_whose_offerings_a_filter_leaves_out_are_not_empty() {
 }
 
 #[tokio::test]
-async fn a_page_that_the_first_stream_fills_opens_no_other() {
+async fn a_page_that_the_first_range_fills_opens_no_other() {
     let rows = CustomerType::ALL
         .iter()
         .flat_map(|customer_type| (0..50).map(|id| row(id, *customer_type, ProductType::License)))

@@ -146,7 +146,7 @@ impl Store {
     }
 
     fn update_import(&self, account: &AccountId, id: &str) -> UpdateItemFluentBuilder {
-        self.client.update_item().table_name(&self.tables.imports).set_key(Some(key(account, id)))
+        self.update_item(&self.tables.imports, key(account, id))
     }
 
     /// Sends an update that a lease allows; `false`: the lease was lost.

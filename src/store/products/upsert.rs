@@ -335,9 +335,7 @@ impl Store {
             None => expression.remove(SOURCE),
         }
         let request = expression
-            .update(self.client.update_item())
-            .table_name(&self.tables.products)
-            .set_key(Some(item_key(upsert.account, key)))
+            .update(self.update_item(&self.tables.products, item_key(upsert.account, key)))
             .condition_expression(conditions.join(" AND "))
             .return_values(ReturnValue::UpdatedNew);
         let item = match self.update(OPERATION, Some(&self.account_limits.writes), request).await? {

@@ -134,7 +134,7 @@ fn units_that_ten_instances_consume_are_bounded_too() {
 }
 
 #[test]
-fn requests_at_once_in_one_instance_never_overspend_a_lease_nor_report_at_the_same_time() {
+fn requests_at_once_in_one_instance_never_overspend_an_allowance_nor_report_at_the_same_time() {
     run(NOON, async |scene| {
         let key = scene.key(reads(100)).await;
         let instance = scene.instance();

@@ -246,7 +246,7 @@ fn one_that_knows_of_an_empty_balance_asks_nothing_until_it_refills() {
 }
 
 #[test]
-fn a_report_is_made_for_each_lease_and_at_least_every_five_seconds() {
+fn a_report_is_made_for_each_allowance_and_at_least_every_five_seconds() {
     run(NOON, async |scene| {
         let key = scene.key(reads(600)).await;
         let instance = scene.instance();
