@@ -171,7 +171,6 @@ impl Store {
             progress;
         let mut expression = Expression::default();
         for (name, value) in [
-            ("status", text(status.as_str())),
             ("leaseUntil", self.lease_end(lease.term)),
             ("updatedAt", number(self.now_millis())),
             ("tablesRead", number(*table)),
@@ -187,12 +186,9 @@ impl Store {
         expression.set_or_remove("position", position);
         expression.set_or_remove("rest", rest.as_ref().map(text));
         expression.set_or_remove("upload", upload.as_ref().map(text));
-        expression.value("running", text(ExportStatus::Running.as_str()));
-        expression.value("holder", text(lease.holder.as_str()));
-        let update = expression
-            .update(self.update_export(&lease.account, &lease.export))
-            .condition_expression("#status = :running AND holder = :holder");
-        self.checkpointed("checkpoint export", update, &lease.holder, status.as_str()).await
+        let (holder, status) = (lease.holder.as_str(), status.as_str());
+        let update = self.update_export(&lease.account, &lease.export);
+        self.checkpointed("checkpoint export", update, expression, holder, status).await
     }
 
     /// A page of the records of a table, read consistently, each bundle as a record of its own; and where the next

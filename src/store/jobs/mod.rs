@@ -149,14 +149,22 @@ impl Store {
         self.update_item(&self.tables.imports, key(account, id))
     }
 
-    /// Sends an update that a lease allows; `false`: the lease was lost.
+    /// Sends the update of a job that this holder runs, with its new status; `false`: the lease was lost. Imports and
+    /// exports spell their states alike.
     pub(super) async fn checkpointed(
         &self,
         operation: &'static str,
         update: UpdateItemFluentBuilder,
+        mut expression: Expression,
         holder: &str,
         status: &str,
     ) -> Result<bool, StoreError> {
+        expression.set("status", text(status));
+        expression.value("running", text(Status::Running.as_str()));
+        expression.value("holder", text(holder));
+        let update = expression
+            .update(update)
+            .condition_expression("#status = :running AND holder = :holder");
         let outcome = self.update_or_stored(operation, update).await?;
         // An attempt that succeeded, but whose answer was lost, was repeated.
         let is = |item: &Item, name, value| item.get(name) == Some(&text(value));
@@ -311,7 +319,6 @@ impl JobStore for Store {
         let Progress { line, counts, cost, error_parts } = job.progress;
         let mut expression = Expression::default();
         for (name, value) in [
-            ("status", text(job.status.as_str())),
             ("leaseUntil", self.lease_end(lease.term)),
             ("updatedAt", number(self.now_millis())),
             ("expiresAt", self.job_expiry()),
@@ -336,12 +343,9 @@ impl JobStore for Store {
         let errors = errors.map(|errors| AttributeValue::B(Blob::new(errors)));
         expression.set_or_remove("pendingErrors", errors);
         expression.add("checkpoints", number(1));
-        expression.value("running", text(Status::Running.as_str()));
-        expression.value("holder", text(lease.holder.as_str()));
-        let update = expression
-            .update(self.update_import(&lease.account, lease.import.as_str()))
-            .condition_expression("#status = :running AND holder = :holder");
-        self.checkpointed("checkpoint import", update, &lease.holder, job.status.as_str()).await
+        let (holder, status) = (lease.holder.as_str(), job.status.as_str());
+        let update = self.update_import(&lease.account, lease.import.as_str());
+        self.checkpointed("checkpoint import", update, expression, holder, status).await
     }
 
     async fn note_version(
