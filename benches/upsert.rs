@@ -47,8 +47,12 @@ async fn main() {
         let url = delayed(&engine, Duration::from_millis(delay)).await;
         let client = lean_client(&Connection::local(&url)).expect("client");
         let store = Store::new(client, TableNames::with_prefix("bench"));
-        let settings =
-            Settings { store, cache: Duration::from_mins(1), show_cost: true, log_percent: 100 };
+        let settings = Settings {
+            store,
+            cache_for: Duration::from_mins(1),
+            show_cost: true,
+            log_percent: 100,
+        };
         let cursors = Arc::new(Cursors::new(SECRET, None).expect("secret"));
         let routes = template.routes().expect("routes");
         let gateway = Gateway::start(0, routes, &functions(&settings, &cursors, &stack.jobs))

@@ -37,7 +37,7 @@ const CACHE: Duration = Duration::from_mins(1);
 pub struct Settings {
     pub store: Store,
     /// How long a key's record or an exchange rate is cached.
-    pub cache: Duration,
+    pub cache_for: Duration,
     /// Whether replies report what they consumed.
     pub show_cost: bool,
     /// The percentage of requests that are logged, of those that succeed within a second.
@@ -68,7 +68,7 @@ impl Settings {
             })?,
         };
         let store = Store::new(client, TableNames::read(required)?);
-        Ok(Self { store, cache: CACHE, show_cost: false, log_percent })
+        Ok(Self { store, cache_for: CACHE, show_cost: false, log_percent })
     }
 }
 
@@ -213,7 +213,7 @@ pub fn run_end(deadline: SystemTime) -> tokio::time::Instant {
 /// Wraps an endpoint in the HTTP adapter.
 #[must_use]
 pub fn adapter<E: Endpoint>(settings: &Settings, endpoint: E) -> Arc<HttpAdapter<E>> {
-    let (store, keys) = (settings.store.clone(), Authenticator::new(settings.cache));
+    let (store, keys) = (settings.store.clone(), Authenticator::new(settings.cache_for));
     let adapter = HttpAdapter::new(endpoint, store, keys, settings.show_cost);
     Arc::new(adapter.with_log_percent(settings.log_percent))
 }

@@ -85,8 +85,12 @@ impl Database {
         let proxy = ThrottlingProxy::start(&engine, partitions, LATENCY).await.expect("proxy");
         let client = lean_client(&Connection::local(&proxy.url())).expect("client");
         let store = Store::new(client, TableNames::with_prefix("bench"));
-        let settings =
-            Settings { store, cache: Duration::from_mins(1), show_cost: true, log_percent: 100 };
+        let settings = Settings {
+            store,
+            cache_for: Duration::from_mins(1),
+            show_cost: true,
+            log_percent: 100,
+        };
         let cursors = Cursors::new("the cursor secret of a benchmark, no other", None);
         let functions = functions(&settings, &Arc::new(cursors.expect("secret")), &stack.jobs);
         let routes = template.routes().expect("routes");

@@ -4,20 +4,20 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::{Balance, PerMinute, Permission};
-pub use crate::products::Change;
+use super::{LimitName, PerMinute, Permission};
+pub use crate::products::FieldUpdate;
 
 /// A change of a key. Its account, its restrictions and its hash stay what they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyChange {
-    pub label: Change<String>,
+    pub label: FieldUpdate<String>,
     /// All permissions that it has from now on.
     pub permissions: Option<BTreeSet<Permission>>,
-    pub expires_at: Change<Timestamp>,
-    pub reads_per_minute: Change<PerMinute>,
-    pub writes_per_minute: Change<PerMinute>,
-    pub read_units_per_minute: Change<PerMinute>,
-    pub write_units_per_minute: Change<PerMinute>,
+    pub expires_at: FieldUpdate<Timestamp>,
+    pub reads_per_minute: FieldUpdate<PerMinute>,
+    pub writes_per_minute: FieldUpdate<PerMinute>,
+    pub read_units_per_minute: FieldUpdate<PerMinute>,
+    pub write_units_per_minute: FieldUpdate<PerMinute>,
 }
 
 impl KeyChange {
@@ -29,12 +29,12 @@ impl KeyChange {
 
     /// The change of a limit.
     #[must_use]
-    pub fn of(&self, balance: Balance) -> &Change<PerMinute> {
-        match balance {
-            Balance::Reads => &self.reads_per_minute,
-            Balance::Writes => &self.writes_per_minute,
-            Balance::ReadUnits => &self.read_units_per_minute,
-            Balance::WriteUnits => &self.write_units_per_minute,
+    pub fn of(&self, name: LimitName) -> &FieldUpdate<PerMinute> {
+        match name {
+            LimitName::Reads => &self.reads_per_minute,
+            LimitName::Writes => &self.writes_per_minute,
+            LimitName::ReadUnits => &self.read_units_per_minute,
+            LimitName::WriteUnits => &self.write_units_per_minute,
         }
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use tokio::time::{Duration, Instant};
 
 use super::limits::{
-    Balance, Balances, Counter, Draw, Limits, PerMinute, Standing, Usage, UsageReport,
+    Balances, Counter, Draw, LimitName, Limits, PerMinute, Standing, Usage, UsageReport,
 };
 
 /// An instance reports at least this often while it serves.
@@ -74,9 +74,8 @@ impl Ledger {
 
     /// Whether the counter is unknown, or an allowance is spent.
     fn must_ask(&self) -> bool {
-        let spent = |(balance, limit): (Balance, PerMinute)| {
-            self.unreported.of(balance) >= limit.allowance()
-        };
+        let spent =
+            |(name, limit): (LimitName, PerMinute)| self.unreported.of(name) >= limit.allowance();
         self.heard.is_none() || self.limits.each().any(spent)
     }
 
@@ -91,9 +90,8 @@ impl Ledger {
     /// of it.
     #[must_use]
     pub fn is_overspent(&self, instant: Instant) -> bool {
-        let over = |(balance, limit): (Balance, PerMinute)| {
-            self.unreported.of(balance) > limit.allowance()
-        };
+        let over =
+            |(name, limit): (LimitName, PerMinute)| self.unreported.of(name) > limit.allowance();
         self.limits.each().any(over) && !self.is_pausing(instant)
     }
 

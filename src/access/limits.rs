@@ -75,9 +75,9 @@ impl fmt::Display for PerMinute {
     }
 }
 
-/// What is limited.
+/// Which of a key's four limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balance {
+pub enum LimitName {
     /// Requests that read.
     Reads,
     /// Rows of upserts; any other request that writes counts as one.
@@ -88,11 +88,11 @@ pub enum Balance {
     WriteUnits,
 }
 
-impl Balance {
+impl LimitName {
     pub const ALL: [Self; 4] = [Self::Reads, Self::Writes, Self::ReadUnits, Self::WriteUnits];
 }
 
-impl fmt::Display for Balance {
+impl fmt::Display for LimitName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Reads => "reads",
@@ -125,18 +125,18 @@ impl Limits {
     }
 
     #[must_use]
-    pub fn of(&self, balance: Balance) -> Option<PerMinute> {
-        match balance {
-            Balance::Reads => self.reads_per_minute,
-            Balance::Writes => self.writes_per_minute,
-            Balance::ReadUnits => self.read_units_per_minute,
-            Balance::WriteUnits => self.write_units_per_minute,
+    pub fn of(&self, name: LimitName) -> Option<PerMinute> {
+        match name {
+            LimitName::Reads => self.reads_per_minute,
+            LimitName::Writes => self.writes_per_minute,
+            LimitName::ReadUnits => self.read_units_per_minute,
+            LimitName::WriteUnits => self.write_units_per_minute,
         }
     }
 
-    /// The balances that have a limit, with it.
-    pub fn each(self) -> impl Iterator<Item = (Balance, PerMinute)> {
-        Balance::ALL.into_iter().filter_map(move |balance| Some((balance, self.of(balance)?)))
+    /// The limits that it has, with their names.
+    pub fn each(self) -> impl Iterator<Item = (LimitName, PerMinute)> {
+        LimitName::ALL.into_iter().filter_map(move |name| Some((name, self.of(name)?)))
     }
 }
 
@@ -148,13 +148,13 @@ pub enum Draw {
 }
 
 impl Draw {
-    /// Whether it draws on a balance. A write reads, too: its key, and what it changes.
+    /// Whether it draws on the balance of a limit. A write reads, too: its key, and what it changes.
     #[must_use]
-    pub fn is_on(self, balance: Balance) -> bool {
-        match balance {
-            Balance::Reads => self == Self::Read,
-            Balance::Writes | Balance::WriteUnits => self == Self::Write,
-            Balance::ReadUnits => true,
+    pub fn is_on(self, name: LimitName) -> bool {
+        match name {
+            LimitName::Reads => self == Self::Read,
+            LimitName::Writes | LimitName::WriteUnits => self == Self::Write,
+            LimitName::ReadUnits => true,
         }
     }
 
@@ -181,15 +181,15 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// What counts against a balance.
+    /// What counts against a limit.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "no key uses 2^52 of anything between reports")]
-    pub fn of(&self, balance: Balance) -> f64 {
-        match balance {
-            Balance::Reads => self.reads as f64,
-            Balance::Writes => self.writes as f64,
-            Balance::ReadUnits => self.read_units,
-            Balance::WriteUnits => self.write_units,
+    pub fn of(&self, name: LimitName) -> f64 {
+        match name {
+            LimitName::Reads => self.reads as f64,
+            LimitName::Writes => self.writes as f64,
+            LimitName::ReadUnits => self.read_units,
+            LimitName::WriteUnits => self.write_units,
         }
     }
 
@@ -275,30 +275,30 @@ pub struct Balances {
 
 impl Balances {
     #[must_use]
-    pub fn of(&self, balance: Balance) -> FullAt {
-        match balance {
-            Balance::Reads => self.reads_full_at,
-            Balance::Writes => self.writes_full_at,
-            Balance::ReadUnits => self.read_units_full_at,
-            Balance::WriteUnits => self.write_units_full_at,
+    pub fn of(&self, name: LimitName) -> FullAt {
+        match name {
+            LimitName::Reads => self.reads_full_at,
+            LimitName::Writes => self.writes_full_at,
+            LimitName::ReadUnits => self.read_units_full_at,
+            LimitName::WriteUnits => self.write_units_full_at,
         }
     }
 
-    fn set(&mut self, balance: Balance, full_at: FullAt) {
-        *match balance {
-            Balance::Reads => &mut self.reads_full_at,
-            Balance::Writes => &mut self.writes_full_at,
-            Balance::ReadUnits => &mut self.read_units_full_at,
-            Balance::WriteUnits => &mut self.write_units_full_at,
+    fn set(&mut self, name: LimitName, full_at: FullAt) {
+        *match name {
+            LimitName::Reads => &mut self.reads_full_at,
+            LimitName::Writes => &mut self.writes_full_at,
+            LimitName::ReadUnits => &mut self.read_units_full_at,
+            LimitName::WriteUnits => &mut self.write_units_full_at,
         } = full_at;
     }
 
     /// Spends what a request used.
     pub fn spend(&mut self, now: Timestamp, used: Usage, limits: &Limits) {
-        for (balance, limit) in limits.each() {
-            let amount = used.of(balance);
+        for (name, limit) in limits.each() {
+            let amount = used.of(name);
             if amount > 0.0 {
-                self.set(balance, self.of(balance).after(now, amount, limit));
+                self.set(name, self.of(name).after(now, amount, limit));
             }
         }
     }
@@ -306,10 +306,10 @@ impl Balances {
     /// The scarcest balance that a request draws on: the one with the smallest share of its limit left. Of a key
     /// that limits none of these, the scarcest of all; `None` if it limits nothing.
     #[must_use]
-    pub fn scarcest(&self, draw: Draw, limits: &Limits) -> Option<(Balance, PerMinute)> {
-        let emptier = |(balance, limit): &(Balance, PerMinute)| {
+    pub fn scarcest(&self, draw: Draw, limits: &Limits) -> Option<(LimitName, PerMinute)> {
+        let emptier = |(name, limit): &(LimitName, PerMinute)| {
             // Of balances that are equally empty, the smaller one.
-            (draw.is_on(*balance), self.of(*balance), std::cmp::Reverse(*limit))
+            (draw.is_on(*name), self.of(*name), std::cmp::Reverse(*limit))
         };
         limits.each().max_by_key(emptier)
     }
@@ -317,8 +317,8 @@ impl Balances {
     /// How things stand with the scarcest balance.
     #[must_use]
     pub fn standing(&self, now: Timestamp, draw: Draw, limits: &Limits) -> Option<Standing> {
-        let (balance, limit) = self.scarcest(draw, limits)?;
-        let full_at = self.of(balance);
+        let (limit_name, limit) = self.scarcest(draw, limits)?;
+        let full_at = self.of(limit_name);
         let empty = !full_at.is_positive(now);
         let now_micros = now.as_microsecond();
         let reset = if empty {
@@ -327,10 +327,10 @@ impl Balances {
             full_at.0.max(now_micros)
         };
         Some(Standing {
-            balance,
+            limit_name,
             limit,
             remaining: whole(full_at.level(now, limit)),
-            is_empty: empty && draw.is_on(balance),
+            is_empty: empty && draw.is_on(limit_name),
             reset: seconds_up(reset),
             wait: seconds_up(reset - now_micros).max(1),
         })
@@ -353,7 +353,7 @@ fn whole(level: f64) -> u32 {
 /// How things stand with the scarcest balance of a key, as the headers of a reply tell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    pub balance: Balance,
+    pub limit_name: LimitName,
     pub limit: PerMinute,
     /// What is left, rounded down, never negative.
     pub remaining: u32,
@@ -508,11 +508,11 @@ mod tests {
         let mut balances = Balances::default();
         let used = Usage { reads: 10, writes: 9, read_units: 25.0, ..Usage::default() };
         balances.spend(at(0), used, &limits);
-        let scarcest = |draw, limits| balances.scarcest(draw, limits).map(|(balance, _)| balance);
-        assert_eq!(scarcest(Draw::Read, &limits), Some(Balance::ReadUnits));
-        assert_eq!(scarcest(Draw::Write, &limits), Some(Balance::Writes));
+        let scarcest = |draw, limits| balances.scarcest(draw, limits).map(|(name, _)| name);
+        assert_eq!(scarcest(Draw::Read, &limits), Some(LimitName::ReadUnits));
+        assert_eq!(scarcest(Draw::Write, &limits), Some(LimitName::Writes));
         let writes = Limits { writes_per_minute: Some(limit(10)), ..Limits::default() };
-        assert_eq!(scarcest(Draw::Read, &writes), Some(Balance::Writes), "there is no other");
+        assert_eq!(scarcest(Draw::Read, &writes), Some(LimitName::Writes), "there is no other");
         assert_eq!(scarcest(Draw::Read, &Limits::default()), None);
     }
 

@@ -9,8 +9,8 @@ pub mod ledger;
 pub mod limits;
 mod record;
 
-pub use change::{Change, KeyChange};
+pub use change::{FieldUpdate, KeyChange};
 pub use directory::{KeyLookup, UsageCounters};
 pub use key::{ApiKey, InvalidPrefix, KeyHash, KeyPrefix};
-pub use limits::{Balance, Limits, PerMinute, Standing, Usage};
+pub use limits::{LimitName, Limits, PerMinute, Standing, Usage};
 pub use record::{KeyRecord, KeyRejection, Permission, Principal};

@@ -8,5 +8,5 @@ use serverless_catalog::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(|settings| Ok(ListChanges::new(cursors_from_environment()?, settings.cache))).await
+    run(|settings| Ok(ListChanges::new(cursors_from_environment()?, settings.cache_for))).await
 }

@@ -5,5 +5,5 @@ use serverless_catalog::{http::ListNetworkProducts, lambda::run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(|settings| Ok(ListNetworkProducts::new(settings.cache))).await
+    run(|settings| Ok(ListNetworkProducts::new(settings.cache_for))).await
 }

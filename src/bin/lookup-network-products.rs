@@ -8,5 +8,5 @@ use serverless_catalog::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(|settings| Ok(LookupNetworkProducts(ListNetworkProducts::new(settings.cache)))).await
+    run(|settings| Ok(LookupNetworkProducts(ListNetworkProducts::new(settings.cache_for)))).await
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{ApiError, Dialect, Endpoint, Excess, networks, partners, problem, products};
 use crate::{
-    access::{Balance, KeyRejection, PerMinute, Permission, Standing},
+    access::{KeyRejection, LimitName, PerMinute, Permission, Standing},
     idempotency::IdempotencyKey,
     text::FieldError,
 };
@@ -134,7 +134,7 @@ pub(super) fn or_of_gateway(mut reply: Value, when: &str) -> Value {
 
 /// An empty balance, for examples.
 const EMPTY: Standing = Standing {
-    balance: Balance::Reads,
+    limit_name: LimitName::Reads,
     limit: PerMinute::new(600).unwrap(),
     remaining: 0,
     is_empty: true,

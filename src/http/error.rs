@@ -146,7 +146,7 @@ impl ApiError {
             Self::UnderWay(_) => "a request with this idempotency key is under way".to_owned(),
             Self::KeyOfAnotherRequest => "another request has this idempotency key".to_owned(),
             Self::TooMany(Excess::Limit(standing)) => {
-                format!("over the limit of {} {} a minute", standing.limit, standing.balance)
+                format!("over the limit of {} {} a minute", standing.limit, standing.limit_name)
             }
             Self::TooMany(Excess::UnknownKeys) => "too many unknown keys".to_owned(),
             Self::TooMany(Excess::Exports) => "too many unfinished exports".to_owned(),

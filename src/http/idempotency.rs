@@ -19,7 +19,7 @@ use crate::{
 const HEADER: &str = "idempotency-key";
 
 /// How long after its deadline a request may still store its answer.
-const CLOSING_TIME: Duration = Duration::from_secs(1);
+const CLAIM_MARGIN: Duration = Duration::from_secs(1);
 
 /// Answers a request; one with an idempotency key does its work once, however often it is sent.
 pub(super) async fn answer_once<E: Endpoint>(
@@ -39,7 +39,7 @@ pub(super) async fn answer_once<E: Endpoint>(
     let [query, media_type, body] = request.content();
     let content = [query, media_type, body, &view];
     let keyed = KeyedRequest::new(account, &request.endpoint(), &key, &content);
-    let term = request.deadline.saturating_duration_since(Instant::now()) + CLOSING_TIME;
+    let term = request.deadline.saturating_duration_since(Instant::now()) + CLAIM_MARGIN;
     let (claim, identity) = match store.claim_request(keyed, term).await? {
         Claimed::Held(claim, identity) => (claim, identity),
         Claimed::Answered(answer) => return Ok(Reply::replayed(answer)),

@@ -59,7 +59,7 @@ fn too_many(excess: Excess) -> String {
             let seconds = if standing.wait == 1 { "second" } else { "seconds" };
             format!(
                 "The API key is over its limit of {} ({} a minute); try again in {} {seconds}.",
-                standing.balance, standing.limit, standing.wait
+                standing.limit_name, standing.limit, standing.wait
             )
         }
         Excess::Exports => {

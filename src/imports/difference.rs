@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Content, Key, Kind, Version};
+use super::{Content, DocumentKey, Kind, Version};
 use crate::{
     account::AccountId,
     json::{Members, first_elements, type_name},
@@ -27,14 +27,14 @@ pub trait ExportedRecords: Sync {
     fn stored_documents(
         &self,
         account: &AccountId,
-        keys: &[Key],
-    ) -> impl Future<Output = Result<HashMap<Key, String>, Self::Error>> + Send;
+        keys: &[DocumentKey],
+    ) -> impl Future<Output = Result<HashMap<DocumentKey, String>, Self::Error>> + Send;
 
     /// A document, once this version is written with this order.
     fn document(
         &self,
         account: &AccountId,
-        key: &Key,
+        key: &DocumentKey,
         order: Order,
         version: (Content, Version),
     ) -> Result<Option<String>, Self::Error>;

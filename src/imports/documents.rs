@@ -13,12 +13,12 @@ use jiff::Timestamp;
 use lru::LruCache;
 
 use super::{
-    Content, DocumentRecord, ExportedRecords, Key, Mode, Operation, Ordered, RecordChange,
+    Content, DocumentKey, DocumentRecord, ExportedRecords, Mode, Operation, Ordered, RecordChange,
     line::{Expected, LineOutcome, resolve},
 };
 use crate::{
     account::AccountId,
-    offerings::OfferingRow,
+    offerings::StoredOffering,
     order::Order,
     outcome::{Outcome, WriteError},
     text::sha256_prefix,
@@ -44,7 +44,7 @@ pub struct Before {
     /// The order of its write.
     pub order: Option<Order>,
     /// The offering, without its document.
-    pub offering: Option<Arc<OfferingRow>>,
+    pub offering: Option<Arc<StoredOffering>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +65,10 @@ pub struct Write {
 }
 
 /// The writes of one group, at most one per key.
-pub type ChangeSet = Vec<(Key, Write)>;
+pub type ChangeSet = Vec<(DocumentKey, Write)>;
 
 /// The writes that were not stored, and why.
-pub type NotStored = Vec<(Key, WriteError)>;
+pub type NotStored = Vec<(DocumentKey, WriteError)>;
 
 /// Access pattern of imports: documents.
 pub trait DocumentStore: Sync {
@@ -80,8 +80,8 @@ pub trait DocumentStore: Sync {
     fn stored(
         &self,
         account: &AccountId,
-        keys: &[Key],
-    ) -> impl Future<Output = Result<HashMap<Key, Stored>, Self::Error>> + Send;
+        keys: &[DocumentKey],
+    ) -> impl Future<Output = Result<HashMap<DocumentKey, Stored>, Self::Error>> + Send;
 
     /// Writes each change unless something newer is stored. Returns the writes that were not stored, with the
     /// reasons.
@@ -126,13 +126,13 @@ impl Trial {
 
 /// What a dry run would have stored; the least recently used are forgotten.
 struct Trials {
-    kept: LruCache<Key, Trial>,
+    kept: LruCache<DocumentKey, Trial>,
     /// The sum of their bytes.
     bytes: usize,
 }
 
 impl Trials {
-    fn put(&mut self, key: Key, trial: Trial) {
+    fn put(&mut self, key: DocumentKey, trial: Trial) {
         self.bytes += trial.bytes();
         // What it replaces, or what makes room for it.
         if let Some((_, gone)) = self.kept.push(key, trial) {
@@ -148,7 +148,7 @@ impl Trials {
 /// A change to show.
 struct Shown {
     line: u64,
-    key: Key,
+    key: DocumentKey,
     outcome: Outcome,
     /// What it replaces; `None`: what is stored, which is yet to be read.
     old: Option<Exported>,
@@ -173,7 +173,7 @@ where
         if records.is_empty() {
             return Ok(Vec::new());
         }
-        let mut keys: Vec<Key> = Vec::with_capacity(records.len());
+        let mut keys: Vec<DocumentKey> = Vec::with_capacity(records.len());
         let mut seen = HashSet::with_capacity(records.len());
         for Ordered { record, .. } in &records {
             if seen.insert(&record.key) {
@@ -182,7 +182,7 @@ where
         }
         let mut stored = self.target.stored(self.account, &keys).await?;
         // Documents that differ from what is stored, because of earlier lines.
-        let mut tried: HashMap<Key, Exported> = HashMap::new();
+        let mut tried: HashMap<DocumentKey, Exported> = HashMap::new();
         if let Some(trials) = &mut self.dry_run {
             for key in &keys {
                 if let Some(trial) = trials.kept.get(key) {
@@ -193,7 +193,7 @@ where
         }
 
         let mut shown = Vec::new();
-        let mut writes: HashMap<Key, Write> = HashMap::new();
+        let mut writes: HashMap<DocumentKey, Write> = HashMap::new();
         let mut expected = Vec::with_capacity(records.len());
         for Ordered { line, order, record } in records {
             let key = record.key.clone();
@@ -229,7 +229,11 @@ where
     }
 
     /// What an export would write after a write.
-    fn exported(&self, key: &Key, write: &Write) -> Result<Exported, <T as DocumentStore>::Error> {
+    fn exported(
+        &self,
+        key: &DocumentKey,
+        write: &Write,
+    ) -> Result<Exported, <T as DocumentStore>::Error> {
         let Some(version) = &write.version else { return Ok(None) };
         let record = self.target.document(self.account, key, write.order, version.clone())?;
         Ok(record.map(Arc::from))
@@ -243,7 +247,7 @@ where
     ) -> Result<(), <T as DocumentStore>::Error> {
         for shown in shown.chunks(SHOWN_AT_ONCE) {
             let unknown = shown.iter().filter(|shown| shown.old.is_none());
-            let unknown: Vec<Key> = unknown.map(|shown| shown.key.clone()).collect();
+            let unknown: Vec<DocumentKey> = unknown.map(|shown| shown.key.clone()).collect();
             let mut stored = HashMap::new();
             if !unknown.is_empty() {
                 stored = self.target.stored_documents(self.account, &unknown).await?;
@@ -253,7 +257,7 @@ where
                     Some(old) => old.as_deref(),
                     None => stored.get(key).map(String::as_str),
                 };
-                let identity = (key.kind(), key.name());
+                let identity = (key.kind(), key.identity());
                 let states = (old, new.as_deref());
                 changes.push(RecordChange::new(identity, *line, *outcome, states));
             }
@@ -266,7 +270,7 @@ where
 fn decide(
     DocumentRecord { key, operation }: DocumentRecord,
     order: Order,
-    stored: &mut HashMap<Key, Stored>,
+    stored: &mut HashMap<DocumentKey, Stored>,
 ) -> (Outcome, Option<Write>) {
     let known = stored.get(&key).cloned().unwrap_or_default();
     let version = known.version;
@@ -310,7 +314,7 @@ mod tests {
     #[test]
     fn a_dry_run_keeps_no_more_documents_than_fit_and_forgets_what_is_long_unused() {
         let mut trials = Trials { kept: LruCache::new(DRY_RUN_CACHE), bytes: 0 };
-        let key = |code: &str| Key::Promotion(PromoCode::parse(code).expect("code"));
+        let key = |code: &str| DocumentKey::Promotion(PromoCode::parse(code).expect("code"));
         let half: Exported = Some("x".repeat(DRY_RUN_BYTES / 2).into());
         for code in ["A", "B", "A"] {
             trials.put(key(code), Trial { stored: Stored::default(), record: half.clone() });

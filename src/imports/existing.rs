@@ -1,12 +1,12 @@
 //! A stored record that a snapshot may remove.
 
 use super::{
-    Content, DocumentRecord, Key, NetworkRecord, Operation, Ordered, ProductRecord, Record,
-    record::names_of_product,
+    Content, DocumentKey, DocumentRecord, NetworkRecord, Operation, Ordered, ProductRecord, Record,
+    record::identities_of_product,
 };
 use crate::{
-    networks::{Change, NetworkId},
-    offerings::{OfferingRow, PreparedOffering},
+    networks::{NetworkChange, NetworkId},
+    offerings::{PreparedOffering, StoredOffering},
     order::Order,
     products::Product,
 };
@@ -23,21 +23,21 @@ pub struct ExistingRecord {
 #[derive(Clone, Debug)]
 pub enum Existing {
     /// An offering that is not archived yet.
-    Offering(Box<OfferingRow>),
+    Offering(Box<StoredOffering>),
     /// A promotion, a partner offering or an exchange rate.
-    Document(Key),
+    Document(DocumentKey),
     Network(NetworkId),
     Product(Box<Product>),
 }
 
 impl ExistingRecord {
     /// Its identities.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(super) fn identities(&self) -> Vec<String> {
         match &self.what {
             Existing::Offering(row) => vec![row.id.to_string()],
-            Existing::Document(key) => vec![key.name()],
+            Existing::Document(key) => vec![key.identity()],
             Existing::Network(id) => vec![id.to_string()],
-            Existing::Product(product) => names_of_product(product),
+            Existing::Product(product) => identities_of_product(product),
         }
     }
 
@@ -46,7 +46,7 @@ impl ExistingRecord {
         let record = match self.what {
             Existing::Offering(row) => {
                 let offering = PreparedOffering::archived(*row)?;
-                let key = Key::Offering(offering.id().clone());
+                let key = DocumentKey::Offering(offering.id().clone());
                 let operation = Operation::Upsert(Content::Offering(Box::new(offering)));
                 Record::Document(DocumentRecord { key, operation })
             }
@@ -54,7 +54,7 @@ impl ExistingRecord {
                 Record::Document(DocumentRecord { key, operation: Operation::Delete })
             }
             Existing::Network(network) => {
-                Record::Network(NetworkRecord { network, change: Change::DeleteNetwork })
+                Record::Network(NetworkRecord { network, change: NetworkChange::DeleteNetwork })
             }
             Existing::Product(product) => Record::Product(ProductRecord::Purge(product.key())),
         };

@@ -43,6 +43,6 @@ pub use importer::{ImportStore, Importer, Mode, OrderBy, Ordering};
 pub use line::{Counts, ImportCost, LineError, LineErrorCode};
 pub use products::GeneratedIds;
 pub use record::{
-    Content, DocumentRecord, Key, Kind, MAX_LINE_BYTES, NetworkRecord, Operation, Ordered,
+    Content, DocumentKey, DocumentRecord, Kind, MAX_LINE_BYTES, NetworkRecord, Operation, Ordered,
     ProductRecord, Record,
 };

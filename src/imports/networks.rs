@@ -17,7 +17,9 @@ use super::{
 };
 use crate::{
     account::AccountId,
-    networks::{Change, NetworkChanges, NetworkId, NetworkKeys, NetworkPartitions, NetworkState},
+    networks::{
+        NetworkChange, NetworkChanges, NetworkId, NetworkKeys, NetworkPartitions, NetworkState,
+    },
     outcome::{Outcome, WriteError},
     retry::jittered,
 };
@@ -139,7 +141,7 @@ impl<'a, T: NetworkPartitions + ExportedRecords> NetworkRecords<'a, T> {
 }
 
 /// The part of a network's state that a change may touch.
-fn touched(state: &NetworkState, change: &Change) -> NetworkState {
+fn touched(state: &NetworkState, change: &NetworkChange) -> NetworkState {
     let Some(id) = change.bundle() else { return state.clone() };
     let bundle = state.bundles.get(&id).map(|stored| (id, stored.clone()));
     NetworkState {

@@ -16,14 +16,14 @@ use tokio::time::Instant;
 use super::{
     ExportedRecords, Kind, Mode, Ordered, ProductRecord, RecordChange,
     line::{LineOutcome, RecordRejection},
-    record::names_of_product,
+    record::identities_of_product,
 };
 use crate::{
     account::AccountId,
     order::Order,
     outcome::{Outcome, WriteError},
     products::{
-        Change, FieldOrders, OrderedRow, Product, ProductDelete, ProductId, ProductKey,
+        FieldOrders, FieldUpdate, OrderedRow, Product, ProductDelete, ProductId, ProductKey,
         ProductRemoval, ProductRow, ProductWrites, Remainder, RowError, StoredProduct, WhenOlder,
         upsert,
     },
@@ -169,8 +169,10 @@ impl<'a, T: ProductDelete + ProductWrites + ExportedRecords> ProductRecords<'a, 
                 (ProductRecord::Upsert(row), key) => {
                     if matches!(row.key(), Some(ProductKey::Id(_))) {
                         match key {
-                            ProductKey::Sku(sku) => row.sku = Change::Set(sku.clone()),
-                            ProductKey::ExternalId(id) => row.external_id = Change::Set(id.clone()),
+                            ProductKey::Sku(sku) => row.sku = FieldUpdate::Set(sku.clone()),
+                            ProductKey::ExternalId(id) => {
+                                row.external_id = FieldUpdate::Set(id.clone());
+                            }
                             ProductKey::Id(_) => {}
                         }
                         moved.push(key.clone());
@@ -243,12 +245,12 @@ impl<'a, T: ProductDelete + ProductWrites + ExportedRecords> ProductRecords<'a, 
             return Ok(outcome);
         }
         if self.mode == Mode::Diff && outcome.is_change() {
-            let named =
-                before.as_ref().or(after.as_ref()).map(|named| names_of_product(&named.product));
-            let name = named.and_then(|names| names.into_iter().next()).unwrap_or_default();
+            let product = before.as_ref().or(after.as_ref());
+            let identities = product.map(|stored| identities_of_product(&stored.product));
+            let identity = identities.and_then(|all| all.into_iter().next()).unwrap_or_default();
             let states = [&before, &after].map(|state| state.as_ref().map(T::product));
             let states = (states[0].as_deref(), states[1].as_deref());
-            changes.push(RecordChange::new((Kind::Product, name), *line, outcome, states));
+            changes.push(RecordChange::new((Kind::Product, identity), *line, outcome, states));
         }
         if let Some(before) = &before {
             self.remember(&before.product, None);

@@ -7,7 +7,8 @@ use serde_json::value::RawValue;
 use crate::{
     json::Members,
     networks::{
-        BundleId, BundleRecord, Change, CurrencyPair, ExchangeRate, ExchangeRateRecord, NetworkId,
+        BundleId, BundleRecord, CurrencyPair, ExchangeRate, ExchangeRateRecord, NetworkChange,
+        NetworkId,
     },
     offerings::{
         OfferingDraft, OfferingId, PreparedOffering, PreparedPromotion, PromoCode, PromotionDraft,
@@ -46,14 +47,14 @@ enum RequestedOperation {
 
 /// The identity of a document within its account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Key {
+pub enum DocumentKey {
     Offering(OfferingId),
     Promotion(PromoCode),
     PartnerOffering(PartnerOfferingKey),
     ExchangeRate(CurrencyPair),
 }
 
-impl Key {
+impl DocumentKey {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
@@ -66,7 +67,7 @@ impl Key {
 
     /// The identity within its kind, as text.
     #[must_use]
-    pub fn name(&self) -> String {
+    pub fn identity(&self) -> String {
         match self {
             Self::Offering(id) => id.to_string(),
             Self::Promotion(code) => code.as_str().to_owned(),
@@ -101,7 +102,7 @@ pub struct Ordered<R> {
 #[derive(Clone, Debug)]
 pub struct NetworkRecord {
     pub network: NetworkId,
-    pub change: Change,
+    pub change: NetworkChange,
 }
 
 #[derive(Clone, Debug)]
@@ -150,7 +151,7 @@ impl ProductRecord {
 /// A record of a document: an offering, a promotion, a partner offering or an exchange rate.
 #[derive(Clone, Debug)]
 pub struct DocumentRecord {
-    pub key: Key,
+    pub key: DocumentKey,
     pub operation: Operation,
 }
 
@@ -244,35 +245,37 @@ impl Record {
         let (key, operation) = match kind {
             Kind::Offering if delete => {
                 let id = read::<OfferingIdentity>(&members)?.product_offering_id;
-                (Key::Offering(id), Operation::Delete)
+                (DocumentKey::Offering(id), Operation::Delete)
             }
             Kind::Offering => {
                 let offering = read::<OfferingDraft>(&members)?.prepare()?;
-                let key = Key::Offering(offering.id().clone());
+                let key = DocumentKey::Offering(offering.id().clone());
                 (key, Operation::Upsert(Content::Offering(Box::new(offering))))
             }
             Kind::Promotion if delete => {
                 let code = read::<PromotionIdentity>(&members)?.code;
-                (Key::Promotion(code), Operation::Delete)
+                (DocumentKey::Promotion(code), Operation::Delete)
             }
             Kind::Promotion => {
                 let promotion = read::<PromotionDraft>(&members)?.prepare()?;
-                let key = Key::Promotion(promotion.code().clone());
+                let key = DocumentKey::Promotion(promotion.code().clone());
                 (key, Operation::Upsert(Content::Promotion(Box::new(promotion))))
             }
             Kind::PartnerOffering if delete => {
                 let key = read::<PartnerIdentity>(&members)?.offering;
-                (Key::PartnerOffering(key), Operation::Delete)
+                (DocumentKey::PartnerOffering(key), Operation::Delete)
             }
             Kind::PartnerOffering => {
                 let offering = read::<PartnerOffering>(&members)?.checked()?;
-                let key = Key::PartnerOffering(offering.key());
+                let key = DocumentKey::PartnerOffering(offering.key());
                 (key, Operation::Upsert(Content::PartnerOffering(Box::new(offering))))
             }
-            Kind::ExchangeRate if delete => (Key::ExchangeRate(read(&members)?), Operation::Delete),
+            Kind::ExchangeRate if delete => {
+                (DocumentKey::ExchangeRate(read(&members)?), Operation::Delete)
+            }
             Kind::ExchangeRate => {
                 let rate = read::<ExchangeRateRecord>(&members)?.checked()?;
-                let key = Key::ExchangeRate(rate.pair());
+                let key = DocumentKey::ExchangeRate(rate.pair());
                 (key, Operation::Upsert(Content::ExchangeRate(Box::new(rate))))
             }
             Kind::Network | Kind::Bundle => {
@@ -296,20 +299,20 @@ fn network_change(
     kind: Kind,
     delete: bool,
     members: &Members<'_>,
-) -> Result<(NetworkId, Change), Vec<FieldError>> {
+) -> Result<(NetworkId, NetworkChange), Vec<FieldError>> {
     Ok(match (kind, delete) {
         (Kind::Bundle, true) => {
             let bundle = read::<BundleIdentity>(members)?;
-            (bundle.network_id, Change::DeleteBundle(bundle.id))
+            (bundle.network_id, NetworkChange::DeleteBundle(bundle.id))
         }
         (Kind::Bundle, false) => {
             let (network, bundle) = read::<BundleRecord>(members)?.checked()?;
-            (network, Change::Bundle(Box::new(bundle)))
+            (network, NetworkChange::Bundle(Box::new(bundle)))
         }
-        (_, true) => (read::<NetworkIdentity>(members)?.id, Change::DeleteNetwork),
+        (_, true) => (read::<NetworkIdentity>(members)?.id, NetworkChange::DeleteNetwork),
         (_, false) => {
             let (network, bundles) = read::<crate::networks::NetworkRecord>(members)?.checked()?;
-            (network.id, Change::Network { network: Box::new(network), bundles })
+            (network.id, NetworkChange::Network { network: Box::new(network), bundles })
         }
     })
 }
@@ -342,18 +345,18 @@ fn product_row(mut members: Members<'_>) -> Result<ProductRow, Vec<FieldError>> 
 
 /// The kind of a line and all identities in it, whether or not the rest of the line is valid; `None` if the
 /// line does not say.
-pub(super) fn record_ids(line: &[u8]) -> Option<(Kind, Vec<String>)> {
+pub(super) fn identities_of(line: &[u8]) -> Option<(Kind, Vec<String>)> {
     let members = members(std::str::from_utf8(line).ok()?).ok()?;
     let kind = read::<Envelope>(&members).ok()?.kind?;
     let key = match kind {
         Kind::Offering => {
-            Key::Offering(read::<OfferingIdentity>(&members).ok()?.product_offering_id)
+            DocumentKey::Offering(read::<OfferingIdentity>(&members).ok()?.product_offering_id)
         }
-        Kind::Promotion => Key::Promotion(read::<PromotionIdentity>(&members).ok()?.code),
+        Kind::Promotion => DocumentKey::Promotion(read::<PromotionIdentity>(&members).ok()?.code),
         Kind::PartnerOffering => {
-            Key::PartnerOffering(read::<PartnerIdentity>(&members).ok()?.offering)
+            DocumentKey::PartnerOffering(read::<PartnerIdentity>(&members).ok()?.offering)
         }
-        Kind::ExchangeRate => Key::ExchangeRate(read(&members).ok()?),
+        Kind::ExchangeRate => DocumentKey::ExchangeRate(read(&members).ok()?),
         Kind::Network => {
             return Some((kind, vec![read::<NetworkIdentity>(&members).ok()?.id.to_string()]));
         }
@@ -363,19 +366,22 @@ pub(super) fn record_ids(line: &[u8]) -> Option<(Kind, Vec<String>)> {
         }
         Kind::Product => {
             let ProductIdentity { sku, external_id, id } = read(&members).ok()?;
-            return Some((kind, product_names(sku.as_ref(), external_id.as_ref(), id.as_deref())));
+            return Some((
+                kind,
+                product_identities(sku.as_ref(), external_id.as_ref(), id.as_deref()),
+            ));
         }
     };
-    Some((kind, vec![key.name()]))
+    Some((kind, vec![key.identity()]))
 }
 
 /// All identities of a stored product.
-pub(super) fn names_of_product(product: &Product) -> Vec<String> {
+pub(super) fn identities_of_product(product: &Product) -> Vec<String> {
     let id = product.id.to_string();
-    product_names(product.sku.as_ref(), product.external_id.as_ref(), Some(&id))
+    product_identities(product.sku.as_ref(), product.external_id.as_ref(), Some(&id))
 }
 
-fn product_names(
+fn product_identities(
     sku: Option<&Sku>,
     external_id: Option<&ExternalId>,
     id: Option<&str>,
@@ -523,7 +529,7 @@ mod tests {
             let line = format!(r#"{{"kind":"product","sku":"A","name":"a","id":{id}}}"#);
             Record::parse(line.as_bytes()).expect(&line);
             assert_eq!(
-                record_ids(line.as_bytes()),
+                identities_of(line.as_bytes()),
                 Some((Kind::Product, vec!["sku A".to_owned()])),
                 "{line}"
             );

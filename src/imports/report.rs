@@ -16,8 +16,9 @@ use crate::{account::AccountId, cause::Cause, text::rfc3339_millis};
 /// The folder of objects to import: `imports/<account>/<anything>`.
 pub const IMPORTS: &str = "imports/";
 
-/// Observes a job: shows its progress, stores its errors and its report.
-pub trait Observer: Sync {
+/// Where a job reports: shows its progress, and stores its errors and its report. The job does not end until both are
+/// stored.
+pub trait Reporter: Sync {
     /// Lines were rejected.
     fn rejected(&self, _errors: &[LineError]) {}
 
@@ -118,7 +119,7 @@ pub struct Report<'a> {
     started_at: String,
     finished_at: String,
     duration_ms: i64,
-    /// The objects that list every rejected line, one or none; the observer fills in their keys.
+    /// The objects that list every rejected line, one or none; the reporter fills in their keys.
     pub errors: Vec<String>,
     /// How many parts of that list are stored.
     #[serde(skip)]

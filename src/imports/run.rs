@@ -14,7 +14,7 @@ use super::{
     Ordered, Ordering, Record,
     existing::ExistingRecord,
     job::{Claim, Job, JobStore, Lease, Progress, RunningJob, Source, Status},
-    report::{Observer, Report},
+    report::{Report, Reporter},
     snapshot::Snapshot,
 };
 use crate::{
@@ -152,11 +152,11 @@ pub async fn run<S, O>(
     request: &Request,
     open: impl FnOnce() -> GroupStream,
     mut snapshot: Option<SnapshotPart<'_>>,
-    observer: &O,
+    reporter: &O,
 ) -> Result<End, <S as JobStore>::Error>
 where
     S: ImportStore + DocumentStore<Error = <S as JobStore>::Error> + JobStore,
-    O: Observer,
+    O: Reporter,
 {
     let Request { lease, source, deadline, .. } = request;
     let closing = store.until(deadline.map(|deadline| deadline + CLOSING_TIME));
@@ -205,7 +205,7 @@ where
         records: &records,
         closing: &closing,
         request,
-        observer,
+        reporter,
         importer,
         meter,
         cost_before: before.cost,
@@ -242,7 +242,7 @@ struct Run<'a, S, O> {
     /// The same store with a later deadline, for the job's last state and its report.
     closing: &'a S,
     request: &'a Request,
-    observer: &'a O,
+    reporter: &'a O,
     importer: Importer<'a, S>,
     meter: Meter,
     /// What earlier runs of the job consumed.
@@ -255,7 +255,7 @@ struct Run<'a, S, O> {
 impl<S, O> Run<'_, S, O>
 where
     S: ImportStore + DocumentStore<Error = <S as JobStore>::Error> + JobStore,
-    O: Observer,
+    O: Reporter,
 {
     /// Writes the job's groups to the end of its source, then removes what is missing from its snapshot.
     async fn write_groups(
@@ -347,7 +347,7 @@ where
             if deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) {
                 return Err(self.deadline_reached().into());
             }
-            self.observer.waits(pause);
+            self.reporter.waits(pause);
             tokio::time::sleep(pause).await;
             self.checkpoint().await?;
             wait = (wait * 2).min(LONGEST_WAIT);
@@ -374,7 +374,7 @@ where
     /// Stores a checkpoint: the lines up to this one are complete, with these errors.
     async fn advance(&mut self, line: u64, errors: &[LineError]) -> Result<(), Stop> {
         if !errors.is_empty() {
-            self.observer.rejected(errors);
+            self.reporter.rejected(errors);
             let before = self.job.pending_errors.len();
             for error in errors {
                 append_error(&mut self.job.pending_errors, error);
@@ -392,8 +392,8 @@ where
         progress.counts = self.importer.counts();
         progress.cost = self.cost_before + self.meter.cost().into();
         self.checkpoint().await?;
-        self.observer.changed(&self.importer.take_changes());
-        self.observer.progressed(&self.job.progress);
+        self.reporter.changed(&self.importer.take_changes());
+        self.reporter.progressed(&self.job.progress);
         Ok(())
     }
 
@@ -402,7 +402,7 @@ where
         deadline: Option<Instant>,
     ) -> Result<(), Interruption> {
         let part = self.job.progress.error_parts;
-        let store = || self.observer.store_errors(part, self.job.pending_errors.clone());
+        let store = || self.reporter.store_errors(part, self.job.pending_errors.clone());
         retry_until(deadline, store).await.map_err(Interruption::Report)?;
         self.job.progress.error_parts += 1;
         self.job.pending_errors.clear();
@@ -613,7 +613,7 @@ where
         let Request { lease, source, .. } = self.request;
         let origin = (&lease.account, source.name.as_str());
         let report = Report::new(&self.job, origin, status, self.store.now());
-        let store = || self.observer.store_report(report.clone());
+        let store = || self.reporter.store_report(report.clone());
         retry_until(deadline, store).await.map_err(Interruption::Report)
     }
 

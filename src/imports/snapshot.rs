@@ -11,7 +11,7 @@ use super::{
     Kind,
     existing::{Existing, ExistingRecord},
     job::ImportId,
-    record::record_ids,
+    record::identities_of,
 };
 use crate::{
     order::Order,
@@ -30,9 +30,9 @@ pub fn parse_share(text: &str) -> Option<f64> {
 
 /// The identities of the records of a kind that a source contains.
 #[derive(Clone, Debug)]
-struct SeenKeys {
+struct SeenIdentities {
     /// Hashes: a few bytes each, however long an identity is.
-    names: HashSet<[u8; 16]>,
+    identities: HashSet<[u8; 16]>,
     /// How many lines cannot be identified.
     unreadable: u64,
 }
@@ -42,7 +42,7 @@ struct SeenKeys {
 pub struct Snapshot {
     kind: Kind,
     share: f64,
-    seen: SeenKeys,
+    seen: SeenIdentities,
     begun: Option<(ImportId, Order)>,
 }
 
@@ -50,7 +50,7 @@ impl Snapshot {
     /// Creates the snapshot of a kind. It may remove at most this share of what is stored.
     #[must_use]
     pub fn new(kind: Kind, share: f64) -> Self {
-        let seen = SeenKeys { names: HashSet::new(), unreadable: 0 };
+        let seen = SeenIdentities { identities: HashSet::new(), unreadable: 0 };
         Self { kind, share, seen, begun: None }
     }
 
@@ -81,13 +81,13 @@ impl Snapshot {
 
     fn note(&mut self, (_, line): &Line) {
         let record = line.as_ref().map_or_else(|rejected| rejected.record.as_ref(), Some);
-        match record.and_then(|record| record_ids(record)) {
+        match record.and_then(|record| identities_of(record)) {
             // A record without a key of its own creates a product that no later record could identify.
-            Some((kind, names)) if kind == self.kind && names.is_empty() => {
+            Some((kind, identities)) if kind == self.kind && identities.is_empty() => {
                 self.seen.unreadable += 1;
             }
-            Some((kind, names)) if kind == self.kind => {
-                self.seen.names.extend(names.iter().map(sha256_prefix));
+            Some((kind, identities)) if kind == self.kind => {
+                self.seen.identities.extend(identities.iter().map(sha256_prefix));
             }
             Some(_) => {}
             None => self.seen.unreadable += 1,
@@ -96,16 +96,20 @@ impl Snapshot {
 
     /// Whether this record must be removed: it is older than the snapshot, and missing from it.
     pub(super) fn removes(&self, existing: &ExistingRecord) -> bool {
-        existing.order < self.begun.as_ref().map(|(_, order)| *order) && !self.names(existing)
+        existing.order < self.begun.as_ref().map(|(_, order)| *order) && !self.contains(existing)
     }
 
     /// Whether older parts of a newer record must be removed: bundles of a network that was written since.
     pub(super) fn removes_parts_of(&self, existing: &ExistingRecord) -> bool {
-        matches!(existing.what, Existing::Network(_)) && !self.names(existing)
+        matches!(existing.what, Existing::Network(_)) && !self.contains(existing)
     }
 
-    fn names(&self, existing: &ExistingRecord) -> bool {
-        existing.names().iter().any(|name| self.seen.names.contains(&sha256_prefix(name)))
+    /// Whether the source contains it.
+    fn contains(&self, existing: &ExistingRecord) -> bool {
+        existing
+            .identities()
+            .iter()
+            .any(|identity| self.seen.identities.contains(&sha256_prefix(identity)))
     }
 
     /// Why nothing may be removed, given how many of the stored records are missing from it; `None` if they

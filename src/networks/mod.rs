@@ -21,4 +21,4 @@ pub use network::{
     SmsNotification,
 };
 pub use phone::{Carrier, Likeness, PhoneNumber};
-pub use state::{Change, NetworkState, StoredBundle};
+pub use state::{NetworkChange, NetworkState, StoredBundle};

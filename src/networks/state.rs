@@ -43,7 +43,7 @@ pub struct NetworkState {
 
 /// The change that a record makes to a network.
 #[derive(Clone, Debug)]
-pub enum Change {
+pub enum NetworkChange {
     /// Store the network. With `bundles`, these are all its bundles: others are deleted.
     Network {
         network: Box<Network>,
@@ -56,7 +56,7 @@ pub enum Change {
     DeleteBundle(BundleId),
 }
 
-impl Change {
+impl NetworkChange {
     /// Whether all bundles must be known to apply it.
     #[must_use]
     pub fn needs_all_bundles(&self) -> bool {
@@ -81,12 +81,14 @@ impl Change {
 
 impl NetworkState {
     /// Applies the change of a record with this order.
-    pub fn apply(&mut self, change: Change, order: Order) -> Outcome {
+    pub fn apply(&mut self, change: NetworkChange, order: Order) -> Outcome {
         match change {
-            Change::Network { network, bundles } => self.put_network(*network, bundles, order),
-            Change::DeleteNetwork => self.delete_network(order),
-            Change::Bundle(bundle) => self.put_bundle(*bundle, order),
-            Change::DeleteBundle(id) => self.delete_bundle(id, order),
+            NetworkChange::Network { network, bundles } => {
+                self.put_network(*network, bundles, order)
+            }
+            NetworkChange::DeleteNetwork => self.delete_network(order),
+            NetworkChange::Bundle(bundle) => self.put_bundle(*bundle, order),
+            NetworkChange::DeleteBundle(id) => self.delete_bundle(id, order),
         }
     }
 

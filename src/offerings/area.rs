@@ -13,8 +13,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    CatalogFilter, CatalogId, KeyRange, OfferingId, OfferingRow, ProductType, RowKey, SortRange,
-    Status, listing::MAX_EMPTY_RANGES,
+    CatalogFilter, CatalogId, KeyRange, OfferingId, ProductType, RowKey, SortRange, Status,
+    StoredOffering, listing::MAX_EMPTY_RANGES,
 };
 use crate::geography::{Country, Region};
 
@@ -114,7 +114,7 @@ pub fn row_of_entry(key: &[u8]) -> Option<RowKey> {
 
 /// The keys of an offering's entries.
 #[must_use]
-pub fn entries(row: &OfferingRow) -> BTreeSet<Vec<u8>> {
+pub fn entries(row: &StoredOffering) -> BTreeSet<Vec<u8>> {
     let is_inside = |region: &Region| {
         let containing = region.with_containing().iter().filter(|wider| *wider != region);
         containing.into_iter().any(|wider| row.regions.contains(wider))

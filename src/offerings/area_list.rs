@@ -21,7 +21,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
     Area, AreaFilter, Bound, Budget, CatalogFilter, KeyRange, ListPosition, Listing, OfferingId,
-    OfferingRow, Plan, RowKey, listing::MAX_EMPTY_RANGES,
+    Plan, RowKey, StoredOffering, listing::MAX_EMPTY_RANGES,
 };
 use crate::{account::AccountId, json::PAGE_BYTES};
 
@@ -63,7 +63,7 @@ pub trait OfferingAreas: Sync {
         &self,
         account: &AccountId,
         ids: &[OfferingId],
-    ) -> impl Future<Output = Result<(HashMap<OfferingId, OfferingRow>, f64), Self::Error>> + Send;
+    ) -> impl Future<Output = Result<(HashMap<OfferingId, StoredOffering>, f64), Self::Error>> + Send;
 }
 
 /// Entries of one range.
@@ -148,7 +148,7 @@ struct Page<'a, S> {
     filter: &'a CatalogFilter,
     limit: u32,
     budget: Budget,
-    rows: Vec<OfferingRow>,
+    rows: Vec<StoredOffering>,
     bytes: usize,
     /// How many offerings were read last, and the largest of all that were read, as bytes of a reply.
     last_batch: Option<(usize, usize)>,
@@ -201,7 +201,7 @@ impl<S: OfferingAreas> Page<'_, S> {
             self.spent.read_units += read_units;
             let mut largest = self.last_batch.map_or(0, |(_, largest)| largest);
             for key in keys {
-                let is_match = |row: &OfferingRow| matches.admits(row, &key, self.filter);
+                let is_match = |row: &StoredOffering| matches.admits(row, &key, self.filter);
                 if offerings.get(&key.id).is_some_and(is_match)
                     && let Some(row) = offerings.remove(&key.id)
                 {
@@ -275,7 +275,7 @@ impl<'a> Matches<'a> {
     }
 
     /// Whether an offering is what its entry says: an entry may outlive a change of its offering.
-    fn admits(&self, row: &OfferingRow, key: &RowKey, filter: &CatalogFilter) -> bool {
+    fn admits(&self, row: &StoredOffering, key: &RowKey, filter: &CatalogFilter) -> bool {
         (row.status, row.product_type) == (key.status, key.product_type)
             && row.visibility.customer_type == self.range.customer_type
             && self.range.category.is_none_or(|wanted| row.category.as_ref() == Some(wanted))

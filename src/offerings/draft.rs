@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::{
     BillingCycle, BillingPeriod, CatalogId, Category, CustomerType, Features, Group, Offering,
-    OfferingId, OfferingRow, Price, PriceType, Product, Status, Visibility,
+    OfferingId, Price, PriceType, Product, Status, StoredOffering, Visibility,
 };
 use crate::{
     json::is_unicode,
@@ -167,7 +167,7 @@ impl PreparedOffering {
 
     /// A stored offering, archived; `None` if its document cannot be read.
     #[must_use]
-    pub fn archived(row: OfferingRow) -> Option<Self> {
+    pub fn archived(row: StoredOffering) -> Option<Self> {
         let offering: Offering = serde_json::from_str(&row.document.plain()).ok()?;
         let offering = Offering { status: Status::Archived, ..offering };
         Some(Self::new(offering, row.visibility.catalogs))
@@ -194,11 +194,11 @@ impl PreparedOffering {
 
     /// The row to store; these times are used where the record has none.
     #[must_use]
-    pub fn into_row(self, created_at: Timestamp, updated_at: Timestamp) -> OfferingRow {
+    pub fn into_stored(self, created_at: Timestamp, updated_at: Timestamp) -> StoredOffering {
         let document = self.document(Some(created_at), Some(updated_at));
         let Offering { product_offering_id, status, customer_type, product, .. } = self.offering;
         let Features { countries, regions, .. } = product.features.unwrap_or_default();
-        OfferingRow {
+        StoredOffering {
             id: product_offering_id,
             status,
             product_type: product.product_type,

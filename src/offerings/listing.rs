@@ -21,7 +21,7 @@ use std::{collections::VecDeque, future::Future, time::Instant};
 
 use futures_util::future::try_join_all;
 
-use super::{CatalogFilter, KeyRange, ListPosition, OfferingRow, Plan, RowKey};
+use super::{CatalogFilter, KeyRange, ListPosition, Plan, RowKey, StoredOffering};
 use crate::{account::AccountId, json::PAGE_BYTES};
 
 /// The maximum number of items that one read examines; DynamoDB itself ends a read at 1 MB.
@@ -64,7 +64,7 @@ pub trait OfferingRanges: Sync {
 #[derive(Clone, Debug, Default)]
 pub struct RangePage {
     /// The admitted items.
-    pub rows: Vec<OfferingRow>,
+    pub rows: Vec<StoredOffering>,
     /// Where to continue; `None` if the key range has ended.
     pub resume: Option<RowKey>,
     /// The number of items examined, admitted or not.
@@ -97,7 +97,7 @@ impl Budget {
 #[derive(Clone, Debug)]
 pub struct Listing {
     /// The offerings, at most as many as requested.
-    pub rows: Vec<OfferingRow>,
+    pub rows: Vec<StoredOffering>,
     /// Where the next page begins; `None` if this is the last one.
     pub next: Option<ListPosition>,
 }
@@ -105,7 +105,7 @@ pub struct Listing {
 /// A key range that was opened and is not exhausted.
 struct OpenStream {
     number: u32,
-    rows: VecDeque<OfferingRow>,
+    rows: VecDeque<StoredOffering>,
     resume: Option<RowKey>,
 }
 
@@ -196,7 +196,7 @@ pub async fn list<S: OfferingRanges>(
 
 /// The page in progress.
 struct Page {
-    rows: Vec<OfferingRow>,
+    rows: Vec<StoredOffering>,
     bytes: usize,
     limit: u32,
     last: Option<ListPosition>,
@@ -208,7 +208,7 @@ impl Page {
     }
 
     /// Adds a row; if it does not fit, returns the position where the next page begins.
-    fn take(&mut self, range: u32, row: OfferingRow) -> Result<(), ListPosition> {
+    fn take(&mut self, range: u32, row: StoredOffering) -> Result<(), ListPosition> {
         let bytes = row.document.escaped_len() + 1;
         if let Some(last) = &self.last
             && (self.room() == 0 || self.bytes + bytes > PAGE_BYTES)

@@ -26,7 +26,7 @@ pub use draft::{OfferingDraft, PreparedOffering};
 pub use listing::{Budget, Listing, OfferingRanges, RangePage, list};
 pub use offering::{
     BillingCycle, BillingPeriod, CatalogId, Category, CustomerType, Features, Group, Offering,
-    OfferingId, OfferingRow, Price, PriceType, Product, ProductType, Status, Visibility,
+    OfferingId, Price, PriceType, Product, ProductType, Status, StoredOffering, Visibility,
 };
 pub use plan::{InvalidPosition, KeyRange, ListPosition, Plan, RowKey, SortRange};
 pub use promotion::{

@@ -292,7 +292,7 @@ pub struct Group {
 /// The document is the published JSON, serialized once by the import. A read without a promotion copies it
 /// and never parses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OfferingRow {
+pub struct StoredOffering {
     pub id: OfferingId,
     /// Part of every index key.
     pub status: Status,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{CatalogId, Category, CustomerType, OfferingRow, ProductType};
+use super::{CatalogId, Category, CustomerType, ProductType, StoredOffering};
 use crate::{
     access::Principal,
     geography::{Country, Region},
@@ -102,7 +102,7 @@ impl CatalogFilter {
     }
 
     #[must_use]
-    pub fn admits(&self, row: &OfferingRow) -> bool {
+    pub fn admits(&self, row: &StoredOffering) -> bool {
         let in_catalog = self
             .catalogs
             .as_ref()

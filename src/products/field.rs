@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::Change;
+use super::FieldUpdate;
 use crate::{
     json::type_name,
     money::{Amount, AmountError, Currency},
@@ -119,7 +119,7 @@ impl FieldValue for bool {
     }
 }
 
-/// A field in a row, which may lack it: `Option` if null is not allowed, [`Change`] if null clears the field.
+/// A field in a row, which may lack it: `Option` if null is not allowed, [`FieldUpdate`] if null clears the field.
 pub(super) trait Slot: Sized {
     /// The type of the field in a product.
     type Held;
@@ -128,7 +128,7 @@ pub(super) trait Slot: Sized {
     const IS_NULLABLE: bool;
 
     fn parse(value: &RawValue, rule: Rule) -> Result<Self, String>;
-    fn change(&self) -> Change<Scalar<'_>>;
+    fn change(&self) -> FieldUpdate<Scalar<'_>>;
     fn merge_into(&self, field: &mut Self::Held);
 
     /// Sets the field to what a new product has.
@@ -147,8 +147,8 @@ impl<T: FieldValue> Slot for Option<T> {
         rule.parse(value).map(Some)
     }
 
-    fn change(&self) -> Change<Scalar<'_>> {
-        self.as_ref().map_or(Change::Keep, |value| Change::Set(value.scalar()))
+    fn change(&self) -> FieldUpdate<Scalar<'_>> {
+        self.as_ref().map_or(FieldUpdate::Keep, |value| FieldUpdate::Set(value.scalar()))
     }
 
     fn merge_into(&self, field: &mut T) {
@@ -170,7 +170,7 @@ impl<T: FieldValue> Slot for Option<T> {
     }
 }
 
-impl<T: FieldValue> Slot for Change<T> {
+impl<T: FieldValue> Slot for FieldUpdate<T> {
     type Held = Option<T>;
 
     const IS_NULLABLE: bool = true;
@@ -179,7 +179,7 @@ impl<T: FieldValue> Slot for Change<T> {
         if type_name(value) == "null" { Ok(Self::Clear) } else { rule.parse(value).map(Self::Set) }
     }
 
-    fn change(&self) -> Change<Scalar<'_>> {
+    fn change(&self) -> FieldUpdate<Scalar<'_>> {
         self.map(T::scalar)
     }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Billing, Category, Change, ExternalId, Field, ProductId, ProductType, Rule, Scalar, Sku,
+    Billing, Category, ExternalId, Field, FieldUpdate, ProductId, ProductType, Rule, Scalar, Sku,
     field::Slot, product::millis,
 };
 #[cfg(feature = "openapi")]
@@ -26,7 +26,7 @@ macro_rules! held {
 /// The type of a field in a row.
 macro_rules! slot {
     (required $type:ty) => { Option<$type> };
-    (nullable $type:ty) => { Change<$type> };
+    (nullable $type:ty) => { FieldUpdate<$type> };
 }
 
 /// The default value of the field, if it has one.
@@ -60,7 +60,7 @@ macro_rules! product_fields {
             pub updated_at: Timestamp,
         }
 
-        /// A validated row. `None` and [`Change::Keep`] are fields that it does not have.
+        /// A validated row. `None` and [`FieldUpdate::Keep`] are fields that it does not have.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct ProductRow {
             $($(#[$doc])* pub $field: slot!($kind $type),)+
@@ -126,7 +126,7 @@ macro_rules! product_fields {
             }
 
             /// What the row changes, by the published names of the fields.
-            pub fn changes(&self) -> impl Iterator<Item = (&'static str, Change<Scalar<'_>>)> {
+            pub fn changes(&self) -> impl Iterator<Item = (&'static str, FieldUpdate<Scalar<'_>>)> {
                 [$(($name, self.$field.change())),+].into_iter()
             }
 
@@ -137,7 +137,7 @@ macro_rules! product_fields {
                     $($field: Slot::reset(default!($($default)?)),)+
                     ..Self::default()
                 };
-                (row.sku, row.external_id) = (Change::Keep, Change::Keep);
+                (row.sku, row.external_id) = (FieldUpdate::Keep, FieldUpdate::Keep);
                 row
             }
 

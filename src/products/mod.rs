@@ -26,5 +26,5 @@ pub use lookup::{
     StoredProduct, WhenOlder,
 };
 pub use product::{Billing, Category, ExternalId, ProductId, ProductType, Sku};
-pub use row::{Change, ProductKey, is_field};
+pub use row::{FieldUpdate, ProductKey, is_field};
 pub use upsert::{Applied, RowError, RowResult, arrived, upsert};

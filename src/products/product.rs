@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{Change, FIELDS, Product, ProductKey, ProductRow};
+use super::{FIELDS, FieldUpdate, Product, ProductKey, ProductRow};
 use crate::text::{rfc3339_millis, spelled_enum};
 
 spelled_enum! {
@@ -163,8 +163,8 @@ impl Product {
     #[must_use]
     pub fn created(row: &ProductRow, id: ProductId, now: Timestamp) -> Option<Self> {
         let values = row.changes().zip(FIELDS).map(|((_, change), field)| match change {
-            Change::Set(value) => Some(value),
-            Change::Keep | Change::Clear => field.default,
+            FieldUpdate::Set(value) => Some(value),
+            FieldUpdate::Keep | FieldUpdate::Clear => field.default,
         });
         Self::from_values(id, (row.created_at.unwrap_or(now), now), values).ok()
     }

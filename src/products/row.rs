@@ -8,9 +8,9 @@ use crate::{
     text::{Fault, FieldError},
 };
 
-/// A change to a value that may be missing.
+/// The update of a field that may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Change<T> {
+pub enum FieldUpdate<T> {
     /// It keeps its value: a row does not have the field.
     #[default]
     Keep,
@@ -20,7 +20,7 @@ pub enum Change<T> {
     Set(T),
 }
 
-impl<T: PartialEq> Change<T> {
+impl<T: PartialEq> FieldUpdate<T> {
     /// Whether it changes a field with this value.
     pub fn changes(&self, field: &Option<T>) -> bool {
         match self {
@@ -31,13 +31,13 @@ impl<T: PartialEq> Change<T> {
     }
 }
 
-impl<T> Change<T> {
-    /// The same change of another value.
-    pub fn map<'a, U>(&'a self, other: impl FnOnce(&'a T) -> U) -> Change<U> {
+impl<T> FieldUpdate<T> {
+    /// The same update of another value.
+    pub fn map<'a, U>(&'a self, other: impl FnOnce(&'a T) -> U) -> FieldUpdate<U> {
         match self {
-            Self::Keep => Change::Keep,
-            Self::Clear => Change::Clear,
-            Self::Set(value) => Change::Set(other(value)),
+            Self::Keep => FieldUpdate::Keep,
+            Self::Clear => FieldUpdate::Clear,
+            Self::Set(value) => FieldUpdate::Set(other(value)),
         }
     }
 
@@ -113,7 +113,10 @@ impl ProductRow {
     /// The published names of the fields that it has.
     #[must_use]
     pub fn fields(&self) -> Vec<&'static str> {
-        self.changes().filter(|(_, change)| *change != Change::Keep).map(|(name, _)| name).collect()
+        self.changes()
+            .filter(|(_, change)| *change != FieldUpdate::Keep)
+            .map(|(name, _)| name)
+            .collect()
     }
 
     /// What it finds its product by: its sku, or else its external id, or else its id; `None` if it always
@@ -213,10 +216,10 @@ mod tests {
             r#"{"sku":"s","category":null,"stockQty":5.0,"termMonths":1e1,"id":"x","later":[1]}"#,
         )
         .expect("row");
-        assert_eq!(row.category, Change::Clear);
-        assert_eq!(row.description, Change::Keep);
-        assert_eq!(row.stock_qty, Change::Set(5));
-        assert_eq!(row.term_months, Change::Set(10));
+        assert_eq!(row.category, FieldUpdate::Clear);
+        assert_eq!(row.description, FieldUpdate::Keep);
+        assert_eq!(row.stock_qty, FieldUpdate::Set(5));
+        assert_eq!(row.term_months, FieldUpdate::Set(10));
         assert_eq!((row.name, row.id), (None, None));
     }
 }

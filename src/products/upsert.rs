@@ -250,12 +250,12 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::products::Change;
+    use crate::products::FieldUpdate;
 
     fn row(sku: &str, external_id: &str) -> ProductRow {
         ProductRow {
-            sku: Sku::parse(sku).map_or(Change::Keep, Change::Set),
-            external_id: ExternalId::parse(external_id).map_or(Change::Keep, Change::Set),
+            sku: Sku::parse(sku).map_or(FieldUpdate::Keep, FieldUpdate::Set),
+            external_id: ExternalId::parse(external_id).map_or(FieldUpdate::Keep, FieldUpdate::Set),
             ..ProductRow::default()
         }
     }

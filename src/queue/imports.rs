@@ -32,7 +32,7 @@ use crate::{
             ImportId, ImportOptions, Job, JobStore as _, LEASE_TERM, Lease, ObjectVersion,
             Progress, Source, Status, Submission,
         },
-        report::{Observer, Report, ReportKeys},
+        report::{Report, ReportKeys, Reporter},
         run::{End, Interruption, Request, SnapshotPart, run},
         snapshot::{DEFAULT_SHARE, Snapshot, parse_share},
     },
@@ -437,9 +437,9 @@ impl ImportCatalog {
         let started = Instant::now();
         let Request { lease, source, .. } = request;
         let keys = ReportKeys::of(&lease.account, &source.name, &lease.import);
-        let observer = Reports { bucket: &self.bucket, keys };
+        let reporter = Reports { bucket: &self.bucket, keys };
         let part = snapshot.as_mut().map(|snapshot| SnapshotPart { snapshot, is_last: true });
-        let end = run(&self.store, request, open, part, &observer).await?;
+        let end = run(&self.store, request, open, part, &reporter).await?;
         let (ended, job, before) = match &end {
             End::Busy(left) => return Err(RetryReason::Busy(*left)),
             // The job had ended before: nothing was done now.
@@ -519,7 +519,7 @@ struct Reports<'a> {
     keys: Option<ReportKeys>,
 }
 
-impl Observer for Reports<'_> {
+impl Reporter for Reports<'_> {
     fn rejected(&self, errors: &[crate::imports::LineError]) {
         if self.keys.is_none() {
             for error in errors {

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::value::RawValue;
 
-use super::{Line, PeekReader, RecordReader, RejectedLine, invalid_data, too_long};
+use super::{Line, LineReader, PeekReader, RejectedLine, invalid_data, too_long};
 use crate::{
     imports::{LineErrorCode, MAX_LINE_BYTES},
     json::type_name,
@@ -158,7 +158,7 @@ fn io_error(error: csv::Error) -> io::Error {
     }
 }
 
-impl RecordReader for CsvReader {
+impl LineReader for CsvReader {
     fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             self.rows.get_mut().row_bytes = 0;

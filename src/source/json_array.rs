@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead};
 
-use super::{Line, RecordReader, invalid_data, too_long};
+use super::{Line, LineReader, invalid_data, too_long};
 use crate::imports::MAX_LINE_BYTES;
 
 /// Splits at the commas between elements. Elements are not parsed, so a malformed one is later rejected as
@@ -115,7 +115,7 @@ impl Scanner {
     }
 }
 
-impl RecordReader for JsonArrayReader {
+impl LineReader for JsonArrayReader {
     fn next(&mut self) -> io::Result<Option<Line>> {
         if self.state == State::BeforeArray {
             self.token()?;

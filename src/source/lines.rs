@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::{Line, RecordReader, too_long};
+use super::{Line, LineReader, too_long};
 use crate::imports::MAX_LINE_BYTES;
 
 /// How the first line of an export with a cursor begins.
@@ -21,7 +21,7 @@ impl NdjsonReader {
     }
 }
 
-impl RecordReader for NdjsonReader {
+impl LineReader for NdjsonReader {
     fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             let mut text = Vec::new();

@@ -188,7 +188,7 @@ impl GroupStream {
 /// Collects records into groups.
 struct Groups {
     /// `None` when there is no more to read.
-    records: Option<Box<dyn RecordReader>>,
+    records: Option<Box<dyn LineReader>>,
     /// The last group, until it is returned.
     end: Option<Group>,
     last_line: u64,
@@ -238,7 +238,7 @@ impl Iterator for Groups {
 }
 
 /// Reads the records of one format.
-trait RecordReader: Send {
+trait LineReader: Send {
     /// The next record; `None` at the end of the source.
     fn next(&mut self) -> io::Result<Option<Line>>;
 
@@ -256,7 +256,7 @@ fn invalid_data(message: impl Into<String>) -> io::Error {
 }
 
 /// Decompresses a source, detects its format and begins to read its records.
-fn open(source: Box<dyn Read + Send>, format: Option<Format>) -> io::Result<Box<dyn RecordReader>> {
+fn open(source: Box<dyn Read + Send>, format: Option<Format>) -> io::Result<Box<dyn LineReader>> {
     let mut source = compression::decompress(PeekReader::new(source))?;
     source.fill(|head| head.len() >= UTF8_BOM.len())?;
     if source.head().starts_with(UTF8_BOM) {

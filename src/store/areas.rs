@@ -36,10 +36,10 @@ use super::{
 use crate::{
     account::AccountId,
     cause::chain,
-    imports::{Before, Content, Key, Kind, Write},
+    imports::{Before, Content, DocumentKey, Kind, Write},
     lock::lock,
     offerings::{
-        Area, Bound, EntryPage, KeyRange, OfferingAreas, OfferingId, OfferingRow, entries,
+        Area, Bound, EntryPage, KeyRange, OfferingAreas, OfferingId, StoredOffering, entries,
         row_of_entry,
     },
     order::Order,
@@ -89,18 +89,18 @@ impl Markers {
 pub(super) fn placed(
     operation: &'static str,
     item: &Item,
-) -> Result<Option<Arc<OfferingRow>>, StoreError> {
+) -> Result<Option<Arc<StoredOffering>>, StoreError> {
     if !item.contains_key("customerType") {
         return Ok(None);
     }
     let own = item.iter().filter(|(name, _)| *name != "document");
     let item = own.map(|(name, value)| (name.clone(), value.clone())).collect();
     let row = offering(operation, item)?;
-    Ok(Some(Arc::new(OfferingRow { document: String::new().into(), ..row })))
+    Ok(Some(Arc::new(StoredOffering { document: String::new().into(), ..row })))
 }
 
 /// Like [`placed`], but an offering that this version cannot read is replaced as if it had no entries.
-pub(super) fn placed_or_none(operation: &'static str, item: &Item) -> Option<Arc<OfferingRow>> {
+pub(super) fn placed_or_none(operation: &'static str, item: &Item) -> Option<Arc<StoredOffering>> {
     placed(operation, item).unwrap_or_else(|error| {
         tracing::warn!(cause = chain(&error), "an offering is unreadable");
         None
@@ -148,11 +148,11 @@ impl OfferingAreas for Store {
         &self,
         account: &AccountId,
         ids: &[OfferingId],
-    ) -> Result<(HashMap<OfferingId, OfferingRow>, f64), StoreError> {
+    ) -> Result<(HashMap<OfferingId, StoredOffering>, f64), StoreError> {
         const OPERATION: &str = "get offerings";
         let wanted = ids.iter().map(|id| KeyToRead {
             table: self.tables.offerings.clone(),
-            key: self.place(Kind::Offering).item_key(account, &Key::Offering(id.clone())),
+            key: self.place(Kind::Offering).item_key(account, &DocumentKey::Offering(id.clone())),
             projection: None,
         });
         let (items, read_units) = self.read_batch(OPERATION, wanted.collect(), false).await?;
@@ -174,7 +174,7 @@ impl Store {
     pub(super) async fn write_offering(
         &self,
         account: &AccountId,
-        key: &Key,
+        key: &DocumentKey,
         change: Write,
     ) -> Result<Option<WriteError>, StoreError> {
         match self.try_write_offering(account, key, change).await {
@@ -186,13 +186,13 @@ impl Store {
     async fn try_write_offering(
         &self,
         account: &AccountId,
-        key: &Key,
+        key: &DocumentKey,
         change: Write,
     ) -> Result<Option<WriteError>, StoreError> {
         let Write { order, version, mut before } = change;
         let version = match version {
             Some((Content::Offering(offering), version)) => {
-                Some((offering.into_row(version.created_at, order.time()), version))
+                Some((offering.into_stored(version.created_at, order.time()), version))
             }
             _ => None,
         };

@@ -6,13 +6,13 @@ use super::{
     Store, StoreError,
     batch::KeyToRead,
     documents::own_attributes,
-    export::WholeNetwork,
+    export::NetworkWithBundles,
     item::{OfferingItem, write},
     records::{bundle, exported, product},
 };
 use crate::{
     account::AccountId,
-    imports::{Content, ExportedRecords, Key, Kind, Version},
+    imports::{Content, DocumentKey, ExportedRecords, Kind, Version},
     networks::{Bundle, NetworkId, NetworkState},
     order::Order,
     products::StoredProduct,
@@ -26,8 +26,8 @@ impl ExportedRecords for Store {
     async fn stored_documents(
         &self,
         account: &AccountId,
-        keys: &[Key],
-    ) -> Result<HashMap<Key, String>, StoreError> {
+        keys: &[DocumentKey],
+    ) -> Result<HashMap<DocumentKey, String>, StoreError> {
         let mut by_kind: BTreeMap<Kind, Vec<KeyToRead>> = BTreeMap::new();
         for key in keys {
             let place = self.place(key.kind());
@@ -52,13 +52,13 @@ impl ExportedRecords for Store {
     fn document(
         &self,
         account: &AccountId,
-        key: &Key,
+        key: &DocumentKey,
         order: Order,
         (content, version): (Content, Version),
     ) -> Result<Option<String>, StoreError> {
         let own = match content {
             Content::Offering(offering) => {
-                let row = offering.into_row(version.created_at, order.time());
+                let row = offering.into_stored(version.created_at, order.time());
                 write(OPERATION, OfferingItem::new(account, row))?
             }
             content => own_attributes(&content),
@@ -80,7 +80,7 @@ impl ExportedRecords for Store {
             return (!bundles.is_empty())
                 .then(|| format!("{{\"kind\":\"network\",\"fixed_bundles\":[{bundles}]}}"));
         };
-        let whole = WholeNetwork {
+        let whole = NetworkWithBundles {
             network: network.clone(),
             own: state.order,
             newest: bundles

@@ -16,7 +16,9 @@ use super::{
 };
 use crate::{
     account::AccountId,
-    imports::{Before, ChangeSet, Content, DocumentStore, Key, Kind, Stored, Version, Write},
+    imports::{
+        Before, ChangeSet, Content, DocumentKey, DocumentStore, Kind, Stored, Version, Write,
+    },
     order::Order,
     outcome::WriteError,
 };
@@ -27,8 +29,8 @@ impl DocumentStore for Store {
     async fn stored(
         &self,
         account: &AccountId,
-        keys: &[Key],
-    ) -> Result<HashMap<Key, Stored>, StoreError> {
+        keys: &[DocumentKey],
+    ) -> Result<HashMap<DocumentKey, Stored>, StoreError> {
         const OPERATION: &str = "read stored versions";
         let mut by_kind: BTreeMap<Kind, Vec<String>> = BTreeMap::new();
         for key in keys {
@@ -53,7 +55,7 @@ impl DocumentStore for Store {
                 let key = place.key_of(OPERATION, &item)?;
                 let order = order_of(&item, ORDER);
                 let offering = match &key {
-                    Key::Offering(_) => placed_or_none(OPERATION, &item),
+                    DocumentKey::Offering(_) => placed_or_none(OPERATION, &item),
                     _ => None,
                 };
                 let before = Before { order, offering };
@@ -67,7 +69,7 @@ impl DocumentStore for Store {
         &self,
         account: &AccountId,
         changes: ChangeSet,
-    ) -> Result<Vec<(Key, WriteError)>, StoreError> {
+    ) -> Result<Vec<(DocumentKey, WriteError)>, StoreError> {
         let has_offerings = changes.iter().any(|(key, _)| key.kind() == Kind::Offering);
         if has_offerings {
             self.mark_if_empty(account).await?;
@@ -100,7 +102,7 @@ impl Store {
     /// The item that a write puts: a version, given its own attributes, or a tombstone.
     pub(super) fn item_of(
         &self,
-        (account, key): (&AccountId, &Key),
+        (account, key): (&AccountId, &DocumentKey),
         order: Order,
         version: Option<(Item, Version)>,
     ) -> Item {
@@ -118,10 +120,10 @@ impl Store {
     async fn write_document(
         &self,
         account: &AccountId,
-        key: &Key,
+        key: &DocumentKey,
         change: Write,
     ) -> Result<Option<WriteError>, StoreError> {
-        if let Key::Offering(_) = key {
+        if let DocumentKey::Offering(_) = key {
             return self.write_offering(account, key, change).await;
         }
         let Write { order, version, .. } = change;

@@ -1,4 +1,5 @@
-//! Exports: everything an account has, as records that recreate the same catalog when imported.
+//! What `catalog export` reads: all records of an account, which recreate the same catalog when imported. Also the
+//! records that a snapshot may remove. Export jobs read in `exports.rs`.
 
 use super::{
     Store, StoreError,
@@ -21,19 +22,19 @@ use crate::{
 };
 
 /// An export of the records of one kind, one page of the table at a time.
-pub struct Export<'a> {
+pub struct RecordReader<'a> {
     store: &'a Store,
     account: &'a AccountId,
     kind: Kind,
     start: Option<Item>,
     ended: bool,
     /// The network whose bundles are being read.
-    network: Option<WholeNetwork>,
+    network: Option<NetworkWithBundles>,
     /// Whether bundles have records of their own.
     bundles_apart: bool,
 }
 
-impl<'a> Export<'a> {
+impl<'a> RecordReader<'a> {
     /// The kinds that have records of their own; bundles are part of their network's record.
     pub const KINDS: [Kind; 6] = [
         Kind::Offering,
@@ -87,7 +88,7 @@ impl<'a> Export<'a> {
         match self.kind {
             Kind::Network | Kind::Bundle if !self.bundles_apart => match part(OPERATION, item)? {
                 Part::Network(network, own, set) => {
-                    let next = WholeNetwork {
+                    let next = NetworkWithBundles {
                         network: *network,
                         own,
                         newest: own.max(set),
@@ -106,7 +107,7 @@ impl<'a> Export<'a> {
                     (_, Some(document)) => records.push(bundle(id, &document, order)),
                     (_, None) => {}
                 },
-                Part::Placeholder(..) => {}
+                Part::AbsentNetwork { .. } => {}
             },
             _ => {
                 let record = exported(OPERATION, self.store.place(self.kind), item)?;
@@ -178,8 +179,8 @@ fn existing_record(
         Kind::Network | Kind::Bundle => match part(operation, item)? {
             Part::Network(network, ..) => Existing::Network(network.id),
             // Bundles whose network is not stored: they are removed, too.
-            Part::Placeholder(id, 1..) => Existing::Network(id),
-            Part::Bundle(..) | Part::Placeholder(..) => return Ok(None),
+            Part::AbsentNetwork { id, bundles: 1.. } => Existing::Network(id),
+            Part::Bundle(..) | Part::AbsentNetwork { .. } => return Ok(None),
         },
         _ if !is_record(&item) => return Ok(None),
         Kind::Offering => {
@@ -197,8 +198,8 @@ fn existing_record(
 
 const OPERATION: &str = "export";
 
-/// A network and the bundles read so far, as published documents.
-pub(super) struct WholeNetwork {
+/// A network, and the published JSON of its bundles; in an export, of those read so far.
+pub(super) struct NetworkWithBundles {
     pub(super) network: Network,
     /// The order of the network's own fields.
     pub(super) own: Option<Order>,
@@ -207,7 +208,7 @@ pub(super) struct WholeNetwork {
     pub(super) bundles: Vec<(String, Option<Order>)>,
 }
 
-impl WholeNetwork {
+impl NetworkWithBundles {
     /// The record with all bundles, whatever its size.
     pub(super) fn record(&self) -> String {
         let documents: Vec<&str> =

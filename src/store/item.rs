@@ -27,7 +27,8 @@ use crate::{
     geography::{Country, Region},
     imports::{Version, job::ImportId},
     offerings::{
-        CatalogId, Category, CustomerType, OfferingId, OfferingRow, ProductType, Status, Visibility,
+        CatalogId, Category, CustomerType, OfferingId, ProductType, Status, StoredOffering,
+        Visibility,
     },
     order::Order,
     text::hex,
@@ -168,7 +169,7 @@ pub(super) fn version_of(item: &Item) -> Option<Version> {
 }
 
 impl OfferingItem {
-    pub(super) fn new(account: &AccountId, row: OfferingRow) -> Self {
+    pub(super) fn new(account: &AccountId, row: StoredOffering) -> Self {
         let head = document_head(&row.id, row.status, row.visibility.customer_type);
         let whole = row.document.plain();
         let document = whole.strip_prefix(&head).unwrap_or(&whole).to_owned();
@@ -187,26 +188,26 @@ impl OfferingItem {
         }
     }
 
-    /// Converts an item that was read with all attributes to a row.
-    pub(super) fn into_row(mut self) -> Result<OfferingRow, String> {
+    /// Converts an item that was read with all attributes.
+    pub(super) fn into_stored(mut self) -> Result<StoredOffering, String> {
         let mut document = std::mem::take(&mut self.document);
         // A stored document with all its fields begins with a brace.
         if !document.starts_with('{') {
             let head = document_head(&self.product_offering_id, self.status, self.customer_type);
             document.insert_str(0, &head);
         }
-        self.row_with(document.into())
+        self.stored_with(document.into())
     }
 
-    /// Converts an item that was read with all attributes but its document to a row.
-    fn row_with(self, document: JsonText) -> Result<OfferingRow, String> {
+    /// Converts an item that was read with all attributes but its document.
+    fn stored_with(self, document: JsonText) -> Result<StoredOffering, String> {
         fn parsed<T: Ord, E>(
             texts: &[String],
             parse: impl Fn(&str) -> Result<T, E>,
         ) -> Result<BTreeSet<T>, E> {
             texts.iter().map(|text| parse(text)).collect()
         }
-        Ok(OfferingRow {
+        Ok(StoredOffering {
             id: self.product_offering_id,
             status: self.status,
             product_type: self.product_type,
@@ -223,9 +224,9 @@ impl OfferingItem {
 }
 
 /// The offering in an item that was read with all attributes.
-pub(super) fn offering(operation: &'static str, item: Item) -> Result<OfferingRow, StoreError> {
+pub(super) fn offering(operation: &'static str, item: Item) -> Result<StoredOffering, StoreError> {
     let item: OfferingItem = read(operation, item)?;
-    item.into_row().map_err(|cause| StoreError::unreadable(operation, cause))
+    item.into_stored().map_err(|cause| StoreError::unreadable(operation, cause))
 }
 
 /// An offering's item in the JSON of a reply: what a list needs of it.
@@ -245,7 +246,7 @@ pub(super) struct ListedOffering {
 }
 
 impl ListedOffering {
-    pub(super) fn into_row(self) -> Result<OfferingRow, String> {
+    pub(super) fn into_stored(self) -> Result<StoredOffering, String> {
         let texts = |set: Option<Attribute<Vec<String>>>| {
             set.map(Attribute::into_inner).unwrap_or_default()
         };
@@ -268,7 +269,7 @@ impl ListedOffering {
             push_escaped(&mut text, &head);
         }
         stored.push_escaped_to(&mut text);
-        item.row_with(JsonText::escaped(text))
+        item.stored_with(JsonText::escaped(text))
     }
 }
 

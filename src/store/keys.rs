@@ -9,7 +9,7 @@ use super::{
     item::{Item, number, read, text, text_of, write},
 };
 use crate::{
-    access::{Balance, Change, KeyChange, KeyHash, KeyLookup, KeyRecord},
+    access::{FieldUpdate, KeyChange, KeyHash, KeyLookup, KeyRecord, LimitName},
     account::AccountId,
 };
 
@@ -25,12 +25,12 @@ fn key_item(
 }
 
 /// The attribute that has a limit.
-fn limit_attribute(balance: Balance) -> &'static str {
-    match balance {
-        Balance::Reads => "readsPerMinute",
-        Balance::Writes => "writesPerMinute",
-        Balance::ReadUnits => "readUnitsPerMinute",
-        Balance::WriteUnits => "writeUnitsPerMinute",
+fn limit_attribute(name: LimitName) -> &'static str {
+    match name {
+        LimitName::Reads => "readsPerMinute",
+        LimitName::Writes => "writesPerMinute",
+        LimitName::ReadUnits => "readUnitsPerMinute",
+        LimitName::WriteUnits => "writeUnitsPerMinute",
     }
 }
 
@@ -87,19 +87,21 @@ impl Store {
             ("label", change.label.map(text)),
             ("expiresAt", change.expires_at.map(|time| text(time.to_string()))),
         ];
-        changes.extend(Balance::ALL.map(|balance| {
-            (limit_attribute(balance), change.of(balance).map(|limit| number(limit.get())))
-        }));
+        changes.extend(
+            LimitName::ALL.map(|name| {
+                (limit_attribute(name), change.of(name).map(|limit| number(limit.get())))
+            }),
+        );
         if let Some(permissions) = &change.permissions {
             let names = permissions.iter().map(|permission| text(permission.as_str()));
-            changes.push(("permissions", Change::Set(AttributeValue::L(names.collect()))));
+            changes.push(("permissions", FieldUpdate::Set(AttributeValue::L(names.collect()))));
         }
         let mut expression = Expression::default();
         for (name, change) in changes {
             match change {
-                Change::Keep => {}
-                Change::Clear => expression.remove(name),
-                Change::Set(value) => expression.set(name, value),
+                FieldUpdate::Keep => {}
+                FieldUpdate::Clear => expression.remove(name),
+                FieldUpdate::Set(value) => expression.set(name, value),
             }
         }
         expression.value("account", text(account.as_str()));

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     account::AccountId,
-    imports::{Key, Kind},
+    imports::{DocumentKey, Kind},
     offerings::{OfferingId, PromoCode},
 };
 
@@ -40,12 +40,16 @@ impl Store {
 
 impl Place<'_> {
     /// The primary key of a document's item.
-    pub(super) fn item_key(&self, account: &AccountId, key: &Key) -> Item {
+    pub(super) fn item_key(&self, account: &AccountId, key: &DocumentKey) -> Item {
         key_of(account, self.range_key, text(range_key(key)))
     }
 
     /// The key of a document's item.
-    pub(super) fn key_of(&self, operation: &'static str, item: &Item) -> Result<Key, StoreError> {
+    pub(super) fn key_of(
+        &self,
+        operation: &'static str,
+        item: &Item,
+    ) -> Result<DocumentKey, StoreError> {
         text_of(item, self.range_key)
             .and_then(|key| parse_key(self.kind, key))
             .ok_or_else(|| StoreError::unreadable(operation, "an item without its key"))
@@ -53,21 +57,23 @@ impl Place<'_> {
 }
 
 /// The range key of a document.
-pub(super) fn range_key(key: &Key) -> String {
+pub(super) fn range_key(key: &DocumentKey) -> String {
     match key {
-        Key::Offering(id) => id.as_str().to_owned(),
-        Key::Promotion(code) => code.as_str().to_owned(),
-        Key::PartnerOffering(key) => partners::offering_key(key),
-        Key::ExchangeRate(pair) => networks::rate_key(*pair),
+        DocumentKey::Offering(id) => id.as_str().to_owned(),
+        DocumentKey::Promotion(code) => code.as_str().to_owned(),
+        DocumentKey::PartnerOffering(key) => partners::offering_key(key),
+        DocumentKey::ExchangeRate(pair) => networks::rate_key(*pair),
     }
 }
 
-fn parse_key(kind: Kind, text: &str) -> Option<Key> {
+fn parse_key(kind: Kind, text: &str) -> Option<DocumentKey> {
     match kind {
-        Kind::Offering => OfferingId::parse(text).ok().map(Key::Offering),
-        Kind::Promotion => PromoCode::parse(text).ok().map(Key::Promotion),
-        Kind::PartnerOffering => partners::parse_offering_key(text).map(Key::PartnerOffering),
-        Kind::ExchangeRate => networks::parse_rate_key(text).map(Key::ExchangeRate),
+        Kind::Offering => OfferingId::parse(text).ok().map(DocumentKey::Offering),
+        Kind::Promotion => PromoCode::parse(text).ok().map(DocumentKey::Promotion),
+        Kind::PartnerOffering => {
+            partners::parse_offering_key(text).map(DocumentKey::PartnerOffering)
+        }
+        Kind::ExchangeRate => networks::parse_rate_key(text).map(DocumentKey::ExchangeRate),
         Kind::Network | Kind::Bundle | Kind::Product => None,
     }
 }

@@ -88,7 +88,7 @@ pub use client::{
 };
 pub use error::StoreError;
 use error::{ConditionalWriteError, failed_condition};
-pub use export::Export;
+pub use export::RecordReader;
 pub use exports::ExportPosition;
 use item::{Item, NOT_NEWER, ORDER, note_source, order_value, text};
 pub use jobs::{GivenUp, JobPage, JobPosition, SeenContent};

@@ -87,7 +87,7 @@ pub(super) enum Part {
     /// A bundle of a network, and its order; without a document it is a tombstone.
     Bundle(NetworkId, BundleId, Option<String>, Option<Order>),
     /// A network that is not stored, and how many bundles were stored before it.
-    Placeholder(NetworkId, i64),
+    AbsentNetwork { id: NetworkId, bundles: i64 },
 }
 
 /// Parses an item of a network.
@@ -107,7 +107,7 @@ pub(super) fn part(operation: &'static str, mut item: Item) -> Result<Part, Stor
     let count = item.product_count;
     Ok(match item.network(operation)? {
         Some(network) => Part::Network(Box::new(network), order, set_order),
-        None => Part::Placeholder(id, count.unwrap_or_default()),
+        None => Part::AbsentNetwork { id, bundles: count.unwrap_or_default() },
     })
 }
 

@@ -11,10 +11,10 @@ use super::{
 };
 use crate::{
     account::AccountId,
-    imports::{Key, Kind},
+    imports::{DocumentKey, Kind},
     offerings::{
-        CatalogFilter, Category, KeyRange, OfferingId, OfferingRanges, OfferingRow, ProductType,
-        RangePage, RowKey, Status,
+        CatalogFilter, Category, KeyRange, OfferingId, OfferingRanges, ProductType, RangePage,
+        RowKey, Status, StoredOffering,
     },
 };
 
@@ -38,10 +38,10 @@ impl Store {
         &self,
         account: &AccountId,
         id: &OfferingId,
-    ) -> Result<Option<OfferingRow>, StoreError> {
+    ) -> Result<Option<StoredOffering>, StoreError> {
         const OPERATION: &str = "get offering";
         let place = self.place(Kind::Offering);
-        let key = place.item_key(account, &Key::Offering(id.clone()));
+        let key = place.item_key(account, &DocumentKey::Offering(id.clone()));
         let item = self.get(OPERATION, place.table, key, false).await?.filter(is_record);
         item.map(|item| offering(OPERATION, item)).transpose()
     }
@@ -90,9 +90,9 @@ impl OfferingRanges for Store {
         let read_units = units(reply.consumed_capacity());
         let examined = u32::try_from(reply.scanned_count).unwrap_or_default();
         let resume = reply.last_evaluated_key.map(|key| read(OPERATION, key)).transpose()?;
-        let rows: Vec<OfferingRow> = items
+        let rows: Vec<StoredOffering> = items
             .into_iter()
-            .map(ListedOffering::into_row)
+            .map(ListedOffering::into_stored)
             .collect::<Result<_, _>>()
             .map_err(|cause| StoreError::unreadable(OPERATION, cause))?;
         // The filter expression only saves transfer; the decision is made here.

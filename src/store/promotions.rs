@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     account::AccountId,
-    imports::{Key, Kind},
+    imports::{DocumentKey, Kind},
     offerings::{PromoCode, Promotion, PromotionDraft},
 };
 
@@ -19,7 +19,7 @@ impl Store {
     ) -> Result<Option<Promotion>, StoreError> {
         const OPERATION: &str = "get promotion";
         let place = self.place(Kind::Promotion);
-        let key = place.item_key(account, &Key::Promotion(code.clone()));
+        let key = place.item_key(account, &DocumentKey::Promotion(code.clone()));
         let item = self.get(OPERATION, place.table, key, false).await?.filter(is_record);
         let Some(item) = item else { return Ok(None) };
         let draft: PromotionDraft = serde_json::from_str(&document(OPERATION, item)?)

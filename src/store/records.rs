@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     changes::{ExportedRecord, IdField, Identity, catalogs_member},
-    imports::{Key, Kind},
+    imports::{DocumentKey, Kind},
     networks::{CurrencyPair, Network, NetworkId},
     order::Order,
     partners::PartnerOfferingKey,
@@ -50,7 +50,7 @@ pub(super) fn exported(
                 json: bundle(network, &document, order),
                 visibility: None,
             }),
-            Part::Bundle(_, _, None, _) | Part::Placeholder(..) => None,
+            Part::Bundle(_, _, None, _) | Part::AbsentNetwork { .. } => None,
         }),
         _ if !is_record(&item) => Ok(None),
         Kind::Offering => {
@@ -110,14 +110,14 @@ fn identity_of(product: &Product) -> Identity {
     Identity { kind: Kind::Product, id, id_field: Some(id_field) }
 }
 
-fn id_of(key: &Key) -> String {
+fn id_of(key: &DocumentKey) -> String {
     match key {
-        Key::Offering(id) => id.to_string(),
-        Key::Promotion(code) => code.as_str().to_owned(),
-        Key::PartnerOffering(PartnerOfferingKey { name, offering_type }) => {
+        DocumentKey::Offering(id) => id.to_string(),
+        DocumentKey::Promotion(code) => code.as_str().to_owned(),
+        DocumentKey::PartnerOffering(PartnerOfferingKey { name, offering_type }) => {
             format!("{offering_type}/{name}")
         }
-        Key::ExchangeRate(CurrencyPair { source, destination }) => {
+        DocumentKey::ExchangeRate(CurrencyPair { source, destination }) => {
             format!("{source}/{destination}")
         }
     }
@@ -186,7 +186,7 @@ mod fuzz {
         fuzz::fuzz,
         imports::{Content, DocumentRecord, NetworkRecord, Operation, ProductRecord, Record},
         json::is_unicode,
-        networks::Change,
+        networks::NetworkChange,
         products::{Product, ProductId},
     };
 
@@ -201,20 +201,20 @@ mod fuzz {
                 let Content::Offering(offering) = content else {
                     return vec![with_head(&head, &content.document())];
                 };
-                let row = offering.into_row(now, now);
+                let row = offering.into_stored(now, now);
                 let document = row.document.plain();
                 let open = document.strip_suffix('}').expect("an object");
                 let catalogs = catalogs_member(&row.visibility.catalogs);
                 vec![with_head(&head, &format!("{open}{catalogs}"))]
             }
             Record::Network(NetworkRecord { network: id, change }) => match change {
-                Change::Bundle(stored) => vec![bundle(id, &stored.document(), None)],
-                Change::Network { network, bundles } => {
+                NetworkChange::Bundle(stored) => vec![bundle(id, &stored.document(), None)],
+                NetworkChange::Network { network, bundles } => {
                     let bundles = bundles.unwrap_or_default();
                     let bundles = bundles.iter().map(|stored| bundle(id, &stored.document(), None));
                     bundles.chain([format!("{}}}", open_network(&network))]).collect()
                 }
-                Change::DeleteBundle(_) | Change::DeleteNetwork => Vec::new(),
+                NetworkChange::DeleteBundle(_) | NetworkChange::DeleteNetwork => Vec::new(),
             },
             Record::Product(ProductRecord::Upsert(row)) => {
                 let id = row.id.unwrap_or(ProductId::from_bytes([7; 16]));

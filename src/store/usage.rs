@@ -24,7 +24,7 @@ use super::{
 use crate::{
     access::{
         KeyHash, Usage, UsageCounters,
-        limits::{Balance, Counter, FullAt, UsageReport},
+        limits::{Counter, FullAt, LimitName, UsageReport},
     },
     retry::Patience,
 };
@@ -42,12 +42,12 @@ const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 const TRIES: u32 = 5;
 
 /// The attribute that has the time of a balance.
-fn attribute(balance: Balance) -> &'static str {
-    match balance {
-        Balance::Reads => "readsFullAt",
-        Balance::Writes => "writesFullAt",
-        Balance::ReadUnits => "readUnitsFullAt",
-        Balance::WriteUnits => "writeUnitsFullAt",
+fn attribute(limit_name: LimitName) -> &'static str {
+    match limit_name {
+        LimitName::Reads => "readsFullAt",
+        LimitName::Writes => "writesFullAt",
+        LimitName::ReadUnits => "readUnitsFullAt",
+        LimitName::WriteUnits => "writeUnitsFullAt",
     }
 }
 
@@ -110,13 +110,13 @@ impl Store {
         expression.set(EXPIRES_AT, usage_expiry(day));
         let mut conditions = Vec::new();
         let mut is_timed = false;
-        for (balance, limit) in report.limits.each() {
-            let amount = report.used.of(balance);
+        for (limit_name, limit) in report.limits.each() {
+            let amount = report.used.of(limit_name);
             if amount <= 0.0 {
                 continue;
             }
-            let name = attribute(balance);
-            let known = report.known.balances.of(balance);
+            let name = attribute(limit_name);
+            let known = report.known.balances.of(limit_name);
             let after = known.after(report.used_at, amount, limit).as_micros();
             is_timed = true;
             if known > used_at {

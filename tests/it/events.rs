@@ -58,7 +58,7 @@ pub(crate) async fn functions_over_sample() -> (Catalog, HashMap<&'static str, F
     sample::load(&catalog.stack.store).await.expect("sample");
     let store = Store::new(catalog.stack.client.clone(), TableNames::with_prefix("test"));
     let settings =
-        Settings { store, cache: Duration::from_mins(1), show_cost: false, log_percent: 100 };
+        Settings { store, cache_for: Duration::from_mins(1), show_cost: false, log_percent: 100 };
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
     let functions = functions(&settings, &cursors.into(), &catalog.stack.jobs);
     (catalog, functions)

@@ -2,16 +2,16 @@
 
 use catalog_cli::local::sample::SAMPLES;
 use serde_json::{Value, json};
-use serverless_catalog::{account::AccountId, imports::Counts, store::Export};
+use serverless_catalog::{account::AccountId, imports::Counts, store::RecordReader};
 
 use crate::support::{Catalog, offering};
 
 pub(crate) async fn export(catalog: &Catalog, account: &str) -> Vec<String> {
     let account = AccountId::parse(account).expect("account");
     let mut records = Vec::new();
-    for kind in Export::KINDS {
-        let mut export = Export::new(&catalog.stack.store, &account, kind);
-        while let Some(page) = export.next().await.expect("export") {
+    for kind in RecordReader::KINDS {
+        let mut reader = RecordReader::new(&catalog.stack.store, &account, kind);
+        while let Some(page) = reader.next().await.expect("export") {
             records.extend(page);
         }
     }

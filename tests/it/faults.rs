@@ -78,7 +78,7 @@ async fn answer(fault: Fault) -> (u16, String, String) {
     let client_of = lean_client(&Connection::local(&broken(fault).await)).expect("client");
     let store = Store::new(client_of, TableNames::with_prefix("test"));
     let settings =
-        Settings { store, cache: Duration::from_secs(1), show_cost: false, log_percent: 100 };
+        Settings { store, cache_for: Duration::from_secs(1), show_cost: false, log_percent: 100 };
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
     let functions: HashMap<_, _> = functions(&settings, &cursors.into(), &no_jobs());
     let routes = Template::built_in().and_then(|template| template.routes()).expect("routes");
@@ -187,7 +187,7 @@ async fn upsert_over(url: &str, key: &str, rows: &Value) -> Value {
         TableNames::with_prefix("test"),
     );
     let settings =
-        Settings { store, cache: Duration::from_secs(1), show_cost: false, log_percent: 100 };
+        Settings { store, cache_for: Duration::from_secs(1), show_cost: false, log_percent: 100 };
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
     let functions = functions(&settings, &cursors.into(), &no_jobs());
     let event = std::fs::read_to_string(format!(

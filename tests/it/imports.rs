@@ -13,7 +13,7 @@ use serverless_catalog::{
     imports::{
         Mode, OrderBy,
         job::{Claim, ImportId, JobStore as _, Lease, Source},
-        report::Observer,
+        report::Reporter,
         run::{End, Request, run},
     },
     source::{Format, GroupStream},
@@ -202,7 +202,7 @@ impl Read for Slow {
 
 struct Silent;
 
-impl Observer for Silent {}
+impl Reporter for Silent {}
 
 #[tokio::test]
 async fn a_worker_that_only_reads_up_to_where_its_job_was_keeps_its_lease() {

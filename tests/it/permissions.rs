@@ -14,7 +14,7 @@ use lambda_http::Context;
 use serde_json::{Value, json};
 use serde_yaml_ng::Value as Yaml;
 use serverless_catalog::{
-    access::{ApiKey, Change, KeyChange, KeyHash, PerMinute},
+    access::{ApiKey, FieldUpdate, KeyChange, KeyHash, PerMinute},
     account::AccountId,
     changes::Kinds,
     cursor::Cursors,
@@ -210,7 +210,7 @@ async fn done() -> BTreeMap<String, Operations> {
     // A key is remembered no time at all: each function reads it.
     let settings = Settings {
         store: store.clone(),
-        cache: Duration::ZERO,
+        cache_for: Duration::ZERO,
         show_cost: false,
         log_percent: 100,
     };
@@ -295,7 +295,7 @@ async fn done() -> BTreeMap<String, Operations> {
 /// Gives the key of all events limits so small that nearly every request has a report to make.
 async fn limit_demo_key(catalog: &Catalog) {
     let account = "ACME".parse().expect("account");
-    let per_minute = |limit| Change::Set(PerMinute::new(limit).expect("a limit"));
+    let per_minute = |limit| FieldUpdate::Set(PerMinute::new(limit).expect("a limit"));
     let change = KeyChange {
         reads_per_minute: per_minute(10),
         writes_per_minute: per_minute(10_000),

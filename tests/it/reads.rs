@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use serverless_catalog::{
     cost::Meter,
-    imports::{DocumentStore as _, Key},
+    imports::{DocumentKey, DocumentStore as _},
     offerings::OfferingId,
     store::{Connection, Store, StoreError, TableNames, lean_client},
 };
@@ -52,8 +52,10 @@ async fn read(url: &str, count: usize) -> Result<f64, StoreError> {
     let client = lean_client(&Connection::local(url)).expect("client");
     let meter = Meter::default();
     let store = Store::new(client, TableNames::with_prefix("test")).metered(&meter);
-    let keys: Vec<Key> = (0..count)
-        .map(|number| Key::Offering(OfferingId::parse(&format!("{number:03}")).expect("an id")))
+    let keys: Vec<DocumentKey> = (0..count)
+        .map(|number| {
+            DocumentKey::Offering(OfferingId::parse(&format!("{number:03}")).expect("an id"))
+        })
         .collect();
     let stored = store.stored(&"ACME".parse().expect("account"), &keys).await?;
     assert!(stored.is_empty());

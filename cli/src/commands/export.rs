@@ -78,7 +78,7 @@ impl Export {
     /// The kinds to write. Networks come with their bundles, whether or not these are asked for, too.
     fn kinds(&self) -> Vec<Kind> {
         if self.kinds.is_empty() {
-            return store::Export::KINDS.to_vec();
+            return store::RecordReader::KINDS.to_vec();
         }
         let has_networks = self.kinds.contains(&Kind::Network);
         let asked = Kind::ALL.iter().filter(|kind| self.kinds.contains(kind));
@@ -112,11 +112,11 @@ impl Export {
             writeln!(output, "{head}").map_err(CliError::file("write", &path))?;
         }
         for kind in self.kinds() {
-            let mut export = store::Export::new(&store, &self.account, kind);
+            let mut reader = store::RecordReader::new(&store, &self.account, kind);
             if head.is_some() {
-                export = export.with_bundles_apart();
+                reader = reader.with_bundles_apart();
             }
-            while let Some(records) = export.next().await? {
+            while let Some(records) = reader.next().await? {
                 for record in records {
                     match writeln!(output, "{record}") {
                         Ok(()) => count += 1,

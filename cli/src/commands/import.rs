@@ -24,7 +24,7 @@ use serverless_catalog::{
     imports::{
         Counts, ImportCost, Kind, LineError, Mode, OrderBy, RecordChange,
         job::{ImportId, JobStore as _, LEASE_TERM, Lease, Progress, Source, Status},
-        report::Observer,
+        report::Reporter,
         run::{self, End, Request, SnapshotPart, run},
         snapshot::{DEFAULT_SHARE, Snapshot, parse_share},
     },
@@ -421,7 +421,7 @@ struct Terminal<'a> {
     latest: &'a Mutex<Progress>,
 }
 
-impl Observer for Terminal<'_> {
+impl Reporter for Terminal<'_> {
     fn rejected(&self, errors: &[LineError]) {
         self.bar.suspend(|| errors.iter().for_each(|error| self.import.report(self.name, error)));
     }

@@ -121,15 +121,24 @@ pub fn functions(
         ("get-offering", Function::of(settings, GetOffering)),
         ("list-partner-offerings", Function::of(settings, ListPartnerOfferings)),
         ("list-networks", Function::of(settings, ListNetworks)),
-        ("list-network-products", Function::of(settings, ListNetworkProducts::new(settings.cache))),
+        (
+            "list-network-products",
+            Function::of(settings, ListNetworkProducts::new(settings.cache_for)),
+        ),
         (
             "lookup-network-products",
-            Function::of(settings, LookupNetworkProducts(ListNetworkProducts::new(settings.cache))),
+            Function::of(
+                settings,
+                LookupNetworkProducts(ListNetworkProducts::new(settings.cache_for)),
+            ),
         ),
         ("upsert-products", Function::of(settings, UpsertProducts)),
         ("list-products", Function::of(settings, ListProducts::new(cursors.clone()))),
         ("manage-imports", Function::of(settings, imports)),
         ("manage-exports", Function::of(settings, exports)),
-        ("list-changes", Function::of(settings, ListChanges::new(cursors.clone(), settings.cache))),
+        (
+            "list-changes",
+            Function::of(settings, ListChanges::new(cursors.clone(), settings.cache_for)),
+        ),
     ])
 }

@@ -12,7 +12,7 @@ use serverless_catalog::{
     imports::{
         Counts, GeneratedIds, LineError, Mode, OrderBy,
         job::{ImportId, LEASE_TERM, Lease, Source},
-        report::Observer,
+        report::Reporter,
         run::{End, Request, run},
     },
     lock::lock,
@@ -119,7 +119,7 @@ async fn load_records(
 #[derive(Default)]
 struct FirstError(Mutex<Option<LineError>>);
 
-impl Observer for FirstError {
+impl Reporter for FirstError {
     fn rejected(&self, errors: &[LineError]) {
         let mut first = lock(&self.0);
         if first.is_none() {

@@ -97,8 +97,12 @@ impl Stack {
         let store = Store::new(client.clone(), TableNames::with_prefix(&options.name));
         let cursors = Cursors::new(&options.cursor_secret, None)
             .map_err(|error| CliError::Usage(error.to_string()))?;
-        let settings =
-            Settings { store: store.clone(), cache: KEY_CACHE, show_cost: true, log_percent: 100 };
+        let settings = Settings {
+            store: store.clone(),
+            cache_for: KEY_CACHE,
+            show_cost: true,
+            log_percent: 100,
+        };
         let changes = Function::of_changes(RecordChanges::new(store.clone()));
         let streams = Streams::open(engine.database(), &options.storage, &streamed, changes)?;
         let folder = |name: &str| options.folder.as_ref().map(|folder| folder.join(name));

@@ -18,8 +18,8 @@ use crate::{
         params::{ArrayParameter, CURSOR, Cursor, Limit, Parameter, Params},
     },
     offerings::{
-        Budget, CatalogId, Category, CustomerType, ListPosition, NotVisible, OfferingQuery,
-        OfferingRow, Plan, ProductType, PromoCode, Promotion, list, list_by_area,
+        Budget, CatalogId, Category, CustomerType, ListPosition, NotVisible, OfferingQuery, Plan,
+        ProductType, PromoCode, Promotion, StoredOffering, list, list_by_area,
     },
     text::FieldError,
 };
@@ -145,7 +145,7 @@ fn not_visible(what: NotVisible) -> ApiError {
 /// Joins documents, which are JSON already, into `{"items":[…],"pagination":{…}}`. Lambda's response carries the body
 /// as a JSON string, so it is built with that string's escapes, and the documents are copied as they are (`JsonText`).
 fn page(
-    rows: Vec<OfferingRow>,
+    rows: Vec<StoredOffering>,
     promotion: Option<&Promotion>,
     next_cursor: Option<&str>,
 ) -> Result<JsonText, ApiError> {

@@ -8,7 +8,7 @@ use crate::{
     account::AccountId,
     document::JsonText,
     http::{ApiError, params::Parameter},
-    offerings::{Offering, OfferingRow, PromoCode, Promotion, PromotionRejection},
+    offerings::{Offering, PromoCode, Promotion, PromotionRejection, StoredOffering},
     store::Store,
 };
 
@@ -46,7 +46,7 @@ pub(super) async fn promotion(
 
 /// The published object: as stored, or with its promotional price.
 pub(super) fn document(
-    row: OfferingRow,
+    row: StoredOffering,
     promotion: Option<&Promotion>,
 ) -> Result<JsonText, ApiError> {
     let Some(promotion) = promotion else { return Ok(row.document) };

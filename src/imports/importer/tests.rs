@@ -7,7 +7,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
 use crate::{
-    imports::{Before, ChangeSet, Content, Key, LineErrorCode, Stored, Version},
+    imports::{Before, ChangeSet, Content, DocumentKey, LineErrorCode, Stored, Version},
     networks::{Bundle, NetworkChanges, NetworkId, NetworkKeys, NetworkState},
     outcome::WriteError,
     products::{
@@ -19,7 +19,7 @@ use crate::{
 /// Items in memory; every `reject_every`th write is rejected.
 #[derive(Default)]
 struct Memory {
-    items: Mutex<HashMap<Key, (Stored, String)>>,
+    items: Mutex<HashMap<DocumentKey, (Stored, String)>>,
     networks: Mutex<HashMap<NetworkId, NetworkState>>,
     writes: Mutex<u32>,
     reject_every: Option<u32>,
@@ -35,8 +35,8 @@ impl DocumentStore for Memory {
     async fn stored(
         &self,
         _: &AccountId,
-        keys: &[Key],
-    ) -> Result<HashMap<Key, Stored>, Self::Error> {
+        keys: &[DocumentKey],
+    ) -> Result<HashMap<DocumentKey, Stored>, Self::Error> {
         let items = self.items.lock().expect("lock");
         let found =
             keys.iter().filter_map(|key| Some((key.clone(), items.get(key)?.0.clone()))).collect();
@@ -47,7 +47,7 @@ impl DocumentStore for Memory {
         &self,
         _: &AccountId,
         changes: ChangeSet,
-    ) -> Result<Vec<(Key, WriteError)>, Self::Error> {
+    ) -> Result<Vec<(DocumentKey, WriteError)>, Self::Error> {
         if std::mem::take(&mut *self.fail_once.lock().expect("lock")) {
             return Err("away");
         }
@@ -83,15 +83,15 @@ impl ExportedRecords for Memory {
     async fn stored_documents(
         &self,
         _: &AccountId,
-        _: &[Key],
-    ) -> Result<HashMap<Key, String>, Self::Error> {
+        _: &[DocumentKey],
+    ) -> Result<HashMap<DocumentKey, String>, Self::Error> {
         Err("these tests show no differences")
     }
 
     fn document(
         &self,
         _: &AccountId,
-        _: &Key,
+        _: &DocumentKey,
         _: Order,
         _: (Content, Version),
     ) -> Result<Option<String>, Self::Error> {
@@ -116,7 +116,7 @@ impl Memory {
     fn documents(&self) -> BTreeMap<String, String> {
         let items = self.items.lock().expect("lock");
         let stored = items.iter().filter(|(_, (stored, _))| stored.version.is_some());
-        stored.map(|(key, (_, content))| (key.name(), content.clone())).collect()
+        stored.map(|(key, (_, content))| (key.identity(), content.clone())).collect()
     }
 }
 

@@ -11,7 +11,7 @@ use crate::offerings::{
 /// Key ranges of a list in memory, sorted as DynamoDB sorts them. Every item examined costs its bytes, every
 /// read at least half a unit.
 struct Memory {
-    rows: Vec<OfferingRow>,
+    rows: Vec<StoredOffering>,
     /// The maximum number of items that a read examines, in place of DynamoDB's 1 MB.
     page: u32,
     /// How many ranges were read from their start and were empty.
@@ -20,12 +20,12 @@ struct Memory {
 }
 
 impl Memory {
-    fn new(rows: Vec<OfferingRow>, page: u32) -> Self {
+    fn new(rows: Vec<StoredOffering>, page: u32) -> Self {
         Self { rows, page, empty: Mutex::new(0), meter: Meter::default() }
     }
 }
 
-fn key(row: &OfferingRow) -> RowKey {
+fn key(row: &StoredOffering) -> RowKey {
     RowKey { status: row.status, product_type: row.product_type, id: row.id.clone() }
 }
 
@@ -44,7 +44,7 @@ impl OfferingRanges for Memory {
         after: Option<&RowKey>,
         limit: u32,
     ) -> Result<RangePage, Self::Error> {
-        let mut range: Vec<&OfferingRow> = self
+        let mut range: Vec<&StoredOffering> = self
             .rows
             .iter()
             .filter(|row| {
@@ -74,8 +74,8 @@ impl OfferingRanges for Memory {
     }
 }
 
-fn row(id: u32, customer_type: CustomerType, product_type: ProductType) -> OfferingRow {
-    OfferingRow {
+fn row(id: u32, customer_type: CustomerType, product_type: ProductType) -> StoredOffering {
+    StoredOffering {
         id: OfferingId::parse(&format!("o{id:05}")).expect("id"),
         status: Status::Available,
         product_type,
@@ -104,7 +104,7 @@ fn plan(types: &[ProductType]) -> Plan {
 /// A page and its cost.
 #[derive(Debug)]
 struct Paid {
-    rows: Vec<OfferingRow>,
+    rows: Vec<StoredOffering>,
     next: Option<ListPosition>,
     cost: Cost,
     /// How many ranges that were read for it were empty.
@@ -211,7 +211,7 @@ async fn a_page_ends_after_200_empty_ranges_and_the_next_one_goes_on_behind_them
 #[tokio::test]
 async fn ranges_whose_offerings_a_filter_leaves_out_are_not_empty() {
     let categories = categories(250);
-    let rows = (0_u32..).zip(&categories).map(|(id, category)| OfferingRow {
+    let rows = (0_u32..).zip(&categories).map(|(id, category)| StoredOffering {
         category: Some(category.clone()),
         ..row(id, CustomerType::Consumer, ProductType::License)
     });
@@ -237,7 +237,7 @@ async fn a_page_that_the_first_range_fills_opens_no_other() {
 
 #[tokio::test]
 async fn a_selective_filter_stops_at_its_budget_and_the_next_page_goes_on_behind_it() {
-    let mut rows: Vec<OfferingRow> =
+    let mut rows: Vec<StoredOffering> =
         (0..2_000).map(|id| row(id, CustomerType::Consumer, ProductType::License)).collect();
     let catalog = CatalogId::parse("rare").expect("catalog");
     rows[1_999].visibility.catalogs.insert(catalog.clone());
@@ -256,7 +256,7 @@ async fn a_selective_filter_stops_at_its_budget_and_the_next_page_goes_on_behind
 
 #[tokio::test]
 async fn a_full_page_does_not_read_far_to_learn_whether_there_is_another() {
-    let mut rows: Vec<OfferingRow> =
+    let mut rows: Vec<StoredOffering> =
         (0..6_000).map(|id| row(id, CustomerType::Consumer, ProductType::License)).collect();
     let catalog = CatalogId::parse("rare").expect("catalog");
     rows[3].visibility.catalogs.insert(catalog.clone());
@@ -292,7 +292,7 @@ async fn a_page_out_of_time_still_makes_progress() {
 #[tokio::test]
 async fn a_page_ends_before_its_reply_would_pass_the_size_lambda_allows() {
     let rows = (0..60)
-        .map(|id| OfferingRow {
+        .map(|id| StoredOffering {
             // Quotes and tabs count twice: they are escaped inside the reply.
             document: "\"\t".repeat(50_000).into(),
             ..row(id, CustomerType::Consumer, ProductType::License)
@@ -306,7 +306,7 @@ async fn a_page_ends_before_its_reply_would_pass_the_size_lambda_allows() {
 
 #[tokio::test]
 async fn items_added_and_removed_meanwhile_neither_repeat_nor_hide_others() {
-    let rows: Vec<OfferingRow> =
+    let rows: Vec<StoredOffering> =
         (0..40).map(|id| row(id * 2, CustomerType::Consumer, ProductType::License)).collect();
     let mut memory = Memory::new(rows, 1_000);
     let filter = CatalogFilter::default();
@@ -329,7 +329,7 @@ async fn items_added_and_removed_meanwhile_neither_repeat_nor_hide_others() {
     assert!(lasting.into_iter().all(|id| unique.contains(&id)), "nothing is hidden");
 }
 
-fn any_row() -> impl Strategy<Value = OfferingRow> {
+fn any_row() -> impl Strategy<Value = StoredOffering> {
     (
         0_u32..200,
         select(CustomerType::ALL),
@@ -353,7 +353,7 @@ fn any_row() -> impl Strategy<Value = OfferingRow> {
                 regions,
                 size,
             )| {
-                OfferingRow {
+                StoredOffering {
                     status,
                     category: category.map(|name| Category::parse(name).expect("category")),
                     visibility: Visibility {
@@ -473,9 +473,9 @@ proptest! {
         page in 1_u32..50,
     ) {
         let known = categories(100);
-        let rows: Vec<OfferingRow> = (0_u32..)
+        let rows: Vec<StoredOffering> = (0_u32..)
             .zip(places)
-            .map(|(id, (customer_type, category, product_type, status))| OfferingRow {
+            .map(|(id, (customer_type, category, product_type, status))| StoredOffering {
                 status,
                 category: Some(known[category].clone()),
                 ..row(id, customer_type, product_type)
@@ -524,7 +524,7 @@ async fn ranges_that_end_with_their_first_read_are_not_empty() {
     // Many in every second one: a read looks at more than the others have.
     let rows = (0_u32..).zip(&categories).flat_map(|(number, category)| {
         let count = if number % 2 == 0 { 20 } else { 1 };
-        (0..count).map(move |place| OfferingRow {
+        (0..count).map(move |place| StoredOffering {
             category: Some(category.clone()),
             document: "x".to_owned().into(),
             ..row(number * 20 + place, CustomerType::Consumer, ProductType::License)

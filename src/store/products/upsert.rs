@@ -13,7 +13,7 @@ use crate::{
     account::AccountId,
     order::Order,
     products::{
-        Applied, Change, ExternalId, FIELDS, OrderedRow, ProductId, ProductKey, ProductRow,
+        Applied, ExternalId, FIELDS, FieldUpdate, OrderedRow, ProductId, ProductKey, ProductRow,
         ProductWrites, RowError, Sku, WhenOlder,
     },
     retry::{Patience, jittered},
@@ -30,13 +30,13 @@ impl Expression {
     /// Sets the fields of a row, with their orders. A row with all fields has one order for all of them.
     fn of(row: &ProductRow, order: Order) -> Self {
         let mut expression = Self::default();
-        let has_all = row.changes().all(|(_, change)| change != Change::Keep);
+        let has_all = row.changes().all(|(_, change)| change != FieldUpdate::Keep);
         expression.value("order", order_value(order));
         for (field, change) in row.changes() {
             match change {
-                Change::Keep => continue,
-                Change::Clear => expression.remove(field),
-                Change::Set(value) => expression.set(field, attribute(value)),
+                FieldUpdate::Keep => continue,
+                FieldUpdate::Clear => expression.remove(field),
+                FieldUpdate::Set(value) => expression.set(field, attribute(value)),
             }
             let own = field_order(field);
             if has_all { expression.remove(&own) } else { expression.set_to(&own, ":order") }
@@ -54,7 +54,7 @@ impl Expression {
     fn created(&mut self, row: &ProductRow, created_at: Timestamp) {
         self.set_if_new("createdAt", text(rfc3339_millis(created_at)));
         for ((name, change), field) in row.changes().zip(FIELDS) {
-            if let (Change::Keep, Some(default)) = (change, field.default) {
+            if let (FieldUpdate::Keep, Some(default)) = (change, field.default) {
                 self.set_if_new(name, attribute(default));
             }
         }
@@ -179,8 +179,10 @@ impl Store {
         let found = row.key();
         let key = range_key(found.as_ref().unwrap_or(&ProductKey::Id(upsert.new_id)));
         let key_condition = match (&found, &row.external_id) {
-            (Some(ProductKey::Sku(_)), Change::Set(_)) => Some("#externalId = :externalId"),
-            (Some(ProductKey::Sku(_)), Change::Clear) => Some("attribute_not_exists(externalId)"),
+            (Some(ProductKey::Sku(_)), FieldUpdate::Set(_)) => Some("#externalId = :externalId"),
+            (Some(ProductKey::Sku(_)), FieldUpdate::Clear) => {
+                Some("attribute_not_exists(externalId)")
+            }
             (Some(ProductKey::ExternalId(_) | ProductKey::Id(_)), _) => {
                 Some("attribute_not_exists(linkedTo)")
             }
@@ -192,7 +194,7 @@ impl Store {
         };
         let link = there.as_ref().and_then(|item| item.get("linkedTo")?.as_s().ok());
         match (&found, link) {
-            (Some(ProductKey::ExternalId(_)), Some(target)) if row.sku != Change::Clear => {
+            (Some(ProductKey::ExternalId(_)), Some(target)) if row.sku != FieldUpdate::Clear => {
                 let link_condition = Some("#externalId = :externalId");
                 match self.update_product(upsert, target, link_condition).await? {
                     Updated::Done(applied) => Ok(applied),
@@ -232,7 +234,7 @@ impl Store {
             expression.created(row, row.created_at.unwrap_or(order.time()));
         }
         expression.newest_order(order);
-        if key.starts_with("SKU#") && row.sku == Change::Keep {
+        if key.starts_with("SKU#") && row.sku == FieldUpdate::Keep {
             // The product was found by a link: only the condition uses the name of the external id.
             expression.name("externalId");
         }

@@ -10,12 +10,12 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use serverless_catalog::access::{Balance, Limits, Usage};
+use serverless_catalog::access::{LimitName, Limits, Usage};
 use tokio::time::sleep;
 
 use self::scene::{Key, Reply, per_minute, reads, run};
 use crate::{
-    simulation::faults::{Fate, Kind},
+    simulation::faults::{Fate, FaultKind},
     support::{Catalog, offering},
 };
 
@@ -35,44 +35,44 @@ fn whole_seconds(seconds: f64) -> i64 {
 
 #[test]
 fn each_balance_admits_its_limit_and_then_refuses_until_it_refills() {
-    for balance in Balance::ALL {
+    for name in LimitName::ALL {
         run(NOON, async |scene| {
             let limit = Some(per_minute(12));
             let mut limits = Limits::default();
-            *match balance {
-                Balance::Reads => &mut limits.reads_per_minute,
-                Balance::Writes => &mut limits.writes_per_minute,
-                Balance::ReadUnits => &mut limits.read_units_per_minute,
-                Balance::WriteUnits => &mut limits.write_units_per_minute,
+            *match name {
+                LimitName::Reads => &mut limits.reads_per_minute,
+                LimitName::Writes => &mut limits.writes_per_minute,
+                LimitName::ReadUnits => &mut limits.read_units_per_minute,
+                LimitName::WriteUnits => &mut limits.write_units_per_minute,
             } = limit;
             let key = scene.key(limits).await;
             let instance = scene.instance();
-            let ask = async || match balance {
-                Balance::Reads | Balance::ReadUnits => instance.read(&key).await,
-                Balance::Writes | Balance::WriteUnits => instance.write(&key, 1).await,
+            let ask = async || match name {
+                LimitName::Reads | LimitName::ReadUnits => instance.read(&key).await,
+                LimitName::Writes | LimitName::WriteUnits => instance.write(&key, 1).await,
             };
             // The first request has the key looked up.
-            let mut spent = if balance == Balance::ReadUnits { 1.0 } else { 0.0 };
+            let mut spent = if name == LimitName::ReadUnits { 1.0 } else { 0.0 };
             while spent < 12.0 {
                 let reply = ask().await;
-                assert_eq!(reply.status, 200, "{balance} after {spent}: {reply:?}");
-                spent += match balance {
-                    Balance::Reads | Balance::Writes => 1.0,
-                    Balance::ReadUnits => reply.units("x-consumed-read-units"),
-                    Balance::WriteUnits => reply.units("x-consumed-write-units"),
+                assert_eq!(reply.status, 200, "{name} after {spent}: {reply:?}");
+                spent += match name {
+                    LimitName::Reads | LimitName::Writes => 1.0,
+                    LimitName::ReadUnits => reply.units("x-consumed-read-units"),
+                    LimitName::WriteUnits => reply.units("x-consumed-write-units"),
                 };
                 assert_eq!(reply.header("x-ratelimit-limit"), "12");
                 let left = (12.0 - spent).max(0.0).floor().to_string();
-                assert_eq!(reply.header("x-ratelimit-remaining"), left, "{balance} after {spent}");
+                assert_eq!(reply.header("x-ratelimit-remaining"), left, "{name} after {spent}");
             }
             let reply = ask().await;
             let wait = refused(&reply);
-            assert_eq!(wait, whole_seconds((spent - 12.0) * 5.0), "{balance}");
+            assert_eq!(wait, whole_seconds((spent - 12.0) * 5.0), "{name}");
             assert_eq!(reply.number("x-ratelimit-reset"), scene.now().as_second() + wait);
             // Requests that are refused consume nothing: the wait does not grow.
             assert_eq!(refused(&ask().await), wait);
             sleep(Duration::from_secs(wait.unsigned_abs()) + Duration::from_millis(1)).await;
-            assert_eq!(ask().await.status, 200, "{balance}");
+            assert_eq!(ask().await.status, 200, "{name}");
         });
     }
 }
@@ -420,9 +420,9 @@ fn where_the_counter_cannot_be_reached_requests_are_admitted_and_the_log_says_so
     let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
     for fate in [
-        Fate::from(Kind::Throttled),
-        Kind::Unavailable.into(),
-        Kind::Lost.into(),
+        Fate::from(FaultKind::Throttled),
+        FaultKind::Unavailable.into(),
+        FaultKind::Lost.into(),
         Fate { before: Duration::from_secs(20), ..Fate::default() },
     ] {
         run(NOON, async |scene| {

@@ -132,8 +132,8 @@ impl Scene {
         let now = self.now() + SignedDuration::from_millis(ahead_millis);
         let store =
             Store::new(client, TableNames::with_prefix("test")).with_clock(Clock::simulated(now));
-        let cache = Duration::from_mins(1);
-        let settings = Settings { store, cache, show_cost: true, log_percent: 100 };
+        let cache_for = Duration::from_mins(1);
+        let settings = Settings { store, cache_for, show_cost: true, log_percent: 100 };
         let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
         Instance(functions(&settings, &cursors.into(), &crate::support::no_jobs()))
     }

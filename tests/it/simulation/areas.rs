@@ -7,8 +7,8 @@ use serverless_catalog::{
     access::{KeyRecord, Permission},
     geography::{Country, Region},
     offerings::{
-        Budget, CatalogId, Category, CustomerType, ListPosition, OfferingId, OfferingQuery,
-        OfferingRow, Plan, list_by_area,
+        Budget, CatalogId, Category, CustomerType, ListPosition, OfferingId, OfferingQuery, Plan,
+        StoredOffering, list_by_area,
     },
     store::Store,
 };
@@ -24,7 +24,7 @@ pub(super) async fn check_areas(
     if listed.peek().is_some() && !store.has_entries(&account()).await.expect("marker") {
         return Err("an account that was empty is not marked".to_owned());
     }
-    let mut rows: Vec<OfferingRow> = Vec::new();
+    let mut rows: Vec<StoredOffering> = Vec::new();
     for thing in listed {
         let id = thing.trim_start_matches("offering ");
         let id = OfferingId::parse(id).expect("an id");
@@ -68,7 +68,8 @@ pub(super) async fn check_areas(
             let page = page.await.expect("a page");
             let mut got: Vec<&OfferingId> = page.rows.iter().map(|row| &row.id).collect();
             got.sort();
-            let in_category = |row: &&OfferingRow| category.is_none() || row.category == category;
+            let in_category =
+                |row: &&StoredOffering| category.is_none() || row.category == category;
             let admitted = rows.iter().filter(in_category).filter(|row| filter.admits(row));
             let mut wanted: Vec<&OfferingId> = admitted.map(|row| &row.id).collect();
             wanted.sort();

@@ -22,7 +22,7 @@ use serverless_catalog::{
 
 use super::{
     Clock,
-    faults::{Fate, Kind},
+    faults::{Fate, FaultKind},
     random::Random,
     workers::{Counter, note},
 };
@@ -74,8 +74,8 @@ impl Bus {
         let mut wait = || Duration::from_millis(random.range(0..12));
         let (before, after) = (wait(), wait());
         let is_trouble = self.clock.elapsed() < self.trouble && random.chance(8);
-        let kind = *random.pick(&[Kind::Lost, Kind::Unseen, Kind::Unavailable]);
-        Fate { before, after, kind: if is_trouble { kind } else { Kind::Pass } }
+        let kind = *random.pick(&[FaultKind::Lost, FaultKind::Unseen, FaultKind::Unavailable]);
+        Fate { before, after, kind: if is_trouble { kind } else { FaultKind::Pass } }
     }
 
     async fn take(&self, detail: &str) {
@@ -128,17 +128,17 @@ impl EventSink for Bus {
         async move {
             let fate = self.decide();
             note(self.clock.elapsed(), "PutEvents", fate);
-            if fate.kind == Kind::Unseen {
+            if fate.kind == FaultKind::Unseen {
                 self.counter.count(|tally| tally.unseen += 1);
             }
             tokio::time::sleep(fate.before).await;
-            if matches!(fate.kind, Kind::Pass | Kind::Unseen) {
+            if matches!(fate.kind, FaultKind::Pass | FaultKind::Unseen) {
                 for detail in &details {
                     self.take(detail).await;
                 }
             }
             tokio::time::sleep(fate.after).await;
-            if fate.kind == Kind::Pass { Ok(()) } else { Err("the simulation".into()) }
+            if fate.kind == FaultKind::Pass { Ok(()) } else { Err("the simulation".into()) }
         }
         .boxed()
     }

@@ -31,7 +31,7 @@ use serverless_catalog::{
 use super::{
     Clock,
     database::{self, Engine},
-    faults::{Entry, Fate, Faults, Kind, NoFaults},
+    faults::{Entry, Fate, FaultKind, Faults, NoFaults},
     objects::{self, Buckets, Version},
     random::Random,
     run,
@@ -143,13 +143,15 @@ fn a_lost_request_is_not_done_and_an_unseen_one_is() {
     run(async {
         let (engine, _) = database(NoFaults).await;
         let sound = database::client(&engine, NoFaults);
-        for (kind, id, done) in [(Kind::Lost, "lost", false), (Kind::Unseen, "unseen", true)] {
+        for (kind, id, done) in
+            [(FaultKind::Lost, "lost", false), (FaultKind::Unseen, "unseen", true)]
+        {
             let broken = database::client(&engine, move |_: &str, _: &[u8]| kind.into());
             let error = put(&broken, id).send().await.expect_err("no answer");
             assert!(error.as_service_error().is_none(), "{error:?}");
             assert_eq!(is_there(&sound, id).await, done, "{kind:?}");
         }
-        let broken = database::client(&engine, |_: &str, _: &[u8]| Kind::Cut(1).into());
+        let broken = database::client(&engine, |_: &str, _: &[u8]| FaultKind::Cut(1).into());
         get(&broken, "unseen").send().await.expect_err("half an answer");
     });
 }
@@ -160,8 +162,12 @@ fn a_refusal_arrives_as_the_services_send_it() {
         let (engine, _) = database(NoFaults).await;
         let buckets = Buckets::new(Clock::start());
         for (kind, statuses, codes) in [
-            (Kind::Throttled, (400, 503), ("ProvisionedThroughputExceededException", "SlowDown")),
-            (Kind::Unavailable, (500, 500), ("InternalServerError", "InternalError")),
+            (
+                FaultKind::Throttled,
+                (400, 503),
+                ("ProvisionedThroughputExceededException", "SlowDown"),
+            ),
+            (FaultKind::Unavailable, (500, 500), ("InternalServerError", "InternalError")),
         ] {
             let faults = move |_: &str, _: &[u8]| Fate::from(kind);
             let error = put(&database::client(&engine, faults), "a").send().await.expect_err("put");
@@ -178,7 +184,7 @@ fn a_refusal_arrives_as_the_services_send_it() {
 #[test]
 fn half_of_a_batch_is_left_undone_and_can_be_asked_for_again() {
     run(async {
-        let (_, client) = database(|_: &str, _: &[u8]| Kind::Unprocessed.into()).await;
+        let (_, client) = database(|_: &str, _: &[u8]| FaultKind::Unprocessed.into()).await;
         let key = |id: &str| [("account", text("ACME")), ("importId", text(id))];
         let mut keys = KeysAndAttributes::builder().consistent_read(true);
         for id in ["a", "b", "c"] {
@@ -208,7 +214,7 @@ fn a_cut_object_is_read_on_from_where_it_broke_off() {
         let client = objects::client(&buckets, move |operation: &str, path: &[u8]| {
             assert_eq!((operation, path), ("GetObject", &b"/catalog/imports/a b+c.ndjson"[..]));
             let first = first.swap(false, Ordering::Relaxed);
-            Fate::from(if first { Kind::Cut(12_345) } else { Kind::Pass })
+            Fate::from(if first { FaultKind::Cut(12_345) } else { FaultKind::Pass })
         });
         let get = client.get_object().bucket("catalog").key("imports/a b+c.ndjson");
         let mut reply = get.clone().send().await.expect("a reply");
@@ -321,8 +327,9 @@ fn history(seed: u64) -> (Vec<Entry>, Vec<Vec<String>>) {
         let dice = Mutex::new(random.fork());
         let (engine, client) = database(move |_: &str, _: &[u8]| {
             let mut dice = dice.lock().expect("dice");
-            let troubles = [Kind::Lost, Kind::Unseen, Kind::Throttled, Kind::Unavailable];
-            let kind = if dice.chance(30) { *dice.pick(&troubles) } else { Kind::Pass };
+            let troubles =
+                [FaultKind::Lost, FaultKind::Unseen, FaultKind::Throttled, FaultKind::Unavailable];
+            let kind = if dice.chance(30) { *dice.pick(&troubles) } else { FaultKind::Pass };
             let mut latency = || Duration::from_millis(dice.range(1..50));
             Fate { before: latency(), kind, after: latency() }
         })
@@ -367,7 +374,7 @@ fn the_catalog_imports_through_it() {
         let random = Mutex::new(Random::new(7));
         let (engine, client) = database(move |operation: &str, _: &[u8]| {
             let trouble = operation.starts_with("Batch") && random.lock().expect("dice").chance(50);
-            Fate::from(if trouble { Kind::Unprocessed } else { Kind::Pass })
+            Fate::from(if trouble { FaultKind::Unprocessed } else { FaultKind::Pass })
         })
         .await;
         let store = Store::new(client, TableNames::with_prefix("test"));

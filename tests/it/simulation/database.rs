@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 use super::{
     Clock,
-    faults::{Faults, Log},
+    faults::{Faults, RequestLog},
     wire::{self, Reply, Request, Service},
 };
 
@@ -32,14 +32,14 @@ pub(crate) struct Engine {
     database: Database,
     /// Limits what each partition serves.
     partitions: Option<Mutex<Partitions>>,
-    log: Log,
+    log: RequestLog,
 }
 
 impl Engine {
     /// An engine without tables.
     pub(crate) fn new(clock: Clock) -> Arc<Self> {
         let database = Database::memory().expect("an engine in memory");
-        Arc::new(Self { database, partitions: None, log: Log::new(clock) })
+        Arc::new(Self { database, partitions: None, log: RequestLog::new(clock) })
     }
 
     /// An engine that begins with what another one held: quicker than making its tables anew.
@@ -56,7 +56,7 @@ impl Engine {
         let database = Database::memory().expect("an engine in memory");
         database.restore_from(&snapshot.path()).expect("a snapshot");
         let partitions = partitions.map(Mutex::new);
-        Arc::new(Self { database, partitions, log: Log::new(clock) })
+        Arc::new(Self { database, partitions, log: RequestLog::new(clock) })
     }
 
     /// What became of the requests to an engine with partitions.
@@ -103,7 +103,7 @@ impl Engine {
     }
 
     /// The requests of all its clients.
-    pub(crate) fn log(&self) -> &Log {
+    pub(crate) fn log(&self) -> &RequestLog {
         &self.log
     }
 }
@@ -142,7 +142,7 @@ pub(crate) async fn create_tables(client: &Client) {
 }
 
 impl Service for Engine {
-    fn log(&self) -> &Log {
+    fn log(&self) -> &RequestLog {
         &self.log
     }
 

@@ -13,13 +13,13 @@ use super::{Clock, random::Random};
 pub(crate) struct Fate {
     /// How long it takes to arrive.
     pub before: Duration,
-    pub kind: Kind,
+    pub kind: FaultKind,
     /// How long the answer, or the end of the connection, takes to come back.
     pub after: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FaultKind {
     /// It is done and answered.
     #[default]
     Pass,
@@ -38,8 +38,8 @@ pub(crate) enum Kind {
     Cut(usize),
 }
 
-impl From<Kind> for Fate {
-    fn from(kind: Kind) -> Self {
+impl From<FaultKind> for Fate {
+    fn from(kind: FaultKind) -> Self {
         Self { kind, ..Self::default() }
     }
 }
@@ -77,12 +77,12 @@ pub(crate) struct Entry {
 }
 
 /// All requests that were made, in their order.
-pub(crate) struct Log {
+pub(crate) struct RequestLog {
     pub(super) clock: Clock,
     entries: Mutex<Vec<Entry>>,
 }
 
-impl Log {
+impl RequestLog {
     pub(super) fn new(clock: Clock) -> Self {
         Self { clock, entries: Mutex::default() }
     }
@@ -131,22 +131,22 @@ impl Faults for Trouble {
         let (before, after) = (wait(&mut random), wait(&mut random));
         let away = self.outage.is_some_and(|(from, to)| elapsed >= from && elapsed < to);
         let kind = if elapsed > TROUBLE {
-            Kind::Pass
+            FaultKind::Pass
         } else if away {
-            Kind::Lost
+            FaultKind::Lost
         } else if random.chance(self.percent) {
             match random.range(0..6) {
-                0 => Kind::Lost,
-                1 | 2 => Kind::Unseen,
-                3 => Kind::Throttled,
-                4 => Kind::Unavailable,
+                0 => FaultKind::Lost,
+                1 | 2 => FaultKind::Unseen,
+                3 => FaultKind::Throttled,
+                4 => FaultKind::Unavailable,
                 _ if self.is_s3 && operation == "GetObject" => {
-                    Kind::Cut(usize::try_from(random.range(0..400)).expect("small"))
+                    FaultKind::Cut(usize::try_from(random.range(0..400)).expect("small"))
                 }
-                _ => Kind::Unprocessed,
+                _ => FaultKind::Unprocessed,
             }
         } else {
-            Kind::Pass
+            FaultKind::Pass
         };
         Fate { before, kind, after }
     }

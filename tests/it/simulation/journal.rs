@@ -19,7 +19,7 @@ use serverless_catalog::{
     changes::{Kinds, Losses, Page, PageError, PositionedChange, Positions, View, ends, page},
     cursor::Cursors,
     offerings::Budget,
-    store::{Export, Store, TableNames},
+    store::{RecordReader, Store, TableNames},
     streams::RecordChanges,
 };
 
@@ -354,10 +354,10 @@ fn identity(record: &Value) -> String {
 /// An export whose bundles have records of their own.
 pub(crate) async fn exported(store: &Store, account: &AccountId) -> Copy {
     let mut copy = Copy::new();
-    for kind in Export::KINDS {
-        let mut export = Export::new(store, account, kind).with_bundles_apart();
+    for kind in RecordReader::KINDS {
+        let mut reader = RecordReader::new(store, account, kind).with_bundles_apart();
         loop {
-            let records = match export.next().await {
+            let records = match reader.next().await {
                 Ok(Some(records)) => records,
                 Ok(None) => break,
                 Err(error) => panic!("{error}"),

@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Clock,
-    faults::{Faults, Log},
+    faults::{Faults, RequestLog},
     wire::{self, Reply, Request, Service},
 };
 
@@ -51,7 +51,7 @@ pub(crate) struct Buckets {
     versioned: bool,
     /// By `/bucket/key`.
     objects: Mutex<BTreeMap<String, Object>>,
-    log: Log,
+    log: RequestLog,
 }
 
 impl Buckets {
@@ -66,11 +66,11 @@ impl Buckets {
     }
 
     fn with(clock: Clock, versioned: bool) -> Arc<Self> {
-        Arc::new(Self { versioned, objects: Mutex::default(), log: Log::new(clock) })
+        Arc::new(Self { versioned, objects: Mutex::default(), log: RequestLog::new(clock) })
     }
 
     /// The requests of all their clients.
-    pub(crate) fn log(&self) -> &Log {
+    pub(crate) fn log(&self) -> &RequestLog {
         &self.log
     }
 
@@ -151,7 +151,7 @@ pub(crate) fn client(buckets: &Arc<Buckets>, faults: impl Faults + 'static) -> C
 const METADATA: &str = "x-amz-meta-";
 
 impl Service for Buckets {
-    fn log(&self) -> &Log {
+    fn log(&self) -> &RequestLog {
         &self.log
     }
 

@@ -31,7 +31,7 @@ use serverless_catalog::{
     order::Origin,
     products::{ProductRow, RowError, arrived, upsert},
     queue::{CONTINUES, ImportCatalog, MAX_RECEIVES, MessageQueue, QueueMessage},
-    store::{Export, Store, TableNames},
+    store::{RecordReader, Store, TableNames},
 };
 use tokio::time::Instant;
 
@@ -471,10 +471,10 @@ impl World {
     /// Everything stored, by what the model calls it.
     async fn stored(&self, store: &Store) -> BTreeMap<String, String> {
         let mut stored = BTreeMap::new();
-        for kind in Export::KINDS {
+        for kind in RecordReader::KINDS {
             let account = account();
-            let mut export = Export::new(store, &account, kind);
-            while let Some(records) = export.next().await.expect("export") {
+            let mut reader = RecordReader::new(store, &account, kind);
+            while let Some(records) = reader.next().await.expect("export") {
                 for record in records {
                     let record: Value = serde_json::from_str(&record).expect("JSON");
                     note(&record, &mut stored);

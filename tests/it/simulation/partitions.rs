@@ -15,7 +15,7 @@ use serverless_catalog::{
     imports::{
         Mode, OrderBy,
         job::{ImportId, LEASE_TERM, Lease, Source},
-        report::Observer,
+        report::Reporter,
         run::{End, Request, run as run_import},
     },
     products::{ProductRow, arrived, upsert},
@@ -118,7 +118,7 @@ impl Scene {
 
 struct Silent;
 
-impl Observer for Silent {}
+impl Reporter for Silent {}
 
 fn offerings(count: usize) -> Vec<Value> {
     let countries =

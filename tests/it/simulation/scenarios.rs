@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     Clock, database,
-    faults::{Fate, Kind, NoFaults},
+    faults::{Fate, FaultKind, NoFaults},
     objects::{self, Buckets},
     run,
     scene::{Scene, account},
@@ -234,16 +234,16 @@ fn trouble_ends_in_the_run_that_meets_it() {
         let database = move |_: &str, _: &[u8]| {
             let mut count = away.lock().expect("lock");
             *count += 1;
-            Fate::from(if (20..60).contains(&*count) { Kind::Lost } else { Kind::Pass })
+            Fate::from(if (20..60).contains(&*count) { FaultKind::Lost } else { FaultKind::Pass })
         };
         let cut = Mutex::new(0_u32);
         let bucket = move |operation: &str, _: &[u8]| {
             let mut count = cut.lock().expect("lock");
             *count += 1;
             Fate::from(match operation {
-                "GetObject" if *count == 1 => Kind::Cut(5_000),
-                "PutObject" if *count < 8 => Kind::Throttled,
-                _ => Kind::Pass,
+                "GetObject" if *count == 1 => FaultKind::Cut(5_000),
+                "PutObject" if *count < 8 => FaultKind::Throttled,
+                _ => FaultKind::Pass,
             })
         };
         let scene = Scene::with(database, bucket);
@@ -355,7 +355,7 @@ fn an_event_in_two_messages_and_a_message_moved_back_make_keyless_products_once(
         let away = move |_: &str, body: &[u8]| {
             let early = beginning.elapsed() < Duration::from_mins(5);
             let of_products = String::from_utf8_lossy(body).contains("\"test-products\"");
-            Fate::from(if early && of_products { Kind::Throttled } else { Kind::Pass })
+            Fate::from(if early && of_products { FaultKind::Throttled } else { FaultKind::Pass })
         };
         let scene = Scene::with(away, NoFaults);
         let message = json!([product(&json!({"name": "of a message"}))]).to_string();
@@ -384,7 +384,11 @@ fn a_message_moved_back_continues_the_job_that_was_given_up_at_its_own_time() {
         let beginning = Instant::now();
         let away = move |operation: &str, _: &[u8]| {
             let early = beginning.elapsed() < Duration::from_mins(5);
-            Fate::from(if early && operation == "PutItem" { Kind::Throttled } else { Kind::Pass })
+            Fate::from(if early && operation == "PutItem" {
+                FaultKind::Throttled
+            } else {
+                FaultKind::Pass
+            })
         };
         let scene = Scene::with(away, NoFaults);
         let price = |price: u32| {
@@ -633,7 +637,7 @@ fn a_run_that_waits_for_the_database_ends_by_its_deadline() {
         let writes_fail = |operation: &str, request: &[u8]| {
             let is_of_products = String::from_utf8_lossy(request).contains("test-products");
             let fails = is_write(operation) && is_of_products;
-            Fate::from(if fails { Kind::Throttled } else { Kind::Pass })
+            Fate::from(if fails { FaultKind::Throttled } else { FaultKind::Pass })
         };
         let scene = Scene::with(writes_fail, NoFaults);
         let record = json!([product(&json!({"sku": "s", "name": "n"}))]).to_string();

@@ -19,7 +19,7 @@ use serverless_catalog::{
     objects::{Bucket, Objects},
     products::{ProductRow, RowResult, arrived, upsert},
     queue::{CONTINUES, ImportCatalog, MessageQueue, QueueMessage},
-    store::{Export, Store, TableNames},
+    store::{RecordReader, Store, TableNames},
 };
 use tokio::time::Instant;
 
@@ -150,9 +150,9 @@ impl Scene {
     pub(super) async fn export(&self) -> Vec<Value> {
         let account = account();
         let mut exported = Vec::new();
-        for kind in Export::KINDS {
-            let mut export = Export::new(&self.store, &account, kind);
-            while let Some(records) = export.next().await.expect("export") {
+        for kind in RecordReader::KINDS {
+            let mut reader = RecordReader::new(&self.store, &account, kind);
+            while let Some(records) = reader.next().await.expect("export") {
                 exported.extend(
                     records
                         .iter()

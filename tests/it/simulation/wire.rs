@@ -21,11 +21,11 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use percent_encoding::percent_decode_str;
 
-use super::faults::{Faults, Kind, Log};
+use super::faults::{FaultKind, Faults, RequestLog};
 
 /// A service that answers requests, at once.
 pub(super) trait Service: Send + Sync + 'static {
-    fn log(&self) -> &Log;
+    fn log(&self) -> &RequestLog;
 
     /// The operation that is asked for.
     fn operation<'r>(&self, request: &'r Request) -> &'r str;
@@ -99,11 +99,12 @@ impl Reply {
         self
     }
 
-    /// As a client gets it: a body that is cut ends in an error.
-    fn send(self, cut: Option<usize>) -> HttpResponse {
+    /// The response as a client gets it. With `cut`, a body that is longer breaks off with an error after so many
+    /// bytes.
+    fn into_response(self, cut: Option<usize>) -> HttpResponse {
         let cut = cut.filter(|cut| *cut < self.body.len());
         let content = self.body.slice(..cut.unwrap_or(self.body.len()));
-        let body = SdkBody::from_body_1_x(Chunks { content, breaks_off: cut.is_some() });
+        let body = SdkBody::from_body_1_x(Frames { content, breaks_off: cut.is_some() });
         let status = self.status.try_into().expect("a status");
         let mut response = HttpResponse::new(status, body);
         response.headers_mut().insert("content-length", self.body.len().to_string());
@@ -114,16 +115,16 @@ impl Reply {
     }
 }
 
-/// The most bytes of a body that come at once.
-const CHUNK: usize = 8 * 1024;
+/// The most bytes of a body in one frame.
+const MAX_FRAME: usize = 8 * 1024;
 
 /// A body on its way.
-struct Chunks {
+struct Frames {
     content: Bytes,
     breaks_off: bool,
 }
 
-impl Body for Chunks {
+impl Body for Frames {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -134,7 +135,7 @@ impl Body for Chunks {
         Poll::Ready(if self.content.is_empty() {
             mem::take(&mut self.breaks_off).then(|| Err(reset()))
         } else {
-            let size = self.content.len().min(CHUNK);
+            let size = self.content.len().min(MAX_FRAME);
             Some(Ok(Frame::data(self.content.split_to(size))))
         })
     }
@@ -168,11 +169,11 @@ impl<S, F> fmt::Debug for Connector<S, F> {
 impl<S: Service, F: Faults + 'static> HttpConnector for Connector<S, F> {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let (service, faults) = (self.service.clone(), self.faults.clone());
-        HttpConnectorFuture::new(async move { send(&*service, &*faults, request).await })
+        HttpConnectorFuture::new(async move { answer(&*service, &*faults, request).await })
     }
 }
 
-async fn send(
+async fn answer(
     service: &impl Service,
     faults: &impl Faults,
     request: HttpRequest,
@@ -183,17 +184,17 @@ async fn send(
     service.log().push(operation, fate);
     wait(fate.before).await;
     let reply = match fate.kind {
-        Kind::Pass | Kind::Unseen | Kind::Cut(_) => Some(service.answer(&request)),
-        Kind::Unprocessed => Some(service.answer_in_part(&request)),
-        Kind::Throttled => Some(service.throttled()),
-        Kind::Unavailable => Some(service.unavailable()),
-        Kind::Lost => None,
+        FaultKind::Pass | FaultKind::Unseen | FaultKind::Cut(_) => Some(service.answer(&request)),
+        FaultKind::Unprocessed => Some(service.answer_in_part(&request)),
+        FaultKind::Throttled => Some(service.throttled()),
+        FaultKind::Unavailable => Some(service.unavailable()),
+        FaultKind::Lost => None,
     };
     wait(fate.after).await;
     match (reply, fate.kind) {
-        (None, _) | (_, Kind::Unseen) => Err(ConnectorError::io(reset().into())),
-        (Some(reply), Kind::Cut(bytes)) => Ok(reply.send(Some(bytes))),
-        (Some(reply), _) => Ok(reply.send(None)),
+        (None, _) | (_, FaultKind::Unseen) => Err(ConnectorError::io(reset().into())),
+        (Some(reply), FaultKind::Cut(bytes)) => Ok(reply.into_response(Some(bytes))),
+        (Some(reply), _) => Ok(reply.into_response(None)),
     }
 }
 

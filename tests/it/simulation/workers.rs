@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Clock,
-    faults::{Fate, Faults, Kind},
+    faults::{Fate, FaultKind, Faults},
 };
 
 /// Where a worker was when it died.
@@ -80,7 +80,10 @@ tokio::task_local! {
 
 /// Notes what becomes of a request of the worker that is running.
 pub(super) fn note(now: Duration, operation: &str, fate: Fate) {
-    let is_done = matches!(fate.kind, Kind::Pass | Kind::Unseen | Kind::Unprocessed | Kind::Cut(_));
+    let is_done = matches!(
+        fate.kind,
+        FaultKind::Pass | FaultKind::Unseen | FaultKind::Unprocessed | FaultKind::Cut(_)
+    );
     let arrived = now + fate.before;
     let pending = Pending {
         operation: operation.to_owned(),
@@ -146,7 +149,7 @@ impl<F: Faults> Faults for Watched<F> {
     fn decide(&self, operation: &str, request: &[u8]) -> Fate {
         let fate = self.faults.decide(operation, request);
         note(self.clock.elapsed(), operation, fate);
-        if operation == "PutItem" && fate.kind == Kind::Unseen {
+        if operation == "PutItem" && fate.kind == FaultKind::Unseen {
             self.counter.count(|tally| tally.unseen += 1);
         }
         fate

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serverless_catalog::{
-    access::{Change, KeyChange, Limits, Permission},
+    access::{FieldUpdate, KeyChange, Limits, Permission},
     account::AccountId,
 };
 
@@ -96,7 +96,7 @@ impl Update {
 
     /// The change of one value: set, cleared by one of these names, or neither. All limits can be cleared but the
     /// ones that are set.
-    fn one<T>(&self, value: Option<T>, names: &[Clear]) -> Result<Change<T>, CliError> {
+    fn one<T>(&self, value: Option<T>, names: &[Clear]) -> Result<FieldUpdate<T>, CliError> {
         let cleared = self.clear.iter().find(|clear| names.contains(clear));
         match (value, cleared) {
             (Some(_), Some(clear)) if *clear != Clear::Limits => {
@@ -104,9 +104,9 @@ impl Update {
                 let name = name.as_ref().map_or("it", |name| name.get_name());
                 Err(CliError::Usage(format!("{name} is both set and cleared; give one of the two")))
             }
-            (Some(value), _) => Ok(Change::Set(value)),
-            (None, Some(_)) => Ok(Change::Clear),
-            (None, None) => Ok(Change::Keep),
+            (Some(value), _) => Ok(FieldUpdate::Set(value)),
+            (None, Some(_)) => Ok(FieldUpdate::Clear),
+            (None, None) => Ok(FieldUpdate::Keep),
         }
     }
 }
