@@ -476,6 +476,34 @@ fn an_export_goes_to_standard_output_or_to_the_file_that_is_named() {
     assert!(words.join(" ").contains("- is standard output"), "{help}");
 }
 
+#[test]
+fn an_export_has_only_the_kinds_that_are_asked_for_and_bundles_are_in_their_networks() {
+    let folder = tempfile::tempdir().expect("folder");
+    let folder = folder.path();
+    let _serve = Serve::start(folder, &["--memory"]);
+    let network = json!({"kind": "network", "id": 7, "name": "N", "country": "Ghana", "country_code": "GH",
+        "currency": "GHS", "fixed_bundles": [{"id": 1, "name": "b", "type": "DATA", "price_usd": 1}]});
+    fs::write(folder.join("a.ndjson"), format!("{}\n{network}", offering("a"))).expect("file");
+    assert!(run(folder, &["import", "--account", "ACME", "a.ndjson"]).status.success());
+    let kinds = |asked: &[&str]| {
+        let options = asked.iter().flat_map(|kind| ["--kind", kind]);
+        let arguments: Vec<&str> =
+            ["export", "--account", "ACME"].into_iter().chain(options).collect();
+        let output = run(folder, &arguments);
+        assert!(output.status.success(), "{}", err(&output));
+        let kind = |line: &str| {
+            let record: Value = serde_json::from_str(line).expect("JSON");
+            record["kind"].as_str().expect("a kind").to_owned()
+        };
+        out(&output).lines().map(kind).collect::<Vec<String>>()
+    };
+    assert_eq!(kinds(&[]), ["offering", "network"]);
+    assert_eq!(kinds(&["network"]), ["network"]);
+    assert_eq!(kinds(&["bundle"]), ["bundle"]);
+    assert_eq!(kinds(&["bundle", "network"]), ["network"]);
+    assert_eq!(kinds(&["offering", "bundle"]), ["offering", "bundle"]);
+}
+
 /// Waits for an end within bounds; its exit code.
 fn wait(child: &mut Child) -> Option<i32> {
     let patience = Instant::now() + Duration::from_secs(20);

@@ -21,7 +21,8 @@ use crate::{
     products::StoredProduct,
 };
 
-/// An export of the records of one kind, one page of the table at a time.
+/// Reads the records of one kind, a page at a time. Networks and bundles share a key range: a reader of networks reads
+/// their bundles, too.
 pub struct RecordReader<'a> {
     store: &'a Store,
     account: &'a AccountId,
@@ -35,7 +36,7 @@ pub struct RecordReader<'a> {
 }
 
 impl<'a> RecordReader<'a> {
-    /// The kinds that have records of their own; bundles are part of their network's record.
+    /// What to read for a whole catalog: bundles are read with their networks.
     pub const KINDS: [Kind; 6] = [
         Kind::Offering,
         Kind::Promotion,
@@ -47,17 +48,17 @@ impl<'a> RecordReader<'a> {
 
     #[must_use]
     pub fn new(store: &'a Store, account: &'a AccountId, kind: Kind) -> Self {
-        let (start, network) = (None, None);
-        Self { store, account, kind, start, ended: false, network, bundles_apart: false }
+        let (start, network, bundles_apart) = (None, None, kind == Kind::Bundle);
+        Self { store, account, kind, start, ended: false, network, bundles_apart }
     }
 
-    /// The same export, but each bundle has a record of its own, as in the journal of changes.
+    /// Reads the same, but each bundle is a record of its own, as in the journal of changes.
     #[must_use]
     pub fn with_bundles_apart(self) -> Self {
         Self { bundles_apart: true, ..self }
     }
 
-    /// The next records, as JSON, in the order of their keys; `None` after the last.
+    /// The records of the next page, as JSON: perhaps none. `None` after the last page.
     pub async fn next(&mut self) -> Result<Option<Vec<String>>, StoreError> {
         if self.ended {
             return Ok(None);
@@ -86,7 +87,7 @@ impl<'a> RecordReader<'a> {
 
     fn record(&mut self, item: Item, records: &mut Vec<String>) -> Result<(), StoreError> {
         match self.kind {
-            Kind::Network | Kind::Bundle if !self.bundles_apart => match part(OPERATION, item)? {
+            Kind::Network if !self.bundles_apart => match part(OPERATION, item)? {
                 Part::Network(network, own, set) => {
                     let next = NetworkWithBundles {
                         network: *network,
@@ -103,15 +104,16 @@ impl<'a> RecordReader<'a> {
                         whole.newest = whole.newest.max(order);
                         whole.bundles.extend(document.map(|document| (document, order)));
                     }
-                    // The bundle was stored before its network.
+                    // The network of this bundle is not stored.
                     (_, Some(document)) => records.push(bundle(id, &document, order)),
                     (_, None) => {}
                 },
+                // A network that is not stored has no record.
                 Part::AbsentNetwork { .. } => {}
             },
             _ => {
                 let record = exported(OPERATION, self.store.place(self.kind), item)?;
-                // The range keys of bundles begin as those of their networks do.
+                // A query for bundles reads networks, too: only bundles are kept. One for networks keeps both.
                 let record = record.filter(|record| {
                     self.kind != Kind::Bundle || record.identity.kind == self.kind
                 });
@@ -178,7 +180,7 @@ fn existing_record(
         }
         Kind::Network | Kind::Bundle => match part(operation, item)? {
             Part::Network(network, ..) => Existing::Network(network.id),
-            // Bundles whose network is not stored: they are removed, too.
+            // A network that is not stored, but some of whose bundles are: they are removed, too.
             Part::AbsentNetwork { id, bundles: 1.. } => Existing::Network(id),
             Part::Bundle(..) | Part::AbsentNetwork { .. } => return Ok(None),
         },
@@ -190,7 +192,7 @@ fn existing_record(
             }
             Existing::Offering(Box::new(row))
         }
-        // Documents.
+        // The other documents.
         _ => Existing::Document(place.key_of(operation, &item)?),
     };
     Ok(Some(ExistingRecord { what, order }))
@@ -223,7 +225,7 @@ impl NetworkWithBundles {
         if record.len() <= MAX_LINE_BYTES {
             records.push(record);
         } else {
-            // They do not fit into one line: each bundle gets a record of its own.
+            // The network and its bundles do not fit into one line: each bundle gets a record of its own.
             let (text, updated_at) =
                 (open_network(&self.network), member(self.own.map(Order::time)));
             records.push(format!("{text}{updated_at}}}"));

@@ -80,13 +80,13 @@ struct NetworkItem {
 /// The attribute that contains the order of the bundle set.
 const SET_ORDER: &str = "setAt";
 
-/// An item of a network, for an export.
+/// An item of a network.
 pub(super) enum Part {
     /// The network itself, its order, and the order of its bundle set.
     Network(Box<Network>, Option<Order>, Option<Order>),
     /// A bundle of a network, and its order; without a document it is a tombstone.
     Bundle(NetworkId, BundleId, Option<String>, Option<Order>),
-    /// A network that is not stored, and how many bundles were stored before it.
+    /// A network that is not stored, and how many of its bundles are.
     AbsentNetwork { id: NetworkId, bundles: i64 },
 }
 

@@ -64,7 +64,7 @@ pub(super) fn exported(
                 visibility: Some(row.visibility),
             }))
         }
-        // Documents.
+        // The other documents.
         _ => {
             let key = place.key_of(operation, &item)?;
             let time = order_of(&item, ORDER).map(Order::time);
