@@ -37,7 +37,7 @@ impl RequestIdentity {
     }
 }
 
-/// The value of the header `Idempotency-Key`: 1 to 255 visible characters. Only its hash is stored.
+/// The value of the header `Idempotency-Key`: 1 to 255 visible ASCII characters. Only its hash is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_has_1_to_255_visible_characters() {
+    fn a_key_has_1_to_255_visible_ascii_characters() {
         for good in ["a", "f47ac10b-58cc-4372-a567-0e02b2c3d479", "!~", &"x".repeat(255)] {
             assert!(IdempotencyKey::parse(good).is_some(), "{good}");
         }

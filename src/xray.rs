@@ -1,9 +1,9 @@
-//! X-Ray subsegments: the calls to the database, if the trace is sampled.
+//! X-Ray subsegments: the requests to the database, if the trace is sampled.
 //!
-//! Lambda itself shows a function as one segment. Each call to the database becomes a subsegment of it: a UDP
-//! datagram to the daemon that Lambda runs for functions with active tracing, sent without waiting. The
-//! format is described in the X-Ray developer guide, "AWS X-Ray segment documents" and "Sending trace data to
-//! X-Ray".
+//! Lambda records the function's segment (`AWS::Lambda::Function`), but not what the function calls. Each attempt of a
+//! request to the database becomes a subsegment of it: a UDP datagram to the daemon that Lambda runs for functions with
+//! active tracing, sent without waiting. The format is described in the X-Ray developer guide, "AWS X-Ray segment
+//! documents" and "Sending trace data to X-Ray".
 
 use std::{
     future::Future,
@@ -24,7 +24,8 @@ const HEADER: &str = "{\"format\": \"json\", \"version\": 1}\n";
 pub(crate) enum Failure {
     /// The database failed, or was not reached.
     Fault,
-    /// The request was invalid.
+    /// Any other failure: the condition of a write did not hold (normal here), the request was invalid, or the error is
+    /// unknown.
     Error,
     /// The database throttled the request.
     Throttle,
@@ -54,6 +55,7 @@ impl Trace {
         Some(Self { root, parent, daemon: daemon.clone() })
     }
 
+    /// `operation` is the store's name of the request, such as `list products`, not DynamoDB's API action.
     fn send(&self, operation: &str, started: SystemTime, failure: Option<Failure>) {
         let seconds =
             |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
@@ -82,7 +84,7 @@ impl Trace {
     }
 }
 
-/// Runs a future. Its calls to the database become subsegments of the trace in this header, if it is sampled.
+/// Runs a future. Its requests to the database become subsegments of the trace in this header, if it is sampled.
 pub async fn traced<F: Future>(header: Option<&str>, work: F) -> F::Output {
     static DAEMON: OnceLock<Option<Arc<UdpSocket>>> = OnceLock::new();
     let address = || std::env::var("AWS_XRAY_DAEMON_ADDRESS").ok();
@@ -104,7 +106,7 @@ fn daemon(address: &str) -> Option<Arc<UdpSocket>> {
     Some(Arc::new(socket))
 }
 
-/// A call in progress, which becomes a subsegment of the current trace, if there is one.
+/// An attempt in progress, which becomes a subsegment of the current trace, if there is one.
 pub(crate) struct Span(Option<(Trace, SystemTime)>);
 
 impl Span {

@@ -1,4 +1,4 @@
-//! `GET /v2/catalog/products`.
+//! `GET /v2/catalog/products`: one network, with its bundles and custom airtime.
 
 use lambda_http::Error;
 use serverless_catalog::{http::ListNetworkProducts, lambda::run};

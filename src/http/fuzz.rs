@@ -1,4 +1,4 @@
-//! Any query string is parsed, or refused by the names of its parameters.
+//! Any query string is parsed, or refused with errors that name the parameter.
 
 use super::{
     ApiError,
@@ -11,17 +11,18 @@ use crate::{
     offerings::{CatalogId, Category, CustomerType, ProductType, PromoCode},
 };
 
+/// The parameters that are read, each as every type; also the words that the fuzzer inserts.
 const NAMES: [&str; 7] =
     ["types", "categories", "countries", "regions", "customerType", "limit", "cursor"];
 
-/// Reads one parameter, in both forms.
+/// Reads one parameter, as a single value and as an array.
 fn read<T: QueryValue>(query: &str, name: &'static str) {
     let mut params = Params::parse(query);
     let value: Option<T> = params.single(&Parameter::new(name, ""));
     let values: Vec<T> = params.list(&ArrayParameter::new(name, ""));
     assert!(values.len() <= 100);
     match params.finish() {
-        // One value cannot be in an array of none.
+        // A parameter that has a single value is an array of at least that one.
         Ok(()) => assert!(value.is_none() || !values.is_empty()),
         Err(ApiError::Invalid(errors)) => {
             assert!((1..=2).contains(&errors.len()));

@@ -15,13 +15,15 @@ use crate::{
     store::Store,
 };
 
-/// The header of an idempotency key, which a write may have.
+/// The header with the idempotency key of a `POST`.
 const HEADER: &str = "idempotency-key";
 
-/// How long after its deadline a request may still store its answer.
+/// How long a claim outlasts its request's deadline: Lambda ends the invocation half a second after that, so nothing of
+/// it still runs when the next request takes over.
 const CLAIM_MARGIN: Duration = Duration::from_secs(1);
 
-/// Answers a request; one with an idempotency key does its work once, however often it is sent.
+/// Answers a request. A `POST` with an idempotency key does its work once, however often it is sent; for other methods
+/// the key is only validated.
 pub(super) async fn answer_once<E: Endpoint>(
     endpoint: &E,
     request: &ApiRequest,
@@ -37,6 +39,7 @@ pub(super) async fn answer_once<E: Endpoint>(
     let account = principal.account.clone();
     let view = View::of(principal).fingerprint();
     let [query, media_type, body] = request.content();
+    // A key with another view must not get an answer that it may not see.
     let content = [query, media_type, body, &view];
     let keyed = KeyedRequest::new(account, &request.endpoint(), &key, &content);
     let term = request.deadline.saturating_duration_since(Instant::now()) + CLAIM_MARGIN;
@@ -53,13 +56,14 @@ pub(super) async fn answer_once<E: Endpoint>(
         Err(error) => answer_to_keep::<E>(error, request),
     };
     if let Err(error) = store.end_request(&claim, answer.as_ref()).await {
-        // The work is done. Once the claim has expired, the same request does it again, to the same effect.
+        // What was done stays done. Once the claim has expired, the same request repeats it, to the same effect.
         tracing::warn!(cause = chain(&error), "the answer was not kept");
     }
     outcome
 }
 
-/// The answer to keep for a request that failed: what is wrong with it stays wrong.
+/// The answer to keep for a request that failed: a 4xx other than 429, because sending it again would fail alike;
+/// `None` for any other.
 fn answer_to_keep<E: Endpoint>(error: &ApiError, request: &ApiRequest) -> Option<KeptAnswer> {
     let status = error.status();
     ((400..500).contains(&status) && status != 429).then(|| {
@@ -76,7 +80,8 @@ fn key_of(request: &ApiRequest) -> Result<Option<IdempotencyKey>, ApiError> {
     let Some(value) = first else { return Ok(None) };
     let key = value.to_str().ok().and_then(IdempotencyKey::parse).filter(|_| second.is_none());
     key.map(Some).ok_or_else(|| {
-        let message = format!("must be 1 to {} visible characters", IdempotencyKey::MAX_LENGTH);
+        let message =
+            format!("must be 1 to {} visible ASCII characters", IdempotencyKey::MAX_LENGTH);
         ApiError::invalid("Idempotency-Key", message)
     })
 }

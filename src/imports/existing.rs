@@ -1,4 +1,4 @@
-//! A stored record that a snapshot may remove.
+//! What is stored and may be missing from a snapshot, and the records that remove it.
 
 use super::{
     Content, DocumentKey, DocumentRecord, NetworkRecord, Operation, Ordered, ProductRecord, Record,
@@ -15,17 +15,19 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct ExistingRecord {
     pub what: Existing,
-    /// The order of its newest write.
+    /// The order of its newest write, of a network that of its own fields; `None`: no such order is stored. Then it is
+    /// older than any snapshot.
     pub order: Option<Order>,
 }
 
-/// The kind and identity of a stored record.
+/// What a snapshot may remove, with what its removal needs to know of it.
 #[derive(Clone, Debug)]
 pub enum Existing {
     /// An offering that is not archived yet.
     Offering(Box<StoredOffering>),
     /// A promotion, a partner offering or an exchange rate.
     Document(DocumentKey),
+    /// A network with its bundles, or bundles whose network is not stored.
     Network(NetworkId),
     Product(Box<Product>),
 }
@@ -41,7 +43,8 @@ impl ExistingRecord {
         }
     }
 
-    /// The record that removes it, with the snapshot's order; `None` if it cannot be parsed.
+    /// The record that removes it, with the snapshot's order; an offering is archived instead. `None` if the stored
+    /// offering's document cannot be read.
     pub(super) fn removal(self, order: Order) -> Option<Ordered<Record>> {
         let record = match self.what {
             Existing::Offering(row) => {

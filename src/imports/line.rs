@@ -14,7 +14,7 @@ use crate::{
     text::{Fault, FieldError, spelled_enum},
 };
 
-/// How many lines had each outcome. Every line is counted once.
+/// How many lines, and removals of a snapshot, had each outcome. Each is counted once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Counts {

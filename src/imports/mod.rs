@@ -9,7 +9,7 @@
 //! | `networks` | records of networks and bundles |
 //! | `products` | records of products |
 //! | `difference` | what a dry run shows: the fields that would change |
-//! | `existing` | a stored record that a snapshot may remove |
+//! | `existing` | what is stored and may be missing from a snapshot |
 //! | `snapshot` | full snapshots: removes the records that are missing from the source |
 //! | `job` | an import as a job: its identity, its state |
 //! | `submission` | imports that clients submit over HTTP |
@@ -17,7 +17,7 @@
 //! | `run` | one run of a job: claim, groups, checkpoints, report, end |
 //!
 //! Each record is independent of all others. An invalid one is reported with its line, field and message, and
-//! does not stop the import. The counts add up to the number of lines read.
+//! does not stop the import. The counts add up to the number of lines read and of records that a snapshot removed.
 
 mod difference;
 mod documents;

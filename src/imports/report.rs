@@ -49,7 +49,7 @@ pub trait Reporter: Sync {
 /// S3's limit for the length of a key, in bytes.
 const MAX_KEY_BYTES: usize = 1024;
 
-/// The longest suffix that follows a job's id in the key of a report or an error list.
+/// The longest suffix: a part's number has at least six digits, and a `u32` at most ten.
 const LONGEST_SUFFIX: &str = ".errors.part-0000000000.ndjson";
 
 /// The keys of the objects with a job's report and its errors.
@@ -87,13 +87,14 @@ impl ReportKeys {
         format!("{}.json", self.0)
     }
 
-    /// A part of the error list.
+    /// The key of a part of the error list.
     #[must_use]
     pub fn errors_part(&self, part: u32) -> String {
         format!("{}.errors.part-{part:06}.ndjson", self.0)
     }
 
-    /// All errors, of which this many parts were stored; `None`: there are none.
+    /// The key of the object with all errors, if they were stored in this many parts; `None` for no parts. A single
+    /// part is that object itself.
     #[must_use]
     pub fn all_errors(&self, parts: u32) -> Option<String> {
         match parts {
@@ -113,13 +114,15 @@ pub struct Report<'a> {
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
+    /// The sum of the counts: the lines read and, after a snapshot, the records it removed.
     lines: u64,
     counts: Counts,
     cost: ImportCost,
     started_at: String,
     finished_at: String,
     duration_ms: i64,
-    /// The objects that list every rejected line, one or none; the reporter fills in their keys.
+    /// The key of the object that lists all rejected lines; empty if there are none. An array only for its published
+    /// form. `store_report` fills it in.
     pub errors: Vec<String>,
     /// How many parts of that list are stored.
     #[serde(skip)]

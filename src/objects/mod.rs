@@ -3,7 +3,7 @@
 //! | File | |
 //! |---|---|
 //! | `mod` | reads and writes whole objects |
-//! | `multipart` | objects of any size, written in parts |
+//! | `multipart` | large objects (up to about 80 GB), written in parts |
 //! | `presigned` | presigned links for clients |
 
 mod multipart;

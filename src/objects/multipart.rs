@@ -1,12 +1,12 @@
-//! Objects of any size, written in parts with bounded memory.
+//! Large objects (up to about 80 GB), written in parts with bounded memory.
 
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 
 use super::{ObjectError, Objects};
 use crate::retry::Patience;
 
-/// The size of a part in bytes, at least; only the last one may be smaller than 5 MiB, and an object has at most 10,000
-/// (S3 user guide, "Amazon S3 multipart upload limits").
+/// The minimum size of a part, in bytes, except of the last one. S3 requires at least 5 MiB for all but the last, and
+/// allows 10,000 parts per object (S3 user guide, "Amazon S3 multipart upload limits").
 pub const PART_BYTES: usize = 8 * 1024 * 1024;
 
 /// An object that is being written in parts.
@@ -19,7 +19,7 @@ pub struct MultipartUpload {
 }
 
 impl Objects {
-    /// Begins an object.
+    /// Begins a multipart upload.
     pub async fn begin_upload(
         &self,
         bucket: &str,
@@ -88,7 +88,7 @@ impl Objects {
             .multipart_upload(parts);
         match Self::attempt(patience, || complete.clone().send()).await {
             Ok(_) => Ok(()),
-            // The attempt before succeeded, and its answer was lost.
+            // The upload is gone but the object exists: an earlier attempt, or an earlier run, has completed it.
             Err(ObjectError::Missing)
                 if self.length(&upload.bucket, &upload.key, patience).await?.is_some() =>
             {
@@ -98,7 +98,7 @@ impl Objects {
         }
     }
 
-    /// Writes an object that consists of other ones, in a single attempt.
+    /// Concatenates objects into a new one. Each write is attempted once: the caller repeats the whole.
     pub async fn join(
         &self,
         bucket: &str,

@@ -1,8 +1,9 @@
 //! Validates an import record and makes an offering of it.
 //!
-//! Types are checked when the record is parsed, everything else here, so that one attempt tells the sender
-//! everything that is wrong with a record. Unknown fields are ignored, and so are derived ones
-//! (`price.discount`, `price.netPrice`): they follow from the gross price.
+//! Types and required fields are checked when the record is parsed, which stops at the first error. Everything else is
+//! checked here, and reported together. Unknown fields are ignored, and so are derived ones (`price.discount`,
+//! `price.netPrice`): the stored discount is 0 and the net price the rounded gross price; a promo code changes both in
+//! a reply.
 
 use std::{collections::BTreeSet, fmt::Write as _, num::NonZeroU32};
 
@@ -24,7 +25,7 @@ use crate::{
 /// index attributes.
 pub(super) const MAX_DOCUMENT_BYTES: usize = 380_000;
 
-/// The maximum number of catalogs of an offering: as many as fit into the rest of an item.
+/// The maximum number of catalogs of an offering: few enough to fit into the rest of an item.
 const MAX_CATALOGS: usize = 100;
 
 /// An `offering` record as sent.
@@ -79,7 +80,7 @@ impl OfferingDraft {
     /// Validates the record.
     ///
     /// # Errors
-    /// Everything that is wrong with it, field by field.
+    /// What is wrong with its values, all at once; its size only if nothing else is.
     pub fn prepare(self) -> Result<PreparedOffering, Vec<FieldError>> {
         let mut errors = Vec::new();
         let mut check = |field: &str, fine: bool, message: &str| {
@@ -102,7 +103,8 @@ impl OfferingDraft {
         );
         let metadata = self.metadata.map_or_else(empty_object, on_one_line);
         check("metadata", metadata.get().starts_with('{'), "must be a JSON object");
-        // It is answered as it was sent: a strict parser would refuse the whole page.
+        // Replies contain the metadata as sent: if it were invalid Unicode, a client's strict parser would refuse the
+        // whole page.
         check("metadata", is_unicode(metadata.get()), "must be valid Unicode");
         let catalogs = self.product_catalog_ids.unwrap_or_default();
         check(
@@ -192,7 +194,7 @@ impl PreparedOffering {
         format!("{}\0{}", self.timeless, catalogs.join("\0"))
     }
 
-    /// The row to store; these times are used where the record has none.
+    /// The offering as it is stored, with these times in place of the record's own.
     #[must_use]
     pub fn into_stored(self, created_at: Timestamp, updated_at: Timestamp) -> StoredOffering {
         let document = self.document(Some(created_at), Some(updated_at));

@@ -287,7 +287,7 @@ pub struct Group {
     pub internal_description: Option<String>,
 }
 
-/// An offering as a read needs it: what filters and cursors use, and the document to return.
+/// The offering as it is stored: what filters and cursors use, and the document to return.
 ///
 /// The document is the published JSON, serialized once by the import. A read without a promotion copies it
 /// and never parses it.

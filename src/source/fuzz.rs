@@ -1,4 +1,5 @@
-//! Any file is read to its end, or to where it breaks: the same in pieces of any size, in bounded memory.
+//! Fuzz targets: any file is read to its end, or to where it breaks off, in bounded memory. Reads of a few bytes give
+//! the same lines as large reads; only of a file that breaks off may one give fewer.
 
 use std::io::{self, Read, Write};
 
@@ -7,7 +8,7 @@ use serde_json::value::RawValue;
 use super::{Format, Group, Groups, Line, PeekReader, compression::decompress};
 use crate::{fuzz::fuzz, imports::MAX_LINE_BYTES};
 
-/// The largest content that is read line by line: a small file may unfold to gigabytes.
+/// Inputs that decompress to more are skipped: a small file may decompress to gigabytes.
 const MAX_DECOMPRESSED_BYTES: u64 = 12 * 1024 * 1024;
 
 /// Gives a few bytes at a time.
@@ -39,7 +40,8 @@ fn lines(
     panic!("no group says how it ended")
 }
 
-/// How many bytes a file unfolds to, or to what it breaks after; a little more than the largest if it is larger.
+/// The number of bytes that a file decompresses to, up to where it breaks off; `MAX_DECOMPRESSED_BYTES + 1` if there
+/// are more.
 fn decompressed_len(source: impl Read + Send + 'static) -> u64 {
     let Ok(content) = decompress(PeekReader::new(Box::new(source))) else { return 0 };
     let mut count = Count(0);
@@ -71,23 +73,27 @@ fn check(input: &[u8], format: Option<Format>) {
         assert!(*number > last, "{number} follows {last}");
         last = *number;
         match line {
+            // CSV cells grow when they become JSON: up to six times by escapes, and by the column names.
             Ok(line) => assert!(line.len() <= 8 * MAX_LINE_BYTES),
             Err(rejected) => {
                 assert!(!rejected.errors.is_empty());
                 for (_, error) in &rejected.errors {
+                    // A `FieldError` shortens its message to 1,000 bytes.
                     assert!((1..=1_100).contains(&error.message.len()));
                 }
             }
         }
     }
     if let Some(why) = &end {
+        // The cause quotes none of the file.
         assert!(why.len() < 500, "{why}");
     }
     let piece = usize::from(input.first().copied().unwrap_or_default() % 7) + 1;
     if input.len() < 64 * 1024 {
         let (again, ends) = lines(Dripping(whole(), piece), format);
         assert_eq!(ends.is_some(), end.is_some(), "{ends:?}, {end:?}");
-        // What is decoded together with what is broken is lost: a file that breaks off may be read less far.
+        // A decoder that meets an error drops what it decoded in the same read. So of a file that breaks off, either
+        // reading may give fewer lines than the other.
         let is_whole = end.is_none();
         assert!(!is_whole || again.len() == read.len(), "{} lines, {}", again.len(), read.len());
         assert!(again.iter().zip(&read).all(|(one, other)| one == other));
@@ -102,7 +108,8 @@ fn any_csv_gives_json_lines_or_errors() {
         let (read, _) = lines(io::Cursor::new(input.to_vec()), Some(Format::Csv));
         for line in read.into_iter().filter_map(|(_, line)| line.ok()) {
             let is_json = serde_json::from_slice::<&RawValue>(&line).is_ok();
-            // A file that begins with a bracket is JSON, whatever its name says.
+            // A file that begins with `[` is split as a JSON array, whatever its name says; its elements are not
+            // validated here.
             assert!(is_json || input.trim_ascii_start().starts_with(b"["));
         }
     });

@@ -1,13 +1,18 @@
-//! A model of DynamoDB's partitions, for tests and benchmarks: the embedded engine takes whatever it is sent, and
-//! DynamoDB does not.
+//! A model of DynamoDB's partitions, for tests and benchmarks: the embedded engine never throttles, and DynamoDB does.
 //!
 //! A partition serves 1,000 write units and 3,000 read units per second ("Partitions and data distribution" and
-//! "Burst and adaptive capacity" in the DynamoDB developer guide). The model is the worst case: one partition for each
-//! value of the hash attributes of a table or an index, which is never split, and may spend one second's worth at once;
-//! DynamoDB splits hot partitions where their sort keys allow it, and keeps up to 300 seconds of unused capacity.
+//! "Burst and adaptive capacity" in the DynamoDB developer guide). The model has one partition for each value of the
+//! partition key of a table or an index.
 //!
-//! A request is admitted while all partitions that it touches have units left, and is charged what the engine says it
-//! consumed. Indexes count as much as tables: DynamoDB throttles a write whose index entry it cannot write in time.
+//! It is stricter than DynamoDB for one value: the partition is never split, and may spend one second's worth at once;
+//! DynamoDB splits hot partitions where their sort keys allow it, and keeps up to 300 seconds of unused capacity. It is
+//! laxer in that values never share a partition, and that a write which does not name all key attributes of an index
+//! counts as one of a partition of its own.
+//!
+//! A request is admitted while all partitions that it touches have units left; of a batch, each key or write by itself.
+//! It is charged what the engine says it consumed, if the request asks for that (`ReturnConsumedCapacity`); a failed
+//! one, 1 unit for each item. Indexes count as much as tables: DynamoDB throttles a write whose index entry it cannot
+//! write in time.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -38,14 +43,14 @@ enum Direction {
     Write,
 }
 
-/// A table or an index, and the values of its hash attributes.
+/// A table or an index, and the values of the attributes of its partition key.
 type Partition = (String, Vec<String>);
 
 /// The partitions of a stack's tables.
 #[derive(Debug)]
 pub struct Partitions {
     limits: PartitionLimits,
-    /// The hash attributes of each table, and of each of its indexes.
+    /// The attributes of the partition key of each table, and of each of its indexes (an index may have up to four).
     tables: HashMap<String, Keys>,
     balances: HashMap<(Partition, Direction), Balance>,
     tally: Tally,
@@ -70,16 +75,17 @@ pub struct Tally {
     pub requests: u64,
     /// Requests of which at least one part was throttled.
     pub throttled: u64,
-    /// The write units that each partition consumed, by the names of table or index and the hash values.
+    /// The write units that each partition consumed, by the name of its table or index and the values of the partition
+    /// key.
     pub write_units: BTreeMap<Partition, f64>,
 }
 
 /// What becomes of a request.
 #[derive(Debug)]
 pub enum Admission {
-    /// This is for the engine; its reply goes to [`Partitions::settle`].
+    /// Send this request to the engine, then give its reply and the [`Forwarded`] to [`Partitions::settle`].
     Forward(Value, Forwarded),
-    /// The engine never sees it: this is the answer, with status 400.
+    /// The engine never sees it: this is the reply, with status 400.
     Throttled(Value),
 }
 
@@ -104,11 +110,13 @@ impl Partitions {
     #[must_use]
     pub fn new(tables: &[Table], limits: PartitionLimits) -> Self {
         let keys = |table: &Table| Keys {
-            hash: hash_attributes(&table.key),
+            hash: partition_key_attributes(&table.key),
             indexes: table
                 .indexes
                 .iter()
-                .map(|index| (index.index_name().to_owned(), hash_attributes(index.key_schema())))
+                .map(|index| {
+                    (index.index_name().to_owned(), partition_key_attributes(index.key_schema()))
+                })
                 .collect(),
         };
         Self {
@@ -125,7 +133,8 @@ impl Partitions {
         self.tally.clone()
     }
 
-    /// Decides whether a request may pass at this time.
+    /// Decides whether a request may pass at this time, and if it asks for the capacity that it consumes, makes it ask
+    /// for that of each index.
     pub fn admit(&mut self, operation: &str, mut request: Value, now: Duration) -> Admission {
         self.tally.requests += 1;
         if let Some(capacity) = request.get_mut("ReturnConsumedCapacity") {
@@ -147,10 +156,11 @@ impl Partitions {
         }
     }
 
-    /// Charges an answered request, and completes the answer of a batch.
+    /// Charges a request that the engine has answered, and adds the throttled part to the reply of a batch.
     pub fn settle(&mut self, forwarded: Forwarded, status: u16, reply: &mut Value, now: Duration) {
         if status != 200 {
-            // A failed condition consumes what the write would have; the engine does not say how much.
+            // DynamoDB charges a failed condition for the table. The engine does not say how much, so each item of any
+            // failed request counts as one unit.
             for touched in forwarded.touched.iter().filter(|touched| touched.index.is_none()) {
                 self.charge(touched, 1.0, now);
             }
@@ -311,7 +321,8 @@ impl Partitions {
     ) -> Option<Touched> {
         let keys = self.tables.get(table)?;
         let hash = index.map_or(Some(&keys.hash), |index| keys.indexes.get(index))?;
-        // An update may not name all attributes of an index: the partition is then that of those it names.
+        // A write need not name all key attributes of an index; a delete names none but the table's. It then counts
+        // against a partition of its own, of the values that are known, even if it does not change the index.
         let values = hash.iter().filter_map(|name| {
             known.iter().find_map(|known| known.get(name)).map(Value::to_string)
         });
@@ -370,7 +381,7 @@ impl Tally {
     }
 }
 
-fn hash_attributes(key: &[KeySchemaElement]) -> Vec<String> {
+fn partition_key_attributes(key: &[KeySchemaElement]) -> Vec<String> {
     let hash = key.iter().filter(|element| element.key_type() == &KeyType::Hash);
     hash.map(|element| element.attribute_name().to_owned()).collect()
 }
@@ -394,7 +405,7 @@ fn assignments(request: &Value) -> Value {
     assigned.into()
 }
 
-/// The rest of a batch that the engine left unprocessed, and the rest that was throttled before it.
+/// Adds the part of a batch that was throttled here (`rest`) to the part that the engine left unprocessed (`others`).
 fn merge(others: &mut Map<String, Value>, rest: Value) {
     let Value::Object(rest) = rest else { return };
     for (table, wanted) in rest {

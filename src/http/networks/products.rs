@@ -1,4 +1,4 @@
-//! `GET /v2/catalog/products`: a network with its bundles.
+//! `GET /v2/catalog/products`: one network, with its bundles and custom airtime.
 
 use std::{
     num::NonZeroUsize,

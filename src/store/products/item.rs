@@ -18,7 +18,7 @@ use crate::{
     text::rfc3339_millis,
 };
 
-/// The range key of a product's key.
+/// The range key (`productKey`) that stands for a sku, an external id or an id.
 pub(super) fn range_key(product: &ProductKey) -> String {
     match product {
         ProductKey::Sku(sku) => format!("SKU#{}", sku.as_str()),
@@ -27,7 +27,7 @@ pub(super) fn range_key(product: &ProductKey) -> String {
     }
 }
 
-/// What a range key identifies a product by.
+/// The field that a range key stands for, and its value; `None` if it is not such a key.
 pub(in crate::store) fn parse_range_key(text: &str) -> Option<(IdField, &str)> {
     [("SKU#", IdField::Sku), ("EXT#", IdField::ExternalId), ("ID#", IdField::Id)]
         .into_iter()
@@ -46,7 +46,7 @@ pub(super) fn item_key(account: &AccountId, key: &str) -> Item {
 /// The attribute that contains the order of a product's newest write.
 pub(super) const LAST: &str = "last";
 
-/// The order of an item's newest write. A tombstone has `last` only if that is newer than `at`.
+/// The order of an item's newest write. A tombstone has [`LAST`] only if that is newer than its [`ORDER`].
 pub(super) fn newest_order(item: &Item) -> Option<Order> {
     order_of(item, LAST).max(order_of(item, ORDER))
 }
@@ -102,7 +102,8 @@ impl Found {
     }
 }
 
-/// The attributes of a stored product. They are read one by one, so that numbers keep their digits.
+/// The attributes of a stored product. They are read one by one and not with serde, which would turn decimal numbers
+/// into floats.
 pub(super) struct Attributes<'a> {
     pub(super) operation: &'static str,
     pub(super) item: &'a Item,
@@ -168,6 +169,7 @@ impl Attributes<'_> {
         let own = FIELDS.iter().filter_map(|Field { name, .. }| {
             Some((*name, order_of(self.item, &field_order(name))?))
         });
+        // `ORDER` (`at`): the order of all fields without one of their own.
         FieldOrders {
             last: newest_order(self.item),
             floor: order_of(self.item, ORDER),

@@ -23,19 +23,19 @@ use percent_encoding::percent_decode_str;
 
 use super::faults::{FaultKind, Faults, RequestLog};
 
-/// A service that answers requests, at once.
+/// A simulated AWS service: DynamoDB or S3. Delays are the faults' (see [`answer`]), not its own.
 pub(super) trait Service: Send + Sync + 'static {
     fn log(&self) -> &RequestLog;
 
     /// The operation that is asked for.
     fn operation<'r>(&self, request: &'r Request) -> &'r str;
 
-    /// What a fault policy is told of a request.
+    /// What [`Faults::decide`] is given of a request: the body for DynamoDB, the path for S3.
     fn about<'r>(&self, request: &'r Request) -> &'r [u8];
 
     fn answer(&self, request: &Request) -> Reply;
 
-    /// Does a part of what is asked for, where that may be.
+    /// Answers a batch, and leaves half of its keys or writes unprocessed. Any other request is answered in full.
     fn answer_in_part(&self, request: &Request) -> Reply {
         self.answer(request)
     }
@@ -77,12 +77,12 @@ impl Request {
     }
 }
 
-/// A part of a URI without its percent signs.
+/// A part of a URI, percent-decoded.
 pub(super) fn decoded(part: &str) -> String {
     percent_decode_str(part).decode_utf8().expect("UTF-8").into_owned()
 }
 
-/// An answer.
+/// A service's reply.
 pub(super) struct Reply {
     pub status: u16,
     pub headers: Vec<(String, String)>,
@@ -198,14 +198,14 @@ async fn answer(
     }
 }
 
-/// No time at all is not waited for: a timer would round it up.
+/// Waits. Zero is skipped, because a timer would round it up to a millisecond.
 async fn wait(time: Duration) {
     if !time.is_zero() {
         tokio::time::sleep(time).await;
     }
 }
 
-/// What signs requests that nobody verifies.
+/// Credentials to sign requests with; nobody verifies the signatures.
 pub(super) fn credentials() -> Credentials {
     Credentials::new("simulation", "simulation", None, None, "simulation")
 }
