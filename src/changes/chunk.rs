@@ -1,6 +1,6 @@
 //! The items of a log.
 //!
-//! A chunk has the changes from one position on, compressed, and the marks: for each shard of the table's stream
+//! A chunk has the changes from one position on, compressed, and the shard marks: for each shard of the table's stream
 //! the last record that is in the log. Whoever appends the next chunk begins with these marks, so a change
 //! is recorded once, however often its stream record is delivered.
 
@@ -26,7 +26,7 @@ const KEPT_FOR_READERS: SignedDuration =
 /// for 24 hours.
 pub const LATE: SignedDuration = SignedDuration::from_hours(23);
 
-/// How long a mark is kept. A stream keeps its records for 24 hours: what a mark refers to is gone by then.
+/// How long a shard mark is kept. A stream keeps its records for 24 hours: what a mark refers to is gone by then.
 const MARK_KEPT: SignedDuration = SignedDuration::from_hours(48);
 
 /// The most bytes of a body: an item with its other attributes then has at most 64 KB, unless one change alone
@@ -62,7 +62,7 @@ impl PartialOrd for SequenceNumber {
     }
 }
 
-/// How far a shard is recorded.
+/// A shard mark: how far a shard is recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
     /// The last stream record that is in the log.
@@ -80,7 +80,7 @@ pub(super) struct Mark {
     pub(super) from: u64,
 }
 
-/// The marks of a log, by shard.
+/// The shard marks of a log, by shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Marks(BTreeMap<String, Mark>);
@@ -110,7 +110,7 @@ pub struct Chunk {
     /// How many positions it takes.
     pub count: u64,
     pub recorded_at: Timestamp,
-    /// Its marks and changes, compressed.
+    /// Its shard marks and changes, compressed.
     pub body: Vec<u8>,
 }
 
@@ -155,7 +155,7 @@ impl Chunk {
         Self { first: 0, count, recorded_at: now, body: Vec::new() }
     }
 
-    /// The chunk of as many of these changes as fit, and how many these are. `marks` tells the marks after so
+    /// The chunk of as many of these changes as fit, and how many these are. `marks` tells the shard marks after so
     /// many changes.
     pub(super) fn of(
         header: &ChunkHeader,
@@ -185,7 +185,7 @@ impl Chunk {
         }
     }
 
-    /// Its marks.
+    /// Its shard marks.
     ///
     /// # Errors
     /// [`ChunkError`].
@@ -213,7 +213,7 @@ impl Chunk {
     }
 }
 
-/// The marks on the first line, then the changes.
+/// The shard marks on the first line, then the changes.
 fn compressed(marks: &Marks, changes: &[String]) -> Result<Vec<u8>, ChunkError> {
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(serde_json::to_string(marks)?.as_bytes())?;

@@ -2,11 +2,11 @@
 //!
 //! # Once, in order, and without a gap
 //! A writer puts its chunk at the position after the last chunk, if that position is free (compare-and-set). The chunk
-//! carries the last chunk's marks, advanced to the stream records that it covers. A writer that finds the position taken
-//! starts again from the chunk that is there, or reads the last one. So no two chunks share a position, none is put
-//! before one that a reader has seen, and a record that is delivered again is recognized: it is not above its shard's
-//! mark. This holds as long as a shard's records are first delivered in order, one batch at a time, which an event
-//! source mapping guarantees.
+//! carries the last chunk's shard marks, advanced to the stream records that it covers. A writer that finds the
+//! position taken starts again from the chunk that is there, or reads the last one. So no two chunks share a position,
+//! none is put before one that a reader has seen, and a record that is delivered again is recognized: it is not above
+//! its shard mark. This holds as long as a shard's records are first delivered in order, one batch at a time, which an
+//! event source mapping guarantees.
 //!
 //! # Where a log begins
 //! Position 0 holds the base chunk. It has no changes, and takes all positions below the first one of the log: the time
@@ -202,7 +202,7 @@ pub async fn is_recorded<L: JournalStore>(
     Ok(newest.marks()?.of(shard).is_some_and(|mark| *sequence <= mark.sequence))
 }
 
-/// If a batch overlaps the one that its shard's mark is of, it is that batch, delivered again: where that one began.
+/// If a batch overlaps the one that its shard mark is of, it is that batch, delivered again: where that one began.
 fn start_if_redelivered(mark: &Mark, records: &[StreamRecord]) -> Option<(SequenceNumber, u64)> {
     let recorded = &mark.first..=&mark.sequence;
     let overlaps = records.iter().any(|record| recorded.contains(&&record.sequence));

@@ -1,9 +1,9 @@
-//! The journal: every change of an account's exported records, each once.
+//! The journal: every change of an account's records, as exports show them, each once.
 //!
 //! | File | |
 //! |---|---|
 //! | `change` | one change: what it is about, the record after it, who may see it |
-//! | `chunk` | the items of a log: changes, compressed, and marks: how far each shard was recorded |
+//! | `chunk` | the items of a log: changes, compressed, and shard marks: how far each shard was recorded |
 //! | `log` | the five logs of an account; recording, and why nothing is missing, twice or late |
 //! | `position` | positions in the logs, and how a cursor holds them |
 //! | `page` | one page of changes |

@@ -50,20 +50,20 @@ use crate::{
 pub(super) const PLACE_ATTRIBUTES: &str =
     "customerType, category, #status, #type, productCatalogIds, countries, #regions";
 
-/// The range key of the marker that all offerings of an account have their entries. It sorts before all entries.
+/// The range key of the entries marker: all offerings of the account have entries. It sorts before all entries.
 const MARKER: [u8; 1] = [0];
 
-/// How long an instance relies on what it has read of a marker.
+/// How long an instance relies on what it has read of an entries marker.
 const MARKER_CACHE: Duration = Duration::from_mins(1);
 
 /// How often an offering is written anew because another writer was first.
 const CONFLICTS: u32 = 32;
 
-/// What is known of accounts, and since when.
+/// What is known of the entries markers of accounts, and since when.
 #[derive(Debug, Default)]
 pub(super) struct Markers(Mutex<HashMap<AccountId, (Instant, Marker)>>);
 
-/// What is known of an account.
+/// What is known of an account's entries marker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Marker {
     /// All its offerings have entries.
@@ -388,10 +388,10 @@ impl Store {
     }
 }
 
-/// The attribute of a marker: all offerings have their entries.
+/// The attribute of an entries marker: all offerings have their entries.
 const COMPLETE: &str = "complete";
 
-/// The attribute of a marker: the id up to which a backfill has put entries.
+/// The attribute of an entries marker: the id up to which a backfill has put entries.
 const UP_TO: &str = "upTo";
 
 /// The offerings of one step of a backfill.

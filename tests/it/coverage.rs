@@ -197,7 +197,7 @@ async fn an_offering_that_stays_where_it_is_writes_no_entry() {
         importer.import_group(&[(1, Ok(line))], &[]).await.expect("import");
         writes.push(meter.cost().writes - before);
     }
-    // Six entries, the offering, and once the marker of the account.
+    // Six entries, the offering, and once the entries marker of the account.
     assert_eq!(writes, [8, 1]);
 }
 
@@ -299,7 +299,7 @@ async fn large_offerings_are_not_read_in_vain() {
     assert_eq!(found, (0..30).map(|n| format!("o{n:02}")).collect::<Vec<_>>());
     for page in &pages {
         let offerings = u32::try_from(page.ids().len()).expect("small");
-        // An item of 370,500 bytes has 91 blocks of 4 KB; the three ranges and the marker.
+        // An item of 370,500 bytes has 91 blocks of 4 KB; the three ranges and the entries marker.
         let most = 0.6 * 91.0 * f64::from(offerings) + 0.5 * 4.0;
         assert!(page.read_units() <= most, "{} units, at most {most}", page.read_units());
     }

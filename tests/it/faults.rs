@@ -176,7 +176,7 @@ async fn a_write_that_is_always_throttled_is_sent_eight_times_and_reported() {
     assert!(rejected[0].error.message.contains("import this record again"));
     let requests = requests.lock().expect("lock").clone();
     assert_eq!(requests.iter().filter(|never| **never).count(), 8);
-    // Besides these, the marker that the account's offerings have their entries.
+    // Besides these, the account's entries marker.
     assert_eq!(requests.iter().filter(|never| !**never).count(), 25, "the others are sent once");
 }
 

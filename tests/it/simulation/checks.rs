@@ -384,7 +384,7 @@ fn the_catalog_imports_through_it() {
         let lines: Vec<_> = (1..=100).map(line).collect();
         let refused = importer.import_group(&lines, &[]).await;
         assert!(refused.expect("an import").is_empty());
-        // The marker that the account's offerings have their entries is one more.
+        // The account's entries marker is one more.
         assert_eq!(engine.log().count("PutItem"), 101, "each is written once");
     });
 }
