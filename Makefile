@@ -31,7 +31,7 @@ help: ## List the targets
 run: ## Run the catalog here, with sample data and demo keys (SERVE="--port 8080" for other options)
 	$(CARGO) run --locked --quiet -p catalog-cli -- serve $(SERVE)
 
-test: lint unit validate test-documents test-contract test-lambda test-deploy ## Every test that needs no container engine: what CI runs, but for test-sam
+test: lint unit validate test-documents test-contract test-lambda test-deploy ## Every test that needs no container engine, browser or AWS account; CI also runs test-sam
 
 # Our own code is compiled by clippy's driver, which is rustc with more lints: lints, tests and the checks share one
 # build. A warning is an error here.

@@ -1,17 +1,18 @@
-//! A product catalog for telecom and SaaS resellers on AWS Lambda and DynamoDB: four API contracts that others have
-//! published, and one API of the catalog's own, over one set of tables.
+//! A product catalog for telecom and SaaS resellers on AWS Lambda and DynamoDB: four published APIs (product
+//! offerings, partner offerings, networks with bundles, products) and one of the catalog's own, over one set of tables.
 //!
 //! # Project layout
 //!
 //! Dependencies point inward: `bin → lambda → http, queue, streams → domain ← store`. The adapters `http`, `queue` and
-//! `streams` use `Store` and `StoreError`. Only `streams` also knows DynamoDB: the records of its streams.
+//! `streams` also use `store` directly and, except `streams`, `objects`. Only `streams` also knows DynamoDB: the
+//! records of its streams.
 //!
 //! | Module | Contents |
 //! |---|---|
 //! | [`account`], [`money`], [`geography`], [`cost`], [`outcome`], [`cause`] | shared types: tenants, amounts, countries and regions, consumed capacity, what became of a record, and what caused an error |
 //! | [`order`] | the total order of writes |
 //! | [`clock`], [`retry`] | the clock; the retry policy: how long to wait between attempts, and when to give up |
-//! | [`lock`] | the lock of caches and counters, which a panic does not poison |
+//! | [`lock`] | locks an in-memory `Mutex`, even if it is poisoned |
 //! | [`access`] | API keys: their format, records, permissions and limits, and why one is rejected |
 //! | [`idempotency`] | requests that do their work once, however often they are sent |
 //! | [`offerings`] | the product offering, its filters, the query plan, paging, promotions |
@@ -19,7 +20,7 @@
 //! | [`networks`] | mobile networks, their bundles, exchange rates |
 //! | [`products`] | the product, and the bulk upsert that merges rows into products |
 //! | [`imports`] | import records: parsing, validation, the incremental import, and its jobs |
-//! | [`changes`] | the journal: every change of the exported records, each once |
+//! | [`changes`] | the journal: every change of an account's records, as exports show them, each once |
 //! | [`exports`] | exports as jobs, and the gzip file that several runs write |
 //! | [`source`] | import files and byte streams: NDJSON, JSON arrays and CSV; plain, gzip or Zstandard |
 //! | [`json`] | strict JSON parsing |
@@ -29,7 +30,7 @@
 //! | [`queue`] | the SQS adapter: message shapes, continuations, partial batch responses |
 //! | [`streams`] | DynamoDB Streams: the function that records changes, and their events |
 //! | [`objects`] | S3: objects to import, reports, exports in parts, presigned URLs |
-//! | [`store`] | DynamoDB: implements the traits that the domain declares |
+//! | [`store`] | DynamoDB: implements the traits that the domain declares; also builds the clients of all AWS services |
 //! | [`lambda`] | wiring: settings from the environment, the service that a Lambda function runs |
 //! | [`telemetry`], [`xray`] | logs and metrics; trace subsegments for database calls |
 //! | [`text`] | string newtypes, enums with a fixed spelling, field errors |

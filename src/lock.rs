@@ -1,4 +1,4 @@
-//! Locks of caches and counters.
+//! Locks an in-memory `Mutex`, even if it is poisoned.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
