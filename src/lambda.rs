@@ -30,7 +30,7 @@ use crate::{
     telemetry, xray,
 };
 
-/// How long an execution environment caches keys and exchange rates: the maximum that the contract allows.
+/// How long an execution environment caches keys and exchange rates: so long may a revoked key still be accepted.
 const CACHE: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]

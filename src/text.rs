@@ -256,7 +256,7 @@ pub(crate) struct Time;
 
 crate::schema::schema!(Time, { "type": "string", "format": "date-time" });
 
-/// Formats a time as the contract requires: RFC 3339 in UTC with milliseconds.
+/// Formats a time as all replies do: RFC 3339 in UTC with milliseconds.
 #[must_use]
 pub fn rfc3339_millis(time: jiff::Timestamp) -> String {
     format!("{time:.3}")

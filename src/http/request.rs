@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::from_secs(29);
 /// The time reserved before the deadline for sending the reply.
 const RESERVE: Duration = Duration::from_millis(500);
 
-/// The contract's limit for the time of a page.
+/// How long a page may go on reading; then it ends with what it has, and a cursor.
 const PAGE_TIME: Duration = Duration::from_secs(20);
 
 /// How long the last read of a page may take: one attempt that times out, and a second one.
