@@ -40,7 +40,7 @@ async fn main() {
     let options = StackOptions::built_in("bench", Storage::Memory);
     let stack = Stack::start(options.expect("template")).await.expect("stack");
     sample::load(&stack.store).await.expect("sample");
-    let engine = stack.endpoints().dynamodb_url;
+    let engine = stack.addresses().dynamodb_url;
     println!("{ROWS} existing products upserted; median of {ROUNDS} rounds");
     println!("{:<28} {:>14} {:>18} {:>8}", "", "one request", "one by one", "ratio");
     for (name, delay) in [("embedded engine", 0), ("the same, 4 ms away", 4)] {

@@ -33,7 +33,7 @@ def check():
     how = "build the functions: make build"
     common.need(common.lambdas(), how)
     expected = json.loads((common.ROOT / "checks" / "events.json").read_text())
-    events = {**expected["status"], **expected["retried"], **expected["recorded"]}
+    events = {**expected["status"], **expected["returned"], **expected["recorded"]}
     missing = {event.split(".")[0] for event in events} - set(FUNCTIONS)
     if missing:
         raise common.Failed(f"no binary of {', '.join(sorted(missing))}; {how}")
@@ -87,7 +87,7 @@ def answer(port, name, expected):
         # Lambda takes a reply without a state for a failure.
         told, right = int("state" in reply), expected["recorded"][name]
     else:
-        told, right = len(reply.get("batchItemFailures", [0] * 99)), expected["retried"][name]
+        told, right = len(reply.get("batchItemFailures", [0] * 99)), expected["returned"][name]
     print(f"{'ok' if told == right else 'WRONG':<6}{told:>4}  {name}")
     if told != right:
         raise common.Failed(f"{name}: {right} expected; {body[:2000]!r}")

@@ -175,8 +175,8 @@ def test(options):
         here = common.serve(stack.enter_context(common.Processes(beside)), beside)["url"]
         how = arguments(options, containers, folder, variables)
         # Imports last: they change what is listed.
-        for name in [*sorted(expected["status"]), *sorted(expected["retried"])]:
-            if name in expected["retried"]:
+        for name in [*sorted(expected["status"]), *sorted(expected["returned"])]:
+            if name in expected["returned"]:
                 drop_file(folder / "containers")
             started = time.monotonic()
             function = logical_id(name.split(".")[0])
@@ -187,7 +187,7 @@ def test(options):
             if name in expected["status"]:
                 told, right = reply["statusCode"], expected["status"][name]
             else:
-                told, right = len(reply["batchItemFailures"]), expected["retried"][name]
+                told, right = len(reply["batchItemFailures"]), expected["returned"][name]
             if told != right:
                 raise common.Failed(f"{name}: {right} expected: {json.dumps(reply)[:2000]}\n{result.stderr[-2000:]}")
             if name in expected["status"]:

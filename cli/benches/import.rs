@@ -81,7 +81,7 @@ async fn main() {
 async fn group(table: &str, range_key: &str, (files, rows): (&[&str], usize), folder: &Path) {
     let options = StackOptions::built_in("bench", Storage::Memory);
     let stack = Stack::start(options.expect("template")).await.expect("stack");
-    let engine = stack.endpoints().dynamodb_url;
+    let engine = stack.addresses().dynamodb_url;
     let first = import(&engine, &folder.join(files[0]), rows);
     let bare = run_bare_loop(&engine, &format!("bench-{table}"), range_key);
     row(&format!("{table}: bare loop"), rows, &bare, bare.seconds);

@@ -106,7 +106,7 @@ fn import(stack: &Stack, file: &Path) -> (f64, f64) {
     let begun = Instant::now();
     let output = Command::new(env!("CARGO_BIN_EXE_catalog"))
         .args(["import", "--account", "BENCH", "--json", "--table-prefix", "bench"])
-        .args(["--endpoint-url", &stack.endpoints().dynamodb_url])
+        .args(["--endpoint-url", &stack.addresses().dynamodb_url])
         .arg(file)
         .stderr(Stdio::null())
         .output()

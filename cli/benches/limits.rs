@@ -43,7 +43,7 @@ async fn main() {
     let stack = Stack::start(options).await.expect("a catalog");
     fill(&stack.store).await;
     let (polite, noisy) = (key(&stack.store, POLITE).await, key(&stack.store, NOISY).await);
-    let url = format!("{}/product-offerings?limit=20", stack.endpoints().url);
+    let url = format!("{}/product-offerings?limit=20", stack.addresses().url);
     let (alone, beside, loud) = tokio::task::spawn_blocking(move || {
         polite_requests(&url, &polite, REQUESTS / 10);
         let alone = polite_requests(&url, &polite, REQUESTS);

@@ -62,7 +62,7 @@ async fn main() {
     file.flush().expect("disk");
     drop(file);
     let program = std::env::current_exe().expect("this program");
-    let engine = stack.endpoints().dynamodb_url;
+    let engine = stack.addresses().dynamodb_url;
     let arguments = [FUNCTION, &engine, &server.url()];
     let status = Command::new(program).args(arguments).status().expect("the function");
     assert!(status.success());

@@ -81,7 +81,7 @@ impl Database {
         let template = Template::built_in().expect("template");
         let tables = template.tables("bench").expect("tables");
         let partitions = Partitions::new(&tables, PartitionLimits::default());
-        let engine = stack.endpoints().dynamodb_url;
+        let engine = stack.addresses().dynamodb_url;
         let proxy = ThrottlingProxy::start(&engine, partitions, LATENCY).await.expect("proxy");
         let client = lean_client(&Connection::local(&proxy.url())).expect("client");
         let store = Store::new(client, TableNames::with_prefix("bench"));

@@ -65,7 +65,7 @@ async fn main() {
     let stack = Stack::start(options).await.expect("stack");
     sample::load(&stack.store).await.expect("sample");
     let key = fill(&stack).await;
-    let engine = stack.endpoints().dynamodb_url;
+    let engine = stack.addresses().dynamodb_url;
 
     let page = list_event(&key);
     let subjects = [

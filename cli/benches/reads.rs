@@ -123,7 +123,7 @@ async fn measure(size: usize) -> Vec<Cell> {
     let key = ApiKey::generate(&KeyPrefix::default()).expect("randomness");
     let record = KeyRecord::new(account, [Permission::OfferingsRead]);
     stack.store.create_key(&key.hash(), &record).await.expect("a key");
-    let url = stack.endpoints().url;
+    let url = stack.addresses().url;
     let token = key.reveal().to_owned();
     tokio::task::spawn_blocking(move || {
         let get = |query: &str| {

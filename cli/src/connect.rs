@@ -17,7 +17,7 @@ use serverless_catalog::{
 use crate::{
     console::warn,
     error::CliError,
-    local::{Endpoints, known_cursor_secret},
+    local::{Addresses, known_cursor_secret},
 };
 
 /// Where the catalog is. Without any of these: the `catalog serve` running in this folder, else AWS
@@ -116,7 +116,7 @@ pub(crate) struct Connected {
     /// The client for its bucket; `None` if it has no bucket.
     pub(crate) s3: Option<aws_sdk_s3::Client>,
     /// The addresses that `catalog serve` has published, if that is what the command connects to.
-    pub(crate) endpoints: Option<Endpoints>,
+    pub(crate) addresses: Option<Addresses>,
 }
 
 impl Target {
@@ -125,7 +125,7 @@ impl Target {
             return self.local(url, Some(url), None);
         }
         if !self.aws
-            && let Some(running) = Endpoints::of_running(&self.data)?
+            && let Some(running) = Addresses::of_running(&self.data)?
         {
             let (database, objects) = (running.dynamodb_url.clone(), running.objects_url.clone());
             return self.local(&database, objects.as_deref(), Some(running));
@@ -156,7 +156,7 @@ impl Target {
             place: Place::Aws(region.to_string()),
             client: Client::new(&config),
             s3: Some(aws_sdk_s3::Client::new(&config)),
-            endpoints: None,
+            addresses: None,
         })
     }
 
@@ -164,7 +164,7 @@ impl Target {
         &self,
         database: &str,
         objects: Option<&str>,
-        endpoints: Option<Endpoints>,
+        addresses: Option<Addresses>,
     ) -> Result<Connected, CliError> {
         let region = self.region.clone().or_else(|| std::env::var("AWS_REGION").ok());
         let at = |url: &str| Connection { region: region.clone(), ..Connection::local(url) };
@@ -173,7 +173,7 @@ impl Target {
             place: Place::Endpoint(database.to_owned()),
             client: lean_client(&at(database)).map_err(failed)?,
             s3: objects.map(|url| lean_s3_client(&at(url))).transpose().map_err(failed)?,
-            endpoints,
+            addresses,
         })
     }
 

@@ -92,7 +92,8 @@ pub async fn ends<L: JournalStore>(
     account: &AccountId,
     positions: Positions,
 ) -> Result<Positions, L::Error> {
-    let mut ends = positions.despite(Losses::of_all(log.now() + LATE - MARGIN_OF_CLOCKS));
+    let mut ends =
+        positions.ignoring_losses_until(Losses::of_all(log.now() + LATE - MARGIN_OF_CLOCKS));
     for one in Log::ALL {
         let id = LogId { account: account.clone(), log: *one };
         let newest = log.newest(&id).await?;
@@ -145,7 +146,7 @@ pub async fn page<L: JournalStore>(
     let first = usize::from(next.turn);
     for step in 0..Log::ALL.len() {
         let turn = (first + step) % Log::ALL.len();
-        let Some(one) = Log::ALL.get(turn).copied().filter(|one| next.kinds.are_in(*one)) else {
+        let Some(one) = Log::ALL.get(turn).copied().filter(|one| next.kinds.any_in(*one)) else {
             continue;
         };
         let id = LogId { account: account.clone(), log: one };

@@ -77,7 +77,7 @@ impl Kinds {
     }
 
     /// Whether any of them is in this log.
-    pub(super) fn are_in(self, log: Log) -> bool {
+    pub(super) fn any_in(self, log: Log) -> bool {
         Kind::ALL.iter().any(|kind| self.contains(*kind) && Log::of(*kind) == log)
     }
 }
@@ -113,8 +113,8 @@ pub struct Positions {
     pub kinds: Kinds,
     /// The fingerprint of the reader's view.
     pub view: [u8; 8],
-    /// For each log, the time up to which losses found do not concern the reader. One found later does: it must start
-    /// over.
+    /// For each log, a time: losses that were found until then do not concern the reader; after one that is found later,
+    /// the reader must start over.
     losses: Losses,
     /// The log that is read first, so that none waits for another.
     pub(super) turn: u8,
@@ -136,15 +136,15 @@ impl Positions {
         Self { hours, kinds, view, losses: Losses::default(), turn: 0, logs }
     }
 
-    /// These positions, for a reader that no loss found up to these times concerns.
+    /// These positions; losses found up to these times do not concern their reader.
     #[must_use]
-    pub fn despite(self, losses: Losses) -> Self {
+    pub fn ignoring_losses_until(self, losses: Losses) -> Self {
         Self { losses, ..self }
     }
 
     /// Whether changes that the reader was to be told are lost, in any log that has its kinds.
     pub(super) fn are_lost(&self, losses: &Losses) -> bool {
-        let logs = Log::ALL.iter().filter(|log| self.kinds.are_in(**log));
+        let logs = Log::ALL.iter().filter(|log| self.kinds.any_in(**log));
         logs.copied().any(|log| losses.found_at_millis(log) > self.losses.found_at_millis(log))
     }
 
@@ -176,7 +176,7 @@ impl Positions {
     /// Whether what comes after them may be gone, in any log that has their kinds.
     #[must_use]
     pub fn is_too_old(&self, now: Timestamp) -> bool {
-        let read = Log::ALL.iter().zip(self.hours).filter(|(log, _)| self.kinds.are_in(**log));
+        let read = Log::ALL.iter().zip(self.hours).filter(|(log, _)| self.kinds.any_in(**log));
         read.map(|(_, read)| read)
             .min()
             .is_some_and(|oldest| i64::from(hour(now)) - i64::from(oldest) >= KEPT.as_hours())

@@ -355,7 +355,7 @@ pub(super) fn idempotent(
         .reply("A request with this `Idempotency-Key` is under way.", &[("underWay", under_way)]);
     responses["422"] = failures.reply(
         "Another request was sent with this `Idempotency-Key`.",
-        &[("reused", ApiError::KeyOfAnotherRequest)],
+        &[("reused", ApiError::IdempotencyKeyOfAnotherRequest)],
     );
     for status in ["200", "201", "202", "207"] {
         let headers = responses.get_mut(status).and_then(|reply| reply["headers"].as_object_mut());

@@ -34,7 +34,7 @@ pub enum ApiError {
     /// 413: the body has more than this many bytes.
     TooLarge(usize),
     /// 422: another request has the same idempotency key.
-    KeyOfAnotherRequest,
+    IdempotencyKeyOfAnotherRequest,
     /// 429: more than is allowed.
     TooMany(Excess),
     /// 503: the database does not answer, or the deadline is near. The request may be repeated.
@@ -113,7 +113,7 @@ impl ApiError {
             Self::UnderWay(_) => 409,
             Self::Gone => 410,
             Self::TooLarge(_) => 413,
-            Self::KeyOfAnotherRequest => 422,
+            Self::IdempotencyKeyOfAnotherRequest => 422,
             Self::TooMany(_) => 429,
             Self::Internal(_) => 500,
             Self::Unavailable(_) => 503,
@@ -144,7 +144,9 @@ impl ApiError {
             Self::NotFound(absent) => format!("not found: {absent:?}"),
             Self::TooLarge(_) => "body too large".to_owned(),
             Self::UnderWay(_) => "a request with this idempotency key is under way".to_owned(),
-            Self::KeyOfAnotherRequest => "another request has this idempotency key".to_owned(),
+            Self::IdempotencyKeyOfAnotherRequest => {
+                "another request has this idempotency key".to_owned()
+            }
             Self::TooMany(Excess::Limit(standing)) => {
                 format!("over the limit of {} {} a minute", standing.limit, standing.limit_name)
             }

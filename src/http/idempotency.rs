@@ -47,7 +47,7 @@ pub(super) async fn answer_once<E: Endpoint>(
         Claimed::Held(claim, identity) => (claim, identity),
         Claimed::Answered(answer) => return Ok(Reply::replayed(answer)),
         Claimed::UnderWay(left) => return Err(ApiError::UnderWay(left)),
-        Claimed::OtherRequest => return Err(ApiError::KeyOfAnotherRequest),
+        Claimed::OtherRequest => return Err(ApiError::IdempotencyKeyOfAnotherRequest),
     };
     let identity = &identity;
     let outcome = endpoint.answer(Call { request, principal, identity, store, log }).await;

@@ -24,7 +24,7 @@ pub(super) fn message(error: &ApiError, permission: Permission) -> String {
         ApiError::UnderWay(_) => "A request with this Idempotency-Key is under way; send it again in a moment to get \
             its answer."
             .to_owned(),
-        ApiError::KeyOfAnotherRequest => "Another request was sent with this Idempotency-Key; each request needs a \
+        ApiError::IdempotencyKeyOfAnotherRequest => "Another request was sent with this Idempotency-Key; each request needs a \
             key of its own."
             .to_owned(),
         ApiError::TooMany(excess) => too_many(*excess),

@@ -277,7 +277,7 @@ fn decide(
     let is_stale = known.order > Some(order);
     let (outcome, version) = match operation {
         Operation::Upsert(content) => {
-            let content_hash = sha256_prefix(content.document());
+            let content_hash = sha256_prefix(content.hashed_content());
             if version.is_some_and(|version| version.content_hash == content_hash) {
                 return (Outcome::Unchanged, None);
             }

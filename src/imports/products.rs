@@ -116,7 +116,7 @@ impl<'a, T: ProductDelete + ProductWrites + ExportedRecords> ProductRecords<'a, 
                 outcomes.push((line, outcome));
                 continue;
             }
-            let mut keys = record.keys();
+            let mut keys = record.all_product_keys();
             keys.extend(there.into_iter().flat_map(|there| keys_of(&there.product)));
             if keys.iter().any(|key| touched.contains(key)) {
                 touched.extend(keys);

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 use crate::{
     json::Members,
     networks::{
-        BundleId, BundleRecord, CurrencyPair, ExchangeRate, ExchangeRateRecord, NetworkChange,
-        NetworkId,
+        BundleId, CurrencyPair, ExchangeRate, ExchangeRateDraft, NetworkChange, NetworkDraft,
+        NetworkId, SingleBundleDraft,
     },
     offerings::{
         OfferingDraft, OfferingId, PreparedOffering, PreparedPromotion, PromoCode, PromotionDraft,
@@ -136,7 +136,7 @@ impl ProductRecord {
     }
 
     #[must_use]
-    pub fn keys(&self) -> Vec<ProductKey> {
+    pub fn all_product_keys(&self) -> Vec<ProductKey> {
         match self {
             Self::Upsert(row) => {
                 let sku = row.sku.value().cloned().map(ProductKey::Sku);
@@ -274,7 +274,7 @@ impl Record {
                 (DocumentKey::ExchangeRate(read(&members)?), Operation::Delete)
             }
             Kind::ExchangeRate => {
-                let rate = read::<ExchangeRateRecord>(&members)?.checked()?;
+                let rate = read::<ExchangeRateDraft>(&members)?.checked()?;
                 let key = DocumentKey::ExchangeRate(rate.pair());
                 (key, Operation::Upsert(Content::ExchangeRate(Box::new(rate))))
             }
@@ -306,12 +306,12 @@ fn network_change(
             (bundle.network_id, NetworkChange::DeleteBundle(bundle.id))
         }
         (Kind::Bundle, false) => {
-            let (network, bundle) = read::<BundleRecord>(members)?.checked()?;
+            let (network, bundle) = read::<SingleBundleDraft>(members)?.checked()?;
             (network, NetworkChange::Bundle(Box::new(bundle)))
         }
         (_, true) => (read::<NetworkIdentity>(members)?.id, NetworkChange::DeleteNetwork),
         (_, false) => {
-            let (network, bundles) = read::<crate::networks::NetworkRecord>(members)?.checked()?;
+            let (network, bundles) = read::<NetworkDraft>(members)?.checked()?;
             (network.id, NetworkChange::Network { network: Box::new(network), bundles })
         }
     })
@@ -396,7 +396,7 @@ impl Content {
     /// What a version is hashed by: two are equal if it is equal. It is also the stored document, but of an
     /// offering, which has its times in that.
     #[must_use]
-    pub fn document(&self) -> String {
+    pub fn hashed_content(&self) -> String {
         match self {
             Self::Offering(offering) => offering.content(),
             Self::Promotion(promotion) => promotion.document(),

@@ -11,7 +11,7 @@ use crate::account::AccountId;
 /// The folder of submitted objects: `uploads/<account>/<import>`.
 pub const UPLOADS: &str = "uploads/";
 
-/// How long the link for an upload holds.
+/// How long the presigned URL for an upload is valid.
 pub const UPLOAD_TERM: Duration = Duration::from_mins(15);
 
 /// How long after its submission an import may still be without its object: a link may have been given again, and an

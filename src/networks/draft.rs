@@ -18,7 +18,7 @@ const MAX_TEXT: usize = 2_000;
 
 /// A `network` record as sent.
 #[derive(Debug, Deserialize)]
-pub struct NetworkRecord {
+pub struct NetworkDraft {
     id: NetworkId,
     name: String,
     country: String,
@@ -58,7 +58,7 @@ struct BundleDraft {
 
 /// A `bundle` record as sent.
 #[derive(Debug, Deserialize)]
-pub struct BundleRecord {
+pub struct SingleBundleDraft {
     network_id: NetworkId,
     id: BundleId,
     name: String,
@@ -73,7 +73,7 @@ pub struct BundleRecord {
 
 /// An `exchangeRate` record as sent.
 #[derive(Debug, Deserialize)]
-pub struct ExchangeRateRecord {
+pub struct ExchangeRateDraft {
     source_currency: Currency,
     destination_currency: Currency,
     rate: Amount,
@@ -102,7 +102,7 @@ impl Checks {
 const REQUIRED: &str = "is required when available is true";
 const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 
-impl NetworkRecord {
+impl NetworkDraft {
     /// Validates the record. Returns the network, and its bundles if the record carries all of them.
     ///
     /// # Errors
@@ -193,7 +193,7 @@ impl BundleDraft {
     }
 }
 
-impl BundleRecord {
+impl SingleBundleDraft {
     /// Validates the record. Returns the bundle, and the network that it belongs to.
     ///
     /// # Errors
@@ -215,7 +215,7 @@ impl BundleRecord {
     }
 }
 
-impl ExchangeRateRecord {
+impl ExchangeRateDraft {
     /// Validates the record.
     ///
     /// # Errors

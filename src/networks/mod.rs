@@ -14,7 +14,7 @@ mod network;
 mod phone;
 mod state;
 
-pub use draft::{BundleRecord, ExchangeRateRecord, NetworkRecord};
+pub use draft::{ExchangeRateDraft, NetworkDraft, SingleBundleDraft};
 pub use lookup::{ListedNetwork, NetworkChanges, NetworkKeys, NetworkPartitions};
 pub use network::{
     Bundle, BundleId, BundleType, CurrencyPair, CustomAirtime, ExchangeRate, Network, NetworkId,

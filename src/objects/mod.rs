@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `mod` | reads and writes whole objects |
 //! | `multipart` | large objects (up to about 80 GB), written in parts |
-//! | `presigned` | presigned links for clients |
+//! | `presigned` | presigned URLs for clients |
 
 mod multipart;
 mod presigned;

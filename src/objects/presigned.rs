@@ -1,6 +1,6 @@
-//! Presigned links: a client reads or writes one object with them, without credentials of its own.
+//! Presigned URLs: a client reads or writes one object with each, without credentials of its own.
 //!
-//! A link cannot outlive the credentials that signed it: those of a function's role hold for hours (S3 user guide,
+//! A URL is valid no longer than the credentials that signed it; those of a function's role are for hours (S3 user guide,
 //! "Download and upload objects with presigned URLs").
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use aws_sdk_s3::presigning::PresigningConfig;
 
 use super::{ObjectError, Objects};
 
-/// A link for writing an object.
+/// A presigned request for writing an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresignedUpload {
     pub url: String,
@@ -22,11 +22,11 @@ fn valid_for(time: Duration) -> Result<PresigningConfig, ObjectError> {
 }
 
 impl Objects {
-    /// A link for reading an object, which a browser saves under this name.
+    /// A presigned URL for reading an object, which a browser saves under this name.
     ///
     /// # Errors
     /// [`ObjectError::Unavailable`] if there are no credentials.
-    pub async fn link(
+    pub async fn presign_download(
         &self,
         bucket: &str,
         key: &str,
@@ -45,7 +45,8 @@ impl Objects {
         Ok(request.uri().to_owned())
     }
 
-    /// A link for writing an object of this length, once: nothing may be stored under its key.
+    /// A presigned request for writing an object of exactly this length. S3 refuses it (412) while an object with this
+    /// key exists.
     ///
     /// # Errors
     /// [`ObjectError::Unavailable`] if there are no credentials.

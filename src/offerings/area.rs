@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    CatalogFilter, CatalogId, KeyRange, OfferingId, ProductType, RowKey, SortRange, Status,
+    CatalogId, KeyRange, OfferingFilter, OfferingId, OfferingKey, ProductType, SortRange, Status,
     StoredOffering, listing::MAX_EMPTY_RANGES,
 };
 use crate::geography::{Country, Region};
@@ -66,7 +66,7 @@ impl Area {
         let prefix = self.prefix(range);
         let mut last = prefix.clone();
         last.push(AFTER_ALL);
-        let whole = |key: &RowKey| self.key(range, key);
+        let whole = |key: &OfferingKey| self.key(range, key);
         let first = match from {
             Bound::Start => prefix,
             Bound::At(key) => whole(key),
@@ -79,11 +79,11 @@ impl Area {
         (first, last)
     }
 
-    fn key(&self, range: KeyRange<'_>, row: &RowKey) -> Vec<u8> {
+    fn key(&self, range: KeyRange<'_>, offering: &OfferingKey) -> Vec<u8> {
         let mut key = self.prefix(KeyRange { sort: SortRange::Everything, ..range });
-        part(&mut key, row.status.as_str());
-        part(&mut key, row.product_type.as_str());
-        key.extend_from_slice(row.id.as_str().as_bytes());
+        part(&mut key, offering.status.as_str());
+        part(&mut key, offering.product_type.as_str());
+        key.extend_from_slice(offering.id.as_str().as_bytes());
         key
     }
 }
@@ -94,18 +94,18 @@ pub enum Bound<'a> {
     /// With its first entry.
     Start,
     /// With this key, or the next one.
-    At(&'a RowKey),
+    At(&'a OfferingKey),
     /// After this key.
-    After(&'a RowKey),
+    After(&'a OfferingKey),
 }
 
 /// The offering that an entry is about, and its place in a list; `None` if it is not an entry.
 #[must_use]
-pub fn row_of_entry(key: &[u8]) -> Option<RowKey> {
+pub fn key_of_entry(key: &[u8]) -> Option<OfferingKey> {
     let mut parts = key.rsplitn(4, |byte| *byte == END).map(std::str::from_utf8);
     let mut next = || parts.next()?.ok();
     let (id, product_type, status) = (next()?, next()?, next()?);
-    Some(RowKey {
+    Some(OfferingKey {
         status: Status::parse(status)?,
         product_type: ProductType::parse(product_type)?,
         id: OfferingId::parse(id).ok()?,
@@ -114,30 +114,30 @@ pub fn row_of_entry(key: &[u8]) -> Option<RowKey> {
 
 /// The keys of an offering's entries.
 #[must_use]
-pub fn entries(row: &StoredOffering) -> BTreeSet<Vec<u8>> {
+pub fn entries(offering: &StoredOffering) -> BTreeSet<Vec<u8>> {
     let is_inside = |region: &Region| {
         let containing = region.with_containing().iter().filter(|wider| *wider != region);
-        containing.into_iter().any(|wider| row.regions.contains(wider))
+        containing.into_iter().any(|wider| offering.regions.contains(wider))
     };
-    let regions = row.regions.iter().filter(|region| !is_inside(region)).copied();
-    let countries = row
-        .countries
-        .iter()
-        .filter(|country| !country.regions().iter().any(|region| row.regions.contains(region)));
+    let regions = offering.regions.iter().filter(|region| !is_inside(region)).copied();
+    let countries = offering.countries.iter().filter(|country| {
+        !country.regions().iter().any(|region| offering.regions.contains(region))
+    });
     let areas = regions
         .map(Area::Region)
         .chain(countries.copied().map(Area::Country))
-        .chain(row.visibility.catalogs.iter().cloned().map(Area::Catalog));
-    let (status, product_type, id) = (row.status, row.product_type, row.id.clone());
-    let key = RowKey { status, product_type, id };
+        .chain(offering.visibility.catalogs.iter().cloned().map(Area::Catalog));
+    let (status, product_type, id) = (offering.status, offering.product_type, offering.id.clone());
+    let key = OfferingKey { status, product_type, id };
     let range = |category| KeyRange {
-        customer_type: row.visibility.customer_type,
+        customer_type: offering.visibility.customer_type,
         category,
         sort: SortRange::Everything,
     };
     areas
         .flat_map(|area| {
-            let own = row.category.as_ref().map(|category| area.key(range(Some(category)), &key));
+            let own =
+                offering.category.as_ref().map(|category| area.key(range(Some(category)), &key));
             [Some(area.key(range(None), &key)), own].into_iter().flatten()
         })
         .collect()
@@ -146,12 +146,12 @@ pub fn entries(row: &StoredOffering) -> BTreeSet<Vec<u8>> {
 /// A filter that entries serve: an offering matches if it is in at least one area of each set.
 #[derive(Clone, Debug)]
 pub struct AreaFilter<'a> {
-    pub(super) filter: &'a CatalogFilter,
+    pub(super) filter: &'a OfferingFilter,
     /// The smallest first: if it has no entries in a key range, the others are not read.
     pub(super) sets: Vec<Vec<Area>>,
 }
 
-impl CatalogFilter {
+impl OfferingFilter {
     /// The filter by areas; `None` if it has none, or more than a page may read in vain (a key may be limited to any
     /// number of catalogs).
     #[must_use]

@@ -20,8 +20,8 @@ use std::{
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
-    Area, AreaFilter, Bound, Budget, CatalogFilter, KeyRange, ListPosition, Listing, OfferingId,
-    Plan, RowKey, StoredOffering, listing::MAX_EMPTY_RANGES,
+    Area, AreaFilter, Bound, Budget, KeyRange, ListPosition, Listing, OfferingFilter, OfferingId,
+    OfferingKey, Plan, StoredOffering, listing::MAX_EMPTY_RANGES,
 };
 use crate::{account::AccountId, json::PAGE_BYTES};
 
@@ -70,7 +70,7 @@ pub trait OfferingAreas: Sync {
 #[derive(Clone, Debug, Default)]
 pub struct EntryPage {
     /// Their keys.
-    pub keys: Vec<RowKey>,
+    pub keys: Vec<OfferingKey>,
     /// Whether the range has ended.
     pub is_last: bool,
     /// Read units consumed.
@@ -80,9 +80,9 @@ pub struct EntryPage {
 /// The entries of one area in one key range, read a page at a time.
 struct Entries<'a> {
     area: &'a Area,
-    keys: VecDeque<RowKey>,
+    keys: VecDeque<OfferingKey>,
     /// The last key that was read; the next read begins after it.
-    last: Option<RowKey>,
+    last: Option<OfferingKey>,
     has_ended: bool,
     was_read: bool,
 }
@@ -117,7 +117,7 @@ pub async fn list_by_area<S: OfferingAreas>(
         filter,
         limit,
         budget,
-        rows: Vec::new(),
+        offerings: Vec::new(),
         bytes: 0,
         last_batch: None,
         advanced: false,
@@ -145,10 +145,10 @@ pub async fn list_by_area<S: OfferingAreas>(
 struct Page<'a, S> {
     store: &'a S,
     account: &'a AccountId,
-    filter: &'a CatalogFilter,
+    filter: &'a OfferingFilter,
     limit: u32,
     budget: Budget,
-    rows: Vec<StoredOffering>,
+    offerings: Vec<StoredOffering>,
     bytes: usize,
     /// How many offerings were read last, and the largest of all that were read, as bytes of a reply.
     last_batch: Option<(usize, usize)>,
@@ -159,7 +159,7 @@ struct Page<'a, S> {
 
 impl<S: OfferingAreas> Page<'_, S> {
     fn room(&self) -> usize {
-        (self.limit as usize).saturating_sub(self.rows.len())
+        (self.limit as usize).saturating_sub(self.offerings.len())
     }
 
     fn is_over(&self) -> bool {
@@ -171,12 +171,12 @@ impl<S: OfferingAreas> Page<'_, S> {
     async fn fill(
         &mut self,
         matches: &mut Matches<'_>,
-    ) -> Result<Option<Option<RowKey>>, S::Error> {
+    ) -> Result<Option<Option<OfferingKey>>, S::Error> {
         let mut passed = matches.after.clone();
         loop {
             // One more than fits tells whether there is a next page.
             let wanted = self.room().min(self.next_batch()) + 1;
-            let mut keys: Vec<RowKey> = Vec::new();
+            let mut keys: Vec<OfferingKey> = Vec::new();
             while keys.len() < wanted {
                 match matches.next(self).await? {
                     Next::Key(key) => keys.push(key),
@@ -201,17 +201,18 @@ impl<S: OfferingAreas> Page<'_, S> {
             self.spent.read_units += read_units;
             let mut largest = self.last_batch.map_or(0, |(_, largest)| largest);
             for key in keys {
-                let is_match = |row: &StoredOffering| matches.admits(row, &key, self.filter);
+                let is_match =
+                    |offering: &StoredOffering| matches.admits(offering, &key, self.filter);
                 if offerings.get(&key.id).is_some_and(is_match)
-                    && let Some(row) = offerings.remove(&key.id)
+                    && let Some(offering) = offerings.remove(&key.id)
                 {
-                    let bytes = row.document.escaped_len() + 1;
+                    let bytes = offering.document.escaped_len() + 1;
                     largest = largest.max(bytes);
-                    if !self.rows.is_empty() && self.bytes + bytes > PAGE_BYTES {
+                    if !self.offerings.is_empty() && self.bytes + bytes > PAGE_BYTES {
                         return Ok(Some(passed));
                     }
                     self.bytes += bytes;
-                    self.rows.push(row);
+                    self.offerings.push(offering);
                 }
                 passed = Some(key);
             }
@@ -231,18 +232,18 @@ impl<S: OfferingAreas> Page<'_, S> {
     }
 
     fn finish(self, next: Option<ListPosition>) -> Listing {
-        Listing { rows: self.rows, next }
+        Listing { offerings: self.offerings, next }
     }
 }
 
 /// The next key that matches.
 enum Next {
     /// The next matching key.
-    Key(RowKey),
+    Key(OfferingKey),
     /// The key range has no more.
     End,
     /// The budget is spent; everything up to this key was examined.
-    BudgetSpent(Option<RowKey>),
+    BudgetSpent(Option<OfferingKey>),
 }
 
 /// The keys of one key range that are in at least one area of each set, in order.
@@ -250,13 +251,13 @@ struct Matches<'a> {
     range: KeyRange<'a>,
     sets: Vec<Vec<Entries<'a>>>,
     /// All matches up to this key have been returned.
-    after: Option<RowKey>,
+    after: Option<OfferingKey>,
     /// A key that was read ahead and returned.
-    put_back: Option<RowKey>,
+    put_back: Option<OfferingKey>,
 }
 
 impl<'a> Matches<'a> {
-    fn new(areas: &'a [Vec<Area>], range: KeyRange<'a>, after: Option<RowKey>) -> Self {
+    fn new(areas: &'a [Vec<Area>], range: KeyRange<'a>, after: Option<OfferingKey>) -> Self {
         let entries = |area: &'a Area| Entries {
             area,
             keys: VecDeque::new(),
@@ -275,11 +276,16 @@ impl<'a> Matches<'a> {
     }
 
     /// Whether an offering is what its entry says: an entry may outlive a change of its offering.
-    fn admits(&self, row: &StoredOffering, key: &RowKey, filter: &CatalogFilter) -> bool {
-        (row.status, row.product_type) == (key.status, key.product_type)
-            && row.visibility.customer_type == self.range.customer_type
-            && self.range.category.is_none_or(|wanted| row.category.as_ref() == Some(wanted))
-            && filter.admits(row)
+    fn admits(
+        &self,
+        offering: &StoredOffering,
+        key: &OfferingKey,
+        filter: &OfferingFilter,
+    ) -> bool {
+        (offering.status, offering.product_type) == (key.status, key.product_type)
+            && offering.visibility.customer_type == self.range.customer_type
+            && self.range.category.is_none_or(|wanted| offering.category.as_ref() == Some(wanted))
+            && filter.admits(offering)
     }
 
     async fn next<S: OfferingAreas>(&mut self, page: &mut Page<'_, S>) -> Result<Next, S::Error> {
@@ -287,7 +293,7 @@ impl<'a> Matches<'a> {
             return Ok(Next::Key(key));
         }
         // No set has a match before this key.
-        let mut candidate: Option<RowKey> = None;
+        let mut candidate: Option<OfferingKey> = None;
         loop {
             let mut agreed = 0;
             for number in 0..self.sets.len() {
@@ -326,9 +332,9 @@ impl<'a> Matches<'a> {
     async fn head<S: OfferingAreas>(
         &mut self,
         number: usize,
-        from: Option<&RowKey>,
+        from: Option<&OfferingKey>,
         page: &mut Page<'_, S>,
-    ) -> Result<Option<RowKey>, S::Error> {
+    ) -> Result<Option<OfferingKey>, S::Error> {
         let Some(set) = self.sets.get_mut(number) else { return Ok(None) };
         loop {
             // Keys that only this set contains are not matches.
@@ -386,10 +392,10 @@ impl<'a> Matches<'a> {
 }
 
 /// The sort order of lists: by the stored strings.
-fn sort_key(key: &RowKey) -> (&str, &str, &str) {
+fn sort_key(key: &OfferingKey) -> (&str, &str, &str) {
     (key.status.as_str(), key.product_type.as_str(), key.id.as_str())
 }
 
-fn sorts_before(one: &RowKey, other: &RowKey) -> bool {
+fn sorts_before(one: &OfferingKey, other: &OfferingKey) -> bool {
     sort_key(one) < sort_key(other)
 }

@@ -169,10 +169,10 @@ impl PreparedOffering {
 
     /// A stored offering, archived; `None` if its document cannot be read.
     #[must_use]
-    pub fn archived(row: StoredOffering) -> Option<Self> {
-        let offering: Offering = serde_json::from_str(&row.document.plain()).ok()?;
+    pub fn archived(stored: StoredOffering) -> Option<Self> {
+        let offering: Offering = serde_json::from_str(&stored.document.plain()).ok()?;
         let offering = Offering { status: Status::Archived, ..offering };
-        Some(Self::new(offering, row.visibility.catalogs))
+        Some(Self::new(offering, stored.visibility.catalogs))
     }
 
     #[must_use]

@@ -21,7 +21,7 @@ use std::{collections::VecDeque, future::Future, time::Instant};
 
 use futures_util::future::try_join_all;
 
-use super::{CatalogFilter, KeyRange, ListPosition, Plan, RowKey, StoredOffering};
+use super::{KeyRange, ListPosition, OfferingFilter, OfferingKey, Plan, StoredOffering};
 use crate::{account::AccountId, json::PAGE_BYTES};
 
 /// The maximum number of items that one read examines; DynamoDB itself ends a read at 1 MB.
@@ -54,19 +54,19 @@ pub trait OfferingRanges: Sync {
         &self,
         account: &AccountId,
         range: KeyRange<'_>,
-        filter: &CatalogFilter,
-        after: Option<&RowKey>,
+        filter: &OfferingFilter,
+        after: Option<&OfferingKey>,
         limit: u32,
-    ) -> impl Future<Output = Result<RangePage, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<RangeRead, Self::Error>> + Send;
 }
 
-/// The result of one read of a key range.
+/// One read of a key range of an index.
 #[derive(Clone, Debug, Default)]
-pub struct RangePage {
+pub struct RangeRead {
     /// The admitted items.
-    pub rows: Vec<StoredOffering>,
+    pub offerings: Vec<StoredOffering>,
     /// Where to continue; `None` if the key range has ended.
-    pub resume: Option<RowKey>,
+    pub resume: Option<OfferingKey>,
     /// The number of items examined, admitted or not.
     pub examined: u32,
     pub read_units: f64,
@@ -97,16 +97,16 @@ impl Budget {
 #[derive(Clone, Debug)]
 pub struct Listing {
     /// The offerings, at most as many as requested.
-    pub rows: Vec<StoredOffering>,
+    pub offerings: Vec<StoredOffering>,
     /// Where the next page begins; `None` if this is the last one.
     pub next: Option<ListPosition>,
 }
 
 /// A key range that was opened and is not exhausted.
-struct OpenStream {
+struct OpenRange {
     number: u32,
-    rows: VecDeque<StoredOffering>,
-    resume: Option<RowKey>,
+    offerings: VecDeque<StoredOffering>,
+    resume: Option<OfferingKey>,
 }
 
 /// Reads one page of at most `limit` offerings, starting at `start`.
@@ -117,24 +117,24 @@ pub async fn list<S: OfferingRanges>(
     ranges: &S,
     account: &AccountId,
     plan: &Plan,
-    filter: &CatalogFilter,
+    filter: &OfferingFilter,
     start: ListPosition,
     limit: u32,
     budget: Budget,
 ) -> Result<Listing, S::Error> {
-    let mut page = Page { rows: Vec::new(), bytes: 0, limit, last: None };
+    let mut page = Page { offerings: Vec::new(), bytes: 0, limit, last: None };
     let mut learned = Learned::default();
-    let mut open: VecDeque<OpenStream> = VecDeque::new();
+    let mut open: VecDeque<OpenRange> = VecDeque::new();
     let mut next_range = start.range;
     let mut first_after = start.after;
     let mut window = 1;
-    let mut empty_streams = 0;
+    let mut empty_ranges = 0;
     let mut looked_ahead = false;
 
     loop {
         while let Some(range) = open.front_mut() {
-            while let Some(row) = range.rows.pop_front() {
-                if let Err(next) = page.take(range.number, row) {
+            while let Some(offering) = range.offerings.pop_front() {
+                if let Err(next) = page.take(range.number, offering) {
                     return Ok(page.finish(Some(next)));
                 }
             }
@@ -148,7 +148,7 @@ pub async fn list<S: OfferingRanges>(
         let enough = page.room() == 0 && std::mem::replace(&mut looked_ahead, true);
         if at_end
             || enough
-            || empty_streams >= MAX_EMPTY_RANGES
+            || empty_ranges >= MAX_EMPTY_RANGES
             || budget.is_spent(learned.reads, learned.read_units)
         {
             let next = match open.pop_front() {
@@ -166,11 +166,11 @@ pub async fn list<S: OfferingRanges>(
             let limit = learned.full_read(wanted, filter);
             let read = ranges.read(account, definition, filter, after.as_ref(), limit).await?;
             learned.record(&read);
-            range.rows = read.rows.into();
+            range.offerings = read.offerings.into();
             range.resume = read.resume;
         } else {
             // All of them may be empty.
-            let count = window.min(MAX_EMPTY_RANGES - empty_streams);
+            let count = window.min(MAX_EMPTY_RANGES - empty_ranges);
             let numbers: Vec<u32> =
                 (next_range..plan.len().min(next_range.saturating_add(count))).collect();
             next_range += u32::try_from(numbers.len()).unwrap_or(u32::MAX);
@@ -185,9 +185,9 @@ pub async fn list<S: OfferingRanges>(
             });
             for (number, read) in numbers.iter().zip(try_join_all(reads).await?) {
                 learned.record(&read);
-                empty_streams += u32::from(read.examined == 0 && read.resume.is_none());
-                let (rows, resume) = (read.rows.into(), read.resume);
-                open.push_back(OpenStream { number: *number, rows, resume });
+                empty_ranges += u32::from(read.examined == 0 && read.resume.is_none());
+                let (offerings, resume) = (read.offerings.into(), read.resume);
+                open.push_back(OpenRange { number: *number, offerings, resume });
             }
         }
     }
@@ -196,7 +196,7 @@ pub async fn list<S: OfferingRanges>(
 
 /// The page in progress.
 struct Page {
-    rows: Vec<StoredOffering>,
+    offerings: Vec<StoredOffering>,
     bytes: usize,
     limit: u32,
     last: Option<ListPosition>,
@@ -204,26 +204,28 @@ struct Page {
 
 impl Page {
     fn room(&self) -> u32 {
-        self.limit.saturating_sub(u32::try_from(self.rows.len()).unwrap_or(u32::MAX))
+        self.limit.saturating_sub(u32::try_from(self.offerings.len()).unwrap_or(u32::MAX))
     }
 
-    /// Adds a row; if it does not fit, returns the position where the next page begins.
-    fn take(&mut self, range: u32, row: StoredOffering) -> Result<(), ListPosition> {
-        let bytes = row.document.escaped_len() + 1;
+    /// Adds an offering; if it does not fit, returns the position where the next page begins.
+    fn take(&mut self, range: u32, offering: StoredOffering) -> Result<(), ListPosition> {
+        let bytes = offering.document.escaped_len() + 1;
         if let Some(last) = &self.last
             && (self.room() == 0 || self.bytes + bytes > PAGE_BYTES)
         {
             return Err(last.clone());
         }
         self.bytes += bytes;
-        let (status, product_type, id) = (row.status, row.product_type, row.id.clone());
-        self.last = Some(ListPosition { range, after: Some(RowKey { status, product_type, id }) });
-        self.rows.push(row);
+        let (status, product_type, id) =
+            (offering.status, offering.product_type, offering.id.clone());
+        self.last =
+            Some(ListPosition { range, after: Some(OfferingKey { status, product_type, id }) });
+        self.offerings.push(offering);
         Ok(())
     }
 
     fn finish(self, next: Option<ListPosition>) -> Listing {
-        Listing { rows: self.rows, next }
+        Listing { offerings: self.offerings, next }
     }
 }
 
@@ -237,16 +239,16 @@ struct Learned {
 }
 
 impl Learned {
-    fn record(&mut self, read: &RangePage) {
+    fn record(&mut self, read: &RangeRead) {
         self.reads += 1;
         self.read_units += read.read_units;
         self.examined = self.examined.saturating_add(read.examined);
         self.admitted =
-            self.admitted.saturating_add(u32::try_from(read.rows.len()).unwrap_or(u32::MAX));
+            self.admitted.saturating_add(u32::try_from(read.offerings.len()).unwrap_or(u32::MAX));
     }
 
     /// How many items to examine so that about `wanted` are admitted.
-    fn full_read(&self, wanted: u32, filter: &CatalogFilter) -> u32 {
+    fn full_read(&self, wanted: u32, filter: &OfferingFilter) -> u32 {
         if filter.is_open() {
             return wanted.min(MAX_READ_ITEMS);
         }

@@ -20,16 +20,16 @@ mod plan;
 mod promotion;
 mod query;
 
-pub use area::{Area, AreaFilter, Bound, entries, row_of_entry};
+pub use area::{Area, AreaFilter, Bound, entries, key_of_entry};
 pub use area_list::{EntryPage, OfferingAreas, list_by_area};
 pub use draft::{OfferingDraft, PreparedOffering};
-pub use listing::{Budget, Listing, OfferingRanges, RangePage, list};
+pub use listing::{Budget, Listing, OfferingRanges, RangeRead, list};
 pub use offering::{
     BillingCycle, BillingPeriod, CatalogId, Category, CustomerType, Features, Group, Offering,
     OfferingId, Price, PriceType, Product, ProductType, Status, StoredOffering, Visibility,
 };
-pub use plan::{InvalidPosition, KeyRange, ListPosition, Plan, RowKey, SortRange};
+pub use plan::{InvalidPosition, KeyRange, ListPosition, OfferingKey, Plan, SortRange};
 pub use promotion::{
     Discount, PreparedPromotion, PromoCode, Promotion, PromotionDraft, PromotionRejection,
 };
-pub use query::{CatalogFilter, Coverage, NotVisible, OfferingQuery};
+pub use query::{Coverage, NotVisible, OfferingFilter, OfferingQuery};

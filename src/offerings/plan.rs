@@ -12,7 +12,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{Category, CustomerType, OfferingId, ProductType, Status};
-use crate::offerings::CatalogFilter;
+use crate::offerings::OfferingFilter;
 
 /// One key range of an index.
 ///
@@ -56,7 +56,7 @@ impl SortRange {
 
 /// The range key of an item in either index, which a cursor must contain.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-pub struct RowKey {
+pub struct OfferingKey {
     /// First attribute of the range key.
     pub status: Status,
     /// Second attribute of the range key.
@@ -73,7 +73,7 @@ pub struct ListPosition {
     /// The key range's number in the plan.
     pub range: u32,
     /// The position is right after this key; `None`: at the start of the key range.
-    pub after: Option<RowKey>,
+    pub after: Option<OfferingKey>,
 }
 
 impl ListPosition {
@@ -153,7 +153,7 @@ impl Plan {
 
     /// What a cursor of this list is bound to. It is the same for every spelling of the same filters.
     #[must_use]
-    pub fn fingerprint(&self, filter: &CatalogFilter, promo_code: Option<&str>) -> [u8; 32] {
+    pub fn fingerprint(&self, filter: &OfferingFilter, promo_code: Option<&str>) -> [u8; 32] {
         let mut digest = Sha256::new();
         for customer_type in &self.customer_types {
             digest.update(customer_type.as_str());
@@ -201,7 +201,7 @@ impl Plan {
                 }
                 let id = std::str::from_utf8(id).map_err(|_| InvalidPosition)?;
                 let id = OfferingId::parse(id).map_err(|_| InvalidPosition)?;
-                Some(RowKey { status, product_type, id })
+                Some(OfferingKey { status, product_type, id })
             }
         };
         Ok(ListPosition { range, after })
@@ -287,13 +287,13 @@ mod tests {
     fn a_position_survives_its_bytes_and_foreign_bytes_are_refused() {
         let plan = Plan::new(vec![CustomerType::Consumer], [ProductType::License], [], false);
         let id = OfferingId::parse("plán-🦀").expect("id");
-        let key = RowKey { status: Status::Available, product_type: ProductType::License, id };
+        let key = OfferingKey { status: Status::Available, product_type: ProductType::License, id };
         for after in [None, Some(key.clone())] {
             let position = ListPosition { range: 0, after };
             assert_eq!(plan.decode(&Plan::encode(&position)), Ok(position));
         }
         let elsewhere = ListPosition { range: 1, after: Some(key.clone()) };
-        let other_type = RowKey { product_type: ProductType::Subscription, ..key };
+        let other_type = OfferingKey { product_type: ProductType::Subscription, ..key };
         let other_range = ListPosition { range: 0, after: Some(other_type) };
         for bytes in [
             vec![],
@@ -318,7 +318,7 @@ mod fuzz {
     fn any_position_of_a_list_is_the_same_bytes_again_and_any_other_bytes_are_refused() {
         let plan = Plan::new(CustomerType::ALL.to_vec(), [ProductType::License], [], true);
         let id = OfferingId::parse("plán-🦀").expect("id");
-        let key = RowKey { status: Status::Available, product_type: ProductType::License, id };
+        let key = OfferingKey { status: Status::Available, product_type: ProductType::License, id };
         let seeds = [None, Some(key)].map(|after| Plan::encode(&ListPosition { range: 0, after }));
         fuzz("positions", seeds.to_vec(), &[], |input| {
             if let Ok(position) = plan.decode(input) {

@@ -56,7 +56,7 @@ impl OfferingQuery {
     ///
     /// # Errors
     /// [`NotVisible::ProductCatalog`] if the caller may not see the requested catalog.
-    pub fn filter_for(&self, principal: &Principal) -> Result<CatalogFilter, NotVisible> {
+    pub fn filter_for(&self, principal: &Principal) -> Result<OfferingFilter, NotVisible> {
         let catalogs = match (&self.product_catalog, &principal.product_catalogs) {
             (Some(wanted), Some(allowed)) if !allowed.contains(wanted) => {
                 return Err(NotVisible::ProductCatalog);
@@ -69,13 +69,13 @@ impl OfferingQuery {
             countries: self.countries.clone(),
         });
         let regions = self.regions.iter().flat_map(|region| region.with_containing()).copied();
-        Ok(CatalogFilter { catalogs, coverage, regions: regions.collect() })
+        Ok(OfferingFilter { catalogs, coverage, regions: regions.collect() })
     }
 }
 
-/// The part of a query that no index serves.
+/// The filters by catalog, country and region: served by entries, or applied while reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CatalogFilter {
+pub struct OfferingFilter {
     /// The offering belongs to one of these; `None` if it may belong to any or none.
     pub catalogs: Option<BTreeSet<CatalogId>>,
     /// The offering covers one of the requested countries.
@@ -94,7 +94,7 @@ pub struct Coverage {
     pub regions: BTreeSet<Region>,
 }
 
-impl CatalogFilter {
+impl OfferingFilter {
     /// Whether it admits everything.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -102,16 +102,16 @@ impl CatalogFilter {
     }
 
     #[must_use]
-    pub fn admits(&self, row: &StoredOffering) -> bool {
+    pub fn admits(&self, offering: &StoredOffering) -> bool {
         let in_catalog = self
             .catalogs
             .as_ref()
-            .is_none_or(|catalogs| !catalogs.is_disjoint(&row.visibility.catalogs));
+            .is_none_or(|catalogs| !catalogs.is_disjoint(&offering.visibility.catalogs));
         let covers = self.coverage.as_ref().is_none_or(|wanted| {
-            !wanted.countries.is_disjoint(&row.countries)
-                || !wanted.regions.is_disjoint(&row.regions)
+            !wanted.countries.is_disjoint(&offering.countries)
+                || !wanted.regions.is_disjoint(&offering.regions)
         });
-        let in_region = self.regions.is_empty() || !self.regions.is_disjoint(&row.regions);
+        let in_region = self.regions.is_empty() || !self.regions.is_disjoint(&offering.regions);
         in_catalog && covers && in_region
     }
 

@@ -56,13 +56,14 @@ impl JsonArrayReader {
     fn element(&mut self, first: u8) -> io::Result<Element> {
         let (mut text, mut is_too_long) = (vec![first], false);
         let mut scanner = Scanner::default();
-        scanner.ends_at(first);
+        // The first byte may open a string, an array or an object.
+        scanner.ends_before(first);
         loop {
             let buffer = self.reader.fill_buf()?;
             if buffer.is_empty() {
                 return Err(cut_off());
             }
-            let end = buffer.iter().position(|&byte| scanner.ends_at(byte));
+            let end = buffer.iter().position(|&byte| scanner.ends_before(byte));
             let part = &buffer[..end.unwrap_or(buffer.len())];
             if text.len() + part.len() > MAX_LINE_BYTES {
                 // It is read to its end, but not kept.
@@ -94,7 +95,7 @@ struct Scanner {
 
 impl Scanner {
     /// Processes the next byte; `true` if the element ends before it.
-    fn ends_at(&mut self, byte: u8) -> bool {
+    fn ends_before(&mut self, byte: u8) -> bool {
         if self.in_string {
             match byte {
                 _ if self.is_escaped => self.is_escaped = false,

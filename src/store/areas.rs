@@ -40,7 +40,7 @@ use crate::{
     lock::lock,
     offerings::{
         Area, Bound, EntryPage, KeyRange, OfferingAreas, OfferingId, StoredOffering, entries,
-        row_of_entry,
+        key_of_entry,
     },
     order::Order,
     outcome::WriteError,
@@ -137,7 +137,7 @@ impl OfferingAreas for Store {
         let key = |item: Item| {
             let entry = item.get("entry").and_then(|entry| entry.as_b().ok());
             entry
-                .and_then(|entry| row_of_entry(entry.as_ref()))
+                .and_then(|entry| key_of_entry(entry.as_ref()))
                 .ok_or_else(|| StoreError::unreadable(OPERATION, "entry"))
         };
         let keys = reply.items.unwrap_or_default().into_iter().map(key);

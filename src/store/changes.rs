@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::{
     Store, StoreError,
-    item::{EXPIRES_AT, Item, number, read, source_of, text, text_of},
+    item::{EXPIRES_AT, Item, number, read, text, text_of, writer_of},
     records::{exported, identity_by_key},
     units,
 };
@@ -60,7 +60,7 @@ impl Store {
             .map(|(before, after, at)| Written::of(before.as_ref(), after.as_ref(), *at))
             .collect();
         let changes = writes.into_iter().enumerate().map(|(place, (before, after, at))| {
-            self.change_of(log, before, after, at, source_at(&written, place))
+            self.change_of(log, before, after, at, writer_at(&written, place))
         });
         changes.collect()
     }
@@ -123,12 +123,12 @@ fn kind_in(log: Log, item: &Item) -> Kind {
     }
 }
 
-/// What a write was part of, and its source.
+/// What a write was part of, and its writer.
 struct Written {
     /// The network or the product that it belongs to.
     group: Option<String>,
     /// `None`: the item does not say.
-    source: Option<String>,
+    writer: Option<String>,
     at: Timestamp,
 }
 
@@ -137,28 +137,27 @@ impl Written {
         let item = after.or(before)?;
         let key = text_of(item, "itemKey").and_then(|key| key.split("#BUNDLE#").next());
         let group = key.or_else(|| text_of(item, "id")).map(ToOwned::to_owned);
-        let source = after.and_then(source_of);
-        Some(Self { group, source, at })
+        let writer = after.and_then(writer_of);
+        Some(Self { group, writer, at })
     }
 }
 
-/// How many stream records away the source of a removal is looked for, and how much later or earlier they may be: times
+/// How many stream records away the writer of a removal is looked for, and how much later or earlier they may be: times
 /// of stream records are rounded to seconds.
 const NEARBY: (usize, SignedDuration) = (200, SignedDuration::from_secs(1));
 
-/// The source of a write. A bundle has none of its own, nor has an item that is removed without a tombstone: they
-/// were written by a transaction with other items of their network or product. The source is theirs, and their
-/// stream records are next to the item's own. If they came with another batch, the source is not known, and not that
-/// of whatever else is nearby.
-fn source_at(written: &[Option<Written>], place: usize) -> Option<String> {
+/// The writer of an item. A bundle names none, nor does an item that is removed without a tombstone: they were written
+/// by a transaction with other items of their network or product. Those name it, and their stream records are next to
+/// the item's own. If they came with another batch, the writer is unknown: it is not that of whatever else is nearby.
+fn writer_at(written: &[Option<Written>], place: usize) -> Option<String> {
     let own = written.get(place)?.as_ref()?;
-    if own.source.is_some() || own.group.is_none() {
-        return own.source.clone();
+    if own.writer.is_some() || own.group.is_none() {
+        return own.writer.clone();
     }
     let of_group = |place: usize| {
         let other = written.get(place)?.as_ref()?;
         let is_together = other.at.duration_since(own.at).abs() <= NEARBY.1;
-        if other.group == own.group && is_together { other.source.clone() } else { None }
+        if other.group == own.group && is_together { other.writer.clone() } else { None }
     };
     (1..NEARBY.0).find_map(|away| {
         of_group(place + away).or_else(|| place.checked_sub(away).and_then(of_group))

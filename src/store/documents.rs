@@ -95,7 +95,7 @@ const CONCURRENT_OFFERINGS: usize = 16;
 
 /// The attributes of a document besides those that all kinds have. Offerings have other ones.
 pub(super) fn own_attributes(content: &Content) -> Item {
-    Item::from([("document".to_owned(), text(content.document()))])
+    Item::from([("document".to_owned(), text(content.hashed_content()))])
 }
 
 impl Store {
@@ -112,7 +112,7 @@ impl Store {
             None => item.extend([(EXPIRES_AT.to_owned(), expiry(self.clock))]),
         }
         item.insert(ORDER.to_owned(), order_value(order));
-        self.note_source(&mut item);
+        self.note_writer(&mut item);
         item
     }
 

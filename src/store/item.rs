@@ -79,39 +79,39 @@ pub(super) fn decompressed(data: &[u8]) -> Option<Vec<u8>> {
 /// The attribute that contains an item's order.
 pub(super) const ORDER: &str = "at";
 
-/// The attribute that contains the source of an item's newest write: the id of an import, as bytes, or `upsert`.
+/// The attribute that says what wrote an item last, its writer: the id of an import, as bytes, or `upsert`.
 /// Its name is short, since tombstones have it, too.
-pub(super) const SOURCE: &str = "b";
+pub(super) const WRITER: &str = "b";
 
 /// How many bytes of an import's id a tombstone has: in all it has at most 100.
 const SHORT_ID: usize = 4;
 
-/// A source as an attribute value: the id of an import as bytes.
-pub(super) fn source_value(source: &str) -> AttributeValue {
-    let id = ImportId::parse(source).map(|id| {
+/// A writer as an attribute value: the id of an import as bytes.
+pub(super) fn writer_value(writer: &str) -> AttributeValue {
+    let id = ImportId::parse(writer).map(|id| {
         let digits = id.as_str().as_bytes().chunks_exact(2);
         let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
         digits.filter_map(byte).collect::<Vec<u8>>()
     });
-    id.map_or_else(|| text(source), |id| AttributeValue::B(Blob::new(id)))
+    id.map_or_else(|| text(writer), |id| AttributeValue::B(Blob::new(id)))
 }
 
-/// Adds the source of a write to its item; to a tombstone only the beginning of an import's id.
-pub(super) fn note_source(item: &mut Item, source: &str) {
-    let value = match source_value(source) {
+/// Adds its writer to an item; to a tombstone only the beginning of an import's id.
+pub(super) fn note_writer(item: &mut Item, writer: &str) {
+    let value = match writer_value(writer) {
         AttributeValue::B(id) if item.contains_key(EXPIRES_AT) => {
             let short: Vec<u8> = id.into_inner().into_iter().take(SHORT_ID).collect();
             AttributeValue::B(Blob::new(short))
         }
         value => value,
     };
-    item.insert(SOURCE.to_owned(), value);
+    item.insert(WRITER.to_owned(), value);
 }
 
-/// The source of an item's newest write.
-pub(super) fn source_of(item: &Item) -> Option<String> {
-    match item.get(SOURCE)? {
-        AttributeValue::S(source) => Some(source.clone()),
+/// What wrote an item last; `None`: the item does not say.
+pub(super) fn writer_of(item: &Item) -> Option<String> {
+    match item.get(WRITER)? {
+        AttributeValue::S(writer) => Some(writer.clone()),
         AttributeValue::B(id) => Some(hex(id.as_ref())),
         _ => None,
     }

@@ -90,7 +90,7 @@ pub use error::StoreError;
 use error::{ConditionalWriteError, failed_condition};
 pub use export::RecordReader;
 pub use exports::ExportPosition;
-use item::{Item, NOT_NEWER, ORDER, note_source, order_value, text};
+use item::{Item, NOT_NEWER, ORDER, note_writer, order_value, text};
 pub use jobs::{GivenUp, JobPage, JobPosition, SeenContent};
 use limiter::{AccountLimits, CONCURRENT_WRITES, Limiter, Limits};
 use ranges::Ranges;
@@ -172,8 +172,8 @@ pub struct Store {
     /// How long requests that failed temporarily are retried.
     patience: Patience,
     clock: Clock,
-    /// What this handle's writes of records say they come from.
-    source: Option<Arc<str>>,
+    /// What items say wrote them, if they are written by this handle.
+    writer: Option<Arc<str>>,
 }
 
 /// Logs throttled requests, at most one line per second. Most of them succeed later, and would otherwise
@@ -205,7 +205,7 @@ impl Store {
             throttles: Arc::default(),
             patience: Patience::REQUEST,
             clock: Clock::System,
-            source: None,
+            writer: None,
         }
     }
 
@@ -222,17 +222,17 @@ impl Store {
         Self { account_limits: self.limits.of(account), ..self.metered(meter) }
     }
 
-    /// A handle to the same tables, whose writes of records say that they come from this source. The journal of
-    /// changes tells it.
+    /// A handle to the same tables, which notes this writer in the items of records that it writes: the journal of
+    /// changes tells it as the source.
     #[must_use]
-    pub fn written_by(&self, source: &str) -> Self {
-        Self { source: Some(source.into()), ..self.clone() }
+    pub fn written_by(&self, writer: &str) -> Self {
+        Self { writer: Some(writer.into()), ..self.clone() }
     }
 
-    /// Adds the source of this handle's writes to an item.
-    fn note_source(&self, item: &mut Item) {
-        if let Some(source) = self.source.as_deref() {
-            note_source(item, source);
+    /// Adds this handle's writer to an item.
+    fn note_writer(&self, item: &mut Item) {
+        if let Some(writer) = self.writer.as_deref() {
+            note_writer(item, writer);
         }
     }
 

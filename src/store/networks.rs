@@ -470,7 +470,7 @@ impl Store {
         if state.network.is_none() && count == 0 {
             item.insert(EXPIRES_AT.to_owned(), expiry(self.clock()));
         }
-        self.note_source(&mut item);
+        self.note_writer(&mut item);
         let put = Put::builder().table_name(&self.tables.networks).set_item(Some(item));
         let put = match revision {
             Some(revision) => put

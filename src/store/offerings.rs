@@ -13,8 +13,8 @@ use crate::{
     account::AccountId,
     imports::{DocumentKey, Kind},
     offerings::{
-        CatalogFilter, Category, KeyRange, OfferingId, OfferingRanges, ProductType, RangePage,
-        RowKey, Status, StoredOffering,
+        Category, KeyRange, OfferingFilter, OfferingId, OfferingKey, OfferingRanges, ProductType,
+        RangeRead, Status, StoredOffering,
     },
 };
 
@@ -25,7 +25,7 @@ const BY_CATEGORY: &str = "byCategory";
 const ROW_ATTRIBUTES: &str =
     "productOfferingId, customerType, category, #status, #type, productCatalogIds, document";
 
-/// The attributes that only a filter by coverage needs: a row has up to 250 countries.
+/// The attributes that only a filter by coverage needs: an offering has up to 250 countries.
 const COVERAGE_ATTRIBUTES: &str = "countries, #regions";
 
 /// DynamoDB allows 300 operators and 4 KB in an expression, and a term takes at most 37 bytes. A filter that
@@ -54,10 +54,10 @@ impl OfferingRanges for Store {
         &self,
         account: &AccountId,
         range: KeyRange<'_>,
-        filter: &CatalogFilter,
-        after: Option<&RowKey>,
+        filter: &OfferingFilter,
+        after: Option<&OfferingKey>,
         limit: u32,
-    ) -> Result<RangePage, StoreError> {
+    ) -> Result<RangeRead, StoreError> {
         const OPERATION: &str = "list offerings";
         let keys = key_attributes(account, range)
             .map(|(name, value)| (format!(":{}", name.trim_start_matches('#')), text(value)));
@@ -90,14 +90,14 @@ impl OfferingRanges for Store {
         let read_units = units(reply.consumed_capacity());
         let examined = u32::try_from(reply.scanned_count).unwrap_or_default();
         let resume = reply.last_evaluated_key.map(|key| read(OPERATION, key)).transpose()?;
-        let rows: Vec<StoredOffering> = items
+        let offerings: Vec<StoredOffering> = items
             .into_iter()
             .map(ListedOffering::into_stored)
             .collect::<Result<_, _>>()
             .map_err(|cause| StoreError::unreadable(OPERATION, cause))?;
         // The filter expression only saves transfer; the decision is made here.
-        let rows = rows.into_iter().filter(|row| filter.admits(row)).collect();
-        Ok(RangePage { rows, resume, examined, read_units })
+        let offerings = offerings.into_iter().filter(|offering| filter.admits(offering)).collect();
+        Ok(RangeRead { offerings, resume, examined, read_units })
     }
 }
 
@@ -118,7 +118,7 @@ fn key_attributes<'a>(
 }
 
 /// The `ExclusiveStartKey` for a position in a key range: all key attributes of the index and the table.
-fn start_key(account: &AccountId, range: KeyRange<'_>, key: &RowKey) -> Item {
+fn start_key(account: &AccountId, range: KeyRange<'_>, key: &OfferingKey) -> Item {
     let mut item = Item::from([
         ("account".to_owned(), text(account.as_str())),
         ("customerType".to_owned(), text(range.customer_type.as_str())),
@@ -132,7 +132,7 @@ fn start_key(account: &AccountId, range: KeyRange<'_>, key: &RowKey) -> Item {
     item
 }
 
-/// A [`CatalogFilter`] as a DynamoDB filter expression.
+/// An [`OfferingFilter`] as a DynamoDB filter expression.
 #[derive(Default)]
 struct FilterExpression {
     text: Option<String>,
@@ -141,7 +141,7 @@ struct FilterExpression {
 }
 
 impl FilterExpression {
-    fn of(filter: &CatalogFilter) -> Self {
+    fn of(filter: &OfferingFilter) -> Self {
         let mut expression = Self::default();
         let mut groups = Vec::new();
         if let Some(catalogs) = &filter.catalogs {
@@ -190,13 +190,13 @@ mod tests {
         offerings::{CatalogId, Coverage},
     };
 
-    fn catalogs(count: usize) -> CatalogFilter {
+    fn catalogs(count: usize) -> OfferingFilter {
         let ids = (0..count).map(|number| CatalogId::parse(&number.to_string()).expect("an id"));
-        CatalogFilter { catalogs: Some(ids.collect()), ..open() }
+        OfferingFilter { catalogs: Some(ids.collect()), ..open() }
     }
 
-    fn open() -> CatalogFilter {
-        CatalogFilter { catalogs: None, coverage: None, regions: [].into() }
+    fn open() -> OfferingFilter {
+        OfferingFilter { catalogs: None, coverage: None, regions: [].into() }
     }
 
     #[test]
@@ -204,7 +204,7 @@ mod tests {
         let country = Country::parse("FR").expect("a country");
         let coverage = Coverage { countries: [country].into(), regions: [Region::Europe].into() };
         let regions = [Region::Africa].into();
-        let all = CatalogFilter { coverage: Some(coverage), regions, ..catalogs(2) };
+        let all = OfferingFilter { coverage: Some(coverage), regions, ..catalogs(2) };
         let expression = FilterExpression::of(&all);
         assert_eq!(
             expression.text.as_deref(),

@@ -199,7 +199,7 @@ mod fuzz {
             Record::Document(DocumentRecord { key, operation: Operation::Upsert(content) }) => {
                 let head = format!("\"kind\":\"{}\"", key.kind());
                 let Content::Offering(offering) = content else {
-                    return vec![with_head(&head, &content.document())];
+                    return vec![with_head(&head, &content.hashed_content())];
                 };
                 let row = offering.into_stored(now, now);
                 let document = row.document.plain();

@@ -207,7 +207,7 @@ impl RecordChanges {
             let now = self.store.clock().now();
             let oldest = |kinds| {
                 let oldest = Positions::oldest(now, kinds, View::Everything.fingerprint());
-                oldest.despite(Losses::of_all(now))
+                oldest.ignoring_losses_until(Losses::of_all(now))
             };
             let of = (&id.account, id.log);
             let put = announce(&**sink, cursors, of, *from, oldest, &changes).await;

@@ -564,7 +564,7 @@ async fn events_follow_what_can_be_read_and_come_again_until_they_are_put() {
     let function = RecordChanges::new(store).with_events(bus.clone(), cursors.into());
     let now = jiff::Timestamp::now();
     let parse = |event: Value| serde_json::from_value(event).expect("an event");
-    // Recorded, but the event was refused: the batch comes again.
+    // Recorded, but the event was refused: the batch is delivered again.
     function.handle(parse(event(1, "a", now))).await.expect_err("refused");
     record(&catalog, now, &event(7, "b", now)).await;
     function.handle(parse(event(1, "a", now))).await.expect("put");

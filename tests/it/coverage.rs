@@ -343,7 +343,7 @@ async fn a_backfill_can_begin_again_after_an_older_version_has_written() {
 async fn an_offering_whose_write_was_not_seen_to_succeed_keeps_its_entries() {
     let catalog = Catalog::start().await;
     let attempts = AtomicU32::new(0);
-    let url = proxy(&catalog.stack.endpoints().dynamodb_url, move |operation, request| {
+    let url = proxy(&catalog.stack.addresses().dynamodb_url, move |operation, request| {
         // The offering's own item, the first time.
         let is_item = operation == "PutItem" && request.contains("\"test-offerings\"");
         if is_item && attempts.fetch_add(1, Ordering::Relaxed) == 0 {

@@ -27,8 +27,8 @@ use crate::support::Catalog;
 struct Expected {
     /// The status of an HTTP event.
     status: BTreeMap<String, u16>,
-    /// How many messages of an import event are handed back.
-    retried: BTreeMap<String, usize>,
+    /// How many messages of an import event are returned to the queue.
+    returned: BTreeMap<String, usize>,
     /// Whether an event of a stream is recorded.
     recorded: BTreeMap<String, usize>,
 }
@@ -163,8 +163,8 @@ async fn without_a_route_the_path_itself_is_looked_at() {
 }
 
 #[tokio::test]
-async fn every_event_of_a_queue_is_done_or_retried_as_its_name_says() {
-    let expected = expected().retried;
+async fn every_event_of_a_queue_is_done_or_returned_as_its_name_says() {
+    let expected = expected().returned;
     assert_eq!(names(true), expected.keys().cloned().collect::<Vec<_>>());
 
     let catalog = Catalog::start().await;
@@ -179,7 +179,7 @@ async fn every_event_of_a_queue_is_done_or_retried_as_its_name_says() {
     let JobServices { bucket, export_queue } = catalog.stack.jobs.clone();
     let export = ExportCatalog::new(store, bucket, export_queue);
     let functions = [Function::of_import(import), Function::of_export(export)];
-    for (name, retried) in &expected {
+    for (name, returned) in &expected {
         let mut context = Context::default();
         context.deadline =
             u64::try_from(jiff::Timestamp::now().as_millisecond()).expect("now") + 60_000;
@@ -187,7 +187,7 @@ async fn every_event_of_a_queue_is_done_or_retried_as_its_name_says() {
         let reply = function.invoke(file(name), context).await.expect("reply");
         let reply: Value = serde_json::from_str(&reply).expect("JSON");
         let failures = reply["batchItemFailures"].as_array().expect("failures").len();
-        assert_eq!(failures, *retried, "{name}: {reply}");
+        assert_eq!(failures, *returned, "{name}: {reply}");
     }
     let key = catalog.key("ACME").await;
     let products = crate::upsert::all(&catalog, &key).await;

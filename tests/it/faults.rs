@@ -150,7 +150,7 @@ async fn a_write_that_is_always_throttled_is_sent_eight_times_and_reported() {
     let catalog = Catalog::start().await;
     let requests = Arc::new(Mutex::new(Vec::new()));
     let counted = requests.clone();
-    let url = proxy(&catalog.stack.endpoints().dynamodb_url, move |operation, request| {
+    let url = proxy(&catalog.stack.addresses().dynamodb_url, move |operation, request| {
         if operation != "PutItem" {
             return Fate::Pass;
         }
@@ -210,7 +210,7 @@ async fn upsert_over(url: &str, key: &str, rows: &Value) -> Value {
 async fn a_row_the_database_keeps_refusing_is_an_error_row_and_the_others_are_written() {
     let catalog = Catalog::start().await;
     let key = catalog.key("ACME").await;
-    let url = proxy(&catalog.stack.endpoints().dynamodb_url, |_, request| {
+    let url = proxy(&catalog.stack.addresses().dynamodb_url, |_, request| {
         if request.contains("SKU#bad") { Fate::Throttled } else { Fate::Pass }
     })
     .await;
@@ -235,7 +235,7 @@ async fn a_write_whose_success_was_not_seen_is_done_once_and_told_as_what_it_was
     let catalog = Catalog::start().await;
     let key = catalog.key("ACME").await;
     let seen = Mutex::new(std::collections::HashSet::new());
-    let url = proxy(&catalog.stack.endpoints().dynamodb_url, move |operation, request| {
+    let url = proxy(&catalog.stack.addresses().dynamodb_url, move |operation, request| {
         let body = request.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned();
         // The first attempt of every write is done, and its answer is lost.
         let writes = ["UpdateItem", "TransactWriteItems"].contains(&operation);

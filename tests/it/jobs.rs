@@ -88,7 +88,7 @@ async fn export(catalog: &Catalog, key: &str, body: &Value) -> (Value, Vec<Value
     let id = answer.json()["exportId"].as_str().expect("id").to_owned();
     let state = ended(catalog, key, &format!("{EXPORTS}/{id}")).await;
     assert_eq!(state["status"], "done", "{state}");
-    let url = state["downloadUrl"].as_str().expect("a link");
+    let url = state["downloadUrl"].as_str().expect("a URL");
     let file = with_link("GET", url, &json!({}), Vec::new()).await;
     assert_eq!(file.status, 200, "{file:?}");
     assert_eq!(state["bytes"], file.bytes.len());
@@ -126,7 +126,7 @@ async fn records_in_a_request_are_imported_as_those_of_a_file() {
     assert!(errors.iter().all(|error| error["line"].is_u64() && error["field"].is_string()));
     assert!(errors.iter().any(|error| error["line"] == 8), "{state}");
     let all =
-        with_link("GET", state["errorsUrl"].as_str().expect("link"), &json!({}), vec![]).await;
+        with_link("GET", state["errorsUrl"].as_str().expect("a URL"), &json!({}), vec![]).await;
     let listed = String::from_utf8(all.bytes).expect("text");
     assert_eq!(listed.lines().count(), errors.len());
 
@@ -190,7 +190,7 @@ async fn an_upload_is_one_object_of_the_declared_length_and_written_once() {
     let answer = announce().send().await;
     assert_eq!(answer.status, 201, "{answer:?}");
     let told = answer.json();
-    let (url, headers) = (told["uploadUrl"].as_str().expect("link"), &told["uploadHeaders"]);
+    let (url, headers) = (told["uploadUrl"].as_str().expect("a URL"), &told["uploadHeaders"]);
     assert!(url.contains("/uploads/ACME/"), "{url}");
     let id = told["importId"].as_str().expect("id");
     let waiting = catalog.read(&key, &format!("{IMPORTS}/{id}")).await.json();
@@ -241,7 +241,7 @@ async fn an_import_whose_object_never_came_fails_after_six_hours() {
     for _ in 0..2 {
         let state = catalog.read(&key, &path).await.json();
         assert_eq!(state["status"], "failed", "{state}");
-        assert_eq!(state["error"], "nothing was uploaded while the link held", "{state}");
+        assert_eq!(state["error"], "nothing was uploaded while the URL was valid", "{state}");
     }
 }
 
@@ -275,7 +275,7 @@ async fn the_state_of_an_import_shows_its_first_hundred_errors_and_links_to_all(
     let errors = state["errors"].as_array().expect("errors");
     let lines: Vec<&Value> = errors.iter().map(|error| &error["line"]).collect();
     assert_eq!(lines, (1..=100).collect::<Vec<_>>());
-    let all = state["errorsUrl"].as_str().expect("a link");
+    let all = state["errorsUrl"].as_str().expect("a URL");
     let all = with_link("GET", all, &json!({}), Vec::new()).await;
     assert_eq!(String::from_utf8(all.bytes).expect("text").lines().count(), 150);
 }
@@ -597,7 +597,7 @@ async fn an_import_of_lines_whose_errors_quote_megabytes_is_shown() {
     let announced = json!({"upload": {"format": "ndjson", "length": body.len()}});
     let announced = announced.to_string().into_bytes();
     let told = post(&catalog, &key, IMPORTS, "application/json", announced).send().await.json();
-    let (url, headers) = (told["uploadUrl"].as_str().expect("link"), &told["uploadHeaders"]);
+    let (url, headers) = (told["uploadUrl"].as_str().expect("a URL"), &told["uploadHeaders"]);
     assert_eq!(with_link("PUT", url, headers, body).await.status, 200);
     let id = told["importId"].as_str().expect("id");
     let state = ended(&catalog, &key, &format!("{IMPORTS}/{id}")).await;

@@ -85,7 +85,7 @@ impl Message {
     }
 }
 
-/// Delivers messages in one batch; returns the ids of those handed back.
+/// Delivers messages in one batch; returns the ids of those returned to the queue.
 pub(crate) async fn deliver(
     import: &ImportCatalog,
     messages: &[Message],
@@ -104,7 +104,7 @@ pub(crate) const ENOUGH: Duration = Duration::from_mins(1);
 pub(crate) async fn done(import: &ImportCatalog, messages: &[Message]) {
     for message in messages {
         let back = deliver(import, std::slice::from_ref(message), ENOUGH).await;
-        assert!(back.is_empty(), "{message:?} was handed back");
+        assert!(back.is_empty(), "{message:?} was returned");
     }
 }
 
@@ -176,7 +176,7 @@ impl Gate {
         let gate = Arc::new(Self { allowed: AtomicUsize::new(allowed), open, refused });
         let decides = gate.clone();
         let url =
-            proxy(&imports.catalog.stack.endpoints().dynamodb_url, move |operation, request| {
+            proxy(&imports.catalog.stack.addresses().dynamodb_url, move |operation, request| {
                 if about(operation, request) { decides.decide() } else { Fate::Pass }
             })
             .await;

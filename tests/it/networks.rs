@@ -314,7 +314,7 @@ async fn a_reimport_that_was_killed_and_repeated_ends_right() {
     for writes in 0..16 {
         catalog.import("ACME", std::slice::from_ref(&before)).await;
         let done = Arc::new(AtomicU32::new(0));
-        let url = proxy(&catalog.stack.endpoints().dynamodb_url, move |operation, _| {
+        let url = proxy(&catalog.stack.addresses().dynamodb_url, move |operation, _| {
             let killed =
                 operation.contains("Write") && done.fetch_add(1, Ordering::Relaxed) >= writes;
             if killed { Fate::Lost } else { Fate::Pass }

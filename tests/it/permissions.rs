@@ -193,7 +193,7 @@ async fn done() -> BTreeMap<String, Operations> {
     sample::load(&catalog.stack.store).await.expect("sample");
     let seen: Arc<Mutex<Operations>> = Arc::default();
     let noted = seen.clone();
-    let engine = catalog.stack.endpoints().dynamodb_url;
+    let engine = catalog.stack.addresses().dynamodb_url;
     let url = proxy(&engine, move |operation, request| {
         noted.lock().expect("lock").extend(operations(operation, request));
         Fate::Pass

@@ -40,7 +40,7 @@ impl Imports {
         let server = ObjectServer::start(folder.path(), BUCKET, LOCALHOST).await.expect("S3");
         let objects =
             Objects::new(lean_s3_client(&Connection::local(&server.url())).expect("client"));
-        let import = Self::function(&catalog.stack.endpoints().dynamodb_url, &objects);
+        let import = Self::function(&catalog.stack.addresses().dynamodb_url, &objects);
         Self { catalog, folder, server, objects, import }
     }
 
@@ -92,7 +92,7 @@ impl Imports {
     }
 }
 
-/// Delivers messages; returns the ids of those handed back.
+/// Delivers messages; reruns the ids of those returned to the queue.
 async fn deliver(import: &ImportCatalog, bodies: &[String], time: Duration) -> Vec<String> {
     let records: Vec<Value> = bodies
         .iter()
@@ -133,7 +133,7 @@ pub(crate) fn products(count: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_dropped_object_is_imported_once_and_reported() {
+async fn an_object_put_under_imports_is_imported_once_and_reported() {
     let imports = Imports::start().await;
     let key = imports.catalog.key("ACME").await;
     let mut content = products(3);
@@ -203,7 +203,7 @@ async fn every_way_to_fail_has_its_answer() {
     put("prose.txt", b"Dear Sir or Madam,\n".to_vec()).await;
     put("empty.ndjson", Vec::new()).await;
 
-    for (body, retried) in [
+    for (body, returned) in [
         (String::new(), true),
         ("no JSON".into(), true),
         ("{}".into(), true),
@@ -222,7 +222,7 @@ async fn every_way_to_fail_has_its_answer() {
         (created("imports/ACME/empty.ndjson", "01"), false),
     ] {
         let back = imports.deliver(std::slice::from_ref(&body)).await;
-        assert_eq!(!back.is_empty(), retried, "{body}");
+        assert_eq!(!back.is_empty(), returned, "{body}");
     }
     for (name, status, created, failed) in [
         ("long.ndjson", "done", 1, 1),
@@ -266,7 +266,7 @@ async fn records_in_messages_are_imported_for_the_account_the_message_names() {
         .collect();
     skus.sort();
     assert_eq!(skus, ["a", "b", "c"]);
-    // What was refused is reported in the bucket.
+    // What was rejected is reported in the bucket.
     let folder = imports.folder.path().join(BUCKET).join("reports/ACME/messages");
     let names: Vec<String> = std::fs::read_dir(folder)
         .expect("reports")
@@ -280,7 +280,7 @@ async fn records_in_messages_are_imported_for_the_account_the_message_names() {
 }
 
 #[tokio::test]
-async fn an_event_older_than_the_last_of_its_key_is_stale() {
+async fn an_import_is_superseded_when_a_newer_event_of_its_object_is_known() {
     let imports = Imports::start().await;
     let key = imports.catalog.key("ACME").await;
     imports.put("imports/ACME/p.ndjson", products(1)).await;
@@ -311,12 +311,12 @@ async fn an_import_that_runs_out_of_time_goes_on_where_it_was() {
     let key = imports.catalog.key("ACME").await;
     imports.put("imports/ACME/p.ndjson", products(COUNT)).await;
     let message = [created("imports/ACME/p.ndjson", "01")];
-    let mut turns = 0;
+    let mut runs = 0;
     while !deliver(&imports.import, &message, Duration::from_millis(400)).await.is_empty() {
-        turns += 1;
-        assert!(turns < 200);
+        runs += 1;
+        assert!(runs < 200);
     }
-    assert!(turns > 0, "one turn is not enough");
+    assert!(runs > 0, "one run is not enough");
     let report = imports.report("ACME", "p.ndjson");
     assert_eq!(report["lines"], COUNT);
     assert_eq!(all(&imports.catalog, &key).await.len(), COUNT);
@@ -333,14 +333,14 @@ async fn an_object_replaced_while_it_is_imported_ends_as_the_new_one() {
     let second = created("imports/ACME/p.ndjson", "02");
     imports.put("imports/ACME/p.ndjson", products(COUNT)).await;
     let mut replaced = false;
-    let mut turns = 0;
+    let mut runs = 0;
     loop {
-        let turn =
+        let run =
             deliver(&imports.import, std::slice::from_ref(&first), Duration::from_millis(300));
         let left = if replaced {
-            turn.await
+            run.await
         } else {
-            // While the first turn reads it, or right after.
+            // While the first run reads it, or right after.
             let put = async {
                 tokio::time::sleep(Duration::from_millis(250)).await;
                 imports
@@ -348,13 +348,13 @@ async fn an_object_replaced_while_it_is_imported_ends_as_the_new_one() {
                     .await;
             };
             replaced = true;
-            tokio::join!(turn, put).0
+            tokio::join!(run, put).0
         };
         if left.is_empty() {
             break;
         }
-        turns += 1;
-        assert!(turns < 200);
+        runs += 1;
+        assert!(runs < 200);
     }
     assert!(imports.deliver(&[second, first]).await.is_empty());
     let products = all(&imports.catalog, &key).await;
@@ -406,7 +406,7 @@ async fn two_deliveries_at_once_do_not_both_run() {
     imports.put("imports/ACME/p.ndjson", products(2_000)).await;
     let message = [created("imports/ACME/p.ndjson", "01")];
     let (one, other) = tokio::join!(imports.deliver(&message), imports.deliver(&message));
-    assert_eq!(one.len() + other.len(), 1, "one of them is handed back");
+    assert_eq!(one.len() + other.len(), 1, "one of them is returned");
     assert!(imports.deliver(&message).await.is_empty());
     assert_eq!(imports.report("ACME", "p.ndjson")["lines"], 2_000);
     assert_eq!(all(&imports.catalog, &key).await.len(), 2_000);
@@ -466,7 +466,7 @@ async fn faults_lose_nothing_and_double_nothing() {
     for percent in [1_u64, 10, 50] {
         let imports = Imports::start().await;
         let random = Mutex::new(percent * 7_919);
-        let url = proxy(&imports.catalog.stack.endpoints().dynamodb_url, move |_, _| {
+        let url = proxy(&imports.catalog.stack.addresses().dynamodb_url, move |_, _| {
             let mut state = random.lock().expect("lock");
             // A small generator with a period long enough.
             *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -503,7 +503,7 @@ async fn faults_lose_nothing_and_double_nothing() {
 
 /// An object server that is gone is S3 in trouble: the message comes again.
 #[tokio::test]
-async fn a_bucket_that_is_away_hands_the_message_back() {
+async fn a_message_is_returned_while_s3_is_unreachable() {
     let imports = Imports::start().await;
     imports.put("imports/ACME/p.ndjson", products(1)).await;
     let message = [created("imports/ACME/p.ndjson", "01")];
@@ -514,8 +514,8 @@ async fn a_bucket_that_is_away_hands_the_message_back() {
 
 /// A process collects its metrics once and prints them, so this test runs itself in a process of its own.
 #[tokio::test]
-async fn a_message_handed_back_is_counted_and_so_is_an_import_that_ends() {
-    const NAME: &str = "queue::a_message_handed_back_is_counted_and_so_is_an_import_that_ends";
+async fn a_returned_message_is_counted_and_so_is_an_import_that_ends() {
+    const NAME: &str = "queue::a_returned_message_is_counted_and_so_is_an_import_that_ends";
     if std::env::var_os("METRICS_NAMESPACE").is_some() {
         telemetry::init();
         let imports = Imports::start().await;
@@ -539,7 +539,7 @@ async fn a_message_handed_back_is_counted_and_so_is_an_import_that_ends() {
 
 /// An object that is the whole of a kind: what it does not name goes, within bounds.
 #[tokio::test]
-async fn a_whole_file_takes_away_what_it_does_not_name() {
+async fn a_snapshot_removes_what_is_missing_from_it() {
     let imports = Imports::start().await;
     let key = imports.catalog.key("ACME").await;
     let s3 = lean_s3_client(&Connection::local(&imports.server.url())).expect("client");
@@ -573,10 +573,10 @@ async fn a_whole_file_takes_away_what_it_does_not_name() {
     assert_eq!(import(products(1), "product", Some("0.9")).await.0, 0);
     assert_eq!(all(&imports.catalog, &key).await.len(), 1);
 
-    // A refused record names what it is about all the same; one that cannot be read keeps everything.
-    let refused = products(1) + "{\"kind\":\"product\",\"sku\":\"s1\",\"price\":-1}\n";
+    // A rejected record still counts as contained in the snapshot. If a line has no identity, nothing is removed.
+    let rejected = products(1) + "{\"kind\":\"product\",\"sku\":\"s1\",\"price\":-1}\n";
     imports.catalog.upsert(&key, &[json!({"sku": "s1", "name": "n"})]).await;
-    assert_eq!(import(refused, "product", Some("1")).await.0, 0);
+    assert_eq!(import(rejected, "product", Some("1")).await.0, 0);
     assert_eq!(all(&imports.catalog, &key).await.len(), 2);
     assert_eq!(import("nonsense\n".to_owned() + &products(1), "product", Some("1")).await.0, 0);
     assert_eq!(all(&imports.catalog, &key).await.len(), 2);
@@ -586,6 +586,6 @@ async fn a_whole_file_takes_away_what_it_does_not_name() {
     assert_eq!(import(one, "offering", None).await.0, 0);
     assert_eq!(imports.catalog.all_ids(&key, "").await, ["o"]);
     assert_eq!(imports.catalog.all_ids(&key, "includeArchived=true").await, ["o", "p"]);
-    // What is not understood is handed back.
+    // A kind that is not known: the message is returned.
     assert_eq!(import(products(1), "everything", None).await.0, 1);
 }

@@ -101,7 +101,7 @@ impl Catalog {
     }
 
     pub(crate) fn url(&self) -> String {
-        self.stack.endpoints().url
+        self.stack.addresses().url
     }
 
     /// A key of an account with every permission.
@@ -265,7 +265,7 @@ impl Request {
     }
 }
 
-/// What the endpoints of jobs use, where no test calls them.
+/// What the endpoints of imports and exports use besides the tables, where no test calls them.
 pub(crate) fn no_jobs() -> JobServices {
     let nowhere = Connection::local("http://127.0.0.1:9");
     let objects = Objects::new(lean_s3_client(&nowhere).expect("client"));

@@ -127,7 +127,7 @@ async fn serve(
 }
 
 fn database_of(imports: &Imports) -> String {
-    imports.catalog.stack.endpoints().dynamodb_url
+    imports.catalog.stack.addresses().dynamodb_url
 }
 
 fn told(name: &str) -> Message {
@@ -233,7 +233,7 @@ async fn a_report_that_is_refused_a_few_times_is_stored_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_import_takes_as_many_turns_as_it_needs_each_a_continuation_received_once() {
+async fn an_import_takes_as_many_runs_as_it_needs_each_a_continuation_received_once() {
     const COUNT: usize = 4_000;
     let imports = Imports::start().await;
     let (gate, url) = Gate::before(&imports, 0, writes_record).await;
@@ -243,20 +243,20 @@ async fn an_import_takes_as_many_turns_as_it_needs_each_a_continuation_received_
     let first = told("p.ndjson");
     let begun = format!("{} m", first.sent.as_millisecond());
     let mut message = first;
-    let mut turns = 1;
+    let mut runs = 1;
     loop {
         gate.allow(900);
         let back = deliver(&import, &[message], Duration::from_millis(1_500)).await;
-        assert!(back.is_empty(), "there was progress in turn {turns}");
+        assert!(back.is_empty(), "there was progress in run {runs}");
         let Some(continuation) = queue.sent().pop() else { break };
         assert_eq!(continuation.continues.as_ref(), Some(&begun));
         assert_eq!(continuation.delay, Duration::ZERO);
-        message = received(&format!("c{turns}"), continuation);
-        turns += 1;
-        assert!(turns < 20);
+        message = received(&format!("c{runs}"), continuation);
+        runs += 1;
+        assert!(runs < 20);
     }
-    assert!(turns > 3, "{turns} turns");
-    assert!(queue.delays().is_empty(), "nothing was handed back");
+    assert!(runs > 3, "{runs} runs");
+    assert!(queue.delays().is_empty(), "nothing was returned");
     let jobs = imports.jobs().await;
     assert_eq!((jobs.len(), jobs[0].status), (1, Status::Done));
     let report = imports.report("ACME", "p.ndjson");

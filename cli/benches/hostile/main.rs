@@ -110,8 +110,8 @@ impl Drop for Server {
 }
 
 fn address(ready: &Path) -> Option<String> {
-    let endpoints: Value = serde_json::from_slice(&std::fs::read(ready).ok()?).ok()?;
-    Some(endpoints["url"].as_str()?.strip_prefix("http://")?.to_owned())
+    let addresses: Value = serde_json::from_slice(&std::fs::read(ready).ok()?).ok()?;
+    Some(addresses["url"].as_str()?.strip_prefix("http://")?.to_owned())
 }
 
 /// What became of the requests.

@@ -105,7 +105,7 @@ fn wrong_cursor() -> CliError {
 
 async fn oldest(store: &Store, kinds: Kinds) -> Result<Positions, CliError> {
     let oldest = Positions::oldest(store.clock().now(), kinds, View::Everything.fingerprint());
-    Ok(oldest.despite(store.losses().await?))
+    Ok(oldest.ignoring_losses_until(store.losses().await?))
 }
 
 async fn next_page(

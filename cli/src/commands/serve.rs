@@ -10,7 +10,7 @@ use crate::{
     console::{say, warn},
     error::CliError,
     interruption::Interruption,
-    local::{Endpoints, LOCALHOST, LocalBucket, Project, Stack, StackOptions, Storage, sample},
+    local::{Addresses, LOCALHOST, LocalBucket, Project, Stack, StackOptions, Storage, sample},
     template::{Route, Template},
 };
 
@@ -96,16 +96,16 @@ impl Serve {
         })
         .await?;
         let loaded = if self.sample { Some(sample::load(&stack.store).await?) } else { None };
-        let endpoints = stack.endpoints();
+        let addresses = stack.addresses();
         if let Some(project) = &project {
             let tables = TableNames::with_prefix(&name);
-            project.announce(&endpoints, &tables, &cursor_secret, &stack)?;
+            project.announce(&addresses, &tables, &cursor_secret, &stack)?;
         }
         if let Some(path) = &self.ready_file {
-            endpoints.write(path)?;
+            addresses.write(path)?;
         }
 
-        self.greet(target, &endpoints, &routes, loaded, &stack.bucket);
+        self.greet(target, &addresses, &routes, loaded, &stack.bucket);
         end.wait().await;
         say("Stopping.");
         if let Some(path) = &self.ready_file {
@@ -119,20 +119,20 @@ impl Serve {
     fn greet(
         &self,
         target: &Target,
-        endpoints: &Endpoints,
+        addresses: &Addresses,
         routes: &[Route],
         loaded: Option<Counts>,
         bucket: &LocalBucket,
     ) {
         let kept =
             if self.memory { "in memory".to_owned() } else { target.data.display().to_string() };
-        say(format!("The catalog is running at {} (data: {kept})", endpoints.url));
+        say(format!("The catalog is running at {} (data: {kept})", addresses.url));
         for route in routes.iter().filter(|route| route.path.is_some()) {
             let path = route.path.as_deref().unwrap_or_default();
-            say(format!("  {}{path}  ({})", endpoints.url, route.function));
+            say(format!("  {}{path}  ({})", addresses.url, route.function));
         }
-        say(format!("Documentation to try out: {}/docs", endpoints.url));
-        say(format!("DynamoDB engine: {}", endpoints.dynamodb_url));
+        say(format!("Documentation to try out: {}/docs", addresses.url));
+        say(format!("DynamoDB engine: {}", addresses.dynamodb_url));
         if let Some(counts) = loaded {
             say(format!(
                 "Sample data: {} records new, {} changed, {} as before.",
@@ -147,7 +147,7 @@ impl Serve {
             warn(exposure_warning(self.listen));
         }
         say(String::new());
-        say(getting_started(endpoints, self.sample));
+        say(getting_started(addresses, self.sample));
     }
 }
 
@@ -164,8 +164,8 @@ fn exposure_warning(listen: IpAddr) -> String {
     )
 }
 
-fn getting_started(endpoints: &Endpoints, sample: bool) -> String {
-    let url = &endpoints.url;
+fn getting_started(addresses: &Addresses, sample: bool) -> String {
+    let url = &addresses.url;
     let mut text = String::new();
     if sample {
         text.push_str("Try it with the demo keys:\n");

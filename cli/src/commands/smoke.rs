@@ -73,7 +73,7 @@ impl Smoke {
                 target.table_prefix
             ))
         };
-        let running = catalog.endpoints.as_ref();
+        let running = catalog.addresses.as_ref();
         let url =
             self.url.or_else(|| Some(running?.url.clone())).ok_or_else(|| missing("--url"))?;
         let bucket = self.bucket.or_else(|| running?.bucket.clone());

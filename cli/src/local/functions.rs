@@ -99,7 +99,7 @@ impl fmt::Debug for Function {
     }
 }
 
-/// What the endpoints of jobs use besides the tables.
+/// What the endpoints of imports and exports use besides the tables.
 #[derive(Clone, Debug)]
 pub struct JobServices {
     pub bucket: Bucket,

@@ -42,7 +42,7 @@ pub use functions::{Function, JobServices, functions};
 pub use gateway::Gateway;
 pub use objects::ObjectServer;
 pub use partitions::{Admission, Forwarded, PartitionLimits, Partitions, Tally};
-pub use project::{Endpoints, Project, known_cursor_secret};
+pub use project::{Addresses, Project, known_cursor_secret};
 pub use proxy::ThrottlingProxy;
 pub use queue::LocalQueue;
 pub use queue_server::QueueServer;

@@ -27,7 +27,7 @@ pub struct Project {
 /// The addresses of a running catalog, as written to `--ready-file`, and looked up by other commands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Endpoints {
+pub struct Addresses {
     pub url: String,
     pub dynamodb_url: String,
     /// The S3 server, if there is one.
@@ -38,7 +38,7 @@ pub struct Endpoints {
     pub bucket: Option<String>,
 }
 
-impl Endpoints {
+impl Addresses {
     /// The addresses of the catalog that runs in this folder, if one does.
     ///
     /// # Errors
@@ -49,8 +49,8 @@ impl Endpoints {
         match lock.try_lock_shared() {
             Err(TryLockError::WouldBlock) => {
                 let told = fs::read(folder.join(RUNNING)).ok();
-                let endpoints = told.and_then(|json| serde_json::from_slice(&json).ok());
-                endpoints.map(Some).ok_or_else(|| CliError::Starting(folder.to_owned()))
+                let addresses = told.and_then(|json| serde_json::from_slice(&json).ok());
+                addresses.map(Some).ok_or_else(|| CliError::Starting(folder.to_owned()))
             }
             _ => Ok(None),
         }
@@ -148,13 +148,13 @@ impl Project {
     /// --env-vars`, whose containers reach this machine by another name.
     pub fn announce(
         &self,
-        endpoints: &Endpoints,
+        addresses: &Addresses,
         tables: &TableNames,
         cursor_secret: &str,
         stack: &Stack,
     ) -> Result<(), CliError> {
         let mut variables = vec![
-            ("AWS_ENDPOINT_URL_DYNAMODB", endpoints.dynamodb_url.clone()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", addresses.dynamodb_url.clone()),
             ("CURSOR_SECRET", cursor_secret.to_owned()),
         ];
         let tables = tables.variables().into_iter();
@@ -173,7 +173,7 @@ impl Project {
             variables.into_iter().map(|(name, value)| (name, from_container(&value))).collect();
         let sam_variables = format!("{:#}\n", json!({ "Parameters": variables }));
         write_private(&self.folder.join(SAM_VARIABLES), &sam_variables)?;
-        endpoints.write(&self.folder.join(RUNNING))
+        addresses.write(&self.folder.join(RUNNING))
     }
 }
 

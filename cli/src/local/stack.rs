@@ -18,14 +18,14 @@ use serverless_catalog::{
 use tokio::task::JoinSet;
 
 use super::{
-    BUCKET, Endpoints, Engine, Function, Gateway, JobServices, LOCALHOST, LocalBucket, LocalQueue,
+    Addresses, BUCKET, Engine, Function, Gateway, JobServices, LOCALHOST, LocalBucket, LocalQueue,
     QueueServer, Storage, Streams, bucket::tell_imported, functions,
 };
 use crate::{api_docs, error::CliError, template::Template};
 
-/// How long a local function caches a key: shorter than in Lambda, so that `catalog keys revoke` takes effect
-/// soon.
-const KEY_CACHE: Duration = Duration::from_secs(2);
+/// How long a local function caches keys, exchange rates and losses: shorter than in Lambda, so that `catalog keys
+/// revoke` takes effect soon.
+const CACHE_FOR: Duration = Duration::from_secs(2);
 
 /// How long a stop waits until changes are recorded.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -76,7 +76,7 @@ pub struct Stack {
     _workers: [JoinSet<()>; 2],
     pub bucket: LocalBucket,
     queues: QueueServer,
-    /// What its endpoints of jobs use.
+    /// What the endpoints of imports and exports use besides the tables.
     pub jobs: JobServices,
     engine: Engine,
     pub client: Client,
@@ -99,7 +99,7 @@ impl Stack {
             .map_err(|error| CliError::Usage(error.to_string()))?;
         let settings = Settings {
             store: store.clone(),
-            cache_for: KEY_CACHE,
+            cache_for: CACHE_FOR,
             show_cost: true,
             log_percent: 100,
         };
@@ -140,8 +140,8 @@ impl Stack {
     }
 
     #[must_use]
-    pub fn endpoints(&self) -> Endpoints {
-        Endpoints {
+    pub fn addresses(&self) -> Addresses {
+        Addresses {
             url: self.gateway.url(),
             dynamodb_url: self.engine.url(),
             objects_url: Some(self.bucket.url()),

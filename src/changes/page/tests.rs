@@ -142,7 +142,7 @@ proptest! {
         let account = AccountId::parse("ACME").expect("account");
         let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
         let view = View::Everything;
-        let mut next = Positions::oldest(NOW, kinds, view.fingerprint()).despite(losses);
+        let mut next = Positions::oldest(NOW, kinds, view.fingerprint()).ignoring_losses_until(losses);
         let mut told: Vec<String> = Vec::new();
         let mut later = later.into_iter();
         for step in 0.. {

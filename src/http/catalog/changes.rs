@@ -99,7 +99,8 @@ impl Endpoint for ListChanges {
         let positions = match since {
             None => {
                 let kinds = kinds.unwrap_or(Kinds::ALL);
-                Positions::oldest(store.clock().now(), kinds, view.fingerprint()).despite(losses)
+                Positions::oldest(store.clock().now(), kinds, view.fingerprint())
+                    .ignoring_losses_until(losses)
             }
             Some(Cursor(token)) => {
                 let there = Positions::open(&self.cursors, account, &token).map_err(invalid)?;

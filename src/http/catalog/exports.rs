@@ -32,8 +32,8 @@ const PATH: &str = "/catalog/v1/exports";
 const PATH_OF_ONE: &str = "/catalog/v1/exports/{exportId}";
 const CACHE: &str = "private, no-cache";
 
-/// How long a link to an export holds; asking again gives a new one.
-const LINK_TERM: Duration = Duration::from_mins(15);
+/// How long a presigned URL for an export is valid. Each request gets a new one.
+const URL_VALID_FOR: Duration = Duration::from_mins(15);
 
 /// Exports over HTTP: requests and shows them.
 pub struct ManageExports {
@@ -164,11 +164,11 @@ impl ManageExports {
             body.pop();
             let Bucket { objects, name: bucket } = &self.bucket;
             let file = format!("{account}-{}.ndjson.gz", job.created_at.strftime("%Y%m%dT%H%M%SZ"));
-            let key = export_key(account, &job.id);
-            let url = objects.link(bucket, &key, &file, LINK_TERM).await?;
+            let object_key = export_key(account, &job.id);
+            let url = objects.presign_download(bucket, &object_key, &file, URL_VALID_FOR).await?;
             let url = serde_json::to_string(&url).map_err(ApiError::internal)?;
             let _ = write!(body, ",\"downloadUrl\":{url}}}");
-            // A cached link would not hold.
+            // A cached URL might have expired.
             return Ok(Reply::uncacheable(StatusCode::OK, body));
         }
         Ok(Reply::cacheable(body, CACHE))
@@ -253,7 +253,7 @@ pub(in crate::http) fn describe_one(schemas: &mut Schemas) -> Operation {
         "allOf": [schemas.of::<ExportState<'_>>()],
         "type": "object",
         "properties": {
-            "downloadUrl": { "type": "string", "format": "uri", "description": "Of an export that is done: the file; the link holds for 15 minutes, asking again gives a new one." },
+            "downloadUrl": { "type": "string", "format": "uri", "description": "Of an export that is done: the file. The URL is valid for 15 minutes; each request gets a new one." },
         },
     });
     let mut done = example(ExportStatus::Done);
@@ -265,7 +265,7 @@ pub(in crate::http) fn describe_one(schemas: &mut Schemas) -> Operation {
     operation(
         "getExport",
         "Get an export",
-        "How far an export is, and a link to it once it is done.",
+        "How far an export is, and the URL of its file once it is done.",
         &[job_parameter("exportId", "The export's id.")],
         &failures,
         with(read("The export.", state, &done), "404", missing),

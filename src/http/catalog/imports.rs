@@ -60,8 +60,8 @@ const MAX_LIMIT: u32 = 100;
 /// How many errors the state of an import shows.
 const SHOWN_ERRORS: usize = 100;
 
-/// How long the link to all errors holds.
-const LINK_TERM: Duration = Duration::from_mins(15);
+/// How long a presigned URL for all errors of an import is valid.
+const URL_VALID_FOR: Duration = Duration::from_mins(15);
 
 /// How often a request to S3 is attempted.
 const PATIENCE: Patience = Patience::Attempts(4);
@@ -126,7 +126,7 @@ struct SubmittedState<'a> {
     /// Of an upload: the headers that the request must have.
     #[serde(skip_serializing_if = "Option::is_none")]
     upload_headers: Option<std::collections::BTreeMap<String, String>>,
-    /// Of an upload: until when the URL holds.
+    /// Of an upload: until when the URL is valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     upload_expires_at: Option<String>,
 }
@@ -202,7 +202,7 @@ impl ManageImports {
         let job = SubmittedImport { import, submission, submitted_at: *arrived_at };
         // The job first: the object's event must find it.
         store.submit_import(account, &job).await?;
-        let key = upload_key(account, &job.import);
+        let object_key = upload_key(account, &job.import);
         let Bucket { objects, name: bucket } = &self.bucket;
         let mut state = SubmittedState {
             import_id: job.import.as_str(),
@@ -214,12 +214,12 @@ impl ManageImports {
         };
         log.items = 1;
         let status = if let Some(records) = records {
-            objects.put_once(bucket, &key, records.to_vec(), PATIENCE).await?;
+            objects.put_once(bucket, &object_key, records.to_vec(), PATIENCE).await?;
             StatusCode::ACCEPTED
         } else {
             let expires_at = store.clock().now() + signed(UPLOAD_TERM);
-            let link = objects.presign_upload(bucket, &key, length, UPLOAD_TERM).await?;
-            let PresignedUpload { url, headers } = link;
+            let upload = objects.presign_upload(bucket, &object_key, length, UPLOAD_TERM).await?;
+            let PresignedUpload { url, headers } = upload;
             state.upload_url = Some(url);
             state.upload_headers = Some(headers.into_iter().collect());
             state.upload_expires_at = Some(rfc3339_millis(expires_at));
@@ -243,14 +243,14 @@ impl ManageImports {
         body.push_str(&errors.iter().map(|error| error.get()).collect::<Vec<_>>().join(","));
         body.push(']');
         let keys = ReportKeys::of(account, &job.source, &job.import_id);
-        let key = keys.and_then(|keys| keys.all_errors(job.progress.error_parts));
-        if let Some(key) = key.filter(|_| job.status.is_end()) {
+        let object_key = keys.and_then(|keys| keys.all_errors(job.progress.error_parts));
+        if let Some(object_key) = object_key.filter(|_| job.status.is_end()) {
             let Bucket { objects, name: bucket } = &self.bucket;
             let file = format!("{}.errors.ndjson", job.import_id.as_str());
-            let url = objects.link(bucket, &key, &file, LINK_TERM).await?;
+            let url = objects.presign_download(bucket, &object_key, &file, URL_VALID_FOR).await?;
             let url = serde_json::to_string(&url).map_err(ApiError::internal)?;
             let _ = write!(body, ",\"errorsUrl\":{url}}}");
-            // A cached link would not hold.
+            // A cached URL might have expired.
             return Ok(Reply::uncacheable(StatusCode::OK, body));
         }
         body.push('}');
@@ -271,9 +271,9 @@ impl ManageImports {
             return Ok(());
         }
         let Bucket { objects, name: bucket } = &self.bucket;
-        let key = upload_key(account, &job.import_id);
-        let reason = "nothing was uploaded while the link held";
-        if objects.length(bucket, &key, PATIENCE).await?.is_none()
+        let object_key = upload_key(account, &job.import_id);
+        let reason = "nothing was uploaded while the URL was valid";
+        if objects.length(bucket, &object_key, PATIENCE).await?.is_none()
             && store.fail_submission(account, &job.import_id, reason).await?
         {
             (job.status, job.updated_at) = (Status::Failed, now);
@@ -399,10 +399,10 @@ pub(in crate::http) fn describe_submit(schemas: &mut Schemas) -> Operation {
     let state: Value = json!(schemas.of::<SubmittedState<'_>>());
     let reply = |description: &str, example: Value| written(description, &state, &example);
     let waiting = json!({ "importId": EXAMPLE_ID, "status": "waiting", "createdAt": "2026-01-15T10:30:00.000Z" });
-    let mut with_link = waiting.clone();
-    with_link["uploadUrl"] = "https://bucket.s3.amazonaws.com/uploads/ACME/…".into();
-    with_link["uploadHeaders"] = json!({ "content-length": "52428800", "if-none-match": "*" });
-    with_link["uploadExpiresAt"] = "2026-01-15T10:45:00.000Z".into();
+    let mut with_url = waiting.clone();
+    with_url["uploadUrl"] = "https://bucket.s3.amazonaws.com/uploads/ACME/…".into();
+    with_url["uploadHeaders"] = json!({ "content-length": "52428800", "if-none-match": "*" });
+    with_url["uploadExpiresAt"] = "2026-01-15T10:45:00.000Z".into();
     let upload = json!({
         "type": "object",
         "required": ["upload"],
@@ -445,7 +445,7 @@ pub(in crate::http) fn describe_submit(schemas: &mut Schemas) -> Operation {
         ],
         &failures,
         json!({
-            "201": reply("The upload may begin.", with_link),
+            "201": reply("The upload may begin.", with_url),
             "202": reply("The records are stored, and will be imported.", waiting),
             "400": failures.reply("The request as a whole is wrong.", &wrong),
             "413": or_of_gateway(
@@ -490,7 +490,7 @@ pub(in crate::http) fn describe_one(schemas: &mut Schemas) -> Operation {
         "required": ["errors"],
         "properties": {
             "errors": { "type": "array", "maxItems": SHOWN_ERRORS, "items": error, "description": "The first lines that were refused, and why." },
-            "errorsUrl": { "type": "string", "format": "uri", "description": "Of an import that has ended: all errors as NDJSON; the link holds for 15 minutes." },
+            "errorsUrl": { "type": "string", "format": "uri", "description": "Of an import that has ended: all errors as NDJSON. The URL is valid for 15 minutes." },
         },
     });
     let mut shown = example();

@@ -92,7 +92,7 @@ pub(in crate::http) fn error_body(
         ApiError::TooLarge(_) => "CONTENT_TOO_LARGE",
         ApiError::Gone => "GONE",
         ApiError::UnderWay(_) => "REQUEST_UNDER_WAY",
-        ApiError::KeyOfAnotherRequest => "IDEMPOTENCY_KEY_REUSED",
+        ApiError::IdempotencyKeyOfAnotherRequest => "IDEMPOTENCY_KEY_REUSED",
         ApiError::TooMany(_) => "RATE_LIMIT_EXCEEDED",
         ApiError::Unavailable(_) => "SERVICE_UNAVAILABLE",
         ApiError::Internal(_) => "INTERNAL_ERROR",

@@ -41,9 +41,10 @@ impl Endpoint for GetOffering {
             tokio::try_join!(promotion(store, account, promo_code), async {
                 store.offering(account, &id).await.map_err(ApiError::from)
             })?;
-        let row = offering.filter(|row| row.visibility.allows(principal)).ok_or(NOT_FOUND)?;
+        let offering =
+            offering.filter(|offering| offering.visibility.allows(principal)).ok_or(NOT_FOUND)?;
         log.items = 1;
-        Ok(Reply::cacheable(document(row, promotion.as_ref())?, CACHE))
+        Ok(Reply::cacheable(document(offering, promotion.as_ref())?, CACHE))
     }
 }
 

@@ -124,13 +124,13 @@ impl Endpoint for ListOfferings {
                 };
                 page.map_err(ApiError::from)
             })?;
-        log.items = listing.rows.len();
+        log.items = listing.offerings.len();
         let next = listing
             .next
             .map(|next| self.cursors.seal(context, &Plan::encode(&next)))
             .transpose()?;
         log.has_next_page = next.is_some();
-        Ok(Reply::cacheable(page(listing.rows, promotion.as_ref(), next.as_deref())?, CACHE))
+        Ok(Reply::cacheable(page(listing.offerings, promotion.as_ref(), next.as_deref())?, CACHE))
     }
 }
 
@@ -145,18 +145,18 @@ fn not_visible(what: NotVisible) -> ApiError {
 /// Joins documents, which are JSON already, into `{"items":[…],"pagination":{…}}`. Lambda's response carries the body
 /// as a JSON string, so it is built with that string's escapes, and the documents are copied as they are (`JsonText`).
 fn page(
-    rows: Vec<StoredOffering>,
+    offerings: Vec<StoredOffering>,
     promotion: Option<&Promotion>,
     next_cursor: Option<&str>,
 ) -> Result<JsonText, ApiError> {
-    let bytes: usize = rows.iter().map(|row| row.document.escaped_len() + 1).sum();
+    let bytes: usize = offerings.iter().map(|offering| offering.document.escaped_len() + 1).sum();
     let mut body = String::with_capacity(bytes + 640);
     push_escaped(&mut body, "{\"items\":[");
-    for (index, row) in rows.into_iter().enumerate() {
+    for (index, offering) in offerings.into_iter().enumerate() {
         if index > 0 {
             body.push(',');
         }
-        document(row, promotion)?.push_escaped_to(&mut body);
+        document(offering, promotion)?.push_escaped_to(&mut body);
     }
     // Cursors consist of URL-safe characters.
     let cursor = next_cursor.map(|cursor| format!("\"nextCursor\":\"{cursor}\""));

@@ -46,12 +46,13 @@ pub(super) async fn promotion(
 
 /// The published object: as stored, or with its promotional price.
 pub(super) fn document(
-    row: StoredOffering,
+    stored: StoredOffering,
     promotion: Option<&Promotion>,
 ) -> Result<JsonText, ApiError> {
-    let Some(promotion) = promotion else { return Ok(row.document) };
+    let Some(promotion) = promotion else { return Ok(stored.document) };
     let unreadable = |error| ApiError::stored_document(&error);
-    let mut offering: Offering = serde_json::from_str(&row.document.plain()).map_err(unreadable)?;
+    let mut offering: Offering =
+        serde_json::from_str(&stored.document.plain()).map_err(unreadable)?;
     promotion.apply(&mut offering);
     serde_json::to_string(&offering).map(JsonText::from).map_err(unreadable)
 }

@@ -54,8 +54,8 @@ struct Line {
     error: Option<String>,
 }
 
-/// What the journal of changes calls the source of these writes.
-const SOURCE: &str = "upsert";
+/// What the journal of changes tells as the source of these writes.
+const WRITER: &str = "upsert";
 
 impl Endpoint for UpsertProducts {
     const DIALECT: Dialect = Dialect::Products;
@@ -80,7 +80,7 @@ impl Endpoint for UpsertProducts {
         }
         let until = request.deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
         let rows = arrived(&good, identity);
-        let store = store.written_by(SOURCE);
+        let store = store.written_by(WRITER);
         let written = upsert(&store, &principal.account, &rows, until.into()).await;
         let mut written = written.into_iter();
         let mut has_rows_left = false;

@@ -66,7 +66,7 @@ impl DocumentStore for Memory {
                 continue;
             }
             let version = write.version.as_ref().map(|(_, version)| *version);
-            let content = write.version.map(|(content, _)| content.document());
+            let content = write.version.map(|(content, _)| content.hashed_content());
             items.insert(
                 key,
                 (Stored { order, version, before: Before::default() }, content.unwrap_or_default()),

@@ -11,7 +11,7 @@ use crate::offerings::{
 /// Key ranges of a list in memory, sorted as DynamoDB sorts them. Every item examined costs its bytes, every
 /// read at least half a unit.
 struct Memory {
-    rows: Vec<StoredOffering>,
+    offerings: Vec<StoredOffering>,
     /// The maximum number of items that a read examines, in place of DynamoDB's 1 MB.
     page: u32,
     /// How many ranges were read from their start and were empty.
@@ -20,16 +20,20 @@ struct Memory {
 }
 
 impl Memory {
-    fn new(rows: Vec<StoredOffering>, page: u32) -> Self {
-        Self { rows, page, empty: Mutex::new(0), meter: Meter::default() }
+    fn new(offerings: Vec<StoredOffering>, page: u32) -> Self {
+        Self { offerings, page, empty: Mutex::new(0), meter: Meter::default() }
     }
 }
 
-fn key(row: &StoredOffering) -> RowKey {
-    RowKey { status: row.status, product_type: row.product_type, id: row.id.clone() }
+fn key(offering: &StoredOffering) -> OfferingKey {
+    OfferingKey {
+        status: offering.status,
+        product_type: offering.product_type,
+        id: offering.id.clone(),
+    }
 }
 
-fn sort_key(key: &RowKey) -> (&str, &str, &str) {
+fn sort_key(key: &OfferingKey) -> (&str, &str, &str) {
     (key.status.as_str(), key.product_type.as_str(), key.id.as_str())
 }
 
@@ -40,41 +44,48 @@ impl OfferingRanges for Memory {
         &self,
         _: &AccountId,
         range: KeyRange<'_>,
-        filter: &CatalogFilter,
-        after: Option<&RowKey>,
+        filter: &OfferingFilter,
+        after: Option<&OfferingKey>,
         limit: u32,
-    ) -> Result<RangePage, Self::Error> {
+    ) -> Result<RangeRead, Self::Error> {
         let mut range: Vec<&StoredOffering> = self
-            .rows
+            .offerings
             .iter()
-            .filter(|row| {
-                row.visibility.customer_type == range.customer_type
-                    && range.category.is_none_or(|wanted| row.category.as_ref() == Some(wanted))
-                    && range.sort.holds(row.status, row.product_type)
+            .filter(|offering| {
+                offering.visibility.customer_type == range.customer_type
+                    && range
+                        .category
+                        .is_none_or(|wanted| offering.category.as_ref() == Some(wanted))
+                    && range.sort.holds(offering.status, offering.product_type)
             })
             .collect();
         range.sort_by(|a, b| sort_key(&key(a)).cmp(&sort_key(&key(b))));
-        let from = after
-            .map_or(0, |after| range.partition_point(|row| sort_key(&key(row)) <= sort_key(after)));
+        let from = after.map_or(0, |after| {
+            range.partition_point(|offering| sort_key(&key(offering)) <= sort_key(after))
+        });
         let examined = range.len().saturating_sub(from).min(limit.min(self.page) as usize);
         let seen = &range[from..from + examined];
         *self.empty.lock().expect("lock") += u32::from(after.is_none() && range.is_empty());
         // As in DynamoDB, a read that used up its limit returns a key to continue after, even at the end.
         let used_up = examined == limit.min(self.page) as usize;
-        let bytes: usize = seen.iter().map(|row| row.document.plain().len()).sum();
+        let bytes: usize = seen.iter().map(|offering| offering.document.plain().len()).sum();
         let units = bytes.div_ceil(4_096).max(1);
         let read_units = f64::from(u32::try_from(units).expect("small")) * 0.5;
         self.meter.add_read(read_units);
-        Ok(RangePage {
-            rows: seen.iter().filter(|row| filter.admits(row)).map(|row| (*row).clone()).collect(),
-            resume: seen.last().filter(|_| used_up).map(|row| key(row)),
+        Ok(RangeRead {
+            offerings: seen
+                .iter()
+                .filter(|offering| filter.admits(offering))
+                .map(|offering| (*offering).clone())
+                .collect(),
+            resume: seen.last().filter(|_| used_up).map(|offering| key(offering)),
             examined: u32::try_from(examined).expect("small"),
             read_units,
         })
     }
 }
 
-fn row(id: u32, customer_type: CustomerType, product_type: ProductType) -> StoredOffering {
+fn stored(id: u32, customer_type: CustomerType, product_type: ProductType) -> StoredOffering {
     StoredOffering {
         id: OfferingId::parse(&format!("o{id:05}")).expect("id"),
         status: Status::Available,
@@ -104,7 +115,7 @@ fn plan(types: &[ProductType]) -> Plan {
 /// A page and its cost.
 #[derive(Debug)]
 struct Paid {
-    rows: Vec<StoredOffering>,
+    offerings: Vec<StoredOffering>,
     next: Option<ListPosition>,
     cost: Cost,
     /// How many ranges that were read for it were empty.
@@ -114,14 +125,14 @@ struct Paid {
 async fn page(
     memory: &Memory,
     plan: &Plan,
-    filter: &CatalogFilter,
+    filter: &OfferingFilter,
     start: ListPosition,
     limit: u32,
     budget: Budget,
 ) -> Paid {
     *memory.empty.lock().expect("lock") = 0;
     let before = memory.meter.cost();
-    let Ok(Listing { rows, next }) =
+    let Ok(Listing { offerings, next }) =
         list(memory, &account(), plan, filter, start, limit, budget).await;
     let empty = *memory.empty.lock().expect("lock");
     let after = memory.meter.cost();
@@ -130,14 +141,14 @@ async fn page(
         read_units: after.read_units - before.read_units,
         ..Cost::default()
     };
-    Paid { rows, next, cost, empty }
+    Paid { offerings, next, cost, empty }
 }
 
 /// All pages of a list.
 async fn walk(
     memory: &Memory,
     plan: &Plan,
-    filter: &CatalogFilter,
+    filter: &OfferingFilter,
     limits: &[u32],
     units: f64,
 ) -> Vec<Paid> {
@@ -149,7 +160,7 @@ async fn walk(
         let position = plan.decode(&Plan::encode(&position)).expect("position");
         let limit = limits[pages.len() % limits.len()];
         let page = page(memory, plan, filter, position, limit, budget(units)).await;
-        assert!(page.rows.len() <= limit as usize);
+        assert!(page.offerings.len() <= limit as usize);
         next = page.next.clone();
         pages.push(page);
     }
@@ -157,16 +168,17 @@ async fn walk(
 }
 
 fn ids(pages: &[Paid]) -> Vec<String> {
-    let rows = pages.iter().flat_map(|page| &page.rows);
-    rows.map(|row| row.id.as_str().to_owned()).collect()
+    let offerings = pages.iter().flat_map(|page| &page.offerings);
+    offerings.map(|offering| offering.id.as_str().to_owned()).collect()
 }
 
 #[tokio::test]
 async fn the_last_page_has_no_next_even_when_it_is_full() {
-    let rows = (0..20).map(|id| row(id, CustomerType::Consumer, ProductType::License)).collect();
-    let memory = Memory::new(rows, 1_000);
-    let pages = walk(&memory, &plan(&[]), &CatalogFilter::default(), &[10], 1e9).await;
-    assert_eq!(pages.iter().map(|page| page.rows.len()).collect::<Vec<_>>(), [10, 10]);
+    let offerings =
+        (0..20).map(|id| stored(id, CustomerType::Consumer, ProductType::License)).collect();
+    let memory = Memory::new(offerings, 1_000);
+    let pages = walk(&memory, &plan(&[]), &OfferingFilter::default(), &[10], 1e9).await;
+    assert_eq!(pages.iter().map(|page| page.offerings.len()).collect::<Vec<_>>(), [10, 10]);
 }
 
 /// Categories C000, C001 and so on.
@@ -178,13 +190,13 @@ fn categories(count: usize) -> Vec<Category> {
 async fn empty_ranges_are_opened_several_at_a_time() {
     // 2 customer types by 100 categories, of which only the last has an offering.
     let categories = categories(100);
-    let mut only = row(1, CustomerType::Business, ProductType::License);
+    let mut only = stored(1, CustomerType::Business, ProductType::License);
     only.category = categories.last().cloned();
     let memory = Memory::new(vec![only], 1_000);
     let plan = Plan::new(CustomerType::ALL.to_vec(), [], categories, false);
-    let filter = CatalogFilter::default();
+    let filter = OfferingFilter::default();
     let page = page(&memory, &plan, &filter, ListPosition::START, 10, budget(1e9)).await;
-    assert_eq!((page.rows.len(), page.cost.reads), (1, 200));
+    assert_eq!((page.offerings.len(), page.cost.reads), (1, 200));
     assert_eq!(page.next, None);
     // 1 + 2 + 4 + 8 + 8 + …: 200 key ranges in 28 round trips.
     assert!((page.cost.read_units - 100.0).abs() < f64::EPSILON, "half a unit a range");
@@ -195,13 +207,13 @@ async fn a_page_ends_after_200_empty_ranges_and_the_next_one_goes_on_behind_them
     // The widest query: 2 customer types, 100 categories, 3 of 4 types, archived offerings, too.
     let categories = categories(100);
     let types = [ProductType::Subscription, ProductType::License, ProductType::ExternalProduct];
-    let mut only = row(1, CustomerType::Business, ProductType::ExternalProduct);
+    let mut only = stored(1, CustomerType::Business, ProductType::ExternalProduct);
     only.status = Status::Archived;
     only.category = categories.last().cloned();
     let memory = Memory::new(vec![only], 1_000);
     let plan = Plan::new(CustomerType::ALL.to_vec(), types, categories, true);
     assert_eq!(plan.len(), 1_200);
-    let pages = walk(&memory, &plan, &CatalogFilter::default(), &[10], 1e9).await;
+    let pages = walk(&memory, &plan, &OfferingFilter::default(), &[10], 1e9).await;
     assert_eq!(ids(&pages), ["o00001"]);
     let counts: Vec<_> = pages.iter().map(|page| (page.cost.reads, page.empty)).collect();
     assert_eq!(counts, [(200, 200), (200, 200), (200, 200), (200, 200), (200, 200), (200, 199)]);
@@ -211,41 +223,43 @@ async fn a_page_ends_after_200_empty_ranges_and_the_next_one_goes_on_behind_them
 #[tokio::test]
 async fn ranges_whose_offerings_a_filter_leaves_out_are_not_empty() {
     let categories = categories(250);
-    let rows = (0_u32..).zip(&categories).map(|(id, category)| StoredOffering {
+    let offerings = (0_u32..).zip(&categories).map(|(id, category)| StoredOffering {
         category: Some(category.clone()),
-        ..row(id, CustomerType::Consumer, ProductType::License)
+        ..stored(id, CustomerType::Consumer, ProductType::License)
     });
-    let memory = Memory::new(rows.collect(), 1_000);
+    let memory = Memory::new(offerings.collect(), 1_000);
     let plan = Plan::new(vec![CustomerType::Consumer], [], categories, false);
     let none = CatalogId::parse("none").expect("catalog");
-    let filter = CatalogFilter { catalogs: Some([none].into()), ..CatalogFilter::default() };
+    let filter = OfferingFilter { catalogs: Some([none].into()), ..OfferingFilter::default() };
     let page = page(&memory, &plan, &filter, ListPosition::START, 10, budget(1e9)).await;
-    assert_eq!((page.rows.len(), page.next), (0, None));
+    assert_eq!((page.offerings.len(), page.next), (0, None));
 }
 
 #[tokio::test]
 async fn a_page_that_the_first_range_fills_opens_no_other() {
-    let rows = CustomerType::ALL
+    let offerings = CustomerType::ALL
         .iter()
-        .flat_map(|customer_type| (0..50).map(|id| row(id, *customer_type, ProductType::License)))
+        .flat_map(|customer_type| {
+            (0..50).map(|id| stored(id, *customer_type, ProductType::License))
+        })
         .collect();
-    let memory = Memory::new(rows, 1_000);
-    let filter = CatalogFilter::default();
+    let memory = Memory::new(offerings, 1_000);
+    let filter = OfferingFilter::default();
     let page = page(&memory, &plan(&[]), &filter, ListPosition::START, 10, budget(1e9)).await;
     assert_eq!(page.cost.reads, 1);
 }
 
 #[tokio::test]
 async fn a_selective_filter_stops_at_its_budget_and_the_next_page_goes_on_behind_it() {
-    let mut rows: Vec<StoredOffering> =
-        (0..2_000).map(|id| row(id, CustomerType::Consumer, ProductType::License)).collect();
+    let mut offerings: Vec<StoredOffering> =
+        (0..2_000).map(|id| stored(id, CustomerType::Consumer, ProductType::License)).collect();
     let catalog = CatalogId::parse("rare").expect("catalog");
-    rows[1_999].visibility.catalogs.insert(catalog.clone());
-    let memory = Memory::new(rows, 200);
-    let filter = CatalogFilter { catalogs: Some([catalog].into()), ..CatalogFilter::default() };
+    offerings[1_999].visibility.catalogs.insert(catalog.clone());
+    let memory = Memory::new(offerings, 200);
+    let filter = OfferingFilter { catalogs: Some([catalog].into()), ..OfferingFilter::default() };
     let pages = walk(&memory, &plan(&[]), &filter, &[10], 100.0).await;
     assert_eq!(ids(&pages), ["o01999"]);
-    assert!(pages[0].rows.is_empty() && pages.len() > 2);
+    assert!(pages[0].offerings.is_empty() && pages.len() > 2);
     let units: f64 = pages.iter().map(|page| page.cost.read_units).sum();
     let all: f64 = 2_000.0 * 1_500.0 / BYTES_PER_UNIT;
     assert!(units < all * 1.1 + 5.0, "nothing is looked at twice: {units} units of {all}");
@@ -256,70 +270,71 @@ async fn a_selective_filter_stops_at_its_budget_and_the_next_page_goes_on_behind
 
 #[tokio::test]
 async fn a_full_page_does_not_read_far_to_learn_whether_there_is_another() {
-    let mut rows: Vec<StoredOffering> =
-        (0..6_000).map(|id| row(id, CustomerType::Consumer, ProductType::License)).collect();
+    let mut offerings: Vec<StoredOffering> =
+        (0..6_000).map(|id| stored(id, CustomerType::Consumer, ProductType::License)).collect();
     let catalog = CatalogId::parse("rare").expect("catalog");
-    rows[3].visibility.catalogs.insert(catalog.clone());
-    let memory = Memory::new(rows, 1_000);
-    let filter = CatalogFilter { catalogs: Some([catalog].into()), ..CatalogFilter::default() };
+    offerings[3].visibility.catalogs.insert(catalog.clone());
+    let memory = Memory::new(offerings, 1_000);
+    let filter = OfferingFilter { catalogs: Some([catalog].into()), ..OfferingFilter::default() };
     let page = page(&memory, &plan(&[]), &filter, ListPosition::START, 1, budget(1e9)).await;
-    assert_eq!((page.rows.len(), page.cost.reads), (1, 2));
+    assert_eq!((page.offerings.len(), page.cost.reads), (1, 2));
     assert!(page.cost.read_units < 15.0, "{}", page.cost.read_units);
 
     // Two thousand categories after the one that fills the page.
     let categories = categories(2_000);
-    let mut only = row(1, CustomerType::Consumer, ProductType::License);
+    let mut only = stored(1, CustomerType::Consumer, ProductType::License);
     only.category = categories.first().cloned();
     let memory = Memory::new(vec![only], 1_000);
     let plan = Plan::new(vec![CustomerType::Consumer], [], categories, false);
-    let open = CatalogFilter::default();
+    let open = OfferingFilter::default();
     let page = self::page(&memory, &plan, &open, ListPosition::START, 1, budget(1e9)).await;
-    assert_eq!((page.rows.len(), page.next.is_some()), (1, true));
+    assert_eq!((page.offerings.len(), page.next.is_some()), (1, true));
     assert!(page.cost.reads <= 3, "{}", page.cost.reads);
 }
 
 #[tokio::test]
 async fn a_page_out_of_time_still_makes_progress() {
-    let rows = (0..30).map(|id| row(id, CustomerType::Consumer, ProductType::License)).collect();
-    let memory = Memory::new(rows, 10);
-    let filter = CatalogFilter::default();
+    let offerings =
+        (0..30).map(|id| stored(id, CustomerType::Consumer, ProductType::License)).collect();
+    let memory = Memory::new(offerings, 10);
+    let filter = OfferingFilter::default();
     let over = Budget { read_units: 1e9, until: Instant::now() };
     let page = page(&memory, &plan(&[]), &filter, ListPosition::START, 25, over).await;
-    assert_eq!(page.rows.len(), 10);
+    assert_eq!(page.offerings.len(), 10);
     assert!(page.next.is_some());
 }
 
 #[tokio::test]
 async fn a_page_ends_before_its_reply_would_pass_the_size_lambda_allows() {
-    let rows = (0..60)
+    let offerings = (0..60)
         .map(|id| StoredOffering {
             // Quotes and tabs count twice: they are escaped inside the reply.
             document: "\"\t".repeat(50_000).into(),
-            ..row(id, CustomerType::Consumer, ProductType::License)
+            ..stored(id, CustomerType::Consumer, ProductType::License)
         })
         .collect();
-    let memory = Memory::new(rows, 1_000);
-    let pages = walk(&memory, &plan(&[]), &CatalogFilter::default(), &[1_000], 1e9).await;
+    let memory = Memory::new(offerings, 1_000);
+    let pages = walk(&memory, &plan(&[]), &OfferingFilter::default(), &[1_000], 1e9).await;
     assert_eq!(ids(&pages).len(), 60);
-    assert_eq!(pages[0].rows.len(), 27);
+    assert_eq!(pages[0].offerings.len(), 27);
 }
 
 #[tokio::test]
 async fn items_added_and_removed_meanwhile_neither_repeat_nor_hide_others() {
-    let rows: Vec<StoredOffering> =
-        (0..40).map(|id| row(id * 2, CustomerType::Consumer, ProductType::License)).collect();
-    let mut memory = Memory::new(rows, 1_000);
-    let filter = CatalogFilter::default();
+    let offerings: Vec<StoredOffering> =
+        (0..40).map(|id| stored(id * 2, CustomerType::Consumer, ProductType::License)).collect();
+    let mut memory = Memory::new(offerings, 1_000);
+    let filter = OfferingFilter::default();
     let (mut seen, mut next, mut step) = (Vec::new(), Some(ListPosition::START), 0);
     while let Some(position) = next {
         let page = page(&memory, &plan(&[]), &filter, position, 7, budget(1e9)).await;
-        seen.extend(page.rows.iter().map(|row| row.id.clone()));
+        seen.extend(page.offerings.iter().map(|offering| offering.id.clone()));
         next = page.next;
         // Changes around the position reached: remove the item just seen, add one on each side.
         let last = seen.last().cloned().expect("seen");
-        memory.rows.retain(|row| row.id != last);
-        memory.rows.push(row(step * 2 + 1, CustomerType::Consumer, ProductType::License));
-        memory.rows.push(row(101 + step, CustomerType::Consumer, ProductType::License));
+        memory.offerings.retain(|offering| offering.id != last);
+        memory.offerings.push(stored(step * 2 + 1, CustomerType::Consumer, ProductType::License));
+        memory.offerings.push(stored(101 + step, CustomerType::Consumer, ProductType::License));
         step += 1;
         assert!(step < 100);
     }
@@ -329,7 +344,7 @@ async fn items_added_and_removed_meanwhile_neither_repeat_nor_hide_others() {
     assert!(lasting.into_iter().all(|id| unique.contains(&id)), "nothing is hidden");
 }
 
-fn any_row() -> impl Strategy<Value = StoredOffering> {
+fn any_stored() -> impl Strategy<Value = StoredOffering> {
     (
         0_u32..200,
         select(CustomerType::ALL),
@@ -369,7 +384,7 @@ fn any_row() -> impl Strategy<Value = StoredOffering> {
                         .collect(),
                     regions: regions.into_iter().collect(),
                     document: "\"".repeat(size).into(),
-                    ..row(id, customer_type, product_type)
+                    ..stored(id, customer_type, product_type)
                 }
             },
         )
@@ -411,15 +426,15 @@ proptest! {
 
     #[test]
     fn following_positions_gives_every_match_once_whatever_limits_budget_and_database_pages(
-        rows in vec(any_row(), 0..120),
+        offerings in vec(any_stored(), 0..120),
         query in any_query(),
         limits in vec(1_u32..40, 1..4),
         page in 1_u32..50,
         units in 1_u32..200,
     ) {
-        let mut rows = rows;
+        let mut offerings = offerings;
         let mut known = BTreeSet::new();
-        rows.retain(|row| known.insert(row.id.clone()));
+        offerings.retain(|offering| known.insert(offering.id.clone()));
         let principal = crate::access::Principal {
             account: account(),
             customer_types: None,
@@ -435,19 +450,19 @@ proptest! {
             query.include_archived,
         );
         // The same query on the whole list, without plan or pages.
-        let mut expected: Vec<String> = rows
+        let mut expected: Vec<String> = offerings
             .iter()
-            .filter(|row| query.customer_type.is_none_or(|t| t == row.visibility.customer_type))
-            .filter(|row| query.types.is_empty() || query.types.contains(&row.product_type))
-            .filter(|row| {
+            .filter(|offering| query.customer_type.is_none_or(|t| t == offering.visibility.customer_type))
+            .filter(|offering| query.types.is_empty() || query.types.contains(&offering.product_type))
+            .filter(|offering| {
                 query.categories.is_empty()
-                    || row.category.as_ref().is_some_and(|c| query.categories.contains(c))
+                    || offering.category.as_ref().is_some_and(|c| query.categories.contains(c))
             })
-            .filter(|row| query.include_archived || row.status == Status::Available)
-            .filter(|row| filter.admits(row))
-            .map(|row| row.id.as_str().to_owned())
+            .filter(|offering| query.include_archived || offering.status == Status::Available)
+            .filter(|offering| filter.admits(offering))
+            .map(|offering| offering.id.as_str().to_owned())
             .collect();
-        let memory = Memory::new(rows, page);
+        let memory = Memory::new(offerings, page);
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
         let pages = runtime.block_on(walk(&memory, &plan, &filter, &limits, f64::from(units)));
         let mut listed = ids(&pages);
@@ -473,12 +488,12 @@ proptest! {
         page in 1_u32..50,
     ) {
         let known = categories(100);
-        let rows: Vec<StoredOffering> = (0_u32..)
+        let offerings: Vec<StoredOffering> = (0_u32..)
             .zip(places)
             .map(|(id, (customer_type, category, product_type, status))| StoredOffering {
                 status,
                 category: Some(known[category].clone()),
-                ..row(id, customer_type, product_type)
+                ..stored(id, customer_type, product_type)
             })
             .collect();
         let (customer_type, types) = asked;
@@ -491,22 +506,22 @@ proptest! {
             .collect();
         let types: BTreeSet<ProductType> = types.into_iter().collect();
         let customer_types = customer_type.map_or_else(|| CustomerType::ALL.to_vec(), |one| vec![one]);
-        let mut expected: Vec<String> = rows
+        let mut expected: Vec<String> = offerings
             .iter()
-            .filter(|row| customer_types.contains(&row.visibility.customer_type))
-            .filter(|row| types.is_empty() || types.contains(&row.product_type))
-            .filter(|row| row.category.as_ref().is_some_and(|category| asked.contains(category)))
-            .filter(|row| include_archived || row.status == Status::Available)
-            .map(|row| row.id.as_str().to_owned())
+            .filter(|offering| customer_types.contains(&offering.visibility.customer_type))
+            .filter(|offering| types.is_empty() || types.contains(&offering.product_type))
+            .filter(|offering| offering.category.as_ref().is_some_and(|category| asked.contains(category)))
+            .filter(|offering| include_archived || offering.status == Status::Available)
+            .map(|offering| offering.id.as_str().to_owned())
             .collect();
         let plan = Plan::new(customer_types, types, asked, include_archived);
-        let memory = Memory::new(rows, page);
-        let filter = CatalogFilter::default();
+        let memory = Memory::new(offerings, page);
+        let filter = OfferingFilter::default();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
         let pages = runtime.block_on(walk(&memory, &plan, &filter, &limits, 1e9));
         for page in &pages {
             prop_assert!(page.empty <= 200, "{} empty ranges", page.empty);
-            if page.rows.is_empty() && page.next.is_some() {
+            if page.offerings.is_empty() && page.next.is_some() {
                 prop_assert_eq!(page.cost.reads, 200, "it is empty for no other reason");
                 prop_assert!(page.cost.read_units <= 100.0, "{} units", page.cost.read_units);
             }
@@ -522,17 +537,17 @@ proptest! {
 async fn ranges_that_end_with_their_first_read_are_not_empty() {
     let categories = categories(500);
     // Many in every second one: a read looks at more than the others have.
-    let rows = (0_u32..).zip(&categories).flat_map(|(number, category)| {
+    let offerings = (0_u32..).zip(&categories).flat_map(|(number, category)| {
         let count = if number % 2 == 0 { 20 } else { 1 };
         (0..count).map(move |place| StoredOffering {
             category: Some(category.clone()),
             document: "x".to_owned().into(),
-            ..row(number * 20 + place, CustomerType::Consumer, ProductType::License)
+            ..stored(number * 20 + place, CustomerType::Consumer, ProductType::License)
         })
     });
-    let memory = Memory::new(rows.collect(), 1_000);
+    let memory = Memory::new(offerings.collect(), 1_000);
     let plan = Plan::new(vec![CustomerType::Consumer], [], categories, false);
-    let filter = CatalogFilter::default();
+    let filter = OfferingFilter::default();
     let page = page(&memory, &plan, &filter, ListPosition::START, 10_000, budget(1e9)).await;
-    assert_eq!((page.rows.len(), page.empty, page.next), (250 * 21, 0, None));
+    assert_eq!((page.offerings.len(), page.empty, page.next), (250 * 21, 0, None));
 }

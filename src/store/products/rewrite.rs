@@ -331,7 +331,7 @@ impl<'a> Rewrite<'a> {
     }
 
     pub(super) fn put(&mut self, key: &str, mut item: Item) -> Result<(), StoreError> {
-        self.store.note_source(&mut item);
+        self.store.note_writer(&mut item);
         let guard = self.guard(key);
         let put = Put::builder()
             .table_name(&self.store.tables.products)

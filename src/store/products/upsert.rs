@@ -21,7 +21,7 @@ use crate::{
         Store, StoreError,
         batch::KeyToRead,
         expression::Expression,
-        item::{EXPIRES_AT, Item, ORDER, SOURCE, number, order_value, source_value, text},
+        item::{EXPIRES_AT, Item, ORDER, WRITER, number, order_value, text, writer_value},
     },
     text::rfc3339_millis,
 };
@@ -332,9 +332,9 @@ impl Store {
         conditions: Vec<&str>,
     ) -> Result<Updated, Obstacle> {
         const OPERATION: &str = "upsert product";
-        match self.source.as_deref() {
-            Some(source) => expression.set(SOURCE, source_value(source)),
-            None => expression.remove(SOURCE),
+        match self.writer.as_deref() {
+            Some(writer) => expression.set(WRITER, writer_value(writer)),
+            None => expression.remove(WRITER),
         }
         let request = expression
             .update(self.update_item(&self.tables.products, item_key(upsert.account, key)))

@@ -343,7 +343,7 @@ async fn order_source_in_the_metadata_of_an_object_overrides_younger_data() {
     }
     let exported = export(&imports.catalog, "ACME").await;
     assert!(exported.iter().all(|record| !record.contains("by hand")), "{exported:?}");
-    // A word that is no order is handed back, as one that is no kind is.
+    // A word that is no order is returned, as one that is no kind is.
     imports.put_noted("imports/ACME/wrong.ndjson", String::new(), &[("order", "mine")]).await;
     let wrong = Message::new("wrong", created("imports/ACME/wrong.ndjson", "01"));
     assert_eq!(deliver(&imports.import, &[wrong], ENOUGH).await, ["wrong"]);

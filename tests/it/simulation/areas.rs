@@ -66,7 +66,8 @@ pub(super) async fn check_areas(
                 budget,
             );
             let page = page.await.expect("a page");
-            let mut got: Vec<&OfferingId> = page.rows.iter().map(|row| &row.id).collect();
+            let mut got: Vec<&OfferingId> =
+                page.offerings.iter().map(|offering| &offering.id).collect();
             got.sort();
             let in_category =
                 |row: &&StoredOffering| category.is_none() || row.category == category;

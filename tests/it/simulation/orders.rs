@@ -25,7 +25,7 @@ use serverless_catalog::{
     imports::job::{ImportId, Job, Status},
     objects::{Bucket, Objects},
     offerings::{
-        CatalogFilter, CustomerType, KeyRange, OfferingRanges as _, SortRange,
+        CustomerType, KeyRange, OfferingFilter, OfferingRanges as _, SortRange,
         Status as OfferingStatus,
     },
     order::Origin,
@@ -578,12 +578,14 @@ impl World {
         }
         let (customer_type, sort) = (CustomerType::Consumer, SortRange::Everything);
         let range = KeyRange { customer_type, category: None, sort };
-        let listed = store.read(&account(), range, &CatalogFilter::default(), None, 1_000).await;
+        let listed = store.read(&account(), range, &OfferingFilter::default(), None, 1_000).await;
         let listed: BTreeMap<String, bool> = listed
             .expect("offerings")
-            .rows
+            .offerings
             .into_iter()
-            .map(|row| (format!("offering {}", row.id), row.status == OfferingStatus::Archived))
+            .map(|offering| {
+                (format!("offering {}", offering.id), offering.status == OfferingStatus::Archived)
+            })
             .collect();
         let exported: BTreeMap<String, bool> = stored
             .iter()
