@@ -178,6 +178,12 @@ struct Envelope {
     updated_at: Option<Timestamp>,
 }
 
+/// The kind alone: what is wrong with the rest of an [`Envelope`] does not concern the identity of a record.
+#[derive(Deserialize)]
+struct OfKind {
+    kind: Kind,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct OfferingIdentity {
@@ -343,11 +349,11 @@ fn product_row(mut members: Members<'_>) -> Result<ProductRow, Vec<FieldError>> 
     Ok(ProductRow { id, created_at, ..row })
 }
 
-/// The kind of a line and all identities in it, whether or not the rest of the line is valid; `None` if the
-/// line does not say.
+/// The kind of a line and all identities in it, whether or not the rest of the line is valid; `None` if the line does
+/// not have them.
 pub(super) fn identities_of(line: &[u8]) -> Option<(Kind, Vec<String>)> {
     let members = members(std::str::from_utf8(line).ok()?).ok()?;
-    let kind = read::<Envelope>(&members).ok()?.kind?;
+    let OfKind { kind } = read(&members).ok()?;
     let key = match kind {
         Kind::Offering => {
             DocumentKey::Offering(read::<OfferingIdentity>(&members).ok()?.product_offering_id)
@@ -536,6 +542,16 @@ mod tests {
             let delete = line.replace("\"name\"", "\"op\":\"delete\",\"name\"");
             let (record, _) = Record::parse(delete.as_bytes()).expect(&delete);
             assert!(matches!(record, Record::Product(ProductRecord::Delete(_))), "{delete}");
+        }
+    }
+
+    #[test]
+    fn a_line_has_its_identity_whatever_its_operation_and_its_time_are() {
+        for wrong in [r#""updatedAt":"now""#, r#""updatedAt":7"#, r#""op":"drop""#] {
+            let line = format!(r#"{{"kind":"product","sku":"A","name":"a",{wrong}}}"#);
+            Record::parse(line.as_bytes()).expect_err(&line);
+            let identities = identities_of(line.as_bytes());
+            assert_eq!(identities, Some((Kind::Product, vec!["sku A".to_owned()])), "{line}");
         }
     }
 

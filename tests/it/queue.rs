@@ -574,12 +574,17 @@ async fn a_snapshot_removes_what_is_missing_from_it() {
     assert_eq!(all(&imports.catalog, &key).await.len(), 1);
 
     // A rejected record still counts as contained in the snapshot. If a line has no identity, nothing is removed.
-    let rejected = products(1) + "{\"kind\":\"product\",\"sku\":\"s1\",\"price\":-1}\n";
-    imports.catalog.upsert(&key, &[json!({"sku": "s1", "name": "n"})]).await;
-    assert_eq!(import(rejected, "product", Some("1")).await.0, 0);
-    assert_eq!(all(&imports.catalog, &key).await.len(), 2);
+    let stored = ["s1", "s2", "missing"].map(|sku| json!({"sku": sku, "name": "n"}));
+    imports.catalog.upsert(&key, &stored).await;
+    let rejected = [json!({"price": -1, "sku": "s1"}), json!({"updatedAt": "now", "sku": "s2"})];
+    let rejected = rejected.map(|mut record| {
+        record["kind"] = "product".into();
+        record.to_string() + "\n"
+    });
+    assert_eq!(import(products(1) + &rejected.concat(), "product", Some("1")).await.0, 0);
+    assert_eq!(all(&imports.catalog, &key).await.len(), 3);
     assert_eq!(import("nonsense\n".to_owned() + &products(1), "product", Some("1")).await.0, 0);
-    assert_eq!(all(&imports.catalog, &key).await.len(), 2);
+    assert_eq!(all(&imports.catalog, &key).await.len(), 3);
 
     // Offerings are archived.
     let one = offering("o", json!({})).to_string() + "\n";
