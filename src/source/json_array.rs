@@ -5,11 +5,12 @@ use std::io::{self, BufRead};
 use super::{Line, LineReader, invalid_data, too_long};
 use crate::imports::MAX_LINE_BYTES;
 
-/// Splits at the commas between elements. Elements are not parsed, so a malformed one is later rejected as
-/// one line, and the others are imported.
+/// Splits at the commas between elements. Elements are not parsed: one that is malformed, but whose quotes and brackets
+/// are balanced, is later rejected as one line, and the others are imported. An unclosed or an empty element makes the
+/// rest unreadable.
 pub(super) struct JsonArrayReader {
     reader: Box<dyn BufRead + Send>,
-    /// The number of elements that have begun.
+    /// The number of elements that were read to their end.
     count: u64,
     state: State,
 }
@@ -119,6 +120,7 @@ impl Scanner {
 impl LineReader for JsonArrayReader {
     fn next(&mut self) -> io::Result<Option<Line>> {
         if self.state == State::BeforeArray {
+            // The `[`, which `open` has seen.
             self.token()?;
             self.state = State::BeforeElement;
         }
@@ -133,16 +135,16 @@ impl LineReader for JsonArrayReader {
             self.state = State::AfterArray;
             return self.next();
         }
-        self.count += 1;
+        let number = self.count + 1;
         if matches!(first, b',' | b']') {
-            let message = format!("record {} of the JSON array is missing", self.count);
-            return Err(invalid_data(message));
+            return Err(invalid_data(format!("record {number} of the JSON array is missing")));
         }
         let Element { text, separator } = self.element(first)?;
+        self.count = number;
         if separator == b']' {
             self.state = State::AfterArray;
         }
-        Ok(Some((self.count, text.ok_or_else(too_long))))
+        Ok(Some((number, text.ok_or_else(too_long))))
     }
 
     fn line(&self) -> u64 {

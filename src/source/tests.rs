@@ -141,10 +141,10 @@ fn an_array_is_cut_into_its_elements_whatever_they_hold() {
 
 #[test]
 fn an_array_that_is_broken_is_told_after_what_was_whole() {
-    assert_eq!(read(b"[{},{\"a\""), "1:{}|broken after line 2: the JSON array is cut off");
+    assert_eq!(read(b"[{},{\"a\""), "1:{}|broken after line 1: the JSON array is cut off");
     assert_eq!(read(b"["), "broken after line 0: the JSON array is cut off");
     assert_eq!(read(b"[{}] {}"), "1:{}|broken after line 1: something follows the JSON array");
-    assert_eq!(read(b"[{},]"), "1:{}|broken after line 2: record 2 of the JSON array is missing");
+    assert_eq!(read(b"[{},]"), "1:{}|broken after line 1: record 2 of the JSON array is missing");
 }
 
 #[test]
