@@ -1,6 +1,6 @@
 //! `template.yaml` as the tool reads it: its tables, its functions and their routes.
 //!
-//! Only `!Sub` and `!Ref` of the stack's name are resolved: local use needs no more.
+//! Only `!Sub` and `!Ref` of the stack's name are resolved: table names need no more.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::{
         AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
         PointInTimeRecoverySpecification, Projection, ProjectionType, ScalarAttributeType,
         SseSpecification, StreamSpecification, StreamViewType, TableStatus,
+        TimeToLiveSpecification, TimeToLiveStatus,
     },
 };
 use serde_yaml_ng::Value;
@@ -35,12 +36,14 @@ pub struct Table {
     pub indexes: Vec<GlobalSecondaryIndex>,
     /// Its stream, if it has one.
     pub stream: Option<StreamSpecification>,
+    /// The attribute that says when an item expires, if the table has a time to live.
+    pub time_to_live: Option<String>,
 }
 
 /// A route of the HTTP API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// `GET`, or `ANY`.
+    /// `POST`, or `ANY` for all methods.
     pub method: String,
     /// `/product-offerings/{productOfferingId}`; `None` is the route `$default`.
     pub path: Option<String>,
@@ -151,6 +154,12 @@ fn table(properties: &Value, stack: &str) -> Option<Table> {
             }
             None => None,
         },
+        time_to_live: match properties.get("TimeToLiveSpecification") {
+            Some(expiry) if expiry.get("Enabled")?.as_bool()? => {
+                Some(expiry.get("AttributeName")?.as_str()?.to_owned())
+            }
+            _ => None,
+        },
     })
 }
 
@@ -181,9 +190,11 @@ fn resolve(value: &Value, stack: &str) -> Option<String> {
 }
 
 impl Table {
-    /// Creates the table with on-demand capacity, and waits until it is active; an existing table is not
-    /// changed, unless it lacks its stream. With `protected` it gets encryption, deletion protection and point-in-time recovery, as in
-    /// the template; local engines support none of these.
+    /// Creates the table with on-demand capacity, and waits until it is active.
+    ///
+    /// With `protected`, a new table gets encryption, deletion protection and point-in-time recovery; local engines
+    /// support none of these. An existing table gets only what an interrupted run or an earlier version left out: its
+    /// stream, its time to live and, with `protected`, point-in-time recovery.
     ///
     /// Returns whether it was created.
     pub async fn create(&self, client: &Client, protected: bool) -> Result<bool, CliError> {
@@ -205,6 +216,7 @@ impl Table {
         match created {
             Ok(_) => {
                 self.become_active(client).await?;
+                self.enable_time_to_live(client).await?;
                 if protected {
                     self.make_recoverable(client).await?;
                 }
@@ -217,11 +229,43 @@ impl Table {
                     // An earlier run may have been interrupted before this.
                     self.make_recoverable(client).await?;
                 }
+                self.ensure_time_to_live(client).await?;
                 self.ensure_stream(client).await?;
                 Ok(false)
             }
             Err(error) => Err(CliError::aws(format!("create table {}", self.name))(error)),
         }
+    }
+
+    /// Enables the time to live of an existing table, unless it is enabled: DynamoDB allows one such change an hour.
+    async fn ensure_time_to_live(&self, client: &Client) -> Result<(), CliError> {
+        if self.time_to_live.is_none() {
+            return Ok(());
+        }
+        let reply = client.describe_time_to_live().table_name(&self.name).send().await;
+        let doing = format!("describe the time to live of table {}", self.name);
+        let described = reply.map_err(CliError::aws(doing))?.time_to_live_description;
+        match described.and_then(|described| described.time_to_live_status) {
+            Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling) => Ok(()),
+            _ => {
+                // An interrupted run may have left it while it was being created.
+                self.become_active(client).await?;
+                self.enable_time_to_live(client).await
+            }
+        }
+    }
+
+    async fn enable_time_to_live(&self, client: &Client) -> Result<(), CliError> {
+        let Some(attribute) = &self.time_to_live else { return Ok(()) };
+        let doing = || format!("enable the time to live of table {}", self.name);
+        let expiry = TimeToLiveSpecification::builder().attribute_name(attribute).enabled(true);
+        let update = client.update_time_to_live().table_name(&self.name);
+        update
+            .time_to_live_specification(expiry.build().map_err(CliError::aws(doing()))?)
+            .send()
+            .await
+            .map_err(CliError::aws(doing()))?;
+        Ok(())
     }
 
     /// Enables the stream of a table that was created by an earlier version.
@@ -266,7 +310,7 @@ impl Table {
     }
 }
 
-/// How often the status of a new table is polled, once a second, before giving up.
+/// How many times the status of a new table is polled, at intervals of a second, before giving up.
 const MAX_POLLS: u32 = 300;
 
 #[cfg(test)]

@@ -44,5 +44,6 @@ mod replies;
 
 mod simulation;
 mod support;
+mod tables;
 mod trouble;
 mod upsert;

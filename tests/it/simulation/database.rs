@@ -220,6 +220,7 @@ fn refusal(status: u16, kind: &str) -> Reply {
 fn perform(database: &Database, operation: &str, body: &[u8]) -> Result<Vec<u8>, DynoxideError> {
     match operation {
         "CreateTable" => call(body, |request| database.create_table(request)),
+        "UpdateTimeToLive" => call(body, |request| database.update_time_to_live(request)),
         "DescribeTable" => call(body, |request| database.describe_table(request)),
         "GetItem" => call(body, |request| database.get_item(request)),
         "PutItem" => call(body, |request| database.put_item(request)),
