@@ -96,13 +96,15 @@ pub(super) struct Upsert<'a> {
 }
 
 impl Upsert<'_> {
-    /// Whether the record brings an id besides another key: the id must be unique, too.
+    /// Whether the row has an id besides a sku or an external id: the id must be unique, too.
     fn brings_id(&self) -> bool {
         self.row.id.is_some() && !matches!(self.row.key(), Some(ProductKey::Id(_)))
     }
 
-    /// Whether the row is to be written right after the newest write. A write ahead of the clock says nothing about an
-    /// earlier attempt: it may have been there before.
+    /// Whether the row is to be written right after the newest write. In a repeated request, a newer write normally came
+    /// after the first attempt, which may have written the row before it: the row counts as written. If the newest
+    /// write's time is ahead of the clock, it may have been stored before the first attempt; then the row is moved
+    /// after it.
     pub(super) fn moves_after(&self, newest: Order, now: Timestamp) -> bool {
         match self.when_older {
             WhenOlder::MoveAfterNewest => true,
@@ -173,7 +175,8 @@ impl ProductWrites for Store {
 }
 
 impl Store {
-    /// Merges a row with one update if the keys are as expected, and otherwise with a transaction.
+    /// Merges a row with one update if the keys are as expected, with a second one if its external id is a link, and
+    /// otherwise with a transaction.
     async fn upsert_product(&self, upsert: Upsert<'_>) -> Result<Applied, Obstacle> {
         let row = upsert.row;
         let found = row.key();
@@ -208,7 +211,7 @@ impl Store {
             {
                 self.rewrite(upsert, &key, there).await
             }
-            // A record that brings an id creates its product together with the item of the id.
+            // A row that has an id creates its product together with the link of the id.
             _ if upsert.brings_id() && row.name.is_some() => {
                 self.rewrite(upsert, &key, there).await
             }
@@ -234,10 +237,6 @@ impl Store {
             expression.created(row, row.created_at.unwrap_or(order.time()));
         }
         expression.newest_order(order);
-        if key.starts_with("SKU#") && row.sku == FieldUpdate::Keep {
-            // The product was found by a link: only the condition uses the name of the external id.
-            expression.name("externalId");
-        }
         let there = match self.send_update(upsert, key, expression, conditions).await? {
             Updated::ConditionFailed(Some(there)) => there,
             done => return Ok(done),
@@ -252,7 +251,8 @@ impl Store {
         }
     }
 
-    /// Sets those fields of a late row that no newer write has set. `last` and `updatedAt` do not change.
+    /// Sets those fields of a late row that no newer write has set. `last` does not change; `updatedAt` is set only if this
+    /// creates the product again after a delete.
     async fn update_late(
         &self,
         upsert: Upsert<'_>,
@@ -346,16 +346,18 @@ impl Store {
         };
         let attributes = Attributes { operation: OPERATION, item: &item };
         let id = attributes.required("id", attributes.parsed("id", ProductId::parse)?)?;
-        // An attempt that succeeded, and whose answer was lost, may have created the product before this one.
-        // Only an id that an import brings may belong to an older product.
+        // If the stored id is the row's new one, this row created the product, perhaps in an earlier attempt whose answer
+        // was lost. But an id from an import may be that of an older product: then only revision 1 shows that it was
+        // created now.
         let first = upsert.row.id.is_none() || attributes.whole("revision")? == Some(1);
         let created = id == upsert.new_id && first;
         Ok(Updated::Done(Applied { id, created, order: upsert.order }))
     }
 }
 
-/// Whether an earlier attempt of this row succeeded, its answer was lost, and others have written since. That attempt
-/// may have moved the row.
+/// The result of an earlier attempt of this row that succeeded although its answer was lost, if others have written
+/// since; `None`: there was none. That attempt may have stored the row with a later time, so orders are compared without
+/// their times.
 fn applied_before(upsert: Upsert<'_>, there: &Item) -> Result<Option<Applied>, StoreError> {
     let Found::Product { stored, .. } = Found::read("upsert product", there)? else {
         return Ok(None);
