@@ -1,11 +1,13 @@
-//! A product catalog for telecom and SaaS resellers on AWS Lambda and DynamoDB: four published APIs (product
-//! offerings, partner offerings, networks with bundles, products) and one of the catalog's own, over one set of tables.
+//! A product catalog for telecom and SaaS resellers on AWS Lambda and DynamoDB: five APIs over one set of tables. Four of
+//! them other companies have published, with their paths, field names and errors (product offerings, partner offerings,
+//! networks with bundles, products); one is the catalog's own.
 //!
 //! # Project layout
 //!
 //! Dependencies point inward: `bin → lambda → http, queue, streams → domain ← store`. The adapters `http`, `queue` and
-//! `streams` also use `store` directly and, except `streams`, `objects`. Only `streams` also knows DynamoDB: the
-//! records of its streams.
+//! `streams` also use `store` directly and, except `streams`, `objects`. Of the adapters, only
+//! `streams` knows a type of DynamoDB: the stream record. `http` also sends the message that requests an export through
+//! `queue`.
 //!
 //! | Module | Contents |
 //! |---|---|
