@@ -50,7 +50,7 @@ enum Command {
     /// Look at the imports: of files, S3, EventBridge and the queue
     #[command(subcommand)]
     Imports(Imports),
-    /// Create or describe the tables of template.yaml
+    /// Create or describe the tables of template.yaml, or backfill the entries of offerings
     #[command(subcommand)]
     Tables(Tables),
     Smoke(Smoke),

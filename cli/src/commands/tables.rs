@@ -11,34 +11,37 @@ use crate::{
     template::Template,
 };
 
-/// Create or describe the tables of template.yaml.
+/// Create or describe the tables of template.yaml, or backfill the entries of offerings.
 #[derive(Subcommand, Debug)]
 pub(super) enum Tables {
-    /// Create the tables that are not there yet (a deployed stack has them from sam deploy)
+    /// Create the tables that are not there yet (`make deploy` has created those of a deployed stack)
     #[command(after_help = "Example:
   catalog tables create --endpoint-url http://127.0.0.1:8000")]
     Create,
-    /// Put the coverage entries of offerings that were stored before there were any
+    /// Put the entries (one for each country, region and catalog) of offerings that an earlier version stored without
+    /// them
     #[command(
-        long_about = "Put the coverage entries of offerings that were stored before there were any.
+        long_about = "Put the entries (one for each country, region and catalog) of offerings that an earlier version stored without
+them.
 
-Lists by country, region and catalog filter an account's offerings until all of them have entries; from then on such a
-list costs what it returns. Begin when no older version of the functions writes any more. Stop it at any time: the same
-command goes on where it was.",
+Until all offerings of an account have entries, its lists by country, region and catalog read the other offerings, too,
+and discard them; from then on such a list costs what it returns. Begin when no older version of the functions writes
+any more. Stop it at any time: repeated without --again, the command continues where it stopped.",
         after_help = "Example:\n  catalog tables backfill --account ACME --account GLOBEX --aws"
     )]
     Backfill {
         /// The account; may be given several times
         #[arg(long = "account", required = true)]
         accounts: Vec<AccountId>,
-        /// Begin again with accounts that are complete: an older version has written into them since
+        /// Start over, even if an account has all its entries: for accounts into which an older version has written
+        /// since. Until this ends, their lists are read and filtered
         #[arg(long)]
         again: bool,
     },
     /// Show the tables: state, items, bytes, indexes
     #[command(after_help = "Example:\n  catalog tables describe --json")]
     Describe {
-        /// Print a line of JSON a table
+        /// Print one line of JSON for each table
         #[arg(long)]
         json: bool,
     },

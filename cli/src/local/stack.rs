@@ -41,7 +41,7 @@ pub struct StackOptions {
     /// The port of the HTTP API; 0: any free one.
     pub port: u16,
     pub storage: Storage,
-    /// The folder for buckets and queues; `None`: they are gone at the end.
+    /// The folder for the bucket and the export queue; `None`: both are gone at the end.
     pub folder: Option<PathBuf>,
     /// The stack's name: the tables' prefix.
     pub name: String,
@@ -107,7 +107,8 @@ impl Stack {
         let streams = Streams::open(engine.database(), &options.storage, &streamed, changes)?;
         let folder = |name: &str| options.folder.as_ref().map(|folder| folder.join(name));
         let bucket = LocalBucket::open(folder("objects"), options.listen).await?;
-        // Its messages need not be kept: the bucket sends them again.
+        // The import queue need not be kept: at the next start the bucket's watcher sends the event of every object
+        // again.
         let imports = LocalQueue::open(None)?;
         let exports = LocalQueue::open(folder("exports"))?;
         let shared = bucket.bucket();
@@ -158,7 +159,8 @@ impl Stack {
     /// Stops it after the requests in flight.
     pub async fn stop(self) {
         self.gateway.stop().await;
-        // What waits for the next start may be older than a stream keeps records.
+        // A change that is not recorded now waits for the next start. If that is more than 23 hours later, its stream
+        // record counts as possibly lost, and all logs of its table begin anew.
         let settled = tokio::time::timeout(SETTLE, self.streams.settle()).await;
         if let Ok(Err(error)) = settled {
             tracing::warn!(cause = error, "changes are recorded at the next start");
