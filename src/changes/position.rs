@@ -11,7 +11,7 @@ use crate::{
 };
 
 spelled_enum! {
-    /// The changes of one table of an account.
+    /// Which of the logs of an account: there is one for each table that holds records.
     pub enum Log {
         Offerings = "offerings",
         Promotions = "promotions",
@@ -87,7 +87,7 @@ impl Kinds {
 pub enum ReadPosition {
     /// Nothing was read: the oldest change that is kept comes next. It is at this position or after it.
     Oldest(u64),
-    /// Everything was read that was there: this position is the next one that is written.
+    /// Everything was read that was there: the next change that is written has this position or a higher one.
     End(u64),
     /// The first `read` changes were read of the chunk whose first change has the position `first`.
     Within { first: u64, read: u32 },
@@ -113,8 +113,8 @@ pub struct Positions {
     pub kinds: Kinds,
     /// The fingerprint of the reader's view.
     pub view: [u8; 8],
-    /// For each log, a time: losses that were found until then do not concern the reader; after one that is found later,
-    /// the reader must start over.
+    /// For each log, a time: losses that were found until then do not concern the reader; after one that is found
+    /// later, the reader must start over.
     losses: Losses,
     /// The log that is read first, so that none waits for another.
     pub(super) turn: u8,
@@ -185,7 +185,7 @@ impl Positions {
     /// The cursor of an account's reader that is at these positions.
     ///
     /// # Errors
-    /// [`PositionTooLong`]; these positions never are.
+    /// [`PositionTooLong`], which does not happen: encoded positions always fit a cursor.
     pub fn seal(&self, cursors: &Cursors, account: &AccountId) -> Result<String, PositionTooLong> {
         cursors.seal(context(account), &self.encode())
     }
@@ -250,7 +250,8 @@ impl Positions {
     }
 }
 
-/// What cursors of changes are bound to: kinds and view are in the cursor itself.
+/// What cursors of changes are bound to: account and endpoint. The fingerprint is empty, since kinds and view are in
+/// the cursor itself.
 fn context(account: &AccountId) -> Context<'_> {
     Context { account, endpoint: "changes", fingerprint: b"" }
 }

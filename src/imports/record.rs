@@ -98,7 +98,7 @@ pub struct Ordered<R> {
     pub record: R,
 }
 
-/// A record of a network or a bundle.
+/// A validated record of a network or of one of its bundles: the change that it makes.
 #[derive(Clone, Debug)]
 pub struct NetworkRecord {
     pub network: NetworkId,
@@ -109,7 +109,8 @@ pub struct NetworkRecord {
 pub enum ProductRecord {
     /// Merge this row.
     Upsert(Box<ProductRow>),
-    /// Remove the fields that are older than the record, and if the name is among them, the product.
+    /// Remove the fields that are older than the record; if the field `name` is among them, remove the whole product,
+    /// since a product must have a name.
     Delete(ProductKey),
     /// Remove the product unless any field of it is newer than the record: it is missing from a snapshot.
     Purge(ProductKey),
@@ -125,7 +126,7 @@ impl ProductRecord {
         }
     }
 
-    /// The id in it, whether or not it has other keys.
+    /// The id in it, whether or not it has a sku or an external id.
     #[must_use]
     pub fn id(&self) -> Option<ProductId> {
         match self {
@@ -135,6 +136,7 @@ impl ProductRecord {
         }
     }
 
+    /// Its sku, external id and id, as far as it has them.
     #[must_use]
     pub fn all_product_keys(&self) -> Vec<ProductKey> {
         match self {
@@ -169,7 +171,8 @@ pub enum Content {
     ExchangeRate(Box<ExchangeRate>),
 }
 
-/// The fields that determine how the others are read.
+/// The fields that are read first: the kind and the operation determine how the others are read; the time is for the
+/// record's order.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Envelope {
@@ -220,7 +223,7 @@ struct ProductIdentity {
     id: Option<String>,
 }
 
-/// The string in a value. An id of another type is one of the source's own, which means nothing here.
+/// The string in a value; `None` if it is not a string: such an id has a meaning only in its source.
 fn text_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let value = <&RawValue>::deserialize(deserializer)?;
     Ok(serde_json::from_str(value.get()).ok())
@@ -230,7 +233,8 @@ impl Record {
     /// Parses and validates one line. Returns the record, and when it last changed according to its source.
     ///
     /// # Errors
-    /// Everything that is wrong with it, field by field. The field is "" if the line is not a JSON object.
+    /// What is wrong with it. A line that cannot be read as its kind (syntax, missing fields, wrong types) has one error;
+    /// otherwise all wrong values are told, field by field. The field is "" if the line is not a JSON object.
     pub fn parse(line: &[u8]) -> Result<(Self, Option<Timestamp>), Vec<FieldError>> {
         let text = std::str::from_utf8(line).map_err(|error| {
             let at = error.valid_up_to() + 1;
@@ -399,8 +403,8 @@ fn product_identities(
 }
 
 impl Content {
-    /// What a version is hashed by: two are equal if it is equal. It is also the stored document, but of an
-    /// offering, which has its times in that.
+    /// The text that is hashed to compare two versions: they are equal if their texts are. It is also the document to
+    /// store, except for an offering: its stored document has its times besides.
     #[must_use]
     pub fn hashed_content(&self) -> String {
         match self {

@@ -2,20 +2,21 @@
 //!
 //! # What a page costs
 //! A read requests one item more than the page still needs. That item shows whether there is a next page
-//! without another round trip, and costs less than another read. If it does not show that (because the key range
-//! ended with the page, or a filter admitted just enough), one more round of small reads may. If it is still
+//! without another round trip, and costs less than another read. If it does not (because the key range ended with the
+//! page, or a filter admitted just enough), one more round of small reads is made, which may show it. If it is still
 //! unknown after that, the page gets a next position, even if nothing follows it.
 //!
 //! If a key range ends before the page is full, the next ones are opened several at a time (2, 4, then 8), so
 //! that empty key ranges do not cost a round trip each. All but the first of those opened together are read only
-//! up to half a read unit (4 KB), which a query is charged anyway. What they return is kept, so opening a
-//! key range too early costs half a unit and nothing else.
+//! for as many items as are estimated to fit into half a read unit (4 KB), which a query is charged anyway. What they
+//! return is kept, so opening a key range too early usually costs half a unit and nothing else.
 //!
 //! # When a page ends
 //! A page ends when it is full, when one more item would exceed the size of a reply, when all key ranges have
 //! ended, when the budget is spent, or after 200 empty key ranges. Unless the key ranges have ended, it has a next
-//! position. That is right after its last item or, if the budget or the empty key ranges ended the page, after
-//! the last item examined, so that the next page does not examine it again.
+//! position. If one more item is known to follow, that is right after the page's last item. Otherwise it is after the
+//! last item examined in the first key range that has not ended, or, if none of the opened ones has more, at the start of
+//! the next key range: the next page does not examine those items again.
 
 use std::{collections::VecDeque, future::Future, time::Instant};
 
@@ -63,7 +64,7 @@ pub trait OfferingRanges: Sync {
 /// One read of a key range of an index.
 #[derive(Clone, Debug, Default)]
 pub struct RangeRead {
-    /// The admitted items.
+    /// The admitted offerings.
     pub offerings: Vec<StoredOffering>,
     /// Where to continue; `None` if the key range has ended.
     pub resume: Option<OfferingKey>,
@@ -82,7 +83,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The contract's limit of read units: about 8 MB of items.
+    /// The read units after which a page ends, as the API's description promises: about 8 MB of items.
     pub const READ_UNITS: f64 = 1_000.0;
 
     /// Whether no further read may begin, after this many.
@@ -169,7 +170,7 @@ pub async fn list<S: OfferingRanges>(
             range.offerings = read.offerings.into();
             range.resume = read.resume;
         } else {
-            // All of them may be empty.
+            // Even if all of them are empty, the page has at most `MAX_EMPTY_RANGES`.
             let count = window.min(MAX_EMPTY_RANGES - empty_ranges);
             let numbers: Vec<u32> =
                 (next_range..plan.len().min(next_range.saturating_add(count))).collect();

@@ -7,7 +7,7 @@
 //! | `query` | the filters of a list |
 //! | `plan` | turns the filters into key ranges of an index |
 //! | `listing` | reads a page from those key ranges |
-//! | `area` | coverage entries: exact ranges for countries, regions and catalogs |
+//! | `area` | entries of offerings: exact ranges for countries, regions and catalogs |
 //! | `area_list` | reads a page by those entries |
 //! | `promotion` | promo codes and promotional prices |
 

@@ -86,7 +86,7 @@ impl ListPosition {
 #[error("the bytes are not a position in this plan")]
 pub struct InvalidPosition;
 
-/// The key ranges of a query, in a fixed order. They are computed one at a time: a query may have thousands.
+/// The key ranges of a query, in a fixed order. They are computed one at a time: a query may have 1,200.
 #[derive(Clone, Debug)]
 pub struct Plan {
     customer_types: Vec<CustomerType>,

@@ -1,4 +1,4 @@
-//! The table `OfferingAreas`: coverage entries of offerings, for lists by country, region and catalog.
+//! The table `OfferingAreas`: entries of offerings, for lists by country, region and catalog.
 //!
 //! | `entry` | |
 //! |---|---|

@@ -5,7 +5,7 @@
 //! | `client` | builds the lean SDK clients |
 //! | `error` | the errors of the database, and whether they are temporary |
 //! | `offerings` | a page of one key range of an index; one offering |
-//! | `areas` | coverage entries of offerings: pages of a range, changes with the offering, the backfill |
+//! | `areas` | entries of offerings: pages of a range, changes with the offering, the backfill |
 //! | `promotions` | one promotion |
 //! | `idempotency` | claims on idempotency keys; answers to keep |
 //! | `keys` | one API key by its hash; creating, listing, changing and revoking keys |

@@ -1,4 +1,5 @@
-//! Imports by messages: each once, whole, resumed where it was, and what cannot be done handed back.
+//! Imports by messages: each is done once and completely, and continues after an interruption; a message that cannot be
+//! processed is returned to the queue.
 
 use std::{io::Write as _, process::Command, sync::Mutex, time::Duration};
 
@@ -24,7 +25,8 @@ use crate::{
 
 pub(crate) const BUCKET: &str = "catalog";
 
-/// A catalog with a bucket and the import function before it.
+/// A catalog, a bucket, and the import function over both. The function has no queue, so it cannot send a continuation:
+/// the message of an unfinished run is returned instead (`trouble.rs` tests continuations).
 pub(crate) struct Imports {
     pub catalog: Catalog,
     pub folder: tempfile::TempDir,
@@ -44,7 +46,7 @@ impl Imports {
         Self { catalog, folder, server, objects, import }
     }
 
-    /// The function over a database at this URL; its claims hold a moment.
+    /// The function over the database at this URL; its leases last 150 ms.
     pub(crate) fn function(dynamodb_url: &str, objects: &Objects) -> ImportCatalog {
         let client = lean_client(&Connection::local(dynamodb_url)).expect("client");
         let store = Store::new(client, TableNames::with_prefix("test"));
@@ -107,8 +109,8 @@ async fn deliver(import: &ImportCatalog, bodies: &[String], time: Duration) -> V
     response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
 }
 
-/// Objects tell when they were modified to the second: what is stored from now on is newer than all that
-/// was stored before.
+/// Waits until the next second: an object's modification time has no fraction, so only then is what is stored next newer
+/// than what was stored before.
 pub(crate) async fn next_second() {
     tokio::time::sleep(Duration::from_millis(1_050)).await;
 }
@@ -211,7 +213,7 @@ async fn every_way_to_fail_has_its_answer() {
         (r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"catalog"}"#.into(), false),
         (created("imports/ACME/nowhere.ndjson", "01"), true),
         (created("elsewhere/ACME/a.ndjson", "01"), false),
-        // What a foreign bucket says of an account counts for nothing.
+        // An object in another bucket: the account in its key cannot be trusted, so the message is returned.
         (created("imports/ACME/bom.csv", "01").replace(BUCKET, "foreign"), true),
         (created("imports/ACME/cut.ndjson.gz", "01"), false),
         (created("imports/ACME/long.ndjson", "01"), false),
@@ -239,7 +241,8 @@ async fn every_way_to_fail_has_its_answer() {
     }
     let report = imports.report("ACME", "cut.ndjson.gz");
     assert_eq!(report["status"], "failed");
-    // All of a batch fails, and each message is told by its id.
+    // The queue delivers one message at a time, but the function accepts more: all of these fail, and the response lists
+    // the id of each.
     let all_bad = ["x".to_owned(), String::new(), "{}".to_owned()];
     assert_eq!(imports.deliver(&all_bad).await, ["m0", "m1", "m2"]);
     // One bad message does not take the others with it.
@@ -384,7 +387,8 @@ async fn the_newest_record_stays_when_imports_run_at_once() {
             .collect();
         lines.join("\n")
     };
-    // The older ones come in other order, and one of them removes some: of minute 9 all stay.
+    // All three are imported at once. `old` deletes every third offering, but with an older time: all offerings of minute
+    // 9 stay.
     imports.put("imports/ACME/young.ndjson", file(9, false)).await;
     imports.put("imports/ACME/old.ndjson", file(5, true)).await;
     imports.put("imports/ACME/older.ndjson", file(1, false)).await;
@@ -423,7 +427,8 @@ async fn an_import_killed_at_fifty_moments_ends_as_an_undisturbed_one() {
         if n % 40 == 0 {
             records
                 .push(json!({"kind": "product", "sku": format!("s{n}"), "name": "n"}).to_string());
-            // A product without keys, which nothing but its line tells from another.
+            // A product without keys: its id comes from its line number, so a line that is repeated must not create a
+            // second product.
             records.push(json!({"kind": "product", "name": format!("keyless {n}")}).to_string());
             records.push(json!({"kind": "network", "id": n + 1, "name": "N", "country": "Ghana", "country_code": "GH", "currency": "GHS",
                 "fixed_bundles": [{"id": 1, "name": "b", "type": "DATA", "price_usd": 1}]}).to_string());
@@ -435,7 +440,8 @@ async fn an_import_killed_at_fifty_moments_ends_as_an_undisturbed_one() {
         let account = format!("A{round}");
         imports.put(&format!("imports/{account}/f.ndjson"), content.clone()).await;
         let message = [created(&format!("imports/{account}/f.ndjson"), "01")];
-        // Some early, some late; some twice.
+        // Each round stops two deliveries, early or late. The second is stopped while it runs only if the first left
+        // no valid lease; otherwise it is returned at once.
         for kill in [round * 17 % 900, round * 29 % 500] {
             let delivery = deliver(&imports.import, &message, Duration::from_secs(30));
             let _ = tokio::time::timeout(Duration::from_millis(kill), delivery).await;
@@ -460,7 +466,8 @@ async fn an_import_killed_at_fifty_moments_ends_as_an_undisturbed_one() {
     }
 }
 
-/// A database that loses, delays and refuses requests: nothing lost, nothing doubled.
+/// The database never receives some requests, does some without its reply arriving, and throttles some: nothing is lost,
+/// nothing is doubled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn faults_lose_nothing_and_double_nothing() {
     for percent in [1_u64, 10, 50] {
@@ -501,7 +508,7 @@ async fn faults_lose_nothing_and_double_nothing() {
     }
 }
 
-/// An object server that is gone is S3 in trouble: the message comes again.
+/// Stopping the object server stands for an outage of S3: the message is returned.
 #[tokio::test]
 async fn a_message_is_returned_while_s3_is_unreachable() {
     let imports = Imports::start().await;
@@ -512,7 +519,7 @@ async fn a_message_is_returned_while_s3_is_unreachable() {
     assert_eq!(deliver(&import, &message, Duration::from_secs(20)).await, ["m0"]);
 }
 
-/// A process collects its metrics once and prints them, so this test runs itself in a process of its own.
+/// A process has one metrics collector, which prints to standard output, so this test runs itself in a process of its own.
 #[tokio::test]
 async fn a_returned_message_is_counted_and_so_is_an_import_that_ends() {
     const NAME: &str = "queue::a_returned_message_is_counted_and_so_is_an_import_that_ends";
@@ -537,7 +544,7 @@ async fn a_returned_message_is_counted_and_so_is_an_import_that_ends() {
     }
 }
 
-/// An object that is the whole of a kind: what it does not name goes, within bounds.
+/// A snapshot: stored records that are missing from it are removed, unless they are more than the allowed share.
 #[tokio::test]
 async fn a_snapshot_removes_what_is_missing_from_it() {
     let imports = Imports::start().await;
