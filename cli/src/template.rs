@@ -245,14 +245,13 @@ impl Table {
         let reply = client.describe_time_to_live().table_name(&self.name).send().await;
         let doing = format!("describe the time to live of table {}", self.name);
         let described = reply.map_err(CliError::aws(doing))?.time_to_live_description;
-        match described.and_then(|described| described.time_to_live_status) {
-            Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling) => Ok(()),
-            _ => {
-                // An interrupted run may have left it while it was being created.
-                self.become_active(client).await?;
-                self.enable_time_to_live(client).await
-            }
+        let status = described.and_then(|described| described.time_to_live_status);
+        if matches!(status, Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)) {
+            return Ok(());
         }
+        // An interrupted run may have left it while it was being created.
+        self.become_active(client).await?;
+        self.enable_time_to_live(client).await
     }
 
     async fn enable_time_to_live(&self, client: &Client) -> Result<(), CliError> {

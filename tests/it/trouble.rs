@@ -201,7 +201,7 @@ async fn an_object_whose_body_is_cut_in_the_middle_is_read_on_from_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_report_that_is_refused_a_few_times_is_stored_all_the_same() {
+async fn a_report_that_is_rejected_a_few_times_is_stored_all_the_same() {
     let imports = Imports::start().await;
     let refusals = AtomicUsize::new(0);
     let s3 = S3Proxy::start(&imports.server.url(), move |asked| {
@@ -356,18 +356,18 @@ async fn a_message_whose_job_another_worker_has_waits_for_its_lease_and_is_never
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_thousand_refused_rows_of_ten_thousand_cost_fifty_requests_at_most() {
+async fn two_thousand_rejected_rows_of_ten_thousand_cost_fifty_requests_at_most() {
     const COUNT: usize = 10_000;
     let imports = Imports::start().await;
     let s3 = S3Proxy::start(&imports.server.url(), |_| Answer::Pass).await;
     let import = Imports::function(&database_of(&imports), &s3.objects());
-    let is_refused = |n: usize| n % 5 == 3;
+    let is_rejected = |n: usize| n % 5 == 3;
     let mut csv = "sku,name,price\n".to_owned();
     for n in 0..COUNT {
-        // The record is refused, or the row is none.
+        // The record is rejected, or the row cannot be read.
         let rest = match n {
-            n if is_refused(n) && n % 2 == 0 => "-1",
-            n if is_refused(n) => "1,too,many",
+            n if is_rejected(n) && n % 2 == 0 => "-1",
+            n if is_rejected(n) => "1,too,many",
             _ => "1",
         };
         let _ = writeln!(csv, "s{n},n,{rest}");
@@ -376,10 +376,10 @@ async fn two_thousand_refused_rows_of_ten_thousand_cost_fifty_requests_at_most()
     let ndjson: String = (0..COUNT)
         .map(|n| {
             let line = match n {
-                n if is_refused(n) && n % 2 == 0 => {
+                n if is_rejected(n) && n % 2 == 0 => {
                     offering(&format!("o{n}"), json!({"name": ""})).to_string()
                 }
-                n if is_refused(n) => "nonsense".to_owned(),
+                n if is_rejected(n) => "nonsense".to_owned(),
                 n => offering(&format!("o{}", n % 10), json!({})).to_string(),
             };
             line + "\n"
@@ -402,7 +402,7 @@ async fn two_thousand_refused_rows_of_ten_thousand_cost_fifty_requests_at_most()
             .map(|error| usize::try_from(error["line"].as_u64().expect("a line")).expect("small"))
             .collect();
         let expected: Vec<usize> =
-            (0..COUNT).filter(|n| is_refused(*n)).map(|n| n + first).collect();
+            (0..COUNT).filter(|n| is_rejected(*n)).map(|n| n + first).collect();
         assert_eq!(lines, expected, "every one, in order");
     }
 }
