@@ -201,7 +201,7 @@ async fn an_object_whose_body_is_cut_in_the_middle_is_read_on_from_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_report_that_is_rejected_a_few_times_is_stored_all_the_same() {
+async fn a_report_that_is_refused_a_few_times_is_stored_all_the_same() {
     let imports = Imports::start().await;
     let refusals = AtomicUsize::new(0);
     let s3 = S3Proxy::start(&imports.server.url(), move |asked| {
