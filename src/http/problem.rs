@@ -21,7 +21,8 @@ pub(super) struct Problem<'a> {
     errors: &'a [FieldError],
 }
 
-/// The problem document of an error at a path, of a request that required this permission.
+/// The problem document of an error. `path` becomes `instance`; `permission` is the one that the endpoint requires: the
+/// text of a 403 names it.
 ///
 /// `type` is always `about:blank`, because the status and the named fields say everything. The title is then
 /// that of the status (RFC 9457 section 4.2.1).
@@ -48,7 +49,7 @@ pub(super) fn error_body(
             _ => &[],
         },
     };
-    // It has only texts and a number: serializing them cannot fail.
+    // It has only texts, a number and a list of field errors, which are texts: serializing it cannot fail.
     serde_json::to_string(&problem).unwrap_or_default()
 }
 
@@ -72,7 +73,7 @@ fn title(status: u16) -> &'static str {
 fn detail(error: &ApiError, dialect: Dialect, permission: Permission) -> String {
     match error {
         ApiError::Invalid(errors) if errors.len() != 1 => {
-            format!("{} parameters are wrong; see errors.", errors.len())
+            format!("{} fields are wrong; see errors.", errors.len())
         }
         ApiError::KeyRejected(KeyRejection::Malformed) if dialect == Dialect::Offerings => {
             "Send one API key in the header X-Api-Key.".to_owned()

@@ -92,7 +92,7 @@ struct ExportState<'a> {
     expires_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
-    /// The `since` of the changes that come after what is exported.
+    /// A cursor for the parameter `since` of `GET /catalog/v1/changes`: the changes since the export was requested.
     changes_cursor: &'a str,
 }
 
@@ -100,7 +100,7 @@ impl<'a> ExportState<'a> {
     fn of<P>(job: &'a ExportJob<P>, now: Timestamp) -> Self {
         let status = job.status_at(now);
         let has_ended = matches!(status, ExportStatus::Done | ExportStatus::Failed);
-        let error = "its records could not be read; the operator's log has the cause";
+        let error = "it was given up; if a run failed, the operator's log lines have the cause";
         Self {
             export_id: job.id.as_str(),
             status,
@@ -136,11 +136,13 @@ impl ManageExports {
         let job = if store.create_export(account, &new).await? {
             new
         } else {
-            // An earlier attempt stored it, and it may be read already: its cursor is the one that counts.
+            // An earlier attempt stored the job, and a worker may have begun to read the records: the cursor stored
+            // then is the one that counts.
             let stored = store.export_job(account, &new.id).await?;
             stored.ok_or(ApiError::NotFound(Absent::Export))?
         };
-        // If this fails, the same request sends it; an export that nobody asks for again is never begun.
+        // If sending fails, the client's repeated request, with the same idempotency key, sends the message. Without such
+        // a repetition the export is never begun.
         let send = || self.queue.send(export_message(account, &job.id));
         let requested = Patience::Attempts(3).retry(send, |_| true).await;
         requested.map_err(ApiError::Unavailable)?;
@@ -154,7 +156,7 @@ impl ManageExports {
         let Call { principal, store, log, .. } = call;
         let account = &principal.account;
         let job = store.export_job(account, &id).await?;
-        // A key with another view must not read what this one may not see.
+        // An export has what the key that requested it may see: a key with another view must not read it.
         let job = job.filter(|job| job.view == ExportView::of(principal));
         let job = job.ok_or(ApiError::NotFound(Absent::Export))?;
         log.items = 1;
@@ -175,7 +177,7 @@ impl ManageExports {
     }
 }
 
-/// The kinds that a body names; all if it names none.
+/// The kinds of the body's member `kinds`; all kinds if the body is `{}`.
 pub(super) fn kinds(json: &str) -> Result<Kinds, ApiError> {
     let wrong = |message: String| ApiError::invalid("kinds", message);
     if json.trim().is_empty() {
@@ -184,12 +186,12 @@ pub(super) fn kinds(json: &str) -> Result<Kinds, ApiError> {
     let other = |_: &str| "Send an object, such as {\"kinds\":[\"offering\"]}".to_owned();
     let members = body::members(json, |_| true, other)?;
     if let Some((name, _)) = members.0.iter().find(|(name, _)| name != "kinds") {
-        return Err(ApiError::invalid(name, "is unknown; there is kinds"));
+        return Err(ApiError::invalid(name, "is unknown; the only member is kinds"));
     }
     let value = match members.0.as_slice() {
         [] => return Ok(Kinds::ALL),
         [(_, value)] => *value,
-        _ => return Err(wrong("is there twice".to_owned())),
+        _ => return Err(wrong("occurs twice".to_owned())),
     };
     let names: Vec<&RawValue> = serde_json::from_str(value.get())
         .map_err(|_| wrong(format!("must be an array, not {}", type_name(value))))?;
@@ -222,7 +224,7 @@ pub(in crate::http) fn describe_request(schemas: &mut Schemas) -> Operation {
         "additionalProperties": false,
         "properties": { "kinds": {
             "type": "array", "minItems": 1, "items": schemas.of::<Kind>(),
-            "description": "Only records of these kinds; all without it. Networks are told without their bundles, each bundle as a record of its own.",
+            "description": "Only records of these kinds; without it, records of all kinds. A network does not contain its bundles: each bundle is a record of its own.",
         } },
     });
     let state: Value = json!(schemas.of::<ExportState<'_>>());
@@ -231,8 +233,9 @@ pub(in crate::http) fn describe_request(schemas: &mut Schemas) -> Operation {
     let operation = operation(
         "requestExport",
         "Request an export",
-        "Everything of some kinds that the key sees, as NDJSON in gzip, which an import takes again. It is made in the \
-            background, and kept for 7 days. `changesCursor` is the `since` of what changes from now on.",
+        "All records of some kinds, as far as the key may see them, as gzip-compressed NDJSON that can be imported. It is \
+            made in the background, and kept for 7 days. `changesCursor` is a cursor for the parameter `since` of \
+            `GET /catalog/v1/changes`: the changes since the export was requested.",
         &[],
         &failures,
         json!({

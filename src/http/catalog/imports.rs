@@ -54,7 +54,7 @@ const ENDPOINT: &str = "imports";
 /// How many imports a page has if the request does not say.
 const DEFAULT_LIMIT: u32 = 20;
 
-/// The maximum number of imports on a page: each is an item that is read.
+/// The most imports on a page, even if the request allows more: each costs the read of a whole item.
 const MAX_LIMIT: u32 = 100;
 
 /// How many errors the state of an import shows.
@@ -63,12 +63,12 @@ const SHOWN_ERRORS: usize = 100;
 /// How long a presigned URL for all errors of an import is valid.
 const URL_VALID_FOR: Duration = Duration::from_mins(15);
 
-/// How often a request to S3 is attempted.
+/// How many times a request to S3 is attempted, at most.
 const PATIENCE: Patience = Patience::Attempts(4);
 
 const LIMIT: Parameter<Limit> = Parameter::new(
     "limit",
-    "The maximum number of imports on a page, of which there are never more than 100; 20 by default.",
+    "How many imports a page may have, from 1 to 1000; 20 by default. More than 100 counts as 100.",
 );
 
 /// Imports over HTTP: submits, shows and lists them.
@@ -78,7 +78,7 @@ pub struct ManageImports {
 }
 
 impl ManageImports {
-    /// Creates the endpoint, with this bucket for what clients submit, and cursors encrypted with these secrets.
+    /// Creates the endpoint: `bucket` is for what clients submit, `cursors` encrypts and decrypts the list's cursors.
     #[must_use]
     pub fn new(bucket: Bucket, cursors: Arc<Cursors>) -> Self {
         Self { bucket, cursors }
@@ -143,12 +143,12 @@ struct ImportState<'a> {
     source: &'a str,
     /// Whether nothing is written: then the counts say what would have become of the lines.
     dry_run: bool,
-    /// The kind that the records are all of.
+    /// Of an import submitted over HTTP: the kind of which it is a snapshot.
     #[serde(skip_serializing_if = "Option::is_none")]
     replace: Option<Kind>,
     #[serde(skip_serializing_if = "Option::is_none")]
     order: Option<OrderBy>,
-    /// The last line that has an outcome.
+    /// The number of the last line that is completed; a rejected line is, too.
     lines: u64,
     counts: Counts,
     created_at: String,
@@ -282,7 +282,7 @@ impl ManageImports {
         Ok(())
     }
 
-    /// The first errors of a job: of the parts that are stored, then of those that are not stored yet.
+    /// The first errors of a job: those in the stored parts of its error list, then the pending ones in its item.
     async fn first_errors(
         &self,
         account: &AccountId,
@@ -386,7 +386,7 @@ pub(in crate::http) fn describe_list(schemas: &mut Schemas) -> Operation {
     operation(
         "listImports",
         "List imports",
-        "All imports of the account, whatever their source, the newest first. They are remembered for 90 days.",
+        "All imports of the account, whatever their source, the newest first. They are remembered for 90 days; a submission whose import never began, for 15.",
         &[LIMIT.describe(schemas), CURSOR.describe(schemas)],
         &failures,
         replies,
@@ -432,11 +432,11 @@ pub(in crate::http) fn describe_submit(schemas: &mut Schemas) -> Operation {
     let operation = operation(
         "submitImport",
         "Submit an import",
-        "Records of up to 5,000,000 bytes in the body: NDJSON, a JSON array, or CSV of products, with options as \
-            parameters. More: announce an `upload` with its options, then `PUT` it to `uploadUrl` with the headers in \
-            `uploadHeaders`, once and within 15 minutes; it may be compressed. Only differences are written; each line that \
-            is refused is reported, and does not stop the rest. The answer to an announcement is kept under its \
-            `Idempotency-Key`, too: after `uploadExpiresAt` use a new one.",
+        "Records of up to 5,000,000 bytes in the body (NDJSON behind API Gateway: about 4.4 MB): NDJSON, a JSON \
+            array, or CSV of products, with options as parameters. More: announce an `upload` with its options, then \
+            `PUT` it to `uploadUrl` with the headers in `uploadHeaders`, once and within 15 minutes; it may be \
+            compressed. Only differences are written; each rejected line is reported, and does not stop the rest. The \
+            answer to an announcement is kept under its `Idempotency-Key`, too: after `uploadExpiresAt` use a new one.",
         &[
             REPLACE.describe(schemas),
             REPLACE_SHARE.describe(schemas),
@@ -450,7 +450,7 @@ pub(in crate::http) fn describe_submit(schemas: &mut Schemas) -> Operation {
             "400": failures.reply("The request as a whole is wrong.", &wrong),
             "413": or_of_gateway(
                 failures.reply("The body is too large.", &too_large),
-                "Where Lambda's 6 MB are exceeded, with quotes, backslashes and line breaks counted twice, or NDJSON in base64 (some 4.4 MB of it fit),",
+                "If the event exceeds Lambda's 6 MB (quotes, backslashes and line breaks count twice; NDJSON is in base64, so about 4.4 MB of it fit),",
             ),
         }),
     );
@@ -489,7 +489,7 @@ pub(in crate::http) fn describe_one(schemas: &mut Schemas) -> Operation {
         "type": "object",
         "required": ["errors"],
         "properties": {
-            "errors": { "type": "array", "maxItems": SHOWN_ERRORS, "items": error, "description": "The first lines that were refused, and why." },
+            "errors": { "type": "array", "maxItems": SHOWN_ERRORS, "items": error, "description": "The first lines that were rejected, and why." },
             "errorsUrl": { "type": "string", "format": "uri", "description": "Of an import that has ended: all errors as NDJSON. The URL is valid for 15 minutes." },
         },
     });

@@ -19,7 +19,7 @@ use crate::{
 
 pub(super) const REPLACE: Parameter<ReplacedKind> = Parameter::new(
     "replace",
-    "The records are all of this kind: what they do not name is removed; offerings are archived.",
+    "The import is a snapshot of this kind, that is, it contains all records of the kind: stored ones that it does not contain are removed; offerings are archived.",
 );
 
 pub(super) const REPLACE_SHARE: Parameter<Share> = Parameter::new(
@@ -147,7 +147,7 @@ fn upload(request: &ApiRequest, json: &str) -> Result<Submission, ApiError> {
     let other = |_: &str| "Send an array of records, or an object with upload".to_owned();
     let members = body::members(json, |_| true, other)?;
     if let Some(twice) = members.duplicate() {
-        return Err(invalid(twice, "is there twice".to_owned()));
+        return Err(invalid(twice, "occurs twice".to_owned()));
     }
     let [(name, upload)] = members.0.as_slice() else {
         return Err(invalid("upload", "must be the only member".to_owned()));
@@ -192,7 +192,7 @@ impl<'a> Announcement<'a> {
             self.add_error(&name, format!("is unknown; there are {}", KNOWN.join(", ")));
         }
         if let Some(twice) = self.members.duplicate().map(ToOwned::to_owned) {
-            self.add_error(&twice, "is there twice".to_owned());
+            self.add_error(&twice, "occurs twice".to_owned());
         }
         let format = self.text("format", str::parse::<Format>);
         if self.member("format").is_none() {

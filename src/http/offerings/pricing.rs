@@ -17,7 +17,7 @@ pub(super) const CACHE: &str = "private, no-cache";
 
 pub(super) const PROMO_CODE: Parameter<PromoCode> = Parameter::new(
     "promoCode",
-    "Prices with this promotion. An unknown, expired or not yet valid code is a 400.",
+    "Applies the promotion with this code to the prices of the offerings it is for. An unknown, expired or not yet valid code is a 400.",
 );
 
 /// The promotion of a code, if it is valid now.
@@ -44,7 +44,7 @@ pub(super) async fn promotion(
     }
 }
 
-/// The published object: as stored, or with its promotional price.
+/// The document of an offering: as stored or, if the promotion applies to it, with its promotional price.
 pub(super) fn document(
     stored: StoredOffering,
     promotion: Option<&Promotion>,
