@@ -2,18 +2,27 @@
 
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
+#[cfg(windows)]
+use tokio::signal::windows::{CtrlC, CtrlClose, ctrl_c, ctrl_close};
 
-/// Ctrl-C or SIGTERM. The handlers are installed early, so that a signal that arrives while a command starts,
-/// or between two of its steps, is not lost.
 #[cfg(unix)]
+type Signals = (Signal, Signal);
+#[cfg(windows)]
+type Signals = (CtrlC, CtrlClose);
+
+/// Ctrl-C or SIGTERM; on Windows Ctrl-C or a closed console. The handlers are installed early, so that a signal
+/// that arrives while a command starts, or between two of its steps, is not lost.
 #[derive(Debug)]
-pub(crate) struct Interruption(Option<(Signal, Signal)>);
+pub(crate) struct Interruption(Option<Signals>);
 
-#[cfg(unix)]
 impl Interruption {
     pub(crate) fn expect() -> Self {
-        let interrupt = signal(SignalKind::interrupt());
-        Self(interrupt.and_then(|i| Ok((i, signal(SignalKind::terminate())?))).ok())
+        #[cfg(unix)]
+        let (interrupt, terminate) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+        #[cfg(windows)]
+        let (interrupt, terminate) = (ctrl_c(), ctrl_close());
+        Self(interrupt.ok().zip(terminate.ok()))
     }
 
     pub(crate) async fn wait(&mut self) {
@@ -26,21 +35,5 @@ impl Interruption {
             }
             None => std::future::pending().await,
         }
-    }
-}
-
-/// Ctrl-C.
-#[cfg(not(unix))]
-#[derive(Debug)]
-pub(crate) struct Interruption;
-
-#[cfg(not(unix))]
-impl Interruption {
-    pub(crate) fn expect() -> Self {
-        Self
-    }
-
-    pub(crate) async fn wait(&mut self) {
-        let _ = tokio::signal::ctrl_c().await;
     }
 }

@@ -19,6 +19,9 @@ use serde_json::{Value, json};
 
 use support::{Serve, catalog, err, last_json, offering, out, run};
 
+const WRONG_CURSOR: &str = "\ncatalog: --since is not a cursor of this account, of these kinds, and of a key that \
+                            sees all of them, or was made with another secret\n";
+
 fn import(folder: &Path, name: &str, lines: &[String]) -> Value {
     fs::write(folder.join(name), lines.join("\n")).expect("file");
     let import = run(folder, &["import", "--account", "ACME", name, "--json"]);
@@ -124,8 +127,41 @@ fn changes_are_told_from_the_first_from_a_cursor_and_as_they_happen() {
     ] {
         let refused = run(folder, wrong);
         assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
-        assert!(err(&refused).contains("--since is not a cursor"), "{}", err(&refused));
+        assert!(err(&refused).ends_with(WRONG_CURSOR), "{}", err(&refused));
     }
+}
+
+#[test]
+fn a_reader_goes_on_page_after_page_until_it_is_up_to_date() {
+    const COUNT: usize = 1_001;
+    let folder = tempfile::tempdir().expect("folder");
+    let folder = folder.path();
+    let _serve = Serve::start(folder, &["--memory"]);
+    let promotion =
+        |n: usize| json!({"kind": "promotion", "code": format!("c{n}"), "percentOff": 1});
+    let lines: Vec<String> = (0..COUNT).map(|n| promotion(n).to_string()).collect();
+    import(folder, "all.ndjson", &lines);
+    let delete = json!({"kind": "promotion", "op": "delete", "code": "c7"});
+    import(folder, "some.ndjson", &[delete.to_string(), promotion(COUNT).to_string()]);
+    // What one import did: a delete, too, which knows only the beginning of the import's id.
+    let jobs = parsed(&out(&run(folder, &["imports", "list", "--account", "ACME", "--json"])));
+    let of_import = |job: &Value, count: usize| {
+        let id = job["importId"].as_str().expect("an id");
+        let told = format!("\n{count} changes by import {id}.\n");
+        let patience = Instant::now() + Duration::from_secs(20);
+        loop {
+            let output = run(folder, &["imports", "changes", "--account", "ACME", id]);
+            if err(&output).ends_with(&told) {
+                return parsed(&out(&output));
+            }
+            assert!(Instant::now() < patience, "{}", err(&output));
+        }
+    };
+    let some = of_import(&jobs[0], 2);
+    assert_eq!(ids(&some), ["delete promotion C7", "upsert promotion C1001"]);
+    assert_eq!(of_import(&jobs[1], COUNT).len(), COUNT);
+    let (all, _) = changes(folder, &[]);
+    assert_eq!(all.len(), COUNT + 2);
 }
 
 #[test]
@@ -152,7 +188,7 @@ fn a_cursor_of_a_key_that_does_not_see_everything_is_refused() {
     let since = page["nextCursor"].as_str().expect("a cursor");
     let refused = run(folder, &["changes", "--account", "ACME", "--since", since]);
     assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
-    assert!(err(&refused).contains("a key that sees all of them"), "{}", err(&refused));
+    assert!(err(&refused).ends_with(WRONG_CURSOR), "{}", err(&refused));
 }
 
 #[test]
@@ -194,6 +230,14 @@ fn an_export_with_a_cursor_and_the_changes_since_are_the_catalog() {
     assert_eq!(ids(&told)[0], of_bundles[0]);
     let (told, _) = changes(folder, &["--since", &bundles_since]);
     assert_eq!(ids(&told), of_bundles);
+
+    // Networks come with their bundles, other kinds without.
+    let bundles = |kind: &str| {
+        let (since, _) = export(&[kind]);
+        let arguments = ["changes", "--account", "ACME", "--kind", "bundle", "--since", &since];
+        run(folder, &arguments).status.code()
+    };
+    assert_eq!((bundles("network"), bundles("offering")), (Some(0), Some(2)));
 }
 
 /// How many stream records the engine keeps.

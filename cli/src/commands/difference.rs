@@ -97,6 +97,32 @@ mod tests {
         let told = "updated offering a (not in a.ndjson)\n  ~ metadata: 12345678901234567890.12345678 → \"\\u009b31m\"";
         assert_eq!(plain, told);
         let json = json("a.ndjson", &change);
-        assert!(json.contains(r#""old":12345678901234567890.12345678"#), "{json}");
+        let told = r#"{"change":{"file":"a.ndjson","kind":"offering","id":"a","line":null,"outcome":"updated","fields":[{"path":"metadata","old":12345678901234567890.12345678,"new":"#;
+        assert_eq!(json, format!("{told}\"\u{9b}31m\"}}]}}}}"));
+    }
+
+    #[test]
+    fn what_is_new_is_green_what_goes_is_red_and_what_changes_is_yellow() {
+        let told = |outcome: Outcome| {
+            let id = "a\u{7}".to_owned();
+            let change = RecordChange {
+                kind: Kind::Product,
+                id,
+                line: Some(3),
+                outcome,
+                fields: Vec::new(),
+            };
+            words("b\n.csv", &change)
+        };
+        for (outcome, name, colour) in [
+            (Outcome::Created, "created", 32),
+            (Outcome::Deleted, "deleted", 31),
+            (Outcome::Updated, "updated", 33),
+        ] {
+            let expected = format!(
+                "\u{1b}[1m\u{1b}[{colour}m{name} product a\\u0007\u{1b}[0m (b\\u000a.csv:3)"
+            );
+            assert_eq!(told(outcome), expected);
+        }
     }
 }

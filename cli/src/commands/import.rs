@@ -172,6 +172,8 @@ impl Import {
                         progress.line
                     )))
                 }
+                // What cannot be read to its end begins again, with --resume, too.
+                Err(error @ CliError::Source { .. }) => Err(error),
                 Err(error) => {
                     if resumable && progress.line > 0 {
                         let line = progress.line;
@@ -459,4 +461,32 @@ fn interrupted(name: String, cause: run::Interruption) -> CliError {
 fn style(template: &str) -> ProgressStyle {
     // All templates are in this file; an invalid one would show the default bar.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::commands::{Cli, Command};
+
+    #[test]
+    fn the_progress_bar_tells_rows_and_refusals_and_why_nothing_moves() {
+        let arguments = ["catalog", "import", "--account", "ACME", "a.ndjson"];
+        let Ok(Cli { command: Command::Import(import), .. }) = Cli::try_parse_from(arguments)
+        else {
+            panic!("it is an import");
+        };
+        let (bar, read) = (ProgressBar::hidden(), AtomicU64::new(77));
+        let latest = Mutex::new(Progress::default());
+        let terminal =
+            Terminal { import: &import, name: "a.ndjson", bar: &bar, read: &read, latest: &latest };
+        let counts = Counts { created: 2, failed: 1, ..Counts::default() };
+        let progress = Progress { line: 4, counts, ..Progress::default() };
+        terminal.progressed(&progress);
+        assert_eq!((bar.position(), bar.message()), (77, "3 rows, 1 refused".to_owned()));
+        assert_eq!(*lock(&latest), progress);
+        terminal.waits(Duration::from_millis(1_500));
+        assert_eq!(bar.message(), "the database does not take all; again in 1.5 s");
+    }
 }
