@@ -281,3 +281,22 @@ fn make_convertible(event: &mut LambdaRequest) {
     request.headers.remove(HeaderName::from_static("x-forwarded-proto"));
     request.request_context.domain_name = None;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_stops_fifteen_seconds_before_its_deadline() {
+        let ends_after = |deadline| run_end(deadline) - tokio::time::Instant::now();
+        let now = SystemTime::now();
+        let left = ends_after(now + Duration::from_mins(5));
+        assert!(left <= Duration::from_secs(285), "{left:?}");
+        assert!(left > Duration::from_secs(280), "{left:?}");
+        assert_eq!(ends_after(now + Duration::from_secs(15)), Duration::ZERO, "it begins nothing");
+        // None at all, or none that Lambda could have set.
+        for deadline in [SystemTime::UNIX_EPOCH, now + Duration::from_hours(1)] {
+            assert_eq!(ends_after(deadline), Duration::from_secs(14 * 60 + 45));
+        }
+    }
+}

@@ -70,6 +70,8 @@ pub mod products;
 pub mod queue;
 pub mod retry;
 pub(crate) mod schema;
+#[cfg(test)]
+mod script;
 pub mod source;
 pub mod store;
 pub mod streams;

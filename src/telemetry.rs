@@ -205,15 +205,46 @@ mod tests {
         let units: Vec<&Value> = told["Metrics"].as_array().expect("metrics").iter().collect();
         assert!(units.contains(&&json!({"Name": "Latency", "Unit": "Milliseconds"})), "{told}");
         assert!(!units.iter().any(|unit| unit["Name"] == "ServerErrors"), "none is not told");
+        assert!(line.get("WriteUnits").is_none(), "a read consumes none");
 
-        let counts = Counts { created: 3, failed: 1, ..Counts::default() };
+        RequestMeasures {
+            route: "POST /api/v1/products",
+            server_error: true,
+            millis: 1.0,
+            items: 0,
+            read_units: 0.0,
+            write_units: 2.5,
+            cold_start: false,
+        }
+        .note();
+        let lines = written();
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        assert_eq!((&line["Requests"], &line["ServerErrors"]), (&json!(1), &json!(1)));
+        assert_eq!((&line["WriteUnits"], line.get("ColdStarts")), (&json!([2.5]), None));
+
+        let counts =
+            Counts { created: 3, updated: 4, unchanged: 5, stale: 6, deleted: 7, failed: 1 };
         let cost = ImportCost { read_units: 2.0, write_units: 9.0 };
         let elapsed = Duration::from_millis(1_500);
         ImportMeasures { ended: true, failed: false, counts, cost, elapsed }.note();
         let lines = written();
         let [line] = lines.as_slice() else { panic!("{lines:?}") };
-        assert_eq!((&line["RecordsCreated"], &line["RecordsFailed"]), (&json!(3), &json!(1)));
-        assert_eq!((&line["Imports"], &line["ImportDuration"]), (&json!(1), &json!([1_500.0])));
+        for (name, value) in [
+            ("Function", json!("import-catalog")),
+            ("Imports", json!(1)),
+            ("RecordsCreated", json!(3)),
+            ("RecordsUpdated", json!(4)),
+            ("RecordsUnchanged", json!(5)),
+            ("RecordsStale", json!(6)),
+            ("RecordsDeleted", json!(7)),
+            ("RecordsFailed", json!(1)),
+            ("ReadUnits", json!([2.0])),
+            ("WriteUnits", json!([9.0])),
+            ("ImportDuration", json!([1_500.0])),
+        ] {
+            assert_eq!(line[name], value, "{name}");
+        }
+        assert_eq!(line.get("ImportsFailed"), None);
         assert!(written().is_empty(), "nothing is told twice");
     }
 

@@ -156,4 +156,53 @@ mod tests {
         listener.set_nonblocking(true).expect("a flag");
         assert!(listener.recv(&mut datagram).is_err());
     }
+    /// The subsegment of a call that failed like this, without what differs each time.
+    fn told(failure: Option<Failure>) -> Value {
+        let listener = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        listener.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        let socket = daemon(&listener.local_addr().expect("an address").to_string());
+        let trace = Trace::of("Sampled=1; Parent=c;x;Root=r", &socket.expect("a socket"));
+        trace.expect("sampled").send("get item", UNIX_EPOCH, failure);
+        let mut datagram = [0; 2_048];
+        let length = listener.recv(&mut datagram).expect("a datagram");
+        let text = String::from_utf8_lossy(&datagram[..length]).into_owned();
+        let span = text.strip_prefix("{\"format\": \"json\", \"version\": 1}\n");
+        let mut span: Value = serde_json::from_str(span.expect("its header")).expect("JSON");
+        for name in ["id", "end_time"] {
+            assert!(span.as_object_mut().and_then(|span| span.remove(name)).is_some(), "{name}");
+        }
+        span
+    }
+
+    #[test]
+    fn a_subsegment_tells_an_error_a_fault_and_a_throttle_apart() {
+        let plain = json!({
+            "name": "DynamoDB", "trace_id": "r", "parent_id": "c", "type": "subsegment",
+            "namespace": "aws", "start_time": 0.0, "aws": { "operation": "get item" },
+        });
+        for (failure, flags) in [
+            (None, &[][..]),
+            (Some(Failure::Fault), &["fault"]),
+            (Some(Failure::Error), &["error"]),
+            (Some(Failure::Throttle), &["error", "throttle"]),
+        ] {
+            let mut expected = plain.clone();
+            for flag in flags {
+                expected[*flag] = true.into();
+            }
+            assert_eq!(told(failure), expected);
+        }
+    }
+
+    #[test]
+    fn the_daemon_is_reached_by_either_protocol_and_by_no_name() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            // A machine may have only one of the protocols.
+            let Ok(listener) = UdpSocket::bind(address) else { continue };
+            let address = listener.local_addr().expect("an address");
+            let socket = daemon(&address.to_string()).expect("a socket");
+            assert_eq!(socket.peer_addr().expect("connected"), address);
+        }
+        assert!(daemon("localhost").is_none());
+    }
 }

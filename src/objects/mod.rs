@@ -8,6 +8,8 @@
 
 mod multipart;
 mod presigned;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,

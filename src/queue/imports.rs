@@ -520,14 +520,6 @@ struct Reports<'a> {
 }
 
 impl Reporter for Reports<'_> {
-    fn rejected(&self, errors: &[crate::imports::LineError]) {
-        if self.keys.is_none() {
-            for error in errors {
-                tracing::warn!(line = error.line, field = error.error.field, "record rejected");
-            }
-        }
-    }
-
     async fn store_errors(&self, part: u32, errors: Vec<u8>) -> Result<(), Cause> {
         let Some(keys) = &self.keys else { return Ok(()) };
         let Bucket { objects, name: bucket } = self.bucket;
@@ -588,5 +580,47 @@ mod tests {
         assert!(trouble().delay(5) <= Duration::from_secs(160));
         let busy = RetryReason::Busy(Duration::from_secs(90)).delay(1);
         assert!(busy >= Duration::from_secs(90) && busy <= Duration::from_secs(100), "{busy:?}");
+    }
+    #[test]
+    fn a_run_has_progressed_with_a_line_or_with_a_removal_after_the_last_line() {
+        let progress = |line, deleted| Progress {
+            line,
+            counts: Counts { deleted, ..Counts::default() },
+            ..Progress::default()
+        };
+        let before = progress(7, 2);
+        for (line, deleted, expected) in [(7, 2, false), (8, 2, true), (7, 3, true)] {
+            assert_eq!(has_progressed(&progress(line, deleted), &before), expected);
+        }
+    }
+
+    #[test]
+    fn the_metadata_of_an_object_says_what_it_replaces_and_how_it_is_ordered() {
+        let metadata = |pairs: &[(&str, &str)]| -> HashMap<String, String> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let told = |pairs: &[(&str, &str)]| snapshot(&metadata(pairs)).map_err(|e| e.to_string());
+        assert!(told(&[]).expect("valid").is_none());
+        let product = told(&[("replace", "product")]).expect("valid").expect("a snapshot");
+        assert_eq!(product.kind(), Kind::Product);
+        for (pairs, name) in [
+            (&[("replace", "bundle")][..], "replace"),
+            (&[("replace", "nothing")], "replace"),
+            (&[("replace", "product"), ("replace-share", "x")], "replace-share"),
+        ] {
+            let error = told(pairs).expect_err("invalid");
+            assert_eq!(error, format!("the object's metadata {name} is invalid"));
+        }
+        assert_eq!(order_by(&metadata(&[])).expect("valid"), OrderBy::Record);
+        assert_eq!(order_by(&metadata(&[("order", "source")])).expect("valid"), OrderBy::Source);
+        let error = order_by(&metadata(&[("order", "x")])).expect_err("invalid");
+        assert_eq!(error.to_string(), "the object's metadata order is invalid");
+    }
+
+    #[test]
+    fn records_are_lines_without_breaks_of_their_own() {
+        let records = [b"{\r\n\"a\": 1}".to_vec(), b"2".to_vec()];
+        assert_eq!(one_line_each(&records), b"{  \"a\": 1}\n2");
+        assert_eq!(one_line_each(&[]), b"");
     }
 }

@@ -111,3 +111,111 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use aws_sdk_dynamodb::Client;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        cause::chain,
+        cost::Meter,
+        script::{Reply, Script},
+        store::{
+            TableNames,
+            item::{text, text_of},
+        },
+    };
+
+    fn item(name: &str) -> Value {
+        json!({ "k": { "S": name } })
+    }
+
+    /// A reply with these items, which leaves these keys, and consumed one unit.
+    fn reply(items: &[&str], left: &[&str]) -> Reply {
+        let list = |names: &[&str]| names.iter().map(|name| item(name)).collect::<Vec<_>>();
+        let mut reply = json!({ "Responses": { "t": list(items) },
+                                "ConsumedCapacity": [{ "TableName": "t", "CapacityUnits": 1.0 }] });
+        if !left.is_empty() {
+            reply["UnprocessedKeys"] = json!({ "t": { "Keys": list(left) } });
+        }
+        Reply::new(200, reply.to_string())
+    }
+
+    /// The items that a database with these replies gives for keys, and the keys of each request.
+    async fn read(
+        names: &[&str],
+        replies: Vec<Reply>,
+    ) -> (Result<Vec<String>, String>, Vec<Vec<String>>) {
+        let script = Script::new(replies);
+        let (meter, requests) = (Meter::default(), Arc::clone(&script));
+        let store = Store::new(Client::new(&script.config()), TableNames::with_prefix("test"));
+        let key = |name: &&str| KeyToRead {
+            table: "t".to_owned(),
+            key: Item::from([("k".to_owned(), text(*name))]),
+            projection: None,
+        };
+        let wanted = names.iter().map(key).collect();
+        let items = store.metered(&meter).read_items("read", wanted).await;
+        let names = items.map(|items| {
+            items.iter().filter_map(|item| text_of(item, "k")).map(ToOwned::to_owned).collect()
+        });
+        let asked = requests.asked().into_iter().map(|asked| {
+            assert_eq!(asked.header("x-amz-target"), Some("DynamoDB_20120810.BatchGetItem"));
+            let keys = asked.json()["RequestItems"]["t"]["Keys"].clone();
+            let keys: Vec<Value> = keys.as_array().expect("keys").clone();
+            keys.iter().map(|key| key["k"]["S"].as_str().expect("text").to_owned()).collect()
+        });
+        let asked: Vec<Vec<String>> = asked.collect();
+        assert_eq!(usize::try_from(meter.cost().reads).expect("few"), asked.len());
+        (names.map_err(|error| chain(&error)), asked)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_that_a_reply_leaves_are_read_again() {
+        let begin = tokio::time::Instant::now();
+        let replies = vec![reply(&["a"], &["b", "c"]), reply(&["b"], &["c"]), reply(&["c"], &[])];
+        let (items, asked) = read(&["a", "b", "c"], replies).await;
+        assert_eq!(items.expect("items"), ["a", "b", "c"]);
+        assert_eq!(asked, [vec!["a", "b", "c"], vec!["b", "c"], vec!["c"]]);
+        assert!(begin.elapsed().is_zero(), "at once, since each reply has brought something");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_that_eight_replies_leave_are_an_error() {
+        let empty = || reply(&[], &["a", "b"]);
+        let (items, asked) = read(&["a", "b"], (0..8).map(|_| empty()).collect()).await;
+        let told = "read: 2 keys left unprocessed after all retries";
+        assert_eq!(items.expect_err("left over"), told);
+        assert_eq!(asked.len(), 8);
+        // A reply that brings something ends the series.
+        let most = (0..7).map(|_| empty()).chain([reply(&["a"], &["b"])]);
+        let again = (0..7).map(|_| reply(&[], &["b"])).chain([reply(&["b"], &[])]);
+        let (items, asked) = read(&["a", "b"], most.chain(again).collect()).await;
+        assert_eq!(items.expect("items"), ["a", "b"]);
+        assert_eq!(asked.len(), 16);
+    }
+
+    #[tokio::test]
+    async fn a_request_has_a_hundred_keys_at_most() {
+        let names: Vec<String> = (0..201).map(|number| format!("{number:03}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let replies = names.chunks(100).map(|names| reply(names, &[])).collect();
+        let (items, asked) = read(&names, replies).await;
+        assert_eq!(items.expect("items"), names);
+        assert_eq!(asked, names.chunks(100).map(<[_]>::to_vec).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_projection_has_placeholders_for_reserved_words_alone() {
+        let names = |projection| projection_names(Some(projection));
+        assert_eq!(names("productKey, linkedTo"), None);
+        let pair = |name: &str| (format!("#{name}"), name.to_owned());
+        assert_eq!(names("id, #at, #status"), Some(HashMap::from(["at", "status"].map(pair))));
+        assert_eq!(names("#type, #regions"), Some(HashMap::from(["type", "regions"].map(pair))));
+        assert_eq!(projection_names(None), None);
+    }
+}

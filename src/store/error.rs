@@ -262,7 +262,212 @@ struct RequestNotBuilt(#[source] Cause);
 
 #[cfg(test)]
 mod tests {
-    use super::throttling_reasons;
+    use aws_sdk_dynamodb::{
+        error::ErrorMetadata,
+        operation::get_item::GetItemError,
+        types::{
+            AttributeValue, CancellationReason,
+            error::{ConditionalCheckFailedException, TransactionCanceledException},
+        },
+    };
+    use aws_sdk_s3::primitives::SdkBody;
+    use aws_smithy_runtime_api::client::result::ConnectorError;
+
+    use super::*;
+
+    fn response(status: u16, body: &str) -> HttpResponse {
+        let status = status.try_into().expect("a status");
+        let mut response = HttpResponse::new(status, SdkBody::from(body));
+        response.headers_mut().insert("x-amzn-requestid", "R1");
+        response
+    }
+
+    /// What a request to read an item is refused with.
+    fn refused(status: u16, code: &str) -> StoreError {
+        let error = ErrorMetadata::builder().code(code).message("m").build();
+        let error = SdkError::service_error(GetItemError::generic(error), response(status, ""));
+        StoreError::from_sdk("get item", &error)
+    }
+
+    /// The answers of all predicates: unavailable, throttled, invalid, a failed condition.
+    fn predicates(error: &StoreError) -> [bool; 4] {
+        [
+            error.is_unavailable(),
+            error.is_throttled(),
+            error.is_invalid(),
+            error.is_condition_failed(),
+        ]
+    }
+
+    const THROTTLED: [bool; 4] = [true, true, false, false];
+    const UNAVAILABLE: [bool; 4] = [true, false, false, false];
+    const INVALID: [bool; 4] = [false, false, true, false];
+    const CONDITION_FAILED: [bool; 4] = [false, false, false, true];
+    const OTHER: [bool; 4] = [false; 4];
+
+    #[test]
+    fn an_error_is_classified_by_its_code_and_else_by_its_status() {
+        for (status, code, expected) in [
+            (400, "ValidationException", INVALID),
+            (400, "ConditionalCheckFailedException", CONDITION_FAILED),
+            (400, "ProvisionedThroughputExceededException", THROTTLED),
+            (400, "ThrottlingException", THROTTLED),
+            (400, "RequestLimitExceeded", THROTTLED),
+            (400, "LimitExceededException", THROTTLED),
+            (400, "TransactionInProgressException", UNAVAILABLE),
+            (400, "TransactionConflictException", UNAVAILABLE),
+            (400, "ReplicatedWriteConflictException", UNAVAILABLE),
+            (400, "TransactionCanceledException", OTHER),
+            (400, "AccessDeniedException", OTHER),
+            (499, "x", OTHER),
+            (429, "x", THROTTLED),
+            (500, "InternalServerError", UNAVAILABLE),
+            (503, "x", UNAVAILABLE),
+            // A reply that breaks off.
+            (200, "x", UNAVAILABLE),
+            (201, "x", OTHER),
+        ] {
+            assert_eq!(predicates(&refused(status, code)), expected, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn an_error_means_something_for_a_write_and_for_a_trace() {
+        for (code, write_error, failure) in [
+            ("ThrottlingException", Some(WriteError::Unavailable), "Throttle"),
+            ("TransactionConflictException", Some(WriteError::Unavailable), "Fault"),
+            ("ConditionalCheckFailedException", Some(WriteError::Stale), "Error"),
+            ("ValidationException", Some(WriteError::Rejected), "Error"),
+            ("AccessDeniedException", None, "Error"),
+        ] {
+            let error = refused(400, code);
+            assert_eq!(error.write_error(), write_error, "{code}");
+            assert_eq!(format!("{:?}", error.failure()), failure, "{code}");
+        }
+    }
+
+    #[test]
+    fn the_log_tells_what_the_service_said_and_never_the_reply() {
+        assert_eq!(
+            chain(&refused(400, "AccessDeniedException")),
+            "get item: AccessDeniedException: m (status 400) (request R1)"
+        );
+        let body = r#"{"ThrottlingReasons":[{"reason":"TableReadProvisionedThroughputExceeded","resource":"arn:x:table/t"}]}"#;
+        let throttled = GetItemError::generic(ErrorMetadata::builder().build());
+        let throttled = SdkError::service_error(throttled, response(400, body));
+        assert_eq!(
+            chain(&StoreError::from_sdk("get item", &throttled)),
+            "get item: no code: no message, TableReadProvisionedThroughputExceeded of table/t \
+             (status 400) (request R1)"
+        );
+    }
+
+    #[test]
+    fn a_request_without_an_answer_may_be_sent_again() {
+        type Failed = SdkError<GetItemError, HttpResponse>;
+        let reset = || std::io::Error::new(std::io::ErrorKind::ConnectionReset, "reset");
+        for (error, expected, told) in [
+            (Failed::timeout_error("late"), UNAVAILABLE, "get item: timeout (request none)"),
+            (
+                Failed::response_error("SECRET", response(200, "SECRET")),
+                UNAVAILABLE,
+                "get item: unreadable reply (request R1)",
+            ),
+            (
+                Failed::dispatch_failure(ConnectorError::io(reset().into())),
+                UNAVAILABLE,
+                "get item: not sent: io error: reset (request none)",
+            ),
+            // Nothing that a repetition would change.
+            (
+                Failed::dispatch_failure(ConnectorError::user(reset().into())),
+                OTHER,
+                "get item: not sent: user error: reset (request none)",
+            ),
+            (
+                Failed::construction_failure("no key"),
+                OTHER,
+                "get item: failed to construct request: no key (request none)",
+            ),
+        ] {
+            let error = StoreError::from_sdk("get item", &error);
+            assert_eq!((predicates(&error), chain(&error).as_str()), (expected, told));
+        }
+    }
+
+    #[test]
+    fn a_cancelled_transaction_is_classified_by_its_gravest_reason() {
+        for (codes, expected) in [
+            (
+                &["None", "ThrottlingError", "ValidationError", "ConditionalCheckFailed"][..],
+                CONDITION_FAILED,
+            ),
+            (&["ThrottlingError", "TransactionConflict", "ValidationError"], INVALID),
+            (&["TransactionConflict", "ThrottlingError"], THROTTLED),
+            (&["ProvisionedThroughputExceeded", "None"], THROTTLED),
+            (&["TransactionConflict"], UNAVAILABLE),
+            (&[], UNAVAILABLE),
+        ] {
+            let reason = |code: &&str| CancellationReason::builder().code(*code).build();
+            let reasons = codes.iter().map(reason).collect();
+            let cancelled =
+                TransactionCanceledException::builder().set_cancellation_reasons(Some(reasons));
+            let error = TransactWriteItemsError::TransactionCanceledException(cancelled.build());
+            let error = SdkError::service_error(error, response(400, ""));
+            let error = StoreError::from_transaction("write", &error);
+            assert_eq!(predicates(&error), expected, "{codes:?}");
+        }
+        let conflict = ErrorMetadata::builder().code("TransactionConflictException").build();
+        let conflict = TransactWriteItemsError::generic(conflict);
+        let conflict = SdkError::service_error(conflict, response(400, ""));
+        let conflict = StoreError::from_transaction("write", &conflict);
+        assert_eq!(predicates(&conflict), UNAVAILABLE, "an error of another kind stays what it is");
+    }
+
+    #[test]
+    fn errors_of_our_own_tell_what_they_are() {
+        for (error, expected, told) in [
+            (
+                StoreError::unreadable("read", "attribute id"),
+                OTHER,
+                "read: unreadable item: attribute id",
+            ),
+            (StoreError::unbuildable("read", "no key"), OTHER, "read: request not built: no key"),
+            (
+                StoreError::contended("write", 5),
+                UNAVAILABLE,
+                "write: other writers were faster 5 times",
+            ),
+            (
+                StoreError::left_over("read", 7),
+                UNAVAILABLE,
+                "read: 7 keys left unprocessed after all retries",
+            ),
+        ] {
+            assert_eq!((predicates(&error), chain(&error).as_str()), (expected, told));
+        }
+    }
+
+    #[test]
+    fn a_failed_condition_gives_what_was_stored_and_another_error_stays_one() {
+        let item = Item::from([("a".to_owned(), AttributeValue::S("b".to_owned()))]);
+        let failed = ConditionalCheckFailedException::builder()
+            .set_item(Some(item.clone()))
+            .meta(ErrorMetadata::builder().code("ConditionalCheckFailedException").build())
+            .build();
+        let failed = PutItemError::ConditionalCheckFailedException(failed);
+        let failed = SdkError::service_error(failed, response(400, ""));
+        assert_eq!(failed_condition("put", failed).expect("stored"), Some(item));
+
+        let code = ErrorMetadata::builder().code("ConditionalCheckFailedException").build();
+        let bare = SdkError::service_error(PutItemError::generic(code), response(400, ""));
+        assert_eq!(failed_condition("put", bare).expect("nothing"), None);
+
+        let code = ErrorMetadata::builder().code("ValidationException").build();
+        let other = SdkError::service_error(PutItemError::generic(code), response(400, ""));
+        let other = failed_condition("put", other).expect_err("another error");
+        assert_eq!((predicates(&other), other.to_string().as_str()), (INVALID, "put"));
+    }
 
     #[test]
     fn the_reasons_of_a_throttle_are_told_with_their_table_or_index() {

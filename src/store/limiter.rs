@@ -249,6 +249,8 @@ impl Permit<'_> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use futures_util::future::join_all;
+
     use super::*;
 
     /// Sends requests for some seconds to a database that accepts so many per second, and answers in 4 ms; returns how
@@ -373,5 +375,145 @@ mod tests {
         }
         assert!(lock(&limits.0).len() <= MAX_ACCOUNTS);
         assert!(Arc::ptr_eq(&first, &limits.of(&account("FIRST"))), "it is in use");
+    }
+    fn close(value: f64, expected: f64) {
+        assert!((value - expected).abs() < 0.01, "{value} is not {expected}");
+    }
+
+    const fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_window_has_the_events_of_the_last_second_or_since_its_start() {
+        let start = Instant::now();
+        let mut window = Window::new(start);
+        assert_eq!(window.rate(start), None);
+        for at in [0, 0, 50, 99] {
+            window.count(start + millis(at));
+        }
+        assert_eq!(window.rate(start + millis(99)), None, "it is too early to tell");
+        close(window.rate(start + millis(100)).expect("a rate"), 40.0);
+        window.count(start + millis(150));
+        close(window.rate(start + millis(500)).expect("a rate"), 10.0);
+        close(window.rate(start + millis(999)).expect("a rate"), 5.005);
+        // The first tenth of a second has passed.
+        close(window.rate(start + millis(1_000)).expect("a rate"), 1.0);
+        window.count(start + millis(1_050));
+        close(window.rate(start + millis(1_099)).expect("a rate"), 2.0);
+        close(window.rate(start + millis(1_100)).expect("a rate"), 1.0);
+        close(window.rate(start + millis(1_999)).expect("a rate"), 1.0);
+        close(window.rate(start + millis(2_000)).expect("a rate"), 0.0);
+        window.count(start + millis(2_000));
+        // All that was counted is older than a second, and its places are empty again.
+        close(window.rate(start + millis(60_000)).expect("a rate"), 0.0);
+        window.count(start + millis(60_000));
+        close(window.rate(start + millis(60_999)).expect("a rate"), 1.0);
+        close(window.rate(start + millis(61_000)).expect("a rate"), 0.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_falls_and_returns_slowly_near_what_was_too_much() {
+        let since = Instant::now();
+        let pace = Pace { too_much: 100.0, since, next: since };
+        // 100 × 0.15 ÷ 0.4 is 37.5, whose cube root is 3.3472.
+        for (after, rate) in [(0, 85.0), (1_000, 94.828), (3_347, 100.0), (5_000, 101.806)] {
+            close(pace.rate(since + millis(after)), rate);
+        }
+        close(pace.rate(since + Duration::from_secs(20)), 1947.245);
+    }
+
+    /// A limiter that has seen so many requests accepted within a tenth of a second.
+    async fn busy(slowest: f64, accepted: usize) -> Limiter {
+        let limiter = Limiter::new(32, slowest);
+        accept(&limiter, accepted).await;
+        limiter
+    }
+
+    async fn accept(limiter: &Limiter, count: usize) {
+        for _ in 0..count {
+            limiter.permit().await.accepted();
+        }
+        tokio::time::advance(millis(100)).await;
+    }
+
+    /// The rate that was too much, and how often it was decreased.
+    fn state(limiter: &Limiter) -> (Option<f64>, u64) {
+        let state = lock(&limiter.state);
+        (state.pace.as_ref().map(|pace| pace.too_much), state.decreases)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttle_remembers_what_was_accepted_as_too_much() {
+        // Of an idle database nothing is known.
+        let limiter = busy(100.0, 0).await;
+        limiter.permit().await.throttled();
+        assert_eq!(state(&limiter), (None, 0));
+
+        let limiter = busy(100.0, 50).await;
+        let (first, second) = (limiter.permit().await, limiter.permit().await);
+        first.throttled();
+        assert_eq!(state(&limiter), (Some(500.0), 1));
+        // It was sent before the rate fell.
+        second.throttled();
+        assert_eq!(state(&limiter), (Some(500.0), 1));
+
+        // A single accepted request says little: the rate falls to half of what it is by now, 432.6.
+        limiter.permit().await.accepted();
+        tokio::time::advance(millis(200)).await;
+        limiter.permit().await.throttled();
+        let (too_much, decreases) = state(&limiter);
+        close(too_much.expect("a pace"), 216.295);
+        assert_eq!(decreases, 2);
+
+        // What was sent before the rate fell may be accepted, but raises no rate.
+        let limiter = busy(10.0, 10).await;
+        let earlier = join_all((0..20).map(|_| limiter.permit())).await;
+        limiter.permit().await.throttled();
+        earlier.into_iter().for_each(Permit::accepted);
+        tokio::time::advance(millis(100)).await;
+        limiter.permit().await.throttled();
+        close(state(&limiter).0.expect("a pace"), 86.305);
+
+        // It does not fall below the slowest.
+        let limiter = busy(100.0, 5).await;
+        limiter.permit().await.throttled();
+        assert_eq!(state(&limiter), (Some(100.0), 1));
+        let rate = lock(&limiter.state).pace.as_ref().map(|pace| pace.rate(Instant::now()));
+        close(rate.expect("a pace"), 85.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_throttle_requests_are_sent_one_by_one_at_the_pace() {
+        let limiter = busy(100.0, 10).await;
+        limiter.permit().await.throttled();
+        let begin = Instant::now();
+        let mut sent = Vec::new();
+        for _ in 0..4 {
+            limiter.permit().await.accepted();
+            sent.push(begin.elapsed().as_millis());
+        }
+        // 85 a second is one every 11.8 ms; a timer has milliseconds.
+        assert_eq!(sent, [0, 12, 24, 36]);
+        // Turns that nobody took are not made up for.
+        tokio::time::advance(millis(1_000)).await;
+        let (begin, mut sent) = (Instant::now(), Vec::new());
+        for _ in 0..3 {
+            limiter.permit().await.accepted();
+            sent.push(begin.elapsed().as_millis());
+        }
+        assert_eq!(sent, [0, 11, 22]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pace_faster_than_any_is_none() {
+        let since = Instant::now();
+        let pace = || Some(Pace { too_much: 100.0, since, next: since + Duration::from_hours(9) });
+        let mut state = State { pace: pace(), ..State::default() };
+        // 0.4 × 29.14³ + 100 is 10,000.
+        assert!(state.pace(since + millis(32_400)).is_some());
+        assert!(state.pace(since + millis(32_600)).is_none());
+        assert!(state.pace.is_none(), "it is forgotten");
+        assert_eq!(state.turn(), None, "at once");
     }
 }

@@ -162,7 +162,14 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::Client;
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::{
+        script::{Reply, Script},
+        store::TableNames,
+    };
 
     #[test]
     fn a_table_whose_ranges_do_not_cover_is_left_alone_ever_longer() {
@@ -182,5 +189,103 @@ mod tests {
         assert!(ranges.may_try("another"));
         ranges.tried("t", true);
         assert_eq!(rest(&ranges), 0);
+    }
+    const ACCOUNT: &str = "ACME";
+
+    /// The names of so many keys.
+    fn keys(count: usize) -> Vec<String> {
+        (0..count).map(|number| format!("k{number:02}")).collect()
+    }
+
+    /// A page of a range with these items, which has cost so much, and was read up to this key.
+    fn page(items: &[&str], units: f64, up_to: Option<&str>) -> Reply {
+        let item = |name: &&str| json!({ "k": { "S": name } });
+        let mut reply = json!({ "Items": items.iter().map(item).collect::<Vec<_>>(),
+                                "ConsumedCapacity": { "TableName": "t", "CapacityUnits": units } });
+        if let Some(name) = up_to {
+            reply["LastEvaluatedKey"] = json!({ "account": { "S": ACCOUNT }, "k": { "S": name } });
+        }
+        Reply::new(200, reply.to_string())
+    }
+
+    fn batch() -> Reply {
+        Reply::new(200, json!({ "Responses": { "t": [] } }).to_string())
+    }
+
+    /// The items that a database with these replies gives for keys, and its requests: ranges, as what they begin after,
+    /// and batches, as how many keys they have.
+    async fn read(names: Vec<String>, replies: Vec<Reply>) -> (Vec<String>, Vec<String>) {
+        let script = Script::new(replies);
+        let store = Store::new(Client::new(&script.config()), TableNames::with_prefix("test"));
+        let account = &AccountId::parse(ACCOUNT).expect("account");
+        let wanted = Keys { table: "t", account, range_key: "k", names, projection: None };
+        let items = store.read_keys("read", wanted).await.expect("items");
+        let items = items.iter().filter_map(|item| text_of(item, "k")).map(ToOwned::to_owned);
+        let asked = script.asked().into_iter().map(|asked| {
+            let body = asked.json();
+            if asked.header("x-amz-target") == Some("DynamoDB_20120810.BatchGetItem") {
+                let keys = body["RequestItems"]["t"]["Keys"].as_array().expect("keys").len();
+                return format!("batch of {keys}");
+            }
+            let values = &body["ExpressionAttributeValues"];
+            let text = |value: &Value| value["S"].as_str().unwrap_or("-").to_owned();
+            let [first, last] = [text(&values[":first"]), text(&values[":last"])];
+            let after = text(&body["ExclusiveStartKey"]["k"]);
+            format!("{first} to {last} after {after}, limit {}", body["Limit"])
+        });
+        (items.collect(), asked.collect())
+    }
+
+    #[tokio::test]
+    async fn twenty_keys_are_tried_as_a_range_and_fewer_are_not() {
+        let (_, asked) = read(keys(19), vec![batch()]).await;
+        assert_eq!(asked, ["batch of 19"]);
+        // Keys that are there twice count once.
+        let twice = [keys(19), keys(19)].concat();
+        assert_eq!(read(twice, vec![batch()]).await.1, ["batch of 19"]);
+        // What the range has between the keys is left out.
+        let mut names = keys(20);
+        names.reverse();
+        let replies = vec![page(&["k00", "k001", "k19"], 20.0, None)];
+        let (items, asked) = read(names, replies).await;
+        assert_eq!(items, ["k00", "k19"]);
+        assert_eq!(asked, ["k00 to k19 after -, limit 20"]);
+    }
+
+    #[tokio::test]
+    async fn a_range_is_read_on_as_long_as_it_is_cheaper_than_its_keys() {
+        let begin = "k00 to k19 after -, limit 20";
+        for (replies, expected) in [
+            (
+                vec![page(&["k00"], 19.0, Some("k00")), page(&["k05"], 1.0, None)],
+                vec![begin, "k00 to k19 after k00, limit 20"],
+            ),
+            // It has cost as much as its keys.
+            (
+                vec![page(&["k00"], 12.0, Some("k00")), page(&[], 8.0, Some("k03")), batch()],
+                vec![begin, "k00 to k19 after k00, limit 20", "batch of 16"],
+            ),
+            // The fourth page is the last.
+            (
+                vec![
+                    page(&[], 1.0, Some("k00")),
+                    page(&[], 1.0, Some("k01")),
+                    page(&[], 1.0, Some("k02")),
+                    page(&[], 1.0, Some("k03")),
+                    batch(),
+                ],
+                vec![
+                    begin,
+                    "k00 to k19 after k00, limit 20",
+                    "k00 to k19 after k01, limit 20",
+                    "k00 to k19 after k02, limit 20",
+                    "batch of 16",
+                ],
+            ),
+            // All keys are read, though the range has more.
+            (vec![page(&["k19"], 1.0, Some("k19"))], vec![begin]),
+        ] {
+            assert_eq!(read(keys(20), replies).await.1, expected);
+        }
     }
 }

@@ -181,4 +181,49 @@ mod tests {
             assert!(serde_json::from_str::<RawJson>(broken).is_err(), "{broken}");
         }
     }
+    #[test]
+    fn the_items_of_a_reply_are_not_told_in_debugging_output() {
+        let items = TypedItems::<String>::new();
+        *lock(&items.0) = Ok(vec!["SECRET".to_owned()]);
+        assert_eq!(format!("{items:?} of {}", items.name()), "TypedItems(…) of TypedItems");
+        assert_eq!(items.clone().take().expect("items"), ["SECRET"]);
+        assert!(items.take().expect("none").is_empty(), "they are taken once");
+    }
+
+    fn deserialized(body: &str) -> (Option<QueryOutput>, Parsed<u32>) {
+        let items = TypedItems::<u32>::new();
+        let status = 200.try_into().expect("a status");
+        let response = HttpResponse::new(status, body.to_owned().into());
+        let config = ConfigBag::base();
+        let output = items.deserialize_nonstreaming_with_config(&response, &config).ok();
+        (output.map(|output| output.downcast().expect("the output of a query")), items.take())
+    }
+
+    #[test]
+    fn a_reply_is_read_even_if_its_items_are_of_another_shape() {
+        let reply = |items: &str| {
+            format!(
+                r#"{{"Items":{items},"ScannedCount":3,"LastEvaluatedKey":{{"a":{{"S":"x"}}}},
+                "ConsumedCapacity":{{"TableName":"t","CapacityUnits":1.5}}}}"#
+            )
+        };
+        for (items, read) in [("[1,2]", Some(vec![1, 2])), (r#"["x"]"#, None)] {
+            let (output, taken) = deserialized(&reply(items));
+            let output = output.expect("a reply");
+            assert_eq!(output.scanned_count, 3);
+            let key = HashMap::from([("a".to_owned(), AttributeValue::S("x".to_owned()))]);
+            assert_eq!(output.last_evaluated_key, Some(key));
+            let units = output.consumed_capacity.and_then(|capacity| capacity.capacity_units);
+            assert_eq!(units, Some(1.5));
+            assert_eq!(taken.ok(), read, "{items}");
+        }
+        let (output, taken) = deserialized(r#"{"ScannedCount":0}"#);
+        let output = output.expect("a reply");
+        assert_eq!((output.last_evaluated_key, output.consumed_capacity), (None, None));
+        assert!(taken.expect("no items").is_empty());
+        // The request is then retried.
+        for broken in ["", "{", "<html>"] {
+            assert!(deserialized(broken).0.is_none(), "{broken}");
+        }
+    }
 }

@@ -29,6 +29,8 @@
 mod delete;
 mod item;
 mod rewrite;
+#[cfg(test)]
+mod tests;
 mod upsert;
 
 pub(super) use self::item::parse_range_key;

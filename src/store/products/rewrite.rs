@@ -115,13 +115,11 @@ impl Store {
         let links = links_of(&after.product, row.id, &seen);
         if let Some(at) = &matched {
             next = next.max(at.revision + 1);
-            let old_links = links_of(&at.stored.product, None, &seen);
-            for link in old_links.iter().filter(|link| !links.contains(link) && **link != new_key) {
-                writes.unlink(link, &at.key)?;
+            // The keys that the product keeps are put below instead.
+            for link in links_of(&at.stored.product, None, &seen) {
+                writes.unlink(&link, &at.key)?;
             }
-            if at.key != new_key && !links.contains(&at.key) {
-                writes.delete(&at.key)?;
-            }
+            writes.delete(&at.key)?;
         }
         writes.put(&new_key, product_item(account, &after, next))?;
         for link in links {
