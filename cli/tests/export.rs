@@ -5,15 +5,11 @@
 #[allow(dead_code, reason = "what these tests do not need, others do")]
 mod support;
 
-use std::{
-    fs,
-    path::Path,
-    process::{Output, Stdio},
-};
+use std::{fs, path::Path, process::Stdio};
 
 use serde_json::{Value, json};
 
-use support::{Serve, catalog, err, offering, out, run};
+use support::{Serve, catalog, err, offering, out, run, told};
 
 const EXPORT: [&str; 3] = ["export", "--account", "ACME"];
 
@@ -24,14 +20,6 @@ fn serve_offerings(folder: &Path, count: usize) -> Serve {
     fs::write(folder.join("a.ndjson"), lines.join("\n")).expect("file");
     assert!(run(folder, &["import", "--account", "ACME", "a.ndjson"]).status.success());
     serve
-}
-
-/// What is told on standard error, but where the catalog is.
-fn told(output: &Output) -> String {
-    let told = err(output);
-    let (place, rest) = told.split_once('\n').expect("a line");
-    assert!(place.starts_with("Using the catalog at http://127.0.0.1:"), "{place}");
-    rest.to_owned()
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 
-use support::{Serve, catalog, err, last_json, offering, out, run};
+use support::{Serve, catalog, err, last_json, offering, out, run, told};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -42,14 +42,6 @@ fn jobs(folder: &Path) -> Vec<Value> {
 /// A promotion is written fast.
 fn promotion(code: &str) -> String {
     json!({"kind": "promotion", "code": code, "percentOff": 10}).to_string()
-}
-
-/// What is told on standard error, but where the catalog is.
-fn told(output: &Output) -> String {
-    let told = err(output);
-    let (place, rest) = told.split_once('\n').expect("a line");
-    assert!(place.starts_with("Using the catalog at http://127.0.0.1:"), "{place}");
-    rest.to_owned()
 }
 
 /// The text without the time that an import took.

@@ -31,6 +31,14 @@ pub(crate) fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
 
+/// What is told on standard error, but where the catalog is.
+pub(crate) fn told(output: &Output) -> String {
+    let told = err(output);
+    let (place, rest) = told.split_once('\n').expect("a line");
+    assert!(place.starts_with("Using the catalog at http://127.0.0.1:"), "{place}");
+    rest.to_owned()
+}
+
 /// The last line, which must be JSON.
 pub(crate) fn last_json(output: &Output) -> Value {
     let text = out(output);
