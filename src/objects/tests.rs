@@ -407,7 +407,7 @@ async fn an_object_to_join_that_is_missing_is_told() {
 async fn a_presigned_link_says_what_it_is_for_and_how_long() {
     let (objects, _) = objects([]);
     let valid = std::time::Duration::from_mins(15);
-    let link = objects.link("b", "a key", "file.gz", valid).await.expect("a link");
+    let link = objects.presign_download("b", "a key", "file.gz", valid).await.expect("a link");
     let (target, query) = link.split_once('?').expect("a query");
     assert_eq!(target, "http://service.invalid/b/a%20key");
     let query: Vec<&str> = query.split('&').collect();
@@ -432,6 +432,6 @@ async fn a_presigned_link_says_what_it_is_for_and_how_long() {
     assert_eq!(headers, [header("content-length", "17"), header("if-none-match", "*")]);
 
     // S3 takes no link that is valid for longer than a week.
-    let error = objects.link("b", "k", "f", std::time::Duration::from_hours(200)).await;
+    let error = objects.presign_download("b", "k", "f", std::time::Duration::from_hours(200)).await;
     assert_eq!(error.expect_err("too long").to_string(), "S3");
 }

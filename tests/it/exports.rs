@@ -2,7 +2,10 @@
 
 use std::{
     io::Read as _,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,12 +20,18 @@ use serverless_catalog::{
     account::AccountId,
     cause::Cause,
     changes::Kinds,
-    exports::{ExportId, ExportJob, ExportStatus, ExportView, export_key},
-    queue::{ExportCatalog, MessageQueue, QueueMessage, export_message},
+    exports::{
+        ExportClaim, ExportId, ExportJob, ExportLease, ExportStatus, ExportView, export_key,
+    },
+    queue::{ExportCatalog, MAX_RECEIVES, MessageQueue, QueueMessage, export_message},
+    store::{Connection, Store, TableNames, lean_client},
 };
 use tokio::time::Instant;
 
-use crate::support::{Catalog, offering};
+use crate::{
+    proxy::{Fate, proxy},
+    support::{Catalog, no_jobs, offering},
+};
 
 /// How large a part is here: the least that S3 takes.
 const PART_BYTES: usize = 5 * 1024 * 1024;
@@ -52,11 +61,16 @@ struct Scene {
 }
 
 impl Scene {
-    /// A catalog of some 15 MB that hardly compress.
+    /// A catalog of some 18 MB that hardly compress.
     async fn start() -> Self {
+        Self::of(OFFERINGS).await
+    }
+
+    /// A catalog of so many offerings of 120 KB that hardly compress.
+    async fn of(offerings: usize) -> Self {
         let catalog = Catalog::start().await;
         let mut random = fastrand::Rng::with_seed(1);
-        let records: Vec<Value> = (0..OFFERINGS)
+        let records: Vec<Value> = (0..offerings)
             .map(|number| {
                 let text: String = (0..120_000).map(|_| random.alphanumeric()).collect();
                 offering(&format!("o{number:03}"), json!({"metadata": {"text": text}}))
@@ -173,9 +187,7 @@ async fn an_export_is_complete_although_concurrent_workers_die() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_export_is_delivered_again_and_an_unknown_one_is_done() {
-    let catalog = Catalog::start().await;
-    let account = AccountId::parse("ACME").expect("account");
-    let scene = Scene { catalog, queue: Arc::default(), account };
+    let scene = Scene::of(0).await;
     let function = scene.function(Duration::from_mins(2));
     let time = Duration::from_secs(10);
     for body in ["", "x", "{}", r#"{"account":"a b","exportId":"x"}"#] {
@@ -183,4 +195,103 @@ async fn what_is_no_export_is_delivered_again_and_an_unknown_one_is_done() {
     }
     let unknown = export_message(&scene.account, &ExportId::of(&["unknown"])).body;
     assert!(deliver(&function, &event(&unknown), time).await);
+}
+
+/// The event of a message that was received so often.
+fn received(message: &Value, times: u32) -> Value {
+    let mut event = message.clone();
+    event["Records"][0]["attributes"] = json!({"ApproximateReceiveCount": times.to_string()});
+    event
+}
+
+#[tokio::test]
+async fn a_message_whose_export_another_worker_has_waits_for_its_lease_and_is_never_given_up() {
+    let scene = Scene::of(0).await;
+    let function = scene.function(Duration::from_mins(2));
+    let (id, message) = scene.request("busy").await;
+    let (account, holder) = (scene.account.clone(), "another worker".to_owned());
+    let lease = ExportLease { account, export: id.clone(), holder, term: Duration::from_mins(10) };
+    let claim = scene.catalog.stack.store.claim_export(&lease).await.expect("claim");
+    assert!(matches!(claim, ExportClaim::Held(_)), "{claim:?}");
+    for receives in 1..=MAX_RECEIVES {
+        let event = received(&message, receives);
+        let is_acknowledged = deliver(&function, &event, Duration::from_secs(10)).await;
+        let sent = std::mem::take(&mut *scene.queue.0.lock().expect("lock"));
+        if receives + 1 < MAX_RECEIVES {
+            assert!(!is_acknowledged && sent.is_empty(), "{receives}: {sent:?}");
+            continue;
+        }
+        // One more time and it would be in the dead-letter queue: another message takes its place.
+        assert!(is_acknowledged, "{receives}");
+        let [again] = sent.as_slice() else { panic!("{sent:?}") };
+        let expected = export_message(&scene.account, &id);
+        assert_eq!(*again, QueueMessage { delay: again.delay, ..expected });
+        let longest = Duration::from_mins(10) + Duration::from_secs(5 << receives);
+        assert!((Duration::from_mins(9)..=longest).contains(&again.delay), "{:?}", again.delay);
+    }
+    assert_eq!(scene.status(&id).await, ExportStatus::Running);
+}
+
+#[tokio::test]
+async fn an_export_that_cannot_be_stored_fails_at_its_last_receive() {
+    let scene = Scene::of(0).await;
+    let bucket = no_jobs().bucket;
+    let store = scene.catalog.stack.store.clone();
+    let function = ExportCatalog::new(store, bucket, scene.queue.clone());
+    let (id, message) = scene.request("nowhere").await;
+    for receives in 1..=MAX_RECEIVES {
+        let event = received(&message, receives);
+        assert!(!deliver(&function, &event, Duration::from_secs(10)).await);
+        let is_last = receives == MAX_RECEIVES;
+        let expected = if is_last { ExportStatus::Failed } else { ExportStatus::Waiting };
+        assert_eq!(scene.status(&id).await, expected, "{receives}");
+    }
+    assert!(scene.queue.0.lock().expect("lock").is_empty());
+}
+
+#[tokio::test]
+async fn a_lease_is_extended_when_a_quarter_of_it_is_over() {
+    let scene = Scene::of(1).await;
+    let updates = Arc::new(AtomicUsize::new(0));
+    let counted = updates.clone();
+    let url = proxy(&scene.catalog.stack.endpoints().dynamodb_url, move |operation, request| {
+        if operation == "UpdateItem" && request.contains("\"test-exports\"") {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        Fate::Pass
+    })
+    .await;
+    let client = lean_client(&Connection::local(&url)).expect("client");
+    let store = Store::new(client, TableNames::with_prefix("test"));
+    let bucket = scene.catalog.stack.jobs.bucket.clone();
+    let function = ExportCatalog::new(store, bucket, scene.queue.clone());
+    // The claim, an extension after each of six tables where the time is over, and the end.
+    for (lease, expected) in [(Duration::from_hours(1), 2), (Duration::ZERO, 8)] {
+        let function = function.clone().with_limits(lease, PART_BYTES);
+        let (_, message) = scene.request(&format!("{lease:?}")).await;
+        assert!(deliver(&function, &message, Duration::from_mins(1)).await);
+        assert_eq!(updates.swap(0, Ordering::Relaxed), expected, "{lease:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_knows_its_records_its_bytes_and_its_parts() {
+    for (offerings, parts) in [(2, 0), (80, 1)] {
+        let scene = Scene::of(offerings).await;
+        let function = scene.function(Duration::from_mins(2));
+        let (id, message) = scene.request("counted").await;
+        assert!(deliver(&function, &message, Duration::from_mins(1)).await);
+        let job = scene.catalog.stack.store.export_job(&scene.account, &id).await.expect("read");
+        let job = job.expect("an export");
+        let bucket = &scene.catalog.stack.jobs.bucket;
+        let key = export_key(&scene.account, &id);
+        let file = bucket.objects.get(&bucket.name, &key).await.expect("S3").expect("object");
+        assert_eq!(job.status, ExportStatus::Done);
+        let progress = &job.progress;
+        assert_eq!(usize::try_from(progress.records).expect("small"), offerings);
+        assert_eq!(usize::try_from(progress.bytes).expect("small"), file.len());
+        // The last part is not a progress to continue from.
+        assert_eq!(progress.parts.len(), parts, "{} bytes", file.len());
+        assert_eq!(scene.lines(&id).await.len(), offerings);
+    }
 }

@@ -1,21 +1,31 @@
 //! `Idempotency-Key`: a request does its work once, however often it is sent.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use serverless_catalog::{
     account::AccountId,
     changes::Kinds,
+    clock::Clock,
     exports::{ExportId, ExportJob, ExportView},
-    idempotency::{Claimed, IdempotencyKey, IdempotencyStore as _, KeyedRequest, RequestIdentity},
+    idempotency::{
+        Claimed, IdempotencyKey, IdempotencyStore as _, KeptAnswer, KeyedRequest, RequestIdentity,
+    },
     imports::Kind,
     offerings::CatalogId,
     products::{ProductRow, arrived, upsert},
+    store::{Connection, Store, TableNames, lean_client},
 };
 use tokio::time::Instant;
 
-use crate::support::{Answer, Catalog, Request};
+use crate::{
+    proxy::{Fate, proxy},
+    support::{Answer, Catalog, Request},
+};
 
 const PATH: &str = "/api/v1/products";
 
@@ -259,4 +269,80 @@ async fn a_repeated_export_has_the_cursor_of_what_it_reads() {
         .header("Idempotency-Key", "k")
         .body(body.to_string().into_bytes());
     assert_eq!(other.send().await.status, 422);
+}
+
+fn keyed(id: &str, content: &[u8]) -> KeyedRequest {
+    let account = AccountId::parse("ACME").expect("account");
+    let key = IdempotencyKey::parse(id).expect("key");
+    KeyedRequest::new(account, "POST /x", &key, &[content])
+}
+
+const TERM: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn a_claim_whose_answer_was_lost_is_no_repetition() {
+    let catalog = Catalog::start().await;
+    let lost = AtomicBool::new(false);
+    let url = proxy(&catalog.stack.endpoints().dynamodb_url, move |operation, _| {
+        let is_first = operation == "PutItem" && !lost.swap(true, Ordering::Relaxed);
+        if is_first { Fate::Unseen } else { Fate::Pass }
+    })
+    .await;
+    let client = lean_client(&Connection::local(&url)).expect("client");
+    let store = Store::new(client, TableNames::with_prefix("test"));
+    let claimed = store.claim_request(keyed("k", b"a"), TERM).await.expect("claim");
+    let Claimed::Held(claim, identity) = claimed else { panic!("{claimed:?}") };
+    assert!(!identity.is_repeated, "nothing of its work was done");
+    let again = store.claim_request(keyed("k", b"a"), TERM).await.expect("claim");
+    assert!(matches!(again, Claimed::UnderWay(left) if left <= TERM), "{again:?}");
+    let other = store.claim_request(keyed("k", b"b"), TERM).await.expect("claim");
+    assert!(matches!(other, Claimed::OtherRequest), "{other:?}");
+    let answer = KeptAnswer {
+        status: 207,
+        content_type: "application/json".to_owned(),
+        body: "{}".to_owned(),
+    };
+    store.end_request(&claim, Some(&answer)).await.expect("ended");
+    let after = store.claim_request(keyed("k", b"a"), TERM).await.expect("claim");
+    assert!(matches!(&after, Claimed::Answered(kept) if *kept == answer), "{after:?}");
+}
+
+/// A store whose clock stands still at this time.
+fn store_at(catalog: &Catalog, millis: i64) -> Store {
+    let start = jiff::Timestamp::from_millisecond(millis).expect("a time");
+    let since = Instant::now() + Duration::from_hours(1);
+    let store = Store::new(catalog.stack.client.clone(), TableNames::with_prefix("test"));
+    store.with_clock(Clock::Simulated { start, since })
+}
+
+#[tokio::test]
+async fn a_claim_is_taken_over_when_its_time_is_over_and_forgotten_after_a_day() {
+    const BEGIN: i64 = 1_767_225_600_000;
+    const DAY: i64 = 24 * 60 * 60 * 1_000;
+    let catalog = Catalog::start().await;
+    let claim = async |millis: i64| {
+        let store = store_at(&catalog, BEGIN + millis);
+        store.claim_request(keyed("k", b"a"), TERM).await.expect("claim")
+    };
+    let Claimed::Held(first, began) = claim(0).await else { panic!("it is free") };
+    for (after, expected) in [(0, 10_000), (9_999, 1)] {
+        let left = claim(after).await;
+        let expected = Duration::from_millis(expected);
+        assert!(matches!(left, Claimed::UnderWay(left) if left == expected), "{left:?}");
+    }
+    let taken = claim(10_000).await;
+    let Claimed::Held(second, identity) = taken else { panic!("{taken:?}") };
+    assert_eq!((identity.arrived_at, &identity.name), (began.arrived_at, &began.name));
+    assert!(identity.is_repeated);
+    // The first attempt ends nothing any more; the second one leaves the key free.
+    let store = store_at(&catalog, BEGIN + 10_000);
+    store.end_request(&first, None).await.expect("no matter");
+    assert!(matches!(claim(10_001).await, Claimed::UnderWay(_)));
+    store.end_request(&second, None).await.expect("ended");
+    let Claimed::Held(_, identity) = claim(10_001).await else { panic!("it is free") };
+    assert_eq!((identity.name, identity.is_repeated), (began.name.clone(), true));
+
+    assert!(matches!(claim(DAY - 1).await, Claimed::Held(_, same) if same.name == began.name));
+    let Claimed::Held(_, anew) = claim(DAY).await else { panic!("it is forgotten") };
+    assert!(!anew.is_repeated && anew.name != began.name, "{anew:?}");
 }

@@ -25,6 +25,8 @@ mod hostile;
 mod idempotency;
 mod imports;
 mod isolation;
+mod items;
+mod job_store;
 mod jobs;
 mod limits;
 mod messages;

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -513,5 +513,41 @@ async fn of_networks_that_are_called_alike_a_number_finds_the_first_of_the_list(
         let found =
             catalog.read(&key, "/v2/catalog/lookup?phone_number=%2B233541112259").await.json();
         assert_eq!(found["data"]["network"]["id"], first["id"], "{account}: {found}");
+    }
+}
+
+#[tokio::test]
+async fn the_number_of_bundles_is_right_after_each_transaction() {
+    let catalog = Catalog::start().await;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let counts = told.clone();
+    let url = proxy(&catalog.stack.endpoints().dynamodb_url, move |operation, request| {
+        if operation == "TransactWriteItems" {
+            let count = request.split("\"productCount\":{\"N\":\"").nth(1);
+            let count = count.and_then(|count| count.split('"').next()).unwrap_or_default();
+            counts.lock().expect("lock").push(count.to_owned());
+        }
+        Fate::Pass
+    })
+    .await;
+    let client = lean_client(&Connection::local(&url)).expect("client");
+    let store = Store::new(client, TableNames::with_prefix("test"));
+    let account = "ACME".parse().expect("account");
+    let bundles = |price: u32, ids: std::ops::Range<u32>| -> Vec<Value> {
+        ids.map(|id| merge_into(&bundle(id), &json!({ "price_usd": price }))).collect()
+    };
+    for (bundles, expected) in [
+        // A transaction has 99 of them.
+        (bundles(1, 1..151), &["99", "150"][..]),
+        (bundles(2, 1..151), &["150", "150"]),
+        (bundles(2, 101..221), &["191", "120"]),
+        (Vec::new(), &["21", "0"]),
+    ] {
+        let line = network(1, &json!({ "fixed_bundles": bundles })).to_string().into_bytes();
+        let mut importer = importer(&store, &account, false);
+        let refused = importer.import_group(&[(1, Ok(line))], &[]).await.expect("import");
+        assert!(refused.is_empty(), "{refused:?}");
+        let told = std::mem::take(&mut *told.lock().expect("lock"));
+        assert_eq!(told, expected);
     }
 }

@@ -283,6 +283,22 @@ async fn records_in_messages_are_imported_for_the_account_the_message_names() {
 }
 
 #[tokio::test]
+async fn without_a_version_or_a_sequencer_the_content_is_the_identity_of_an_object() {
+    let imports = Imports::start().await;
+    let object = json!({"bucket": {"name": BUCKET}, "object": {"key": "imports/ACME/p.ndjson"}});
+    let record = json!({"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": object});
+    let told = [json!({ "Records": [record] }).to_string()];
+    // The same again is no other import, and another content is.
+    for (count, jobs) in [(1, 1), (1, 1), (2, 2), (2, 2)] {
+        imports.put("imports/ACME/p.ndjson", products(count)).await;
+        assert!(imports.deliver(&told).await.is_empty());
+        assert_eq!(imports.statuses("ACME").await, vec![Status::Done; jobs]);
+    }
+    let key = imports.catalog.key("ACME").await;
+    assert_eq!(all(&imports.catalog, &key).await.len(), 2);
+}
+
+#[tokio::test]
 async fn an_import_is_superseded_when_a_newer_event_of_its_object_is_known() {
     let imports = Imports::start().await;
     let key = imports.catalog.key("ACME").await;

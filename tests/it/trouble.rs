@@ -232,6 +232,33 @@ async fn a_report_that_is_refused_a_few_times_is_stored_all_the_same() {
     assert_eq!(puts.len(), (parts + 2) * 4);
 }
 
+#[tokio::test]
+async fn the_errors_of_an_import_are_one_object_whose_parts_are_joined_if_there_are_several() {
+    let imports = Imports::start().await;
+    let s3 = S3Proxy::start(&imports.server.url(), |_| Answer::Pass).await;
+    let import = Imports::function(&database_of(&imports), &s3.objects());
+    let mut before = 0;
+    for (name, lines) in [("none.ndjson", 0), ("few.ndjson", 2), ("many.ndjson", 1_500)] {
+        let content = "{\"kind\":\"product\",\"sku\":\"x\",\"price\":-1}\n".repeat(lines);
+        imports.put(&format!("imports/ACME/{name}"), content).await;
+        done(&import, &[told(name)]).await;
+        let asked = s3.asked().split_off(before);
+        before += asked.len();
+        let puts = asked.iter().filter(|asked| asked.method == "PUT");
+        let puts: Vec<&str> = puts.filter_map(|asked| asked.path.split(".errors").nth(1)).collect();
+        let (whole, parts): (Vec<&str>, Vec<&str>) =
+            puts.into_iter().partition(|put| *put == ".ndjson");
+        assert_eq!(whole.len(), usize::from(parts.len() > 1), "{name}: {parts:?}");
+        assert_eq!(parts.len() > 1, lines == 1_500, "{parts:?}");
+        assert_eq!(parts.is_empty(), lines == 0, "{parts:?}");
+        let report = imports.report("ACME", name);
+        assert_eq!(report["errors"].as_array().expect("a list").len(), lines.min(1));
+        let refused = imports.errors(&report).await;
+        let refused: Vec<Value> = refused.iter().map(|error| error["line"].clone()).collect();
+        assert_eq!(refused, (1..=lines).map(Value::from).collect::<Vec<_>>());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_import_takes_as_many_runs_as_it_needs_each_a_continuation_received_once() {
     const COUNT: usize = 4_000;
