@@ -21,3 +21,20 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Caused(&'static str, #[source] Option<Box<Caused>>);
+
+    #[test]
+    fn a_chain_has_each_message_once() {
+        let timeout = Caused("it timed out", None);
+        let same = Caused("the request failed: it timed out", Some(timeout.into()));
+        let error = Caused("nothing was read", Some(same.into()));
+        assert_eq!(chain(&error), "nothing was read: the request failed: it timed out");
+    }
+}

@@ -35,3 +35,19 @@ impl Clock {
         Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_simulated_clock_tells_whole_milliseconds_of_tokios_time() {
+        let start = Timestamp::constant(1_767_225_600, 999_999);
+        let clock = Clock::simulated(start);
+        assert_eq!(clock.now().to_string(), "2026-01-01T00:00:00Z");
+        tokio::time::advance(Duration::from_micros(61_002_500)).await;
+        assert_eq!(clock.now().to_string(), "2026-01-01T00:01:01.003Z");
+    }
+}

@@ -43,3 +43,19 @@ impl Meter {
         change(&mut lock(&self.0));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_of_a_meter_add_to_one_sum() {
+        let meter = Meter::default();
+        meter.add_read(0.5);
+        meter.clone().add_read(2.0);
+        meter.add_write(3.0);
+        meter.clone().add_write(1.0);
+        meter.add_write(1.0);
+        assert_eq!(meter.cost(), Cost { reads: 2, read_units: 2.5, writes: 3, write_units: 5.0 });
+    }
+}

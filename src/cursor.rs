@@ -219,9 +219,16 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_is_not_shown() {
+        assert_eq!(format!("{:?}", cursors()), "Cursors(…)");
+    }
+
+    #[test]
     fn short_secrets_and_long_positions_are_refused() {
-        assert!(Cursors::new("short", None).is_err());
-        assert!(Cursors::new(SECRET, Some("short")).is_err());
+        let secret = |length| "s".repeat(length);
+        assert!(Cursors::new(&secret(32), Some(&secret(32))).is_ok());
+        assert!(Cursors::new(&secret(31), None).is_err());
+        assert!(Cursors::new(SECRET, Some(&secret(31))).is_err());
         let acme = account("ACME");
         assert_eq!(cursors().seal(context(&acme), &[0; 400]), Err(PositionTooLong));
         let longest = cursors().seal(context(&acme), &[0; 367]).expect("it fits");

@@ -165,4 +165,22 @@ mod tests {
     fn escapes_that_are_not_needed_are_read() {
         assert_eq!(unescaped(r"\u0041\/\b\ud83d\ude00"), "A/\u{8}\u{1f600}");
     }
+
+    #[test]
+    fn the_usual_escapes_are_read_without_a_parser() {
+        assert_eq!(few_escapes(r#"{\"a\":\"\\\/\n\"}"#).as_deref(), Some("{\"a\":\"\\/\n\"}"));
+        assert_eq!(few_escapes(r"\t"), None);
+        assert_eq!(few_escapes("\\"), None);
+    }
+
+    #[test]
+    fn a_document_is_told_by_its_text_in_either_form() {
+        let plain = JsonText::from(r#"{"a":1}"#.to_owned());
+        let escaped = JsonText::escaped(r#"{\"a\":1}"#.to_owned());
+        assert_eq!(plain, escaped);
+        assert_ne!(plain, JsonText::from(r#"{"a":2}"#.to_owned()));
+        assert_eq!((plain.as_escaped(), escaped.as_escaped()), (None, Some(r#"{\"a\":1}"#)));
+        assert!(plain.begins_whole() && escaped.begins_whole());
+        assert!(!JsonText::escaped(r#"\"a\":1}"#.to_owned()).begins_whole());
+    }
 }

@@ -157,9 +157,17 @@ mod tests {
     }
 
     #[test]
+    fn a_country_is_shown_as_its_code() {
+        let ghana = Country::parse("GH").expect("a country");
+        assert_eq!(format!("{ghana} {ghana:?}"), "GH GH");
+    }
+
+    #[test]
     fn what_is_no_country_is_refused() {
         for code in ["", "G", "GHA", "gh", "XX", "ZZ", "UK", "É", "🇬🇭"] {
-            assert!(Country::parse(code).is_err(), "{code:?}");
+            let error = Country::parse(code).expect_err(code);
+            let message = "must be an ISO 3166-1 alpha-2 country code in upper case, such as GH";
+            assert_eq!(error, message, "{code:?}");
         }
     }
 }

@@ -92,7 +92,7 @@ pub const PAGE_BYTES: usize = 5_500_000;
 pub fn bytes_in_reply(json: &str) -> usize {
     // Line ends and tabs may stand unescaped between the tokens of JSON; other control characters may not.
     let is_escaped =
-        |byte: &u8| u8::from(*byte == b'"') | u8::from(*byte == b'\\') | u8::from(*byte < b' ');
+        |byte: &u8| u8::from(*byte == b'"') + u8::from(*byte == b'\\') + u8::from(*byte < b' ');
     // In sums of bytes, which the compiler turns into vector instructions.
     let escaped = json.as_bytes().chunks(255).map(|chunk| chunk.iter().map(is_escaped).sum::<u8>());
     json.len() + escaped.map(usize::from).sum::<usize>()
@@ -190,10 +190,43 @@ mod tests {
         assert_eq!(shown, [("b", "number"), ("a", "array"), ("b", "string")]);
         assert_eq!(members.0[0].1.get(), "1.10");
         assert_eq!(members.duplicate(), Some("b"));
-        assert!(Members::of("[]", |_| true).is_err());
-        assert!(Members::of("{} {}", |_| true).is_err());
-        let array: &RawValue = serde_json::from_str("[1,[2],3]").expect("array");
-        assert_eq!(first_elements(array, 2).expect("array").len(), 2);
+        assert_eq!(
+            Members::of(r#"{"a":1,"b":1,"ab":1}"#, |_| true).expect("unique").duplicate(),
+            None
+        );
+        let error = |text| Members::of(text, |_| true).expect_err(text).to_string();
+        let sequence = "invalid type: sequence, expected an object at line 1 column 0";
+        assert_eq!(error("[]"), sequence);
+        assert_eq!(error("{} {}"), "trailing characters at line 1 column 4");
+    }
+
+    #[test]
+    fn of_an_array_the_first_elements_are_taken_and_nothing_else_is_one() {
+        let value = |text| serde_json::from_str::<&RawValue>(text).expect("JSON");
+        for (most, taken) in [(0, ""), (2, "1 [2]"), (3, "1 [2] 3"), (4, "1 [2] 3")] {
+            let elements = first_elements(value("[1,[2],3]"), most).expect("an array");
+            let elements: Vec<&str> = elements.into_iter().map(RawValue::get).collect();
+            assert_eq!(elements.join(" "), taken);
+        }
+        let error = first_elements(value("{}"), 2).expect_err("an object").to_string();
+        assert_eq!(error, "invalid type: map, expected an array at line 1 column 0");
+    }
+
+    #[test]
+    fn a_value_has_the_type_that_its_first_character_says() {
+        for (text, name) in [
+            ("{}", "object"),
+            ("[]", "array"),
+            ("\"\"", "string"),
+            ("true", "boolean"),
+            ("false", "boolean"),
+            ("null", "null"),
+            ("-1", "number"),
+            ("0", "number"),
+        ] {
+            let value: &RawValue = serde_json::from_str(text).expect("JSON");
+            assert_eq!(type_name(value), name, "{text}");
+        }
     }
 
     #[test]
@@ -233,7 +266,8 @@ mod tests {
             unique_map::<_, String, i64>(&mut json)
         };
         assert_eq!(read(r#"{"a":1,"b":2}"#).expect("unique").len(), 2);
-        let error = read(r#"{"a":1,"a":2}"#).expect_err("twice").to_string();
-        assert!(error.contains("duplicate key a"), "{error}");
+        let error = |text| read(text).expect_err(text).to_string();
+        assert_eq!(error(r#"{"a":1,"a":2}"#), "duplicate key a at line 1 column 10");
+        assert_eq!(error("[]"), "invalid type: sequence, expected an object at line 1 column 0");
     }
 }

@@ -67,7 +67,7 @@ impl Amount {
             - i64::try_from(dropped_zeros).map_err(too_precise)?
             - exponent;
         let zeros = usize::try_from(-scale.min(0)).map_err(too_precise)?;
-        if trimmed.len().saturating_add(zeros) > 28 || scale > 28 {
+        if trimmed.len().saturating_add(zeros) > 28 {
             return Err(AmountError::TooPrecise);
         }
         let mut value: i128 = format!("{trimmed}{}", "0".repeat(zeros))
@@ -213,6 +213,8 @@ mod tests {
             ("0.10e1", "1"),
             ("-4.05", "-4.05"),
             ("9999999999999999999999999999", "9999999999999999999999999999"),
+            ("-0.0000000000000000000000000001", "-0.0000000000000000000000000001"),
+            ("1234567890123456789012345678e-28", "0.1234567890123456789012345678"),
         ] {
             let amount: Amount = serde_json::from_str(written).expect(written);
             assert_eq!(serde_json::to_string(&amount).expect(written), read, "{written}");
@@ -226,12 +228,55 @@ mod tests {
         {
             assert_eq!(Amount::parse(text), Err(AmountError::NotANumber), "{text:?}");
         }
-        for text in ["1e400", "1e-400", "1e99999999999999999999", "0.12345678901234567890123456789"]
-        {
+        for text in [
+            "1e400",
+            "1e-400",
+            "1e-29",
+            "1e28",
+            "1e99999999999999999999",
+            "0.12345678901234567890123456789",
+            "10000000000000000000000000001",
+        ] {
             assert_eq!(Amount::parse(text), Err(AmountError::TooPrecise), "{text}");
         }
         assert!(serde_json::from_str::<Amount>("\"5\"").is_err());
         assert!(serde_json::from_str::<Amount>("null").is_err());
+    }
+
+    #[test]
+    fn only_an_amount_below_zero_is_negative_and_only_one_without_a_fraction_is_whole() {
+        for (text, is_negative, whole) in [
+            ("-1", true, None),
+            ("-0.1", true, None),
+            ("0", false, Some(0)),
+            ("1.50", false, None),
+            ("2.00", false, Some(2)),
+            ("12e2", false, Some(1_200)),
+        ] {
+            let amount = Amount::parse(text).expect(text);
+            assert_eq!((amount.is_negative(), amount.whole()), (is_negative, whole), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_percentage_is_not_rounded_and_a_difference_is_at_least_zero() {
+        let amount = |text: &str| Amount::parse(text).expect(text);
+        assert_eq!(amount("19.99").percent(amount("12.5")), Some(amount("2.49875")));
+        let most = amount("9999999999999999999999999999");
+        assert_eq!(most.percent(most), None);
+        assert_eq!(amount("3").minus_floored(amount("1.5")), amount("1.5"));
+        assert_eq!(amount("1.5").minus_floored(amount("3")), Amount::ZERO);
+    }
+
+    #[test]
+    fn a_currency_is_known_by_its_code_and_the_digits_of_its_minor_unit() {
+        for (code, digits) in [("JPY", Some(0)), ("USD", Some(2)), ("KWD", Some(3)), ("XAU", None)]
+        {
+            let currency = Currency::parse(code).expect(code);
+            assert_eq!((currency.code(), currency.minor_digits()), (code, digits));
+        }
+        let error = Currency::parse("usd").expect_err("lower case").to_string();
+        assert_eq!(error, "must be an ISO 4217 currency code such as USD");
     }
 
     #[test]
@@ -245,5 +290,6 @@ mod tests {
         assert_eq!(round("2.5", "JPY"), "2");
         assert_eq!(round("3.5", "JPY"), "4");
         assert_eq!(round("1.2345", "KWD"), "1.234");
+        assert_eq!(round("1.23456789", "XAU"), "1.23456789");
     }
 }

@@ -42,8 +42,9 @@ impl Order {
     /// The time of the write, to the millisecond.
     #[must_use]
     pub fn time(self) -> Timestamp {
-        let millis =
-            self.0[..TIME].iter().fold(0_i64, |millis, byte| millis << 8 | i64::from(*byte));
+        let mut bytes = [0; 8];
+        bytes[8 - TIME..].copy_from_slice(&self.0[..TIME]);
+        let millis = i64::from_be_bytes(bytes);
         // Six bytes can hold times after the year 9999, which is the last year of a timestamp.
         Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
     }
@@ -136,7 +137,7 @@ impl Origin {
 fn time_bytes(time: Timestamp) -> [u8; TIME] {
     let millis = u64::try_from(time.as_millisecond()).unwrap_or_default();
     let mut bytes = [0; TIME];
-    bytes.copy_from_slice(&millis.to_be_bytes()[2..]);
+    bytes.copy_from_slice(&millis.to_be_bytes()[8 - TIME..]);
     bytes
 }
 
@@ -178,5 +179,21 @@ mod tests {
             Origin::new(at("1960-01-01T00:00:00Z"), "x").order(1).time(),
             Timestamp::UNIX_EPOCH
         );
+    }
+
+    #[test]
+    fn an_order_is_shown_as_its_time_its_source_its_sequencer_and_its_line() {
+        let origin = Origin::new(at("2026-11-24T12:34:56.789Z"), "x");
+        let shown = |origin: Origin, line| format!("{:?}", origin.order(line));
+        let source = "2026-11-24T12:34:56.789Z/2d711642b726b044";
+        assert_eq!(shown(origin, 7), format!("{source}{}00000007", "00".repeat(9)));
+        let sequencer = "0055AED6DCD90281E5";
+        let full = format!("{source}{}ffffffff", sequencer.to_lowercase());
+        assert_eq!(shown(origin.with_sequencer(sequencer), u64::MAX), full);
+        assert_eq!(shown(origin.with_sequencer(&format!("{sequencer}77")), u64::MAX), full);
+        let timed = format!("{source}0001a20d8d58950000000000ff");
+        assert_eq!(shown(origin.sequenced_by_time(), 255), timed);
+        let after_all = Order([u8::MAX; Order::BYTES]);
+        assert_eq!(after_all.time(), Timestamp::MAX, "six bytes go beyond the year 9999");
     }
 }

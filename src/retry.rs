@@ -79,7 +79,40 @@ pub fn jittered(ceiling: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::Cell, future::ready};
+
     use super::*;
+
+    /// The outcome of an operation that fails so often before it succeeds, and its attempts. The error tells whether it
+    /// is temporary.
+    async fn tried(failures: usize, is_temporary: bool) -> (Result<(), bool>, usize) {
+        let attempts = Cell::new(0);
+        let attempt = || {
+            attempts.set(attempts.get() + 1);
+            ready(if attempts.get() <= failures { Err(is_temporary) } else { Ok(()) })
+        };
+        let outcome = Patience::REQUEST.retry(attempt, |is_temporary| *is_temporary).await;
+        (outcome, attempts.get())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operation_is_repeated_until_it_succeeds_or_fails_for_good() {
+        assert_eq!(tried(0, true).await, (Ok(()), 1));
+        assert_eq!(tried(3, true).await, (Ok(()), 4));
+        assert_eq!(tried(3, false).await, (Err(false), 1));
+        assert_eq!(tried(99, true).await, (Err(true), 8));
+    }
+
+    #[test]
+    fn the_longest_wait_doubles_with_each_attempt_up_to_five_seconds() {
+        for (attempts, most) in [(1, 100), (2, 200), (6, 3_200), (7, 5_000), (u32::MAX, 5_000)] {
+            let most = Duration::from_millis(most);
+            let waits: Vec<Duration> = (0..1_000).map(|_| backoff(attempts)).collect();
+            let longest = waits.iter().max().copied().unwrap_or_default();
+            // Of a thousand random waits one is almost certainly in the highest fifth.
+            assert!(longest <= most && longest > most * 4 / 5, "{attempts}: {longest:?}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_is_tried_eight_times_and_an_import_until_its_time_is_over() {

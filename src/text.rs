@@ -299,6 +299,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_random_name_has_128_bits_in_hexadecimal() {
+        let (one, other) = (random_name(), random_name());
+        assert_eq!((one.len(), other.len()), (32, 32));
+        assert!(one.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{one}");
+        assert_ne!(one, other);
+    }
+
+    #[test]
     fn a_long_quotation_lacks_its_middle() {
         let error = FieldError::new("é".repeat(500), "é".repeat(501));
         assert_eq!(error.field.chars().count(), 500);

@@ -229,3 +229,160 @@ impl<'a> View<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{account::AccountId, money::Currency, offerings::CustomerType};
+
+    const AT: Timestamp = Timestamp::constant(1_767_225_600, 0);
+
+    fn catalogs(ids: &[&str]) -> BTreeSet<CatalogId> {
+        ids.iter().map(|id| CatalogId::parse(id).expect("id")).collect()
+    }
+
+    /// An offering with this name, in these catalogs.
+    fn offering(name: &str, customer_type: CustomerType, ids: &[&str]) -> ExportedRecord {
+        let identity = Identity { kind: Kind::Offering, id: "o".to_owned(), id_field: None };
+        let catalogs = catalogs(ids);
+        let end = catalogs_member(&catalogs);
+        let json = format!("{{\"name\":\"{name}\",\"customerType\":\"{customer_type}\"{end}");
+        ExportedRecord { identity, json, visibility: Some(Visibility { customer_type, catalogs }) }
+    }
+
+    fn consumer(name: &str, ids: &[&str]) -> ExportedRecord {
+        offering(name, CustomerType::Consumer, ids)
+    }
+
+    fn between(before: Option<ExportedRecord>, after: Option<ExportedRecord>) -> Change {
+        let change = Change::between(before, after, AT, Some("import".to_owned()));
+        change.expect("JSON").expect("a change")
+    }
+
+    fn principal(own: Option<&[&str]>, types: Option<CustomerType>) -> Principal {
+        Principal {
+            account: AccountId::parse("ACME").expect("account"),
+            customer_types: types.map(|one| [one].into()),
+            product_catalogs: own.map(catalogs),
+            wallet_currency: Currency::USD,
+        }
+    }
+
+    /// What a caller is told of a change: the record, or that it is deleted; "" if nothing.
+    fn told(principal: &Principal, change: Change) -> String {
+        let Some(change) = change.seen_with(View::of(principal)) else { return String::new() };
+        change.record().unwrap_or("deleted").to_owned()
+    }
+
+    #[test]
+    fn a_key_of_some_catalogs_is_told_of_offerings_that_enter_change_in_and_leave_them() {
+        let web_shop = principal(Some(&["web", "shop"]), None);
+        let record = |name: &str, ids: &[&str]| consumer(name, ids).json;
+        let other = |name: &str, ids: &[&str]| offering(name, CustomerType::Business, ids);
+        let (retail, web): (&[&str], &[&str]) = (&["retail"], &["web"]);
+        for (before, after, expected) in [
+            (None, Some(consumer("a", &["retail", "web"])), record("a", web)),
+            (None, Some(consumer("a", retail)), String::new()),
+            (Some(consumer("a", retail)), Some(consumer("a", web)), record("a", web)),
+            (Some(consumer("a", web)), Some(consumer("a", retail)), "deleted".into()),
+            (Some(consumer("a", retail)), Some(consumer("b", retail)), String::new()),
+            (Some(consumer("a", web)), Some(consumer("b", web)), record("b", web)),
+            // What happens in other catalogs alone is nothing.
+            (Some(consumer("a", web)), Some(consumer("a", &["retail", "web"])), String::new()),
+            (Some(consumer("a", web)), Some(consumer("b", &["retail", "web"])), record("b", web)),
+            (
+                Some(consumer("a", web)),
+                Some(consumer("a", &["shop", "web"])),
+                record("a", &["shop", "web"]),
+            ),
+            (Some(other("a", web)), Some(consumer("a", &["retail", "web"])), record("a", web)),
+            (Some(consumer("a", web)), None, "deleted".into()),
+            (Some(consumer("a", retail)), None, String::new()),
+        ] {
+            let shown = format!("{before:?} {after:?}");
+            assert_eq!(told(&web_shop, between(before, after)), expected, "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_some_customers_is_told_of_their_offerings_with_all_catalogs() {
+        let consumers = principal(None, Some(CustomerType::Consumer));
+        let seen = consumer("a", &["retail", "web"]);
+        let hidden = offering("a", CustomerType::Business, &["web"]);
+        let create = between(None, Some(seen.clone()));
+        assert_eq!(told(&consumers, create), seen.json);
+        let enter = between(Some(hidden.clone()), Some(seen.clone()));
+        assert_eq!(told(&consumers, enter), seen.json);
+        let leave = between(Some(seen), Some(hidden.clone()));
+        assert_eq!(told(&consumers, leave), "deleted");
+        assert_eq!(told(&consumers, between(None, Some(hidden))), "");
+    }
+
+    #[test]
+    fn a_restricted_key_is_told_everything_of_other_kinds_but_promotions() {
+        let restricted = principal(Some(&["web"]), None);
+        let whole = principal(None, None);
+        for kind in Kind::ALL.iter().copied().filter(|kind| *kind != Kind::Offering) {
+            let identity = Identity { kind, id: "x".to_owned(), id_field: None };
+            let record = ExportedRecord { identity, json: "{}".to_owned(), visibility: None };
+            let change = between(None, Some(record));
+            let expected = if kind == Kind::Promotion { "" } else { "{}" };
+            assert_eq!(told(&restricted, change.clone()), expected, "{kind}");
+            assert_eq!(told(&whole, change), "{}", "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_change_is_stored_with_who_saw_it_before_only_where_that_differs() {
+        let stored = |change: &Change| serde_json::to_string(change).expect("JSON");
+        let (one, other) = (consumer("a", &["web"]), consumer("a", &["retail"]));
+        assert_eq!(
+            stored(&between(Some(one.clone()), Some(other.clone()))),
+            format!(
+                r#"{{"k":"offering","i":"o","t":1767225600000,"s":"import","r":{},"a":{{"t":"CONSUMER","c":["retail"]}},"b":{{"t":"CONSUMER","c":["web"]}},"o":true}}"#,
+                other.json
+            )
+        );
+        let renamed = consumer("b", &["web"]);
+        assert_eq!(
+            stored(&between(Some(one.clone()), Some(renamed.clone()))),
+            format!(
+                r#"{{"k":"offering","i":"o","t":1767225600000,"s":"import","r":{},"a":{{"t":"CONSUMER","c":["web"]}}}}"#,
+                renamed.json
+            )
+        );
+        let deleted = between(Some(one), None);
+        let expected = r#"{"k":"offering","i":"o","t":1767225600000,"s":"import","b":{"t":"CONSUMER","c":["web"]}}"#;
+        assert_eq!(stored(&deleted), expected);
+        let read: Change = serde_json::from_str(expected).expect("a change");
+        assert_eq!(stored(&read), expected);
+    }
+
+    #[test]
+    fn no_difference_is_no_change_and_what_is_no_json_is_named() {
+        let one = || Some(consumer("a", &["web"]));
+        assert!(Change::between(one(), one(), AT, None).expect("JSON").is_none());
+        assert!(Change::between(None, None, AT, None).expect("JSON").is_none());
+        let broken = ExportedRecord { json: "{".to_owned(), ..consumer("a", &["web"]) };
+        let error = Change::between(None, Some(broken), AT, None).expect_err("no JSON");
+        assert_eq!(error.identity, consumer("a", &[]).identity);
+        assert_eq!(error.to_string(), "the record of a change is not JSON");
+    }
+
+    #[test]
+    fn keys_have_one_fingerprint_if_they_have_one_view() {
+        let own = Some(CustomerType::Consumer);
+        let keys = [
+            principal(None, None),
+            principal(Some(&["web"]), None),
+            principal(None, own),
+            principal(Some(&["web"]), own),
+            principal(Some(&[]), None),
+        ];
+        let fingerprints: Vec<_> = keys.iter().map(|key| View::of(key).fingerprint()).collect();
+        assert_eq!(fingerprints[0], [0; 8]);
+        assert_eq!(fingerprints.iter().collect::<BTreeSet<_>>().len(), keys.len());
+        let same = principal(Some(&["web"]), None);
+        assert_eq!(View::of(&same).fingerprint(), fingerprints[1]);
+    }
+}

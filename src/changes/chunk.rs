@@ -181,7 +181,7 @@ impl Chunk {
                 return Ok((Self { first, count: positions, recorded_at, body }, count));
             }
             // Somewhat fewer than would fit if all were alike.
-            texts.truncate((count * MAX_BODY / body.len() * 9 / 10).clamp(1, count - 1));
+            texts.truncate((count * MAX_BODY / body.len() * 9 / 10).max(1));
         }
     }
 
@@ -222,4 +222,147 @@ fn compressed(marks: &Marks, changes: &[String]) -> Result<Vec<u8>, ChunkError> 
         encoder.write_all(change.as_bytes())?;
     }
     Ok(encoder.finish()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::{
+        changes::{ExportedRecord, Identity},
+        imports::Kind,
+        text::{hex, sha256_prefix},
+    };
+
+    const NOW: Timestamp = Timestamp::constant(1_767_225_600, 0);
+
+    fn sequence(text: &str) -> SequenceNumber {
+        SequenceNumber::parse(text).expect("a sequence number")
+    }
+
+    /// A change whose stored text has so many bytes: a text that compresses well, or hardly.
+    fn change(id: usize, bytes: usize, compresses: bool) -> Change {
+        let change = |note: &str| {
+            let identity = Identity { kind: Kind::Product, id: id.to_string(), id_field: None };
+            let json = format!("{{\"note\":\"{note}\"}}");
+            let record = ExportedRecord { identity, json, visibility: None };
+            Change::between(None, Some(record), NOW, None).expect("JSON").expect("a change")
+        };
+        let taken = serde_json::to_string(&change("")).expect("JSON").len();
+        let note: String = if compresses {
+            "x".repeat(bytes - taken)
+        } else {
+            let part = |n: usize| hex(&sha256_prefix::<32>(format!("{id} {n}")));
+            (0..=bytes / 64).map(part).collect::<String>()[..bytes - taken].to_owned()
+        };
+        change(&note)
+    }
+
+    /// The chunk of as many of these changes as fit, and with how many it was tried.
+    fn chunk(changes: &[Change]) -> (Chunk, Vec<usize>) {
+        let tried = RefCell::new(Vec::new());
+        let marks = |count| {
+            tried.borrow_mut().push(count);
+            Marks::default()
+        };
+        let header = ChunkHeader { first: 7, recorded_at: NOW };
+        let changes: Vec<&Change> = changes.iter().collect();
+        let (chunk, count) = Chunk::of(&header, &changes, marks).expect("a chunk");
+        assert_eq!(usize::try_from(chunk.count).expect("few"), count);
+        assert_eq!((chunk.first, chunk.end(), chunk.recorded_at), (7, 7 + chunk.count, NOW));
+        let read: Vec<String> = chunk
+            .changes()
+            .expect("changes")
+            .into_iter()
+            .map(|change| change.identity.id)
+            .collect();
+        let first: Vec<String> =
+            changes[..count].iter().map(|change| change.identity.id.clone()).collect();
+        assert_eq!(read, first);
+        (chunk, tried.into_inner())
+    }
+
+    #[test]
+    fn a_chunk_is_tried_with_the_changes_of_512_kb_at_most_but_with_one_at_least() {
+        let of = |sizes: &[usize]| -> Vec<Change> {
+            let sized = sizes.iter().enumerate();
+            sized.map(|(id, bytes)| change(id, *bytes, true)).collect()
+        };
+        let half = MAX_CHANGES / 2;
+        assert_eq!(chunk(&of(&[half, half, 200])).1, [2]);
+        assert_eq!(chunk(&of(&[half, half + 1, 200])).1, [1]);
+        assert_eq!(chunk(&of(&[MAX_CHANGES + 1, 200])).1, [1]);
+        assert_eq!(chunk(&of(&[200; 3])).1, [3]);
+    }
+
+    #[test]
+    fn of_changes_that_do_not_fit_a_tenth_less_than_would_fit_is_taken_at_once() {
+        let changes: Vec<Change> = (0..100).map(|id| change(id, 4_000, false)).collect();
+        let (chunk, tried) = self::chunk(&changes);
+        assert_eq!(tried.len(), 2, "{tried:?}");
+        assert!((MAX_BODY * 4 / 5..=MAX_BODY).contains(&chunk.body.len()), "{}", chunk.body.len());
+        // One that is larger has a chunk of its own.
+        let large = [change(1, 200_000, false), change(2, 200, true)];
+        let (chunk, tried) = self::chunk(&large);
+        assert_eq!((chunk.count, tried), (1, vec![2, 1]));
+    }
+
+    #[test]
+    fn a_chunk_can_be_read_for_30_days_and_by_who_has_begun_for_23_hours_more() {
+        let (chunk, _) = chunk(&[change(1, 200, true)]);
+        let kept = |hours, millis| {
+            let after = SignedDuration::from_hours(hours) + SignedDuration::from_millis(millis);
+            (chunk.is_kept(NOW + after), chunk.is_kept_for_readers(NOW + after))
+        };
+        assert_eq!(kept(720, -1), (true, true));
+        assert_eq!(kept(720, 0), (false, true));
+        assert_eq!(kept(743, -1), (false, true));
+        assert_eq!(kept(743, 0), (false, false));
+    }
+
+    #[test]
+    fn a_log_begins_at_its_time_or_above_all_that_it_had() {
+        let base = Chunk::base(NOW, 5);
+        assert_eq!((base.first, base.end()), (0, 1_767_225_600_000_000));
+        let above = 1_767_225_600_000_000;
+        assert_eq!(Chunk::base(NOW, above - 1).end(), above);
+        assert_eq!(Chunk::base(NOW, above).end(), above + 1);
+        assert_eq!(base.marks().expect("marks"), Marks::default());
+        assert!(base.changes().expect("changes").is_empty());
+    }
+
+    #[test]
+    fn sequence_numbers_are_numbers_of_any_length() {
+        for text in ["", "x", "1x", "-1", " 1"] {
+            assert_eq!(SequenceNumber::parse(text), None, "{text:?}");
+        }
+        assert_eq!(sequence("007"), sequence("7"));
+        let sorted = ["0", "1", "9", "10", "99", "9999999999999999999999999999999999999999"];
+        for pair in sorted.windows(2) {
+            let [one, other] = [0, 1].map(|place| sequence(pair[place]));
+            assert!(one < other, "{one:?} {other:?}");
+            assert!(other > one, "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn marks_are_stored_with_the_chunk_and_kept_for_48_hours() {
+        let mark = |hours: i64| Mark {
+            sequence: sequence("12"),
+            at: hours * 3_600_000,
+            first: sequence("11"),
+            from: 3,
+        };
+        let marks = Marks::default().with("old", mark(100)).with("other", mark(101));
+        let marks = marks.with("one", mark(148));
+        assert_eq!(marks.of("old"), Some(&mark(100)));
+        let marks = marks.with("one", mark(149));
+        assert_eq!((marks.of("old"), marks.of("other")), (None, Some(&mark(101))));
+        assert_eq!((marks.of("one"), marks.of("none")), (Some(&mark(149)), None));
+        let header = ChunkHeader { first: 1, recorded_at: NOW };
+        let (chunk, _) =
+            Chunk::of(&header, &[&change(1, 200, true)], |_| marks.clone()).expect("a chunk");
+        assert_eq!(chunk.marks().expect("marks"), marks);
+    }
 }

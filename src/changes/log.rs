@@ -284,3 +284,6 @@ pub async fn record<L: JournalStore>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

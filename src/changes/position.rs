@@ -294,6 +294,62 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_cursor_has_all_positions_and_nothing_else_is_one() {
+        let positions = Positions::oldest(Timestamp::MAX, Kinds::of([Kind::Product]), [7; 8])
+            .despite(Losses::default().with(Log::Promotions, -5))
+            .with(Log::Products, ReadPosition::Oldest(3))
+            .with(Log::Promotions, ReadPosition::End(u64::MAX))
+            .with(Log::Networks, ReadPosition::Within { first: 5, read: 9 });
+        let last = u8::try_from(Log::ALL.len() - 1).expect("few");
+        for positions in [Positions { turn: last, ..positions.clone() }, positions.only(Kinds::ALL)]
+        {
+            let bytes = positions.encode();
+            assert_eq!(Positions::decode(&bytes).as_ref(), Some(&positions));
+            for end in 0..bytes.len() {
+                assert_eq!(Positions::decode(&bytes[..end]), None, "{end} bytes");
+            }
+            assert_eq!(Positions::decode(&[&bytes[..], &[0]].concat()), None);
+            let with = |place: usize, byte: u8| {
+                let mut bytes = bytes.clone();
+                bytes[place] = byte;
+                Positions::decode(&bytes)
+            };
+            assert_eq!((with(0, VERSION - 1), with(0, VERSION + 1)), (None, None), "the version");
+            assert_eq!(with(1, last + 1), None, "the turn");
+            assert_eq!(with(2, 128), None, "the kinds");
+            // Before the first position there are the view, a loss and the hour.
+            let position = 3 + 8 + 8 + 4;
+            assert_eq!(bytes[position], 0);
+            assert_eq!(with(position, 3), None, "what was read");
+        }
+    }
+
+    #[test]
+    fn a_set_of_kinds_has_each_once() {
+        use Kind::{Bundle, Network, Product};
+        let two = Kinds::of([Product, Bundle, Product]);
+        assert_eq!(two, Kinds::of([Bundle, Product]));
+        for kind in Kind::ALL {
+            assert_eq!(two.contains(*kind), [Product, Bundle].contains(kind), "{kind}");
+            assert!(Kinds::ALL.contains(*kind));
+        }
+        for (other, has_all) in
+            [(&[][..], true), (&[Product], true), (&[Product, Network], false), (&[Network], false)]
+        {
+            assert_eq!(two.contains_all(Kinds::of(other.iter().copied())), has_all, "{other:?}");
+        }
+        assert!(two.contains_all(two) && Kinds::ALL.contains_all(two));
+        let logs: Vec<Log> = Log::ALL.iter().copied().filter(|log| two.are_in(*log)).collect();
+        assert_eq!(logs, [Log::Networks, Log::Products]);
+    }
+
+    #[test]
+    fn a_position_is_named_by_a_letter_of_its_log() {
+        let names: Vec<String> = Log::ALL.iter().map(|log| log.name_of(17)).collect();
+        assert_eq!(names, ["o17", "p17", "a17", "n17", "s17"]);
+    }
+
+    #[test]
     fn a_position_at_the_end_of_all_numbers_has_a_next_one() {
         assert_eq!(ReadPosition::Within { first: 5, read: 9 }.next(), 14);
         assert_eq!(ReadPosition::Within { first: u64::MAX, read: 9 }.next(), u64::MAX);

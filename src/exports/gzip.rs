@@ -98,6 +98,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_compressed_so_far_counts_until_it_is_handed_out() {
+        let mut parts = GzipParts::new(GzipState::default(), Vec::new());
+        assert_eq!(parts.compressed_len(), HEADER.len());
+        let random: Vec<u8> = (0..200_000).map(|_| fastrand::u8(..)).collect();
+        parts.write(&random).expect("written");
+        let counted = parts.compressed_len();
+        let (part, state) = parts.part().expect("part");
+        assert!((100_000..=part.len()).contains(&counted), "{counted} of {}", part.len());
+        assert_eq!(parts.compressed_len(), 0);
+        assert_eq!(state, GzipState { crc: crc32fast::hash(&random), length: 200_000 });
+        assert_eq!(GzipParts::new(state, b"rest".to_vec()).compressed_len(), 4);
+    }
+
+    #[test]
     fn nothing_is_a_file_too() {
         let file = GzipParts::new(GzipState::default(), Vec::new()).finish().expect("file");
         assert_eq!(plain(&file), b"");

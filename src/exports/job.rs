@@ -195,3 +195,79 @@ pub enum ExportClaim<P> {
     /// Another worker holds it; that lease expires after this time.
     Busy(Duration),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::constant(1_767_225_600, 0);
+
+    fn account() -> AccountId {
+        AccountId::parse("ACME").expect("account")
+    }
+
+    fn job(kinds: &[Kind]) -> ExportJob<()> {
+        let kinds = Kinds::of(kinds.iter().copied());
+        let view = ExportView::default();
+        ExportJob::new(ExportId::of(&["x"]), kinds, view, "cursor".to_owned(), NOW)
+    }
+
+    #[test]
+    fn an_export_has_an_object_and_each_of_its_runs_another_one() {
+        let id = ExportId::of(&["x"]);
+        let name = format!("exports/ACME/{}", id.as_str());
+        assert_eq!(export_key(&account(), &id), format!("{name}.ndjson.gz"));
+        assert_eq!(rest_key(&account(), &id, "run"), format!("{name}.rest-run"));
+    }
+
+    #[test]
+    fn an_export_without_progress_for_a_day_has_failed() {
+        let mut job = job(&[Kind::Product]);
+        assert_eq!(job.expires_at, NOW + SignedDuration::from_hours(7 * 24));
+        for (status, later) in [
+            (ExportStatus::Waiting, ExportStatus::Failed),
+            (ExportStatus::Running, ExportStatus::Failed),
+            (ExportStatus::Done, ExportStatus::Done),
+            (ExportStatus::Failed, ExportStatus::Failed),
+        ] {
+            job.status = status;
+            let day = SignedDuration::from_hours(24);
+            assert_eq!(job.status_at(NOW + day), status);
+            assert_eq!(job.status_at(NOW + day + SignedDuration::from_millis(1)), later);
+        }
+    }
+
+    #[test]
+    fn networks_and_bundles_are_read_from_one_table() {
+        use Kind::{Bundle, Network, Offering, Product};
+        for (kinds, tables) in [
+            (&[][..], &[][..]),
+            (&[Bundle], &[Network]),
+            (&[Network], &[Network]),
+            (&[Product, Bundle, Network, Offering], &[Offering, Network, Product]),
+        ] {
+            assert_eq!(job(kinds).tables(), tables, "{kinds:?}");
+        }
+        assert_eq!(job(Kind::ALL).tables().len(), Kind::ALL.len() - 1);
+    }
+
+    #[test]
+    fn a_view_is_what_its_key_sees() {
+        let catalog = CatalogId::parse("web").expect("id");
+        let caller = Principal {
+            account: account(),
+            customer_types: Some([CustomerType::Business].into()),
+            product_catalogs: Some([catalog].into()),
+            wallet_currency: Currency::USD,
+        };
+        let view = ExportView::of(&caller);
+        let shown = serde_json::to_string(&view).expect("JSON");
+        assert_eq!(shown, r#"{"customerTypes":["BUSINESS"],"productCatalogs":["web"]}"#);
+        let same = view.principal(&account());
+        assert_eq!(
+            (same.customer_types, same.product_catalogs),
+            (caller.customer_types, caller.product_catalogs)
+        );
+        assert_eq!(serde_json::to_string(&ExportView::default()).expect("JSON"), "{}");
+    }
+}

@@ -219,3 +219,58 @@ pub(super) fn resolve<K: Hash + Eq>(
     }
     resolved
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_runs_did_adds_up_and_can_be_told_apart() {
+        let counts = |from: u64| Counts {
+            created: from,
+            updated: from + 1,
+            unchanged: from + 2,
+            stale: from + 3,
+            deleted: from + 4,
+            failed: from + 5,
+        };
+        let sum = counts(1) + counts(10);
+        assert_eq!(
+            sum,
+            Counts { created: 11, updated: 13, unchanged: 15, stale: 17, deleted: 19, failed: 21 }
+        );
+        assert_eq!((sum.since(counts(10)), sum.total()), (counts(1), 96));
+        assert_eq!(counts(1).since(counts(2)), Counts::default());
+        let cost = |reads: f64| ImportCost { read_units: reads, write_units: reads * 4.0 };
+        assert_eq!(cost(1.5) + cost(2.0), cost(3.5));
+        assert_eq!(cost(3.5).since(cost(2.0)), cost(1.5));
+        let used = Cost { reads: 7, read_units: 1.5, writes: 9, write_units: 6.0 };
+        assert_eq!(ImportCost::from(used), cost(1.5));
+    }
+
+    #[test]
+    fn the_code_of_an_error_tells_whether_the_same_record_may_succeed_later() {
+        let code = |rejection: RecordRejection| {
+            let error = rejection.line_errors(7).remove(0);
+            (error.line, error.code, error.is_temporary())
+        };
+        let write = |why| code(RecordRejection::Write(why));
+        for (why, code) in [
+            (WriteError::Unavailable, LineErrorCode::Unavailable),
+            (WriteError::Conflict, LineErrorCode::Unavailable),
+            (WriteError::Rejected, LineErrorCode::Refused),
+            (WriteError::Stale, LineErrorCode::Refused),
+        ] {
+            assert_eq!(write(why), (7, code, code == LineErrorCode::Unavailable));
+        }
+        for (field, fault, expected) in [
+            ("name", Fault::Missing, LineErrorCode::MissingField),
+            ("name", Fault::NotUtf8, LineErrorCode::NotUtf8),
+            ("name", Fault::Invalid, LineErrorCode::InvalidField),
+            ("", Fault::Invalid, LineErrorCode::Malformed),
+        ] {
+            let error = FieldError::new(field, "wrong").with_fault(fault);
+            assert_eq!(code(RecordRejection::Record(vec![error])), (7, expected, false));
+        }
+    }
+}

@@ -533,6 +533,118 @@ mod tests {
         assert_eq!(broken[0].message, "is not UTF-8 from byte 10 on");
     }
 
+    /// A record of each kind, what it is read as, and its identities. With `"op":"delete"` it is a delete.
+    const EACH_KIND: [(&str, &str, &[&str]); 9] = [
+        (OFFERING, "offering", &["a"]),
+        (r#"{"kind":"promotion","code":"x","percentOff":5}"#, "promotion", &["X"]),
+        (
+            r#"{"kind":"partnerOffering","offering":{"type":"addon","name":"p q","quantity":1},"entitlements":{}}"#,
+            "partnerOffering",
+            &["addon p q"],
+        ),
+        (
+            r#"{"kind":"exchangeRate","source_currency":"USD","destination_currency":"GHS","rate":12}"#,
+            "exchangeRate",
+            &["USD GHS"],
+        ),
+        (
+            r#"{"kind":"network","id":7,"name":"N","country":"Ghana","country_code":"GH","currency":"GHS"}"#,
+            "network 7",
+            &["7"],
+        ),
+        (
+            r#"{"kind":"bundle","network_id":7,"id":1,"name":"b","type":"DATA","price_usd":1,"local_currency":"GHS"}"#,
+            "network 7 bundle 1",
+            &["7 1"],
+        ),
+        (r#"{"kind":"product","sku":"A","name":"a"}"#, r#"product [Sku(Sku("A"))]"#, &["sku A"]),
+        (
+            r#"{"kind":"product","id":"01920e3a-7b1c-7def-8123-456789abcdef","externalId":"E","name":"a"}"#,
+            r#"product [ExternalId(ExternalId("E")), Id(ProductId(01920e3a-7b1c-7def-8123-456789abcdef))]"#,
+            &["externalId E", "id 01920e3a-7b1c-7def-8123-456789abcdef"],
+        ),
+        (
+            r#"{"kind":"product","id":"01920e3a-7b1c-7def-8123-456789abcdef","name":"a"}"#,
+            "product [Id(ProductId(01920e3a-7b1c-7def-8123-456789abcdef))]",
+            &["id 01920e3a-7b1c-7def-8123-456789abcdef"],
+        ),
+    ];
+
+    /// What a record is about, and whether it is a delete.
+    fn about(record: &Record) -> (String, bool) {
+        match record {
+            Record::Document(DocumentRecord { key, operation }) => {
+                (key.kind().to_string(), matches!(operation, Operation::Delete))
+            }
+            Record::Network(NetworkRecord { network, change }) => {
+                let bundle = change.bundle().map(|id| format!(" bundle {id}")).unwrap_or_default();
+                (format!("network {network}{bundle}"), change.is_delete())
+            }
+            Record::Product(record) => {
+                let is_delete = matches!(record, ProductRecord::Delete(_));
+                (format!("product {:?}", record.keys()), is_delete)
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_of_each_kind_and_its_delete_are_read_and_identified() {
+        for (line, expected, identities) in EACH_KIND {
+            let (record, updated_at) = Record::parse(line.as_bytes()).expect(line);
+            assert_eq!((about(&record), updated_at), ((expected.to_owned(), false), None));
+            let kind = Kind::parse(expected.split(' ').next().unwrap_or_default());
+            let kind = if expected.contains("bundle") { Some(Kind::Bundle) } else { kind };
+            let identities: Vec<String> = identities.iter().map(|&one| one.to_owned()).collect();
+            assert_eq!(identities_of(line.as_bytes()), kind.zip(Some(identities.clone())));
+            let delete =
+                line.replacen('{', r#"{"op":"delete","updatedAt":"2026-01-01T00:00:00Z","#, 1);
+            let (record, updated_at) = Record::parse(delete.as_bytes()).expect(&delete);
+            let (named, is_delete) = about(&record);
+            assert!(is_delete, "{delete}");
+            assert_eq!(updated_at, Some(Timestamp::constant(1_767_225_600, 0)));
+            // A delete finds its product by the first of its keys.
+            let first = named.trim_end_matches(']');
+            assert!(expected.starts_with(first), "{named}");
+            assert_eq!(identities_of(delete.as_bytes()).map(|(_, all)| all), Some(identities));
+        }
+        let keyless = r#"{"kind":"product","op":"delete","name":"a"}"#;
+        assert_eq!(refusal(keyless), ("sku".into(), "is required, or externalId, or id".into()));
+    }
+
+    #[test]
+    fn a_product_that_an_import_creates_has_the_id_and_the_creation_time_of_its_record() {
+        let row = |line: &str| match Record::parse(line.as_bytes()).expect(line).0 {
+            Record::Product(ProductRecord::Upsert(row)) => row,
+            other => panic!("{other:?}"),
+        };
+        let id = "01920e3a-7b1c-7def-8123-456789abcdef";
+        let line = format!(
+            r#"{{"kind":"product","sku":"A","name":"a","id":"{id}","createdAt":"2026-01-01T00:00:00Z","x":"1","x":"2"}}"#
+        );
+        let whole = row(&line);
+        assert_eq!(whole.id, ProductId::parse(id));
+        assert_eq!(whole.created_at, Some(Timestamp::constant(1_767_225_600, 0)));
+        let other = row(&line.replace(id, "7").replace("\"2026-01-01T00:00:00Z\"", "null"));
+        assert_eq!((other.id, other.created_at), (None, None));
+        let wrong = line.replace("2026-01-01", "yesterday");
+        assert_eq!(refusal(&wrong).0, "createdAt");
+    }
+
+    #[test]
+    fn an_offering_alone_has_a_creation_time_of_its_source() {
+        let created_at = |line: &str| match Record::parse(line.as_bytes()).expect(line).0 {
+            Record::Document(DocumentRecord { operation: Operation::Upsert(content), .. }) => {
+                content.source_created_at()
+            }
+            other => panic!("{other:?}"),
+        };
+        let own = r#""createdAt":"2026-01-01T00:00:00Z","name""#;
+        let time = Some(Timestamp::constant(1_767_225_600, 0));
+        assert_eq!(created_at(&OFFERING.replace("\"name\"", own)), time);
+        assert_eq!(created_at(OFFERING), None);
+        assert_eq!(created_at(EACH_KIND[1].0), None);
+    }
+
     #[test]
     fn a_product_is_named_by_its_keys_whatever_the_id_of_its_source_is() {
         for id in ["7", "null", "true", "[1]", "\"\\ud800\""] {

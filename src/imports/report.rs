@@ -184,14 +184,29 @@ mod tests {
     }
 
     #[test]
+    fn the_objects_of_a_job_have_one_name_and_their_own_ends() {
+        let id = ImportId::of(&["x"]);
+        let keys = keys("event e", &id).expect("keys");
+        let name = format!("reports/ACME/events/e.{}", id.as_str());
+        assert_eq!(keys.report(), format!("{name}.json"));
+        assert_eq!(keys.errors_part(7), format!("{name}.errors.part-000007.ndjson"));
+        let all = [0, 1, 2].map(|parts| keys.all_errors(parts));
+        let part = Some(format!("{name}.errors.part-000000.ndjson"));
+        assert_eq!(all, [None, part, Some(format!("{name}.errors.ndjson"))]);
+    }
+
+    #[test]
     fn a_reports_key_fits_however_long_the_objects_name_is() {
         let id = ImportId::of(&["x"]);
         for name in ["x".repeat(1_000), "é".repeat(500), "a/".repeat(499) + "x"] {
             let key = keys(&format!("s3://b/imports/ACME/{name}"), &id).expect("keys");
             let part = key.errors_part(u32::MAX);
-            assert!(part.len() <= MAX_KEY_BYTES, "{}", part.len());
-            assert!(part.len() > 900, "as much as fits");
+            assert_eq!(part.len(), MAX_KEY_BYTES, "as much as fits");
             assert!(key.0.ends_with(id.as_str()));
         }
+        // No character is cut.
+        let key = keys(&format!("s3://b/imports/ACME/x{}", "é".repeat(500)), &id).expect("keys");
+        let name = format!("x{}", "é".repeat(473));
+        assert_eq!(key.0, format!("reports/ACME/{name}.{}", id.as_str()));
     }
 }

@@ -133,14 +133,134 @@ impl Snapshot {
 
 #[cfg(test)]
 mod tests {
+    use jiff::{SignedDuration, Timestamp};
+
     use super::*;
+    use crate::{
+        imports::DocumentKey, networks::NetworkId, offerings::PromoCode, order::Origin,
+        source::RejectedLine,
+    };
+
+    fn order(minute: i64) -> Order {
+        let time = Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minute);
+        Origin::new(time, "source").order(0)
+    }
+
+    /// A snapshot of this kind, as of minute 5, whose source has these lines.
+    fn snapshot(kind: Kind, lines: &[&str]) -> Snapshot {
+        let mut snapshot = Snapshot::new(kind, 0.5);
+        snapshot.begin(&ImportId::of(&["x"]), order(5));
+        let lines = lines.iter().map(|line| Ok(line.as_bytes().to_vec()));
+        snapshot.note_group(Some(&Group::Lines((1..).zip(lines).collect())));
+        snapshot.note_group(Some(&Group::End));
+        snapshot
+    }
+
+    fn stored(what: Existing, minute: Option<i64>) -> ExistingRecord {
+        ExistingRecord { what, order: minute.map(order) }
+    }
+
+    fn promotion(code: &str) -> Existing {
+        let code = PromoCode::parse(code).expect("a code");
+        Existing::Document(DocumentKey::Promotion(code))
+    }
 
     #[test]
     fn a_snapshot_removes_its_share_and_not_one_record_more() {
         let snapshot = Snapshot::new(Kind::Product, 0.5);
         assert_eq!(snapshot.reason_to_keep(5, 10), None);
-        assert!(snapshot.reason_to_keep(6, 10).is_some_and(|why| why.contains("6 of 10 records")));
+        let why = "nothing was removed: 6 of 10 records of kind product are not named, more than the share of 0.5 \
+                   that may be removed";
+        assert_eq!(snapshot.reason_to_keep(6, 10).as_deref(), Some(why));
         assert_eq!(Snapshot::new(Kind::Product, 0.0).reason_to_keep(0, 10), None);
         assert_eq!(Snapshot::new(Kind::Product, 1.0).reason_to_keep(10, 10), None);
+    }
+
+    #[test]
+    fn a_share_is_a_number_from_0_to_1() {
+        for (text, share) in [
+            ("0", Some(0.0)),
+            ("0.25", Some(0.25)),
+            ("1", Some(1.0)),
+            ("1.01", None),
+            ("-0.1", None),
+            ("NaN", None),
+            ("half", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_share(text), share, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_removes_what_is_older_and_missing_from_it() {
+        let seen = [r#"{"kind":"promotion","code":"KEPT"}"#, r#"{"kind":"product","sku":"GONE"}"#];
+        let snapshot = snapshot(Kind::Promotion, &seen);
+        for (code, minute, is_removed) in [
+            ("GONE", Some(4), true),
+            ("GONE", None, true),
+            ("GONE", Some(5), false),
+            ("GONE", Some(6), false),
+            ("KEPT", Some(4), false),
+            ("KEPT", None, false),
+        ] {
+            let existing = stored(promotion(code), minute);
+            assert_eq!(snapshot.removes(&existing), is_removed, "{code} {minute:?}");
+            assert!(!snapshot.removes_parts_of(&existing));
+        }
+        assert_eq!(snapshot.reason_to_keep(1, 2), None);
+        let before = Snapshot::new(Kind::Promotion, 0.5);
+        assert!(!before.removes(&stored(promotion("GONE"), None)), "it has not begun");
+    }
+
+    #[test]
+    fn of_a_newer_network_that_is_missing_the_older_bundles_are_removed() {
+        let snapshot = snapshot(Kind::Network, &[r#"{"kind":"network","id":1,"name":7}"#]);
+        for (id, minute, is_removed, are_parts) in [
+            (1, Some(4), false, false),
+            (1, Some(6), false, false),
+            (2, Some(4), true, true),
+            (2, Some(6), false, true),
+        ] {
+            let network = NetworkId::new(id).expect("an id");
+            let existing = stored(Existing::Network(network), minute);
+            let told = (snapshot.removes(&existing), snapshot.removes_parts_of(&existing));
+            assert_eq!(told, (is_removed, are_parts), "{id} {minute:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_names_nothing_keeps_everything() {
+        let lines = [
+            r#"{"kind":"product","name":"without a key"}"#,
+            r#"{"kind":"product","sku":7}"#,
+            r#"{"kind":"offering","name":"of another kind, and without an id"}"#,
+            "{",
+            r#"{"kind":"promotion"}"#,
+            r#"{"kind":"product","sku":"A","price":"x"}"#,
+            r#"{"kind":"promotion","code":"P"}"#,
+        ];
+        let snapshot = snapshot(Kind::Product, &lines);
+        let why = "nothing was removed: 5 lines do not tell what they name";
+        assert_eq!(snapshot.reason_to_keep(0, 10).as_deref(), Some(why));
+        let mut snapshot = self::snapshot(Kind::Product, &[]);
+        let record = Some(br#"{"kind":"product","sku":"A","price":"x"}"#.to_vec());
+        let rejected = |record| (1, Err(RejectedLine { errors: Vec::new(), record }));
+        snapshot.note_group(Some(&Group::Lines(vec![rejected(record)])));
+        assert_eq!(snapshot.reason_to_keep(0, 10), None, "a row with a wrong cell has its keys");
+        snapshot.note_group(Some(&Group::Lines(vec![rejected(None)])));
+        let why = "nothing was removed: 1 lines do not tell what they name";
+        assert_eq!(snapshot.reason_to_keep(0, 10).as_deref(), Some(why));
+    }
+
+    #[test]
+    fn the_first_source_of_a_snapshot_gives_its_order() {
+        let mut snapshot = Snapshot::new(Kind::Product, 0.5);
+        let (one, other) = (ImportId::of(&["1"]), ImportId::of(&["2"]));
+        assert_eq!(snapshot.begun(), None);
+        assert_eq!(snapshot.begin(&one, order(5)), order(5));
+        assert_eq!(snapshot.begin(&other, order(6)), order(5));
+        assert_eq!(snapshot.begun(), Some((&one, order(5))));
+        assert_eq!(snapshot.kind(), Kind::Product);
     }
 }

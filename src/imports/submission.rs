@@ -54,6 +54,8 @@ mod tests {
     fn an_uploads_key_tells_its_account_and_its_import() {
         let (account, import) = (AccountId::parse("ACME").expect("account"), ImportId::of(&["x"]));
         let key = upload_key(&account, &import);
+        assert_eq!(key, format!("uploads/ACME/{}", import.as_str()));
+        assert_eq!(source_name(&import), format!("upload {}", import.as_str()));
         assert_eq!(uploaded(&key), Some((account, import)));
         for other in
             ["imports/ACME/x", "uploads/ACME", "uploads/ACME/x", "uploads//", "uploads/a b/0"]

@@ -51,7 +51,7 @@ impl ZstdReader {
     /// Begins the next frame; `false` at the end of the source.
     fn begin_frame(&mut self) -> io::Result<bool> {
         loop {
-            if self.source.fill_buf()?.is_empty() {
+            if self.source.source.fill_buf()?.is_empty() {
                 return Ok(false);
             }
             match self.decoder.init(&mut self.source) {
@@ -103,13 +103,6 @@ struct Remembering {
 }
 
 impl Remembering {
-    fn remember<T>(failure: &mut Option<io::Error>, read: io::Result<T>) -> io::Result<T> {
-        if let Err(error) = &read {
-            *failure = Some(io::Error::new(error.kind(), chain(error)));
-        }
-        read
-    }
-
     /// Why decoding failed: the source's own error, if there is one, or else the decoder's.
     fn cause(&mut self, error: &FrameDecoderError) -> io::Error {
         self.failure.take().unwrap_or_else(|| invalid_data(format!("Zstandard: {error}")))
@@ -118,16 +111,10 @@ impl Remembering {
 
 impl Read for Remembering {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Self::remember(&mut self.failure, self.source.read(buffer))
-    }
-}
-
-impl BufRead for Remembering {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        Self::remember(&mut self.failure, self.source.fill_buf())
-    }
-
-    fn consume(&mut self, bytes: usize) {
-        self.source.consume(bytes);
+        let read = self.source.read(buffer);
+        if let Err(error) = &read {
+            self.failure = Some(io::Error::new(error.kind(), chain(error)));
+        }
+        read
     }
 }

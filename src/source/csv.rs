@@ -173,7 +173,7 @@ impl LineReader for CsvReader {
         self.line = self
             .row
             .position()
-            .map_or(self.line + 1, |position| position.line() + u64::from(self.is_crlf));
+            .map_or(self.line, |position| position.line() + u64::from(self.is_crlf));
         let is_too_long = self.row.as_slice().len() > MAX_LINE_BYTES;
         let record = if is_too_long { Err(too_long()) } else { self.record() };
         Ok(Some((self.line, record)))

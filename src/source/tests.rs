@@ -41,12 +41,12 @@ fn read(source: &[u8]) -> String {
     shown(source, None)
 }
 
-/// Gives one byte at a time.
-struct Dripping(io::Cursor<Vec<u8>>);
+/// Gives so many bytes at a time.
+struct Dripping(io::Cursor<Vec<u8>>, usize);
 
 impl Read for Dripping {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = buffer.len().min(1);
+        let most = buffer.len().min(self.1);
         self.0.read(&mut buffer[..most])
     }
 }
@@ -68,7 +68,7 @@ fn a_source_that_gives_a_byte_at_a_time_is_told_as_what_it_is() {
     for plain in [&csv[..], array, b"{\"a\":1}\n{}\n"] {
         let expected = read(plain);
         for source in [plain.to_vec(), gzip(plain), zstd_frame(plain)] {
-            let groups = Groups::new(Dripping(io::Cursor::new(source)), None);
+            let groups = Groups::new(Dripping(io::Cursor::new(source), 1), None);
             let groups: Vec<Group> = groups.collect();
             let [lines @ Group::Lines(_), Group::End] = groups.as_slice() else {
                 panic!("{groups:?}")
@@ -76,6 +76,86 @@ fn a_source_that_gives_a_byte_at_a_time_is_told_as_what_it_is() {
             assert_eq!(shown_group(lines), expected);
         }
     }
+}
+
+/// Gives these parts, one with each read; `None` is a read that is interrupted. Then the connection is reset.
+struct Breaking(std::vec::IntoIter<Option<&'static [u8]>>);
+
+impl Read for Breaking {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.next() {
+            Some(Some(part)) => {
+                buffer[..part.len()].copy_from_slice(part);
+                Ok(part.len())
+            }
+            Some(None) => Err(io::ErrorKind::Interrupted.into()),
+            None => Err(io::Error::new(io::ErrorKind::ConnectionReset, "reset")),
+        }
+    }
+}
+
+fn broken(parts: Vec<Option<&'static [u8]>>) -> Vec<Group> {
+    Groups::new(Breaking(parts.into_iter()), None).collect()
+}
+
+#[test]
+fn what_came_before_a_source_broke_off_is_read_and_why_it_broke_off_is_kept() {
+    for (first, lines) in [
+        (&b"{\"a\":1}\n{\"a\":2}\n"[..], "1:{\"a\":1} 2:{\"a\":2}"),
+        (b"[{\"a\":1},{\"a\":2},", "1:{\"a\":1} 2:{\"a\":2}"),
+        (
+            b"sku\na\nb\n",
+            "2:{\"kind\":\"product\",\"sku\":\"a\"} 3:{\"kind\":\"product\",\"sku\":\"b\"}",
+        ),
+    ] {
+        let groups = broken(vec![Some(first)]);
+        let [whole @ Group::Lines(_), Group::Broken(error)] = groups.as_slice() else {
+            panic!("{groups:?}")
+        };
+        assert_eq!(shown_group(whole), lines);
+        let last = if first.starts_with(b"sku") { 3 } else { 2 };
+        assert_eq!(error.to_string(), format!("after line {last}: reset"));
+        assert_eq!(error.cause.kind(), io::ErrorKind::ConnectionReset);
+    }
+    let groups = broken(vec![None, Some(b"{\"a"), None, Some(b"\":1}\n")]);
+    assert_eq!(shown_group(&groups[0]), "1:{\"a\":1}", "a read that is interrupted is repeated");
+    // A decoder does not hide why.
+    let frame: &'static [u8] = zstd_frame(b"{}").leak();
+    let groups = broken(vec![Some(&frame[..6])]);
+    let [Group::Broken(error)] = groups.as_slice() else { panic!("{groups:?}") };
+    assert_eq!((error.line, error.cause.kind()), (0, io::ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn a_name_tells_the_format_unless_it_is_used_for_several() {
+    for (name, format) in [
+        ("a.ndjson", Some(Format::Ndjson)),
+        ("a.JSONL", Some(Format::Ndjson)),
+        ("a.csv", Some(Format::Csv)),
+        ("a.b.csv.gz", Some(Format::Csv)),
+        ("a.ndjson.ZST", Some(Format::Ndjson)),
+        ("a.json", None),
+        ("a.gz", None),
+        ("csv.txt", None),
+        ("gz", None),
+        ("", None),
+    ] {
+        assert_eq!(Format::of_name(name), format, "{name}");
+    }
+}
+
+#[test]
+fn the_format_is_found_within_64_kb() {
+    let spaces = |count: usize| [vec![b' '; count], b"[1]".to_vec()].concat();
+    assert_eq!(read(&spaces(MAX_HEAD_BYTES - 1)), "1:1");
+    let line = String::from_utf8(spaces(MAX_HEAD_BYTES)).expect("UTF-8");
+    assert_eq!(read(line.as_bytes()), format!("1:{line}"), "it is a line of NDJSON");
+}
+
+#[test]
+fn the_head_of_an_export_is_no_record_and_only_a_first_line_is_one() {
+    let head = "{\"changesCursor\":\"x\"}";
+    assert_eq!(read(format!("{head}\n{{}}\n{head}\n").as_bytes()), format!("2:{{}} 3:{head}"));
 }
 
 #[tokio::test]
@@ -148,6 +228,25 @@ fn an_array_that_is_broken_is_told_after_what_was_whole() {
 }
 
 #[test]
+fn an_element_of_an_array_may_be_as_long_as_a_line() {
+    let element = |bytes: usize| format!("[\"{}\",2]", "x".repeat(bytes - 2));
+    let longest = element(MAX_LINE_BYTES);
+    assert_eq!(read(longest.as_bytes()), format!("1:{}|2:2", &longest[1..=MAX_LINE_BYTES]));
+    let told = "1!the line is longer than 4194304 bytes 2:2";
+    assert_eq!(read(element(MAX_LINE_BYTES + 1).as_bytes()), told);
+}
+
+#[test]
+fn lines_of_csv_are_numbered_upward_and_rows_are_always_products() {
+    let row = |line: u32, sku: &str| format!(r#"{line}:{{"kind":"product","sku":"{sku}"}}"#);
+    let two = format!("{} {}", row(2, "a"), row(3, "b"));
+    for source in ["sku\na\nb\n", "sku\r\na\r\nb\r\n", "sku\na\r\nb\r\n"] {
+        assert_eq!(read(source.as_bytes()), two, "{source:?}");
+    }
+    assert_eq!(read(b"kind;sku\noffering;a\n;b\n"), two);
+}
+
+#[test]
 fn csv_rows_are_products_with_the_fields_that_have_a_value() {
     let source = "sku,Name,PRICE,active,stockQty,note\r\n\
          A,\"Cable, \"\"red\"\"\nlong\",19.90,TRUE,,x\r\n\
@@ -170,8 +269,17 @@ fn csv_rows_are_products_with_the_fields_that_have_a_value() {
     let empty_rows =
         [b"name,sku\n".to_vec(), b",\n".repeat(2 * MAX_LINE_BYTES), b"a,\n".to_vec()].concat();
     assert!(read(&empty_rows).ends_with(r#"{"kind":"product","name":"a"}"#));
-    let open_quote = [b"name\n\"".to_vec(), vec![b'x'; 3 * MAX_LINE_BYTES]].concat();
-    assert!(read(&open_quote).contains("is a quote left open?"));
+}
+
+#[test]
+fn after_an_open_quote_a_source_is_read_no_further_than_two_lines_may_be_long() {
+    let open_quote = [b"name\na\n\"".to_vec(), vec![b'x'; 3 * MAX_LINE_BYTES]].concat();
+    let groups: Vec<Group> =
+        Groups::new(Dripping(io::Cursor::new(open_quote), 5_000), None).collect();
+    let [lines @ Group::Lines(_), broken] = groups.as_slice() else { panic!("{groups:?}") };
+    assert_eq!(shown_group(lines), r#"2:{"kind":"product","name":"a"}"#);
+    let why = "broken after line 2: a row does not end (is a quote left open?)";
+    assert_eq!(shown_group(broken), why);
 }
 
 #[test]
@@ -205,6 +313,8 @@ fn compressed_sources_are_read_as_what_they_hold_and_broken_ones_are_told() {
     let skippable = [0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3];
     let frames = [&skippable[..], &zstd_frame(&plain[..16]), &skippable, &zstd_frame(&plain[16..])];
     assert_eq!(read(&frames.concat()), expected);
+    let cut = [&zstd_frame(&plain)[..], &skippable[..10]].concat();
+    assert_eq!(read(&cut), format!("{expected}|broken after line 6: unexpected end of file"));
     for whole in [gzip(&plain), zstd_frame(&plain)] {
         for cut in [5, whole.len() / 2, whole.len() - 1] {
             let told = read(&whole[..cut]);

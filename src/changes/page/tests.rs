@@ -11,7 +11,7 @@ use proptest::{collection::vec, prelude::*};
 use super::*;
 use crate::{
     changes::{
-        ChunkError, ExportedRecord, KEPT, Marks,
+        ChunkError, ExportedRecord, IdField, KEPT, Marks,
         chunk::{ChunkHeader, MAX_BODY},
     },
     cursor::Cursors,
@@ -25,21 +25,34 @@ struct Memory {
     logs: Mutex<HashMap<Log, Vec<Chunk>>>,
     /// The most chunks of a reply, in place of DynamoDB's 1 MB.
     reply: usize,
+    /// How many chunks each read asked for.
+    asked: Mutex<Vec<u32>>,
 }
 
 impl Memory {
+    fn new(reply: usize) -> Self {
+        Self { logs: Mutex::default(), reply, asked: Mutex::default() }
+    }
+
     /// Appends a chunk of so many changes.
     fn append(&self, log: Log, count: u8, recorded_at: Timestamp) {
-        let mut logs = self.logs.lock().expect("lock");
-        let chunks = logs.entry(log).or_default();
-        let first = chunks.last().map_or(1_000 * (log as u64 + 1), Chunk::end);
-        let changes: Vec<Change> =
-            (0..u64::from(count)).map(|at| change(log, first + at)).collect();
+        let first = self.end(log);
+        let changes = (0..u64::from(count)).map(|at| change(log, first + at));
+        self.append_changes(log, &changes.collect::<Vec<_>>(), recorded_at);
+    }
+
+    fn append_changes(&self, log: Log, changes: &[Change], recorded_at: Timestamp) {
+        let header = ChunkHeader { first: self.end(log), recorded_at };
         let changes: Vec<&Change> = changes.iter().collect();
-        let header = ChunkHeader { first, recorded_at };
         let (chunk, fits) = Chunk::of(&header, &changes, |_| Marks::default()).expect("a chunk");
         assert!(fits == changes.len() && chunk.body.len() <= MAX_BODY);
-        chunks.push(chunk);
+        self.logs.lock().expect("lock").entry(log).or_default().push(chunk);
+    }
+
+    /// The position after the last change of a log.
+    fn end(&self, log: Log) -> u64 {
+        let logs = self.logs.lock().expect("lock");
+        logs.get(&log).and_then(|chunks| chunks.last()).map_or(1_000 * (log as u64 + 1), Chunk::end)
     }
 
     /// The positions of changes of these kinds that were recorded at this time or later.
@@ -63,8 +76,27 @@ fn kind(log: Log, position: u64) -> Kind {
 fn change(log: Log, position: u64) -> Change {
     let id = position.to_string();
     let identity = Identity { kind: kind(log, position), id, id_field: None };
-    let record = ExportedRecord { identity, json: "{}".to_owned(), visibility: None };
+    change_of(identity, "{}".to_owned())
+}
+
+fn change_of(identity: Identity, json: String) -> Change {
+    let record = ExportedRecord { identity, json, visibility: None };
     Change::between(None, Some(record), NOW, None).expect("JSON").expect("a change")
+}
+
+fn account() -> AccountId {
+    AccountId::parse("ACME").expect("account")
+}
+
+/// A page of products from the beginning, with enough read units.
+fn products(memory: &Memory, limit: usize) -> Page {
+    let kinds = Kinds::of([Kind::Product]);
+    let oldest = Positions::oldest(NOW, kinds, View::Everything.fingerprint());
+    let until = Instant::now() + Duration::from_mins(1);
+    let budget = Budget { read_units: 1_000.0, until };
+    let (account, losses) = (account(), Losses::default());
+    let read = page(memory, &account, oldest, losses, View::Everything, limit, budget);
+    read.now_or_never().expect("at once").expect("a page")
 }
 
 impl JournalStore for Memory {
@@ -80,6 +112,7 @@ impl JournalStore for Memory {
 
     async fn chunks(&self, id: &LogId, from: u64, limit: u32) -> Result<ChunkPage, ChunkError> {
         let logs = self.logs.lock().expect("lock");
+        self.asked.lock().expect("lock").push(limit);
         let limit = usize::try_from(limit).expect("small").min(self.reply);
         let after = logs.get(&id.log).into_iter().flatten().filter(|chunk| chunk.first >= from);
         let chunks: Vec<Chunk> = after.take(limit).cloned().collect();
@@ -121,7 +154,7 @@ proptest! {
         reply in 1_usize..5,
         lost in prop::option::weighted(0.2, 0..Log::ALL.len()),
     ) {
-        let memory = Memory { logs: Mutex::default(), reply };
+        let memory = Memory::new(reply);
         // Only a page that reads all logs to their ends can tell so.
         units.push(12.0);
         let (expired, lost_at) = (NOW - KEPT, NOW - SignedDuration::from_hours(24));
@@ -212,7 +245,7 @@ fn logs_of_pages(memory: &Memory, limit: usize) -> Vec<Vec<Log>> {
 
 #[test]
 fn logs_take_turns_so_that_none_waits_until_another_ends() {
-    let memory = Memory { logs: Mutex::default(), reply: 5 };
+    let memory = Memory::new(5);
     for log in Log::ALL {
         memory.append(*log, 5, NOW);
     }
@@ -224,7 +257,7 @@ fn logs_take_turns_so_that_none_waits_until_another_ends() {
 
 #[test]
 fn a_log_that_a_page_had_no_room_for_comes_first_on_the_next_one() {
-    let memory = Memory { logs: Mutex::default(), reply: 5 };
+    let memory = Memory::new(5);
     for log in Log::ALL {
         memory.append(*log, 2, NOW);
     }
@@ -236,7 +269,7 @@ fn a_log_that_a_page_had_no_room_for_comes_first_on_the_next_one() {
 
 #[test]
 fn a_page_ends_with_the_read_that_spends_its_read_units() {
-    let memory = Memory { logs: Mutex::default(), reply: 1 };
+    let memory = Memory::new(1);
     (0..20).for_each(|_| memory.append(Log::ALL[0], 1, NOW));
     let account = AccountId::parse("ACME").expect("account");
     let oldest = Positions::oldest(NOW, Kinds::ALL, View::Everything.fingerprint());
@@ -246,4 +279,85 @@ fn a_page_ends_with_the_read_that_spends_its_read_units() {
     let read = page(&memory, &account, oldest, losses, View::Everything, 100, budget);
     let page = read.now_or_never().expect("at once").expect("a page");
     assert_eq!((page.changes.len(), page.up_to_date), (4, false));
+}
+
+#[test]
+fn a_page_asks_for_as_many_chunks_as_it_still_needs_and_at_most_for_twice_as_many_as_before() {
+    for (changes, chunks, limit, asked) in [
+        (1, 40, 100, &[2, 4, 8, 16, 32][..]),
+        (10, 40, 100, &[2, 4, 4]),
+        (10, 40, 101, &[2, 4, 5]),
+        (10, 40, 20, &[2]),
+        (100, 3, 50, &[2]),
+        (4, 40, 9, &[2, 1]),
+    ] {
+        let memory = Memory::new(100);
+        (0..chunks).for_each(|_| memory.append(Log::Products, changes, NOW));
+        let page = products(&memory, limit);
+        assert_eq!(page.changes.len(), limit.min(usize::from(changes) * chunks));
+        assert_eq!(*memory.asked.lock().expect("lock"), asked, "{changes} {chunks} {limit}");
+    }
+}
+
+/// Bytes count as they are sent: each quote of a record takes two.
+#[test]
+fn a_page_has_at_most_as_many_bytes_as_a_reply_may_have_but_one_change_at_least() {
+    let of = |bytes: usize| {
+        let identity = Identity { kind: Kind::Product, id: "x".to_owned(), id_field: None };
+        let json = format!("{{\"x\":\"{}\"}}", "y".repeat(bytes - OVERHEAD - 12));
+        assert_eq!(OVERHEAD + bytes_in_reply(&json), bytes);
+        change_of(identity, json)
+    };
+    let half = PAGE_BYTES / 2;
+    for (sizes, told) in [
+        (&[half, half, 1_000][..], 2),
+        (&[half, half + 1, 1_000], 1),
+        (&[PAGE_BYTES + 1, 1_000], 1),
+    ] {
+        let memory = Memory::new(5);
+        for bytes in sizes {
+            memory.append_changes(Log::Products, &[of(*bytes)], NOW);
+        }
+        let page = products(&memory, 10);
+        assert_eq!((page.changes.len(), page.up_to_date), (told, false));
+    }
+}
+
+#[test]
+fn the_ends_of_logs_are_those_of_their_last_chunks_and_know_of_losses_found_for_22_hours() {
+    let memory = Memory::new(5);
+    memory.append(Log::Products, 3, NOW);
+    memory.append(Log::Products, 2, NOW);
+    let oldest = Positions::oldest(NOW, Kinds::ALL, View::Everything.fingerprint());
+    let ends = ends(&memory, &account(), oldest).now_or_never().expect("at once").expect("ends");
+    for log in Log::ALL {
+        let next = if *log == Log::Products { 5_005 } else { 0 };
+        assert_eq!(ends.at(*log), ReadPosition::End(next), "{log}");
+    }
+    let found = |millis| {
+        let at = NOW + SignedDuration::from_hours(22) + SignedDuration::from_millis(millis);
+        Losses::default().with(Log::Products, at.as_millisecond())
+    };
+    assert!(!ends.are_lost(&found(0)));
+    assert!(ends.are_lost(&found(1)));
+    assert!(!ends.only(Kinds::of([Kind::Offering])).are_lost(&found(1)));
+}
+
+#[test]
+fn a_change_is_told_with_its_record_or_as_a_delete() {
+    let identity =
+        Identity { kind: Kind::Product, id: "a\"b".to_owned(), id_field: Some(IdField::Sku) };
+    let position = Log::Products.name_of(17);
+    let change = change_of(identity.clone(), r#"{"sku":"a\"b"}"#.to_owned());
+    let told = PositionedChange { position: position.clone(), change };
+    assert_eq!(
+        told.json(),
+        r#"{"position":"s17","kind":"product","id":"a\"b","idField":"sku","op":"upsert","changedAt":"2026-01-06T09:00:00.000Z","record":{"sku":"a\"b"}}"#
+    );
+    let bundle = Identity { kind: Kind::Bundle, id: "7/1".to_owned(), id_field: None };
+    let change = Change::delete(bundle, None, NOW, Some("an import".to_owned()));
+    assert_eq!(
+        PositionedChange { position, change }.json(),
+        r#"{"position":"s17","kind":"bundle","id":"7/1","op":"delete","changedAt":"2026-01-06T09:00:00.000Z","source":"an import"}"#
+    );
 }

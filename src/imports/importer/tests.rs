@@ -9,12 +9,15 @@ use super::*;
 use crate::{
     imports::{Before, ChangeSet, Content, DocumentKey, LineErrorCode, Stored, Version},
     networks::{Bundle, NetworkChanges, NetworkId, NetworkKeys, NetworkState},
+    offerings::OfferingId,
     outcome::WriteError,
     products::{
         Applied, ExternalId, OrderedRow, ProductId, ProductKey, ProductRemoval, RowError, Sku,
         StoredProduct,
     },
 };
+
+mod networks;
 
 /// Items in memory; every `reject_every`th write is rejected.
 #[derive(Default)]
@@ -25,8 +28,8 @@ struct Memory {
     reject_every: Option<u32>,
     /// The next write fails as a whole.
     fail_once: Mutex<bool>,
-    /// The next change of networks conflicts with another writer.
-    conflict_once: Mutex<bool>,
+    /// How many changes of networks conflict with another writer.
+    conflicts: Mutex<u32>,
 }
 
 impl DocumentStore for Memory {
@@ -76,7 +79,7 @@ impl DocumentStore for Memory {
     }
 }
 
-/// These tests show no differences.
+/// These tests show differences of bundles alone.
 impl ExportedRecords for Memory {
     type Error = &'static str;
 
@@ -85,7 +88,7 @@ impl ExportedRecords for Memory {
         _: &AccountId,
         _: &[DocumentKey],
     ) -> Result<HashMap<DocumentKey, String>, Self::Error> {
-        Err("these tests show no differences")
+        Err("these tests show differences of bundles alone")
     }
 
     fn document(
@@ -95,15 +98,16 @@ impl ExportedRecords for Memory {
         _: Order,
         _: (Content, Version),
     ) -> Result<Option<String>, Self::Error> {
-        Err("these tests show no differences")
+        Err("these tests show differences of bundles alone")
     }
 
     fn network(_: &NetworkState) -> Option<String> {
         None
     }
 
-    fn bundle(_: NetworkId, _: &Bundle, _: Option<Order>) -> String {
-        String::new()
+    fn bundle(_: NetworkId, bundle: &Bundle, order: Option<Order>) -> String {
+        let updated_at = order.map(|order| order.time().to_string()).unwrap_or_default();
+        format!(r#"{{"name":"{}","updatedAt":"{updated_at}"}}"#, bundle.name)
     }
 
     fn product(_: &StoredProduct) -> String {
@@ -145,7 +149,10 @@ impl NetworkPartitions for Memory {
         changes: Vec<NetworkChanges>,
     ) -> Result<HashMap<NetworkId, WriteError>, Self::Error> {
         let mut networks = self.networks.lock().expect("lock");
-        if std::mem::take(&mut *self.conflict_once.lock().expect("lock")) {
+        *self.writes.lock().expect("lock") += 1;
+        let mut conflicts = self.conflicts.lock().expect("lock");
+        if let Some(left) = conflicts.checked_sub(1) {
+            *conflicts = left;
             let conflicts = changes.iter().map(|change| (change.id, WriteError::Conflict));
             return Ok(conflicts.collect());
         }
@@ -358,6 +365,10 @@ async fn below_the_floor_of_a_snapshot_everything_is_stale_but_the_snapshots_own
     floors.push((Kind::Offering, source(6).origin.order(0)));
     let (counts, _) = import_as(&memory, own, &[offering("c", "C", None)], 10, &floors).await;
     assert_eq!(counts.stale, 1, "a newer snapshot counts for an older one, too");
+    // What has the order of the floor is not below it.
+    let floors = [(Kind::Offering, source(9).origin.order(1))];
+    let (counts, _) = import_as(&memory, source(9), &[offering("d", "D", None)], 10, &floors).await;
+    assert_eq!(counts.created, 1);
 }
 
 #[tokio::test]
@@ -401,12 +412,59 @@ async fn a_dry_run_counts_as_the_import_itself_would() {
     assert_eq!(*memory.writes.lock().expect("lock"), 0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_network_that_others_changed_meanwhile_is_read_again() {
-    let memory = Memory { conflict_once: Mutex::new(true), ..Memory::default() };
-    let (counts, rejected) = import(&memory, 1, &[network_line(0, 1, &[1], "N")]).await;
-    assert!(rejected.is_empty(), "{rejected:?}");
-    assert_eq!(counts.created, 1);
+#[tokio::test]
+async fn a_group_that_is_imported_again_writes_nothing_twice() {
+    let memory = Memory::default();
+    let lines = [offering("a", "A", None), offering("a", "B", None), delete("c"), delete("d")];
+    let (first, _) = import(&memory, 1, &lines).await;
+    assert_eq!(first, Counts { created: 1, updated: 1, unchanged: 2, ..Counts::default() });
+    assert_eq!(std::mem::take(&mut *memory.writes.lock().expect("lock")), 3);
+    let (again, _) = import(&memory, 1, &lines).await;
+    assert_eq!(again, Counts { stale: 1, unchanged: 3, ..Counts::default() });
+    assert_eq!(*memory.writes.lock().expect("lock"), 0);
+}
+
+#[tokio::test]
+async fn an_offering_is_created_when_its_source_says_and_else_when_it_first_came() {
+    let memory = Memory::default();
+    let own = offering("a", "A", None)
+        .replace("\"name\"", r#""createdAt":"2025-01-01T00:00:00Z","name""#);
+    import(&memory, 1, &[own, offering("b", "B", None)]).await;
+    import(&memory, 2, &[offering("a", "A2", None), offering("b", "B2", None)]).await;
+    let items = memory.items.lock().expect("lock");
+    let created_at = |id: &str| {
+        let key = DocumentKey::Offering(OfferingId::parse(id).expect("an id"));
+        items[&key].0.version.expect("a version").created_at.to_string()
+    };
+    assert_eq!(created_at("a"), "2025-01-01T00:00:00Z");
+    assert_eq!(created_at("b"), "2026-01-01T00:01:00Z");
+}
+
+#[tokio::test]
+async fn a_line_that_its_format_rejects_is_told_with_all_that_is_wrong_with_its_record() {
+    let (memory, account) = (Memory::default(), account());
+    let wrong =
+        |field: &str, message: &str| (LineErrorCode::InvalidField, FieldError::new(field, message));
+    let record = br#"{"kind":"product","sku":"A","name":"","price":"x","cost":"y"}"#.to_vec();
+    let errors = vec![wrong("price", "of the cell"), wrong("cost", "of the cell")];
+    let lines = [
+        (2, Ok(offering("a", "", None).into_bytes())),
+        (3, Err(RejectedLine { errors, record: Some(record) })),
+        (4, Err(RejectedLine { errors: vec![wrong("", "no record")], record: None })),
+    ];
+    let mut importer = Importer::new(&memory, &account, source(1), Mode::Write);
+    let rejected = importer.import_group(&lines, &[]).await.expect("import");
+    let told: Vec<_> =
+        rejected.iter().map(|error| format!("{} {}", error.line, error.error)).collect();
+    let expected = [
+        "2 name: must not be empty",
+        "3 price: of the cell",
+        "3 cost: of the cell",
+        "3 name: String must contain at least 1 character(s)",
+        "4 no record",
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(importer.counts(), Counts { failed: 3, ..Counts::default() });
 }
 
 /// A line of a source: its id, its content (`None`: a delete), and its own minute, if it has one.
@@ -472,110 +530,5 @@ proptest! {
         for (id, name) in expected {
             prop_assert!(stored[id].contains(&format!("\"{name}\"")), "{}: {} {}", id, name, stored[id]);
         }
-    }
-
-    /// Whatever the grouping, the networks and bundles are those that applying the lines one by one gives,
-    /// and the number of bundles is correct.
-    #[test]
-    fn networks_end_where_the_replay_of_their_lines_ends(
-        steps in vec((0_u8..5, 1_u32..3, vec(1_u32..5, 0..4), select(vec!["N", "M"])), 0..40),
-        group in 1_usize..12,
-    ) {
-        let lines: Vec<String> =
-            steps.iter().map(|(kind, id, bundles, name)| network_line(*kind, *id, bundles, name)).collect();
-        let mut replayed: HashMap<u32, (Option<&str>, BTreeMap<u32, &str>)> = HashMap::new();
-        for (kind, id, bundles, name) in &steps {
-            let (network, stored) = replayed.entry(*id).or_default();
-            let one = bundles.first().copied().unwrap_or(1);
-            match kind {
-                0 => {
-                    *network = Some(name);
-                    *stored = bundles.iter().map(|id| (*id, *name)).collect();
-                }
-                1 => *network = Some(name),
-                2 => (*network, *stored) = (None, BTreeMap::new()),
-                3 => {
-                    stored.insert(one, name);
-                }
-                _ => {
-                    stored.remove(&one);
-                }
-            }
-        }
-        let memory = Memory::default();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
-        let imported = import_as(&memory, source(1), &lines, group, &[]);
-        let (counts, rejected) = runtime.block_on(imported);
-        prop_assert!(rejected.is_empty(), "{:?}", rejected);
-        prop_assert_eq!(counts.total(), lines.len() as u64);
-        let networks = memory.networks.lock().expect("lock");
-        for (id, (network, bundles)) in replayed {
-            let state = networks.get(&NetworkId::new(id).expect("id")).cloned().unwrap_or_default();
-            let stored: BTreeMap<u32, String> =
-                state.visible_bundles().map(|bundle| (bundle.id.get(), bundle.name.clone())).collect();
-            prop_assert_eq!(state.network.map(|network| network.name), network.map(String::from));
-            prop_assert_eq!(state.product_count, i64::try_from(stored.len()).expect("few"));
-            prop_assert_eq!(stored, bundles.into_iter().map(|(id, name)| (id, name.to_owned())).collect());
-        }
-    }
-
-    /// Whatever comes first, the orders alone decide which networks and bundles remain.
-    #[test]
-    fn networks_end_alike_whatever_comes_first(
-        steps in vec((0_u8..5, vec(1_u32..4, 0..3)), 1..7),
-        seed in any::<u64>(),
-    ) {
-        let lines: Vec<String> = steps
-            .iter()
-            .enumerate()
-            .map(|(number, (kind, bundles))| network_line(*kind, 1, bundles, &format!("n{number}")))
-            .collect();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
-        let mut arrivals: Vec<usize> = (0..lines.len()).collect();
-        let mut ended = Vec::new();
-        for round in 0..2 {
-            let memory = Memory::default();
-            for number in &arrivals {
-                let minute = u8::try_from(*number).expect("few");
-                let line = std::slice::from_ref(&lines[*number]);
-                let imported = import_as(&memory, source(minute), line, 1, &[]);
-                let (_, rejected) = runtime.block_on(imported);
-                prop_assert!(rejected.is_empty(), "{:?}", rejected);
-            }
-            let networks = memory.networks.lock().expect("lock");
-            let state = networks.values().next().cloned().unwrap_or_default();
-            let bundles: Vec<String> =
-                state.visible_bundles().map(|bundle| bundle.name.clone()).collect();
-            prop_assert_eq!(state.product_count, i64::try_from(bundles.len()).expect("few"));
-            ended.push((state.network.map(|network| network.name), bundles));
-            if round == 0 {
-                let mut random = fastrand::Rng::with_seed(seed);
-                random.shuffle(&mut arrivals);
-            }
-        }
-        prop_assert_eq!(&ended[0], &ended[1], "{:?} {:?}", steps, arrivals);
-    }
-}
-
-/// A network with its bundles (0), a network alone (1), its removal (2), a bundle (3), a bundle's removal
-/// (4).
-fn network_line(kind: u8, id: u32, bundles: &[u32], name: &str) -> String {
-    let fields = |id: u32| {
-        format!(r#""id":{id},"name":"{name}","type":"DATA","price_usd":1,"local_currency":"GHS""#)
-    };
-    let one = bundles.first().copied().unwrap_or(1);
-    let network = format!(
-        r#""kind":"network","id":{id},"name":"{name}","country":"Ghana","country_code":"GH","currency":"GHS""#
-    );
-    match kind {
-        0 => {
-            let ids: std::collections::BTreeSet<u32> = bundles.iter().copied().collect();
-            let all: Vec<String> = ids.iter().map(|id| format!("{{{}}}", fields(*id))).collect();
-            format!(r#"{{{network},"fixed_bundles":[{}]}}"#, all.join(","))
-        }
-        1 => format!("{{{network}}}"),
-        2 => format!(r#"{{"kind":"network","op":"delete","id":{id}}}"#),
-        3 => format!(r#"{{"kind":"bundle","network_id":{id},{}}}"#, fields(one)),
-        _ => format!(r#"{{"kind":"bundle","op":"delete","network_id":{id},"id":{one}}}"#),
     }
 }

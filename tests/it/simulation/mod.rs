@@ -17,6 +17,7 @@ pub(crate) mod objects;
 mod orders;
 mod partitions;
 pub(crate) mod random;
+mod runs;
 mod scenarios;
 mod scene;
 mod wire;
