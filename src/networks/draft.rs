@@ -227,3 +227,6 @@ impl ExchangeRateRecord {
         checks.end(ExchangeRate { source_currency, destination_currency, rate })
     }
 }
+
+#[cfg(test)]
+mod tests;
