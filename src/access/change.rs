@@ -38,3 +38,25 @@ impl KeyChange {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_none_until_it_changes_something_and_names_each_limit_by_itself() {
+        let limit = |limit| FieldUpdate::Set(PerMinute::new(limit).expect("a limit"));
+        assert!(KeyChange::default().is_none());
+        assert!(!KeyChange { label: FieldUpdate::Clear, ..KeyChange::default() }.is_none());
+        let change = KeyChange {
+            reads_per_minute: limit(1),
+            writes_per_minute: limit(2),
+            read_units_per_minute: limit(3),
+            write_units_per_minute: FieldUpdate::Clear,
+            ..KeyChange::default()
+        };
+        assert!(!change.is_none());
+        let each = LimitName::ALL.map(|name| change.of(name).clone());
+        assert_eq!(each, [limit(1), limit(2), limit(3), FieldUpdate::Clear]);
+    }
+}

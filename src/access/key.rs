@@ -126,6 +126,8 @@ impl KeyHash {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -137,6 +139,51 @@ mod tests {
         assert_eq!(first.reveal().len(), "ce_live_".len() + 32);
         assert_eq!(ApiKey::parse(first.reveal()).as_ref(), Some(&first));
         assert_ne!(first, second);
+    }
+
+    #[test]
+    fn a_new_key_has_any_of_the_letters_and_digits() {
+        let mut seen = BTreeSet::new();
+        for _ in 0..100 {
+            let key = ApiKey::generate(&KeyPrefix::default()).expect("random");
+            seen.extend(key.reveal().bytes().skip("cat_live_".len()));
+        }
+        assert_eq!(seen, BTreeSet::from(*ALPHABET));
+    }
+
+    #[test]
+    fn a_prefix_is_a_letter_and_at_most_fifteen_more_letters_or_digits() {
+        for text in ["a", "c3", "abcdefghijklmno9"] {
+            assert_eq!(text.parse::<KeyPrefix>().expect(text), KeyPrefix(text.to_owned()));
+        }
+        for text in ["", "3c", "Cat", "c-t", "c_t", "ca\u{e9}", "abcdefghijklmnop9"] {
+            let error = text.parse::<KeyPrefix>().expect_err(text);
+            assert_eq!(
+                error.to_string(),
+                "a key prefix is 1 to 16 lower-case letters and digits, a letter first"
+            );
+        }
+    }
+
+    #[test]
+    fn a_hash_is_64_lower_case_hexadecimal_digits_of_which_16_are_the_keys_id() {
+        let key = ApiKey::parse("cat_live_DemoKeyOfAcmeForLocalUseOnly0001").expect("key");
+        // As `sha256sum` prints it.
+        let text = "d944a80c159ab3d8e9b25c7333a94d3784f6a6d96fa922a7d0f29ec1ba47638f";
+        assert_eq!(key.hash().as_str(), text);
+        assert_eq!(key.hash().key_id(), &text[..16]);
+        assert_eq!(KeyHash::parse(text), Some(key.hash()));
+        assert_eq!(KeyHash::parse(&"09af".repeat(16)), Some(KeyHash("09af".repeat(16))));
+        let wrong = [
+            &text[1..],
+            &format!("{text}0"),
+            &text.to_uppercase(),
+            &"g".repeat(64),
+            &"/".repeat(64),
+        ];
+        for text in wrong {
+            assert_eq!(KeyHash::parse(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -137,3 +137,132 @@ impl Ledger {
         self.balances.standing(now, draw, &self.limits)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: u32 = 20;
+
+    /// So many seconds after noon.
+    fn at(seconds: i64) -> Timestamp {
+        let noon: Timestamp = "2026-11-28T12:00:00Z".parse().expect("a time");
+        noon + jiff::SignedDuration::from_secs(seconds)
+    }
+
+    /// Twenty reads a minute: an instance spends two of them by itself.
+    fn limits() -> Limits {
+        Limits { reads_per_minute: PerMinute::new(LIMIT), ..Limits::default() }
+    }
+
+    fn reads(reads: u64) -> Usage {
+        Usage { reads, ..Usage::default() }
+    }
+
+    fn admitted(is_due: bool, is_unchecked: bool) -> Admission {
+        Admission::Admitted { is_due, is_unchecked }
+    }
+
+    /// A ledger that has heard of a counter at this instant, at noon.
+    fn informed(instant: Instant) -> Ledger {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.admit(at(0), instant, Draw::Read, limits()), Admission::AskFirst);
+        ledger.heard(at(0), instant, Counter::default(), Usage::default());
+        ledger
+    }
+
+    fn remaining(ledger: &Ledger) -> u32 {
+        ledger.standing(at(0), Draw::Read).expect("a limit").remaining
+    }
+
+    #[test]
+    fn a_new_ledger_reads_the_counter_first_and_then_reports_what_was_used() {
+        let start = Instant::now();
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.admit(at(0), start, Draw::Read, limits()), Admission::AskFirst);
+        assert_eq!((ledger.is_waiting(start), ledger.is_due(start)), (true, true));
+        assert_eq!(ledger.report(), None);
+        let counter = Counter { reports: 7, ..Counter::default() };
+        ledger.heard(at(0), start, counter, Usage::default());
+        assert_eq!((ledger.is_waiting(start), ledger.is_due(start)), (false, false));
+        assert_eq!(ledger.admit(at(3), start, Draw::Read, limits()), admitted(false, false));
+        let report =
+            UsageReport { used: reads(1), used_at: at(3), limits: limits(), known: counter };
+        assert_eq!(ledger.report(), Some(report));
+    }
+
+    #[test]
+    fn an_allowance_is_spent_without_asking_and_more_than_one_is_reported_at_once() {
+        let start = Instant::now();
+        let mut ledger = informed(start);
+        for left in [19, 18] {
+            assert!(!ledger.is_waiting(start));
+            assert_eq!(ledger.admit(at(0), start, Draw::Read, limits()), admitted(false, false));
+            assert_eq!(remaining(&ledger), left);
+        }
+        // Exactly the allowance: the next request waits, and nobody else has to hear of it now.
+        assert_eq!((ledger.is_waiting(start), ledger.is_overspent(start)), (true, false));
+        assert_eq!(ledger.admit(at(0), start, Draw::Read, limits()), Admission::AskFirst);
+        ledger.charge(at(0), reads(1));
+        assert!(ledger.is_overspent(start));
+        // Two of the three are reported: the third is still missing from what the database tells.
+        let mut balances = Balances::default();
+        balances.spend(at(0), reads(2), &limits());
+        let counter = Counter { balances, ..Counter::default() };
+        ledger.heard(at(0), start, counter, reads(2));
+        assert_eq!(remaining(&ledger), 17);
+        assert_eq!(ledger.report().map(|report| report.used), Some(reads(1)));
+        assert_eq!((ledger.is_waiting(start), ledger.is_overspent(start)), (false, false));
+    }
+
+    #[test]
+    fn a_report_is_due_after_five_seconds() {
+        let start = Instant::now();
+        let mut ledger = informed(start);
+        let almost = start + REPORT_EVERY.saturating_sub(Duration::from_nanos(1));
+        assert_eq!(ledger.admit(at(4), almost, Draw::Read, limits()), admitted(false, false));
+        assert!(!ledger.is_due(almost));
+        let later = start + REPORT_EVERY;
+        assert!(ledger.is_due(later));
+        assert_eq!(ledger.admit(at(5), later, Draw::Read, limits()), admitted(true, false));
+    }
+
+    #[test]
+    fn after_a_failure_requests_are_admitted_unchecked_for_a_second() {
+        let start = Instant::now();
+        let mut ledger = Ledger::default();
+        ledger.failed(start);
+        let almost = start + PAUSE.saturating_sub(Duration::from_nanos(1));
+        for instant in [start, almost] {
+            assert_eq!((ledger.is_waiting(instant), ledger.is_due(instant)), (false, false));
+            assert_eq!(ledger.admit(at(0), instant, Draw::Read, limits()), admitted(false, true));
+        }
+        ledger.charge(at(0), reads(1));
+        assert!(!ledger.is_overspent(almost));
+        let later = start + PAUSE;
+        let (waiting, due) = (ledger.is_waiting(later), ledger.is_due(later));
+        assert_eq!((waiting, due, ledger.is_overspent(later)), (true, true, true));
+        assert_eq!(ledger.admit(at(1), later, Draw::Read, limits()), Admission::AskFirst);
+        // An answer ends the pause after a failure.
+        ledger.failed(later);
+        ledger.heard(at(1), later, Counter::default(), Usage::default());
+        assert!(ledger.is_waiting(later), "more than an allowance is not reported");
+    }
+
+    #[test]
+    fn a_refused_request_is_counted_and_charged_nothing() {
+        let start = Instant::now();
+        let mut ledger = informed(start);
+        ledger.charge(at(0), reads(u64::from(LIMIT)));
+        for rejected in 1..=2 {
+            let refused = ledger.admit(at(0), start, Draw::Read, limits());
+            let standing = ledger.standing(at(0), Draw::Read).expect("a limit");
+            assert!(standing.is_empty);
+            assert_eq!(refused, Admission::Refused(standing));
+            let used = Usage { rejected, ..reads(u64::from(LIMIT)) };
+            assert_eq!(ledger.report().map(|report| report.used), Some(used));
+        }
+        // Nothing of what it writes is limited, but an allowance of its reads is spent.
+        assert_eq!(ledger.admit(at(0), start, Draw::Write, limits()), Admission::AskFirst);
+    }
+}

@@ -517,6 +517,90 @@ mod tests {
     }
 
     #[test]
+    fn each_limit_has_a_name_and_a_balance_of_its_own() {
+        let limits = Limits {
+            reads_per_minute: Some(limit(1)),
+            writes_per_minute: Some(limit(2)),
+            read_units_per_minute: Some(limit(3)),
+            write_units_per_minute: Some(limit(4)),
+        };
+        let each: Vec<String> =
+            limits.each().map(|(name, limit)| format!("{limit} {name}")).collect();
+        assert_eq!(each, ["1 reads", "2 writes", "3 read units", "4 write units"]);
+        assert_eq!(limits.each().map(|(_, limit)| limit.get()).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        assert_eq!((limits.is_none(), Limits::default().is_none()), (false, true));
+        assert_eq!(Limits::default().each().count(), 0);
+        let draws = |draw: Draw| LimitName::ALL.map(|name| draw.is_on(name));
+        assert_eq!(draws(Draw::Read), [true, false, true, false]);
+        assert_eq!(draws(Draw::Write), [false, true, true, true]);
+
+        // A minute is a limit's worth: 1 of 1, 1 of 2, 1.5 of 3, 1 of 4.
+        let mut balances = Balances::default();
+        let used = Usage { reads: 1, writes: 1, read_units: 1.5, write_units: 1.0, rejected: 9 };
+        balances.spend(at(0), used, &limits);
+        let full_after =
+            LimitName::ALL.map(|name| (balances.of(name).as_micros() - NOON) / 1_000_000);
+        assert_eq!(full_after, [60, 30, 30, 15]);
+        let spent = LimitName::ALL.map(|name| used.of(name).to_string());
+        assert_eq!(spent, ["1", "1", "1.5", "1"]);
+    }
+
+    #[test]
+    fn use_adds_up_and_what_is_taken_away_never_leaves_less_than_nothing() {
+        let used = |reads, writes, read_units, write_units, rejected| Usage {
+            reads,
+            writes,
+            read_units,
+            write_units,
+            rejected,
+        };
+        let (most, some) = (used(5, 7, 2.5, 8.0, 3), used(2, 3, 0.5, 2.0, 1));
+        assert_eq!(most.plus(some), used(7, 10, 3.0, 10.0, 4));
+        assert_eq!(most.less(some), used(3, 4, 2.0, 6.0, 2));
+        assert_eq!(some.less(most), Usage::default());
+        assert_eq!(Draw::Read.at_admission(), used(1, 0, 0.0, 0.0, 0));
+        assert_eq!(Draw::Write.at_admission(), used(0, 1, 0.0, 0.0, 0));
+    }
+
+    #[test]
+    fn a_balance_is_empty_when_a_minutes_worth_is_missing_and_positive_a_microsecond_later() {
+        let sixty = limit(60);
+        let half = FullAt::now(at(0)).after(at(0), 30.0, sixty);
+        assert_eq!(half.as_micros(), NOON + 30_000_000);
+        assert_eq!(half.level(at(0), sixty).to_string(), "30");
+        assert_eq!(half.level(at(15_000_000), sixty).to_string(), "45");
+        assert_eq!(half.level(at(30_000_001), sixty).to_string(), "60");
+        let empty = half.after(at(0), 30.0, sixty);
+        assert_eq!(empty.level(at(0), sixty).to_string(), "0");
+        assert_eq!((empty.is_positive(at(0)), empty.is_positive(at(1))), (false, true));
+        // What takes a part of a microsecond is rounded up, and nothing takes no time.
+        let seven = limit(7);
+        assert_eq!(FullAt::now(at(0)).after(at(0), 1.0, seven).as_micros(), NOON + 8_571_429);
+        assert_eq!(FullAt::now(at(0)).after(at(0), -1.0, seven).as_micros(), NOON);
+    }
+
+    #[test]
+    fn use_counts_for_its_own_day_or_a_later_one_that_others_have_begun() {
+        let report = |known: Option<&str>| UsageReport {
+            used: Usage::default(),
+            used_at: at(0),
+            limits: Limits::default(),
+            known: Counter {
+                day: known.map(|day| day.parse().expect("a day")),
+                ..Counter::default()
+            },
+        };
+        for (known, day) in [
+            (None, "2026-11-28"),
+            (Some("2026-11-27"), "2026-11-28"),
+            (Some("2026-11-28"), "2026-11-28"),
+            (Some("2026-11-29"), "2026-11-29"),
+        ] {
+            assert_eq!(report(known).day().to_string(), day, "{known:?}");
+        }
+    }
+
+    #[test]
     fn a_limit_is_a_whole_number_above_zero() {
         assert_eq!("600".parse::<PerMinute>().expect("a limit"), limit(600));
         for text in ["", "0", "-1", "1.5", "many", "10000001", "4294967296"] {

@@ -178,6 +178,28 @@ mod tests {
     }
 
     #[test]
+    fn an_admitted_caller_may_see_what_its_key_may() {
+        let limited = KeyRecord {
+            customer_types: Some([CustomerType::Business].into()),
+            product_catalogs: Some([CatalogId::parse("web").expect("id")].into()),
+            wallet_currency: Currency::parse("EUR").expect("currency"),
+            // It ends a moment later.
+            expires_at: Some("2026-01-01T00:00:00.001Z".parse().expect("time")),
+            ..record()
+        };
+        let now = "2026-01-01T00:00:00Z".parse().expect("time");
+        let principal = Principal {
+            account: limited.account.clone(),
+            customer_types: limited.customer_types.clone(),
+            product_catalogs: limited.product_catalogs.clone(),
+            wallet_currency: limited.wallet_currency,
+        };
+        assert_eq!(limited.admit(Permission::OfferingsRead, None, now), Ok(principal));
+        let lacking = Err(KeyRejection::PermissionLacking);
+        assert_eq!(limited.admit(Permission::ProductsRead, None, now), lacking);
+    }
+
+    #[test]
     fn networks_of_both_families_are_told_apart() {
         let mut key = record();
         key.allowed_cidrs =

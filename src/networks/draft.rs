@@ -227,3 +227,6 @@ impl ExchangeRateDraft {
         checks.end(ExchangeRate { source_currency, destination_currency, rate })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -211,3 +211,6 @@ impl NetworkState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

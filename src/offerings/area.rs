@@ -173,3 +173,173 @@ impl OfferingFilter {
         (1..=MAX_EMPTY_RANGES).contains(&ranges).then_some(AreaFilter { filter: self, sets })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offerings::{Category, Coverage, CustomerType, Visibility};
+
+    fn country(code: &str) -> Country {
+        Country::parse(code).expect("a country")
+    }
+
+    fn catalog(id: &str) -> CatalogId {
+        CatalogId::parse(id).expect("an id")
+    }
+
+    fn row_key(id: &str) -> RowKey {
+        let id = OfferingId::parse(id).expect("an id");
+        RowKey { status: Status::Available, product_type: ProductType::License, id }
+    }
+
+    fn key_range(category: Option<&Category>, sort: SortRange) -> KeyRange<'_> {
+        KeyRange { customer_type: CustomerType::Consumer, category, sort }
+    }
+
+    fn texts(keys: impl IntoIterator<Item = Vec<u8>>) -> Vec<String> {
+        keys.into_iter()
+            .map(|key| {
+                let end = key.strip_suffix(&[AFTER_ALL]).map_or("", |_| "…");
+                let key = key.strip_suffix(&[AFTER_ALL]).unwrap_or(&key);
+                String::from_utf8_lossy(key).replace('\0', "|") + end
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_range_is_all_entries_of_an_area_with_what_a_key_range_is_limited_to() {
+        let category = Category::parse("ESIM").expect("a category");
+        let (any, own) = (None, Some(&category));
+        let everything = SortRange::Everything;
+        let archived = SortRange::Status(Status::Archived);
+        let licenses = SortRange::StatusAndType(Status::Available, ProductType::License);
+        for (area, range, expected) in [
+            (Area::Country(country("GH")), key_range(any, everything), "CGH|CONSUMER||"),
+            (
+                Area::Region(Region::Africa),
+                key_range(own, archived),
+                "RAFRICA|CONSUMER|ESIM|ARCHIVED|",
+            ),
+            (
+                Area::Catalog(catalog("web")),
+                key_range(any, licenses),
+                "Kweb|CONSUMER||AVAILABLE|LICENSE|",
+            ),
+        ] {
+            let (first, last) = area.range(range, &Bound::Start);
+            assert_eq!(texts([first, last]), [expected.to_owned(), format!("{expected}…")]);
+        }
+    }
+
+    #[test]
+    fn a_read_goes_on_at_a_key_or_after_it_wherever_the_range_begins() {
+        let area = Area::Country(country("GH"));
+        let key = row_key("o1");
+        for sort in [
+            SortRange::Everything,
+            SortRange::Status(Status::Available),
+            SortRange::StatusAndType(Status::Available, ProductType::License),
+        ] {
+            let range = key_range(None, sort);
+            let whole = "CGH|CONSUMER||AVAILABLE|LICENSE|o1";
+            let last = area.range(range, &Bound::Start).1;
+            for (from, expected) in
+                [(Bound::At(&key), whole.to_owned()), (Bound::After(&key), format!("{whole}|"))]
+            {
+                let (first, end) = area.range(range, &from);
+                assert_eq!((texts([first]), end), (vec![expected], last.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_names_its_offering_and_anything_else_names_none() {
+        let row = |key: &str| row_of_entry(key.replace('|', "\0").as_bytes());
+        assert_eq!(row("CGH|CONSUMER||AVAILABLE|LICENSE|o1"), Some(row_key("o1")));
+        assert_eq!(row("Kweb|BUSINESS|ESIM|AVAILABLE|LICENSE|o1"), Some(row_key("o1")));
+        for other in [
+            "",
+            "m",
+            "AVAILABLE|LICENSE",
+            "CGH|CONSUMER||AVAILABLE|LICENSE|",
+            "CGH|CONSUMER||AVAILABLE|THING|o1",
+            "CGH|CONSUMER||ON_SALE|LICENSE|o1",
+        ] {
+            assert_eq!(row(other), None, "{other}");
+        }
+    }
+
+    fn row(countries: &[&str], regions: &[Region], catalogs: &[&str]) -> StoredOffering {
+        let RowKey { status, product_type, id } = row_key("o1");
+        StoredOffering {
+            id,
+            status,
+            product_type,
+            category: None,
+            visibility: Visibility {
+                customer_type: CustomerType::Consumer,
+                catalogs: catalogs.iter().map(|id| catalog(id)).collect(),
+            },
+            countries: countries.iter().map(|code| country(code)).collect(),
+            regions: regions.iter().copied().collect(),
+            document: "{}".to_owned().into(),
+        }
+    }
+
+    #[test]
+    fn an_offering_has_an_entry_for_each_area_that_no_other_one_contains() {
+        let areas = |row: &StoredOffering| {
+            texts(entries(row))
+                .into_iter()
+                .map(|key| key.replace("|CONSUMER||AVAILABLE|LICENSE|o1", ""))
+                .collect::<Vec<_>>()
+        };
+        assert!(areas(&row(&[], &[], &[])).is_empty());
+        assert_eq!(
+            areas(&row(&["GH", "US"], &[], &["web", "app"])),
+            ["CGH", "CUS", "Kapp", "Kweb"]
+        );
+        // Ghana is in Africa, and South America in the Americas.
+        let regions = [Region::Africa, Region::Americas, Region::SouthAmerica];
+        assert_eq!(
+            areas(&row(&["GH", "FR", "BR"], &regions, &[])),
+            ["CFR", "RAFRICA", "RAMERICAS"]
+        );
+        assert_eq!(areas(&row(&["GH"], &[Region::Global, Region::Africa], &[])), ["RGLOBAL"]);
+
+        let category = Category::parse("ESIM").expect("a category");
+        let with_category = StoredOffering { category: Some(category), ..row(&["GH"], &[], &[]) };
+        let expected =
+            ["CGH|CONSUMER|ESIM|AVAILABLE|LICENSE|o1", "CGH|CONSUMER||AVAILABLE|LICENSE|o1"];
+        let mut keys = texts(entries(&with_category));
+        keys.sort();
+        assert_eq!(keys, expected);
+    }
+
+    #[test]
+    fn areas_serve_a_filter_that_has_no_more_of_them_than_a_page_may_read_in_vain() {
+        let catalogs = |count: u32| Some((0..count).map(|n| catalog(&format!("k{n}"))).collect());
+        let filter =
+            |count| CatalogFilter { catalogs: catalogs(count), ..CatalogFilter::default() };
+        let sizes = |filter: &CatalogFilter| {
+            filter.by_area().map(|areas| areas.sets.iter().map(Vec::len).collect::<Vec<_>>())
+        };
+        assert_eq!(sizes(&CatalogFilter::default()), None);
+        assert_eq!(sizes(&filter(0)), None);
+        assert_eq!(sizes(&filter(MAX_EMPTY_RANGES)), Some(vec![200]));
+        assert_eq!(sizes(&filter(MAX_EMPTY_RANGES + 1)), None);
+        // The smallest set first, and all sets together.
+        let coverage = Coverage {
+            countries: [country("GH")].into(),
+            regions: [Region::Africa, Region::Global].into(),
+        };
+        let regions = [Region::Europe, Region::Global].into();
+        let all = CatalogFilter { coverage: Some(coverage), regions, ..filter(1) };
+        assert_eq!(sizes(&all), Some(vec![1, 2, 3]));
+        assert_eq!(
+            sizes(&CatalogFilter { catalogs: catalogs(195), ..all.clone() }),
+            Some(vec![2, 3, 195])
+        );
+        assert_eq!(sizes(&CatalogFilter { catalogs: catalogs(196), ..all }), None);
+    }
+}

@@ -139,3 +139,180 @@ impl OfferingFilter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        account::AccountId,
+        money::Currency,
+        offerings::{OfferingId, Status, Visibility},
+    };
+
+    fn catalog(id: &str) -> CatalogId {
+        CatalogId::parse(id).expect("an id")
+    }
+
+    fn country(code: &str) -> Country {
+        Country::parse(code).expect("a country")
+    }
+
+    /// A caller that may see these; `None`: all.
+    fn principal(
+        customer_types: Option<&[CustomerType]>,
+        product_catalogs: Option<&[&str]>,
+    ) -> Principal {
+        Principal {
+            account: AccountId::parse("ACME").expect("account"),
+            customer_types: customer_types.map(|types| types.iter().copied().collect()),
+            product_catalogs: product_catalogs
+                .map(|ids| ids.iter().map(|id| catalog(id)).collect()),
+            wallet_currency: Currency::USD,
+        }
+    }
+
+    fn row(catalogs: &[&str], countries: &[&str], regions: &[Region]) -> StoredOffering {
+        StoredOffering {
+            id: OfferingId::parse("o1").expect("an id"),
+            status: Status::Available,
+            product_type: ProductType::License,
+            category: None,
+            visibility: Visibility {
+                customer_type: CustomerType::Consumer,
+                catalogs: catalogs.iter().map(|id| catalog(id)).collect(),
+            },
+            countries: countries.iter().map(|code| country(code)).collect(),
+            regions: regions.iter().copied().collect(),
+            document: "{}".to_owned().into(),
+        }
+    }
+
+    #[test]
+    fn a_caller_reads_the_customer_types_that_it_asks_for_and_may_see() {
+        let (consumer, business) = (CustomerType::Consumer, CustomerType::Business);
+        let read = |asked, seen: Option<&[CustomerType]>| {
+            let query = OfferingQuery { customer_type: asked, ..OfferingQuery::default() };
+            query.customer_types_for(&principal(seen, None))
+        };
+        assert_eq!(read(None, None), Ok(vec![consumer, business]));
+        assert_eq!(read(None, Some(&[business])), Ok(vec![business]));
+        assert_eq!(read(None, Some(&[])), Ok(vec![]));
+        assert_eq!(read(Some(consumer), None), Ok(vec![consumer]));
+        assert_eq!(read(Some(business), Some(&[business])), Ok(vec![business]));
+        assert_eq!(read(Some(consumer), Some(&[business])), Err(NotVisible::CustomerType));
+    }
+
+    #[test]
+    fn a_caller_reads_the_catalogs_that_it_asks_for_and_may_see() {
+        let read = |asked: Option<&str>, seen: Option<&[&str]>| {
+            let query =
+                OfferingQuery { product_catalog: asked.map(catalog), ..OfferingQuery::default() };
+            let filter = query.filter_for(&principal(None, seen))?;
+            let catalogs = filter.catalogs;
+            Ok(catalogs.map(|ids| ids.iter().map(ToString::to_string).collect::<Vec<_>>()))
+        };
+        let some = |ids: &[&str]| Ok(Some(ids.iter().map(ToString::to_string).collect()));
+        assert_eq!(read(None, None), Ok(None));
+        assert_eq!(read(None, Some(&["app", "web"])), some(&["app", "web"]));
+        assert_eq!(read(None, Some(&[])), some(&[]));
+        assert_eq!(read(Some("web"), None), some(&["web"]));
+        assert_eq!(read(Some("web"), Some(&["app", "web"])), some(&["web"]));
+        assert_eq!(read(Some("web"), Some(&["app"])), Err(NotVisible::ProductCatalog));
+    }
+
+    #[test]
+    fn an_area_is_asked_for_with_all_regions_that_contain_it() {
+        let filter = |query: OfferingQuery| query.filter_for(&principal(None, None)).expect("seen");
+        assert_eq!(filter(OfferingQuery::default()), CatalogFilter::default());
+        let countries = BTreeSet::from([country("GH"), country("BR")]);
+        let by_country =
+            filter(OfferingQuery { countries: countries.clone(), ..OfferingQuery::default() });
+        let regions =
+            [Region::Africa, Region::SouthAmerica, Region::Americas, Region::Global].into();
+        let coverage = Some(Coverage { countries, regions });
+        assert_eq!(by_country, CatalogFilter { coverage, ..CatalogFilter::default() });
+        let by_region = filter(OfferingQuery {
+            regions: [Region::SouthAmerica].into(),
+            ..OfferingQuery::default()
+        });
+        let regions = [Region::SouthAmerica, Region::Americas, Region::Global].into();
+        assert_eq!(by_region, CatalogFilter { regions, ..CatalogFilter::default() });
+    }
+
+    #[test]
+    fn a_filter_admits_what_is_in_each_of_its_parts() {
+        let catalogs = || Some([catalog("web"), catalog("app")].into());
+        let coverage = || {
+            Some(Coverage {
+                countries: [country("GH")].into(),
+                regions: [Region::Africa, Region::Global].into(),
+            })
+        };
+        let regions = || [Region::Europe, Region::Global].into();
+        let open = CatalogFilter::default();
+        let by_catalog = CatalogFilter { catalogs: catalogs(), ..open.clone() };
+        let by_country = CatalogFilter { coverage: coverage(), ..open.clone() };
+        let by_region = CatalogFilter { regions: regions(), ..open.clone() };
+        let by_all =
+            CatalogFilter { catalogs: catalogs(), coverage: coverage(), regions: regions() };
+        let filters = [&open, &by_catalog, &by_country, &by_region, &by_all];
+        let (europe, africa, global) = (Region::Europe, Region::Africa, Region::Global);
+        for (catalogs, countries, regions, admitted) in [
+            (&[][..], &[][..], &[][..], [true, false, false, false, false]),
+            (&["web"], &[], &[], [true, true, false, false, false]),
+            (&["other"], &["FR"], &[], [true, false, false, false, false]),
+            (&[], &["GH"], &[], [true, false, true, false, false]),
+            (&[], &[], &[africa], [true, false, true, false, false]),
+            (&[], &[], &[europe], [true, false, false, true, false]),
+            (&[], &[], &[global], [true, false, true, true, false]),
+            (&["web"], &[], &[global], [true, true, true, true, true]),
+            (&["app", "other"], &["GH"], &[europe], [true, true, true, true, true]),
+            (&["other"], &["GH"], &[europe], [true, false, true, true, false]),
+            (&["web"], &["FR"], &[europe], [true, true, false, true, false]),
+            (&["web"], &["GH"], &[], [true, true, true, false, false]),
+        ] {
+            let row = row(catalogs, countries, regions);
+            assert_eq!(filters.map(|filter| filter.admits(&row)), admitted, "{row:?}");
+        }
+        assert_eq!(filters.map(CatalogFilter::is_open), [true, false, false, false, false]);
+    }
+
+    #[test]
+    fn different_filters_have_different_digests() {
+        let digest = |filter: &CatalogFilter| {
+            let mut digest = Sha256::new();
+            filter.digest(&mut digest);
+            digest.finalize()
+        };
+        let by_catalogs = |ids: &[&str]| CatalogFilter {
+            catalogs: Some(ids.iter().map(|id| catalog(id)).collect()),
+            ..CatalogFilter::default()
+        };
+        let by_country = |code: &str| CatalogFilter {
+            coverage: Some(Coverage {
+                countries: [country(code)].into(),
+                regions: [Region::Global].into(),
+            }),
+            ..CatalogFilter::default()
+        };
+        let by_region =
+            |region: Region| CatalogFilter { regions: [region].into(), ..CatalogFilter::default() };
+        let all = [
+            CatalogFilter::default(),
+            by_catalogs(&[]),
+            by_catalogs(&["GH"]),
+            by_catalogs(&["a", "b"]),
+            by_catalogs(&["ab"]),
+            by_country("GH"),
+            by_country("FR"),
+            by_region(Region::Africa),
+            by_region(Region::Europe),
+        ];
+        for (place, filter) in all.iter().enumerate() {
+            assert_eq!(digest(filter), digest(&filter.clone()));
+            for other in &all[..place] {
+                assert_ne!(digest(filter), digest(other), "{filter:?} {other:?}");
+            }
+        }
+    }
+}
