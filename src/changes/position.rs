@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn a_cursor_has_all_positions_and_nothing_else_is_one() {
         let positions = Positions::oldest(Timestamp::MAX, Kinds::of([Kind::Product]), [7; 8])
-            .despite(Losses::default().with(Log::Promotions, -5))
+            .ignoring_losses_until(Losses::default().with(Log::Promotions, -5))
             .with(Log::Products, ReadPosition::Oldest(3))
             .with(Log::Promotions, ReadPosition::End(u64::MAX))
             .with(Log::Networks, ReadPosition::Within { first: 5, read: 9 });
@@ -339,7 +339,7 @@ mod tests {
             assert_eq!(two.contains_all(Kinds::of(other.iter().copied())), has_all, "{other:?}");
         }
         assert!(two.contains_all(two) && Kinds::ALL.contains_all(two));
-        let logs: Vec<Log> = Log::ALL.iter().copied().filter(|log| two.are_in(*log)).collect();
+        let logs: Vec<Log> = Log::ALL.iter().copied().filter(|log| two.any_in(*log)).collect();
         assert_eq!(logs, [Log::Networks, Log::Products]);
     }
 

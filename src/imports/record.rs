@@ -582,7 +582,7 @@ mod tests {
             }
             Record::Product(record) => {
                 let is_delete = matches!(record, ProductRecord::Delete(_));
-                (format!("product {:?}", record.keys()), is_delete)
+                (format!("product {:?}", record.all_product_keys()), is_delete)
             }
         }
     }

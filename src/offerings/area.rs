@@ -187,9 +187,9 @@ mod tests {
         CatalogId::parse(id).expect("an id")
     }
 
-    fn row_key(id: &str) -> RowKey {
+    fn row_key(id: &str) -> OfferingKey {
         let id = OfferingId::parse(id).expect("an id");
-        RowKey { status: Status::Available, product_type: ProductType::License, id }
+        OfferingKey { status: Status::Available, product_type: ProductType::License, id }
     }
 
     fn key_range(category: Option<&Category>, sort: SortRange) -> KeyRange<'_> {
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn an_entry_names_its_offering_and_anything_else_names_none() {
-        let row = |key: &str| row_of_entry(key.replace('|', "\0").as_bytes());
+        let row = |key: &str| key_of_entry(key.replace('|', "\0").as_bytes());
         assert_eq!(row("CGH|CONSUMER||AVAILABLE|LICENSE|o1"), Some(row_key("o1")));
         assert_eq!(row("Kweb|BUSINESS|ESIM|AVAILABLE|LICENSE|o1"), Some(row_key("o1")));
         for other in [
@@ -270,7 +270,7 @@ mod tests {
     }
 
     fn row(countries: &[&str], regions: &[Region], catalogs: &[&str]) -> StoredOffering {
-        let RowKey { status, product_type, id } = row_key("o1");
+        let OfferingKey { status, product_type, id } = row_key("o1");
         StoredOffering {
             id,
             status,
@@ -320,11 +320,11 @@ mod tests {
     fn areas_serve_a_filter_that_has_no_more_of_them_than_a_page_may_read_in_vain() {
         let catalogs = |count: u32| Some((0..count).map(|n| catalog(&format!("k{n}"))).collect());
         let filter =
-            |count| CatalogFilter { catalogs: catalogs(count), ..CatalogFilter::default() };
-        let sizes = |filter: &CatalogFilter| {
+            |count| OfferingFilter { catalogs: catalogs(count), ..OfferingFilter::default() };
+        let sizes = |filter: &OfferingFilter| {
             filter.by_area().map(|areas| areas.sets.iter().map(Vec::len).collect::<Vec<_>>())
         };
-        assert_eq!(sizes(&CatalogFilter::default()), None);
+        assert_eq!(sizes(&OfferingFilter::default()), None);
         assert_eq!(sizes(&filter(0)), None);
         assert_eq!(sizes(&filter(MAX_EMPTY_RANGES)), Some(vec![200]));
         assert_eq!(sizes(&filter(MAX_EMPTY_RANGES + 1)), None);
@@ -334,12 +334,12 @@ mod tests {
             regions: [Region::Africa, Region::Global].into(),
         };
         let regions = [Region::Europe, Region::Global].into();
-        let all = CatalogFilter { coverage: Some(coverage), regions, ..filter(1) };
+        let all = OfferingFilter { coverage: Some(coverage), regions, ..filter(1) };
         assert_eq!(sizes(&all), Some(vec![1, 2, 3]));
         assert_eq!(
-            sizes(&CatalogFilter { catalogs: catalogs(195), ..all.clone() }),
+            sizes(&OfferingFilter { catalogs: catalogs(195), ..all.clone() }),
             Some(vec![2, 3, 195])
         );
-        assert_eq!(sizes(&CatalogFilter { catalogs: catalogs(196), ..all }), None);
+        assert_eq!(sizes(&OfferingFilter { catalogs: catalogs(196), ..all }), None);
     }
 }

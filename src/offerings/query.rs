@@ -223,20 +223,20 @@ mod tests {
     #[test]
     fn an_area_is_asked_for_with_all_regions_that_contain_it() {
         let filter = |query: OfferingQuery| query.filter_for(&principal(None, None)).expect("seen");
-        assert_eq!(filter(OfferingQuery::default()), CatalogFilter::default());
+        assert_eq!(filter(OfferingQuery::default()), OfferingFilter::default());
         let countries = BTreeSet::from([country("GH"), country("BR")]);
         let by_country =
             filter(OfferingQuery { countries: countries.clone(), ..OfferingQuery::default() });
         let regions =
             [Region::Africa, Region::SouthAmerica, Region::Americas, Region::Global].into();
         let coverage = Some(Coverage { countries, regions });
-        assert_eq!(by_country, CatalogFilter { coverage, ..CatalogFilter::default() });
+        assert_eq!(by_country, OfferingFilter { coverage, ..OfferingFilter::default() });
         let by_region = filter(OfferingQuery {
             regions: [Region::SouthAmerica].into(),
             ..OfferingQuery::default()
         });
         let regions = [Region::SouthAmerica, Region::Americas, Region::Global].into();
-        assert_eq!(by_region, CatalogFilter { regions, ..CatalogFilter::default() });
+        assert_eq!(by_region, OfferingFilter { regions, ..OfferingFilter::default() });
     }
 
     #[test]
@@ -249,12 +249,12 @@ mod tests {
             })
         };
         let regions = || [Region::Europe, Region::Global].into();
-        let open = CatalogFilter::default();
-        let by_catalog = CatalogFilter { catalogs: catalogs(), ..open.clone() };
-        let by_country = CatalogFilter { coverage: coverage(), ..open.clone() };
-        let by_region = CatalogFilter { regions: regions(), ..open.clone() };
+        let open = OfferingFilter::default();
+        let by_catalog = OfferingFilter { catalogs: catalogs(), ..open.clone() };
+        let by_country = OfferingFilter { coverage: coverage(), ..open.clone() };
+        let by_region = OfferingFilter { regions: regions(), ..open.clone() };
         let by_all =
-            CatalogFilter { catalogs: catalogs(), coverage: coverage(), regions: regions() };
+            OfferingFilter { catalogs: catalogs(), coverage: coverage(), regions: regions() };
         let filters = [&open, &by_catalog, &by_country, &by_region, &by_all];
         let (europe, africa, global) = (Region::Europe, Region::Africa, Region::Global);
         for (catalogs, countries, regions, admitted) in [
@@ -274,31 +274,33 @@ mod tests {
             let row = row(catalogs, countries, regions);
             assert_eq!(filters.map(|filter| filter.admits(&row)), admitted, "{row:?}");
         }
-        assert_eq!(filters.map(CatalogFilter::is_open), [true, false, false, false, false]);
+        assert_eq!(filters.map(OfferingFilter::is_open), [true, false, false, false, false]);
     }
 
     #[test]
     fn different_filters_have_different_digests() {
-        let digest = |filter: &CatalogFilter| {
+        let digest = |filter: &OfferingFilter| {
             let mut digest = Sha256::new();
             filter.digest(&mut digest);
             digest.finalize()
         };
-        let by_catalogs = |ids: &[&str]| CatalogFilter {
+        let by_catalogs = |ids: &[&str]| OfferingFilter {
             catalogs: Some(ids.iter().map(|id| catalog(id)).collect()),
-            ..CatalogFilter::default()
+            ..OfferingFilter::default()
         };
-        let by_country = |code: &str| CatalogFilter {
+        let by_country = |code: &str| OfferingFilter {
             coverage: Some(Coverage {
                 countries: [country(code)].into(),
                 regions: [Region::Global].into(),
             }),
-            ..CatalogFilter::default()
+            ..OfferingFilter::default()
         };
-        let by_region =
-            |region: Region| CatalogFilter { regions: [region].into(), ..CatalogFilter::default() };
+        let by_region = |region: Region| OfferingFilter {
+            regions: [region].into(),
+            ..OfferingFilter::default()
+        };
         let all = [
-            CatalogFilter::default(),
+            OfferingFilter::default(),
             by_catalogs(&[]),
             by_catalogs(&["GH"]),
             by_catalogs(&["a", "b"]),

@@ -254,7 +254,7 @@ async fn a_lease_is_extended_when_a_quarter_of_it_is_over() {
     let scene = Scene::of(1).await;
     let updates = Arc::new(AtomicUsize::new(0));
     let counted = updates.clone();
-    let url = proxy(&scene.catalog.stack.endpoints().dynamodb_url, move |operation, request| {
+    let url = proxy(&scene.catalog.stack.addresses().dynamodb_url, move |operation, request| {
         if operation == "UpdateItem" && request.contains("\"test-exports\"") {
             counted.fetch_add(1, Ordering::Relaxed);
         }

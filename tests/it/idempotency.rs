@@ -283,7 +283,7 @@ const TERM: Duration = Duration::from_secs(10);
 async fn a_claim_whose_answer_was_lost_is_no_repetition() {
     let catalog = Catalog::start().await;
     let lost = AtomicBool::new(false);
-    let url = proxy(&catalog.stack.endpoints().dynamodb_url, move |operation, _| {
+    let url = proxy(&catalog.stack.addresses().dynamodb_url, move |operation, _| {
         let is_first = operation == "PutItem" && !lost.swap(true, Ordering::Relaxed);
         if is_first { Fate::Unseen } else { Fate::Pass }
     })

@@ -521,7 +521,7 @@ async fn the_number_of_bundles_is_right_after_each_transaction() {
     let catalog = Catalog::start().await;
     let told = Arc::new(Mutex::new(Vec::new()));
     let counts = told.clone();
-    let url = proxy(&catalog.stack.endpoints().dynamodb_url, move |operation, request| {
+    let url = proxy(&catalog.stack.addresses().dynamodb_url, move |operation, request| {
         if operation == "TransactWriteItems" {
             let count = request.split("\"productCount\":{\"N\":\"").nth(1);
             let count = count.and_then(|count| count.split('"').next()).unwrap_or_default();

@@ -18,7 +18,7 @@ fn network(changes: &Value) -> Result<(Network, Option<Vec<Bundle>>), String> {
     let record = json!({
         "id": 390, "name": "MTN", "country": "Ghana", "country_code": "GH", "currency": "GHS",
     });
-    let record: NetworkRecord = serde_json::from_value(with(record, changes)).expect("a record");
+    let record: NetworkDraft = serde_json::from_value(with(record, changes)).expect("a record");
     record.checked().map_err(|errors| texts(&errors))
 }
 
@@ -26,7 +26,8 @@ fn bundle(changes: &Value) -> Result<(NetworkId, Bundle), String> {
     let record = json!({
         "network_id": 390, "id": 7, "name": "1 GB", "type": "DATA", "price_usd": 1.5, "local_currency": "GHS",
     });
-    let record: BundleRecord = serde_json::from_value(with(record, changes)).expect("a record");
+    let record: SingleBundleDraft =
+        serde_json::from_value(with(record, changes)).expect("a record");
     record.checked().map_err(|errors| texts(&errors))
 }
 
@@ -168,7 +169,7 @@ fn everything_that_is_wrong_with_a_bundle_or_a_rate_is_told_by_field() {
 
     let rate = |rate: Value| {
         let record = json!({"source_currency": "USD", "destination_currency": "GHS", "rate": rate});
-        let record: ExchangeRateRecord = serde_json::from_value(record).expect("a record");
+        let record: ExchangeRateDraft = serde_json::from_value(record).expect("a record");
         record.checked().map_err(|errors| texts(&errors))
     };
     let least = rate(json!(0.0001)).expect("a rate");
