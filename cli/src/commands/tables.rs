@@ -14,7 +14,7 @@ use crate::{
 /// Create or describe the tables of template.yaml, or backfill the entries of offerings.
 #[derive(Subcommand, Debug)]
 pub(super) enum Tables {
-    /// Create the tables that are not there yet (`make deploy` has created those of a deployed stack)
+    /// Create the tables that are not there yet (make deploy has created those of a deployed stack)
     #[command(after_help = "Example:
   catalog tables create --endpoint-url http://127.0.0.1:8000")]
     Create,
