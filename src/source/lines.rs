@@ -36,7 +36,8 @@ impl LineReader for NdjsonReader {
                 if text.last() == Some(&b'\r') {
                     text.pop();
                 }
-            } else if text.len() > MAX_LINE_BYTES {
+            } else {
+                // It is too long, or the last one.
                 self.reader.skip_until(b'\n')?;
             }
             if text.len() > MAX_LINE_BYTES {

@@ -125,12 +125,21 @@ async fn an_identity_finds_its_product_and_is_never_given_twice() {
     catalog.import("ACME", &[first]).await;
     assert_eq!(all(&catalog, &key).await[0]["id"], id);
     // By id alone, wherever it is stored; in order.
-    catalog.import("ACME", &[product(&json!({"id": id, "price": 1, "name": "m"}))]).await;
+    let by_id = [product(&json!({"id": id, "price": 1, "name": "m"}))];
+    assert_eq!(catalog.import("ACME", &by_id).await.updated, 1);
+    assert_eq!(catalog.import("ACME", &by_id).await.unchanged, 1);
     let products = all(&catalog, &key).await;
     assert_eq!(
         (products.len(), &products[0]["price"], &products[0]["sku"]),
         (1, &json!(1), &json!("s"))
     );
+    // The id of a product that a client has created is found, too.
+    let posted = catalog.upsert(&key, &[json!({"sku": "u", "name": "n"})]).await.json();
+    let by_id = [product(&json!({"id": posted["results"][0]["id"], "price": 1, "name": "m"}))];
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(catalog.import("ACME", &by_id).await.updated, 1);
+    assert_eq!(catalog.import("ACME", &by_id).await.unchanged, 1);
+    catalog.import("ACME", &[product(&json!({"op": "delete", "sku": "u"}))]).await;
     // Another product with that id gets one of its own.
     catalog.import("ACME", &[product(&json!({"id": id, "sku": "t", "name": "n"}))]).await;
     let products = all(&catalog, &key).await;
@@ -145,6 +154,7 @@ async fn an_identity_finds_its_product_and_is_never_given_twice() {
     let products = all(&catalog, &key).await;
     let alone = products.iter().find(|product| product["sku"].is_null()).expect("alone");
     assert_eq!((products.len(), &alone["price"]), (3, &json!(29)));
+    assert_eq!(alone["id"], "018e2a4b-0000-7000-8000-000000000001");
     let counts = catalog.import("ACME", &[product(&json!({"op": "delete", "id": id}))]).await;
     assert_eq!((counts.deleted, all(&catalog, &key).await.len()), (1, 2));
 }

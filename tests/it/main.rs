@@ -19,6 +19,7 @@ mod events;
 mod export;
 mod exports;
 mod faults;
+mod functions;
 #[path = "../../src/fuzz.rs"]
 mod fuzz;
 mod hostile;

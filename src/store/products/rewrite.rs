@@ -129,8 +129,12 @@ impl Store {
         }
         writes.commit(REWRITE).await?;
         let id = after.product.id;
-        // An earlier attempt of the same row may have created it.
-        Ok(Applied { id, created: matched.is_none() || id == upsert.new_id, order })
+        // An earlier attempt of the same row may have created it; but an id that an import brings may belong to an
+        // older product.
+        let is_own = |last: Order| last.is_of_same_write(order);
+        let created = matched.is_none()
+            || id == upsert.new_id && (row.id.is_none() || before.last.is_some_and(is_own));
+        Ok(Applied { id, created, order })
     }
 }
 

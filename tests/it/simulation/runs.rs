@@ -401,6 +401,32 @@ fn a_group_that_takes_longer_than_30_seconds_begins_again_after_longer_and_longe
 }
 
 #[test]
+fn a_late_row_of_which_nothing_remains_is_stale_without_a_write() {
+    run(async {
+        let scene = Scene::start();
+        let row = |minute: u32| {
+            let updated_at = format!("2025-12-01T00:{minute:02}:00Z");
+            let row = json!({"kind": "product", "sku": "s", "name": "n", "price": minute, "updatedAt": updated_at});
+            row.to_string()
+        };
+        let told = Told::default();
+        let job = ended(import(&scene.store, &request(&scene, "5"), &row(5), None, &told).await);
+        assert_eq!(job.progress.counts.created, 1);
+        let before = scene.engine.log().entries().len();
+        let job = ended(import(&scene.store, &request(&scene, "4"), &row(4), None, &told).await);
+        assert_eq!(job.progress.counts, Counts { stale: 1, ..Counts::default() });
+        let writes = scene.engine.log().entries().split_off(before);
+        let writes: Vec<_> = writes
+            .iter()
+            .map(|request| request.operation.as_str())
+            .filter(|operation| !matches!(*operation, "GetItem" | "BatchGetItem" | "Query"))
+            .collect();
+        // The claim, the checkpoint, the end.
+        assert_eq!(writes, ["UpdateItem"; 3]);
+    });
+}
+
+#[test]
 fn a_source_that_cannot_be_read_to_its_end_fails_with_what_was_read() {
     run(async {
         let scene = Scene::start();
