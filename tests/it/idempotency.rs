@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use serverless_catalog::{
+    access::Limits,
     account::AccountId,
     changes::Kinds,
     exports::{ExportId, ExportJob, ExportView},
@@ -13,9 +14,13 @@ use serverless_catalog::{
     offerings::CatalogId,
     products::{ProductRow, arrived, upsert},
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
-use crate::support::{Answer, Catalog, Request};
+use crate::{
+    limits::scene::{self, Instance},
+    simulation::faults::{Fate, FaultKind},
+    support::{Answer, Catalog, Request},
+};
 
 const PATH: &str = "/api/v1/products";
 
@@ -259,4 +264,33 @@ async fn a_repeated_export_has_the_cursor_of_what_it_reads() {
         .header("Idempotency-Key", "k")
         .body(body.to_string().into_bytes());
     assert_eq!(other.send().await.status, 422);
+}
+
+#[test]
+fn a_claim_that_nothing_ends_holds_until_a_second_after_the_deadline_of_its_request() {
+    scene::run("2026-11-28T12:00:00Z", async |scene| {
+        let key = scene.key(Limits::default()).await;
+        let body = json!({"products": [{"sku": "A", "name": "n"}]});
+        let mut event = scene::event("POST", PATH, "", &key, Some(body));
+        event["headers"]["idempotency-key"] = "once".into();
+        // The answer is never kept.
+        let faults = |operation: &str, request: &[u8]| {
+            let request = String::from_utf8_lossy(request);
+            let keeps = operation == "UpdateItem" && request.contains("\"test-idempotency-keys\"");
+            Fate::from(if keeps { FaultKind::Lost } else { FaultKind::Pass })
+        };
+        // Without a deadline in its context, a request has 28.5 seconds.
+        let end = Instant::now() + Duration::from_millis(29_500);
+        let stuck = Instance::of(&scene.settings(0, faults));
+        assert_eq!(stuck.invoke("upsert-products", &event).await.status, 200);
+        let instance = scene.instance();
+        for left in [5_000, 10] {
+            sleep_until(end.checked_sub(Duration::from_millis(left)).expect("a time")).await;
+            let reply = instance.invoke("upsert-products", &event).await;
+            assert_eq!(reply.status, 409, "{left} ms before: {reply:?}");
+        }
+        sleep_until(end + Duration::from_millis(10)).await;
+        let reply = instance.invoke("upsert-products", &event).await;
+        assert_eq!((reply.status, &reply.body["errors"]), (200, &json!(0)));
+    });
 }

@@ -27,6 +27,7 @@ mod imports;
 mod isolation;
 mod jobs;
 mod limits;
+mod log;
 mod messages;
 mod networks;
 mod offerings;

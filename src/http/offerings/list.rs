@@ -149,8 +149,9 @@ fn page(
     promotion: Option<&Promotion>,
     next_cursor: Option<&str>,
 ) -> Result<JsonText, ApiError> {
-    let bytes: usize = rows.iter().map(|row| row.document.escaped_len() + 1).sum();
-    let mut body = String::with_capacity(bytes + 640);
+    let bytes: usize = rows.iter().map(|row| row.document.escaped_len()).sum();
+    // With room for a thousand commas and a cursor.
+    let mut body = String::with_capacity(bytes + 2_000);
     push_escaped(&mut body, "{\"items\":[");
     for (index, row) in rows.into_iter().enumerate() {
         if index > 0 {
