@@ -5,7 +5,7 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures_util::FutureExt as _;
@@ -99,6 +99,14 @@ struct Meters {
     counter: Meter,
 }
 
+impl Meters {
+    /// The read units and the write units of all of it.
+    fn units(&self) -> (f64, f64) {
+        let costs = || [&self.catalog, &self.key, &self.counter].into_iter().map(Meter::cost);
+        (costs().map(|cost| cost.read_units).sum(), costs().map(|cost| cost.write_units).sum())
+    }
+}
+
 /// What the limits of a key make of a request.
 #[derive(Default)]
 struct Limited {
@@ -180,21 +188,21 @@ impl<E: Endpoint> HttpAdapter<E> {
         let cold = !self.warm.swap(true, Ordering::Relaxed);
         let status = response.status();
         let level = if failed || status.is_server_error() { Level::ERROR } else { Level::INFO };
-        let millis = started.elapsed().as_secs_f64() * 1e3;
+        let millis = millis(started.elapsed());
         // Failed and slow requests are always logged.
         let went_well = cause.is_none() && millis < 1e3;
         if !went_well || fastrand::u8(..100) < self.log_percent {
             let causes = (cause.as_deref(), unchecked.as_deref());
             write_log(&request, &log, &meters, (status, level), cold, millis, causes);
         }
-        let (catalog, counter) = (meters.catalog.cost(), meters.counter.cost());
+        let (read_units, write_units) = meters.units();
         RequestMeasures {
             route: if request.route.is_empty() { "none" } else { &request.route },
             server_error: status.is_server_error(),
             millis,
             items: log.items,
-            read_units: catalog.read_units + meters.key.cost().read_units + counter.read_units,
-            write_units: catalog.write_units + counter.write_units,
+            read_units,
+            write_units,
             cold_start: cold,
         }
         .publish();
@@ -365,6 +373,11 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("of unknown kind")
 }
 
+/// A time in milliseconds, to the microsecond: more digits would only be noise.
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
 /// Writes the log line of a request. It contains the names of parameters, never their values.
 fn write_log(
     request: &ApiRequest,
@@ -377,8 +390,6 @@ fn write_log(
 ) {
     let (catalog, counter) = (meters.catalog.cost(), meters.counter.cost());
     let status = status.as_u16();
-    // Microseconds: more digits would only be noise.
-    let millis = (millis * 1e3).round() / 1e3;
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
@@ -414,3 +425,6 @@ fn write_log(
         line!(info);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -302,4 +302,41 @@ mod tests {
         assert_eq!(ask(&auth, &directory, Instant::now(), "nonsense").await, Err(401));
         assert_eq!(directory.reads.load(Ordering::Relaxed), 0);
     }
+
+    #[tokio::test]
+    async fn an_unknown_key_is_asked_for_again_after_ten_seconds_or_as_a_known_one_would_be() {
+        let directory = Directory::default();
+        for (known_for, seconds) in [(Duration::from_mins(1), 10), (Duration::from_secs(4), 4)] {
+            let auth = Authenticator::new(known_for);
+            let key = format!("cat_live_{}", "u".repeat(32));
+            let start = Instant::now();
+            let almost = start + Duration::from_millis(seconds * 1_000 - 1);
+            let after = start + Duration::from_secs(seconds);
+            for (now, reads) in [(start, 1), (start, 0), (almost, 0), (after, 1)] {
+                let before = directory.reads.load(Ordering::Relaxed);
+                assert_eq!(ask(&auth, &directory, now, &key).await, Err(401));
+                assert_eq!(directory.reads.load(Ordering::Relaxed) - before, reads);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_is_who_its_key_says_with_the_limits_of_that() {
+        let limits =
+            Limits { reads_per_minute: crate::access::PerMinute::new(7), ..Limits::default() };
+        let directory = Directory::default();
+        *lock(&directory.record) = Some(KeyRecord { limits, ..record() });
+        let auth = Authenticator::new(Duration::from_mins(1));
+        let key = ApiKey::parse(&format!("cat_live_{}", "k".repeat(32))).expect("a key");
+        let (now, read) = (Instant::now(), Permission::OfferingsRead);
+        let caller = auth.authenticate(now, &directory, Some(key.clone()), read, None).await;
+        let caller = caller.expect("a caller");
+        assert_eq!((caller.principal.account.as_str(), caller.limits), ("ACME", limits));
+        assert_eq!(caller.key, key.hash());
+        let write = Permission::ProductsWrite;
+        let lacking = auth.authenticate(now, &directory, Some(key), write, None).await;
+        let lacking = lacking.expect_err("no permission");
+        assert!(matches!(lacking, ApiError::KeyRejected(KeyRejection::PermissionLacking)));
+        assert_eq!(directory.reads.load(Ordering::Relaxed), 1);
+    }
 }

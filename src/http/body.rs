@@ -61,3 +61,83 @@ pub(super) fn members(
 pub(super) fn parsed<T>(json: serde_json::Result<T>) -> Result<T, ApiError> {
     json.map_err(|error| ApiError::invalid("", format!("Malformed JSON: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use lambda_http::{Body, http};
+
+    use super::*;
+
+    fn request(headers: &[(&str, &str)], body: &[u8]) -> ApiRequest {
+        let mut request = http::Request::builder().method("POST").uri("https://localhost/");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        ApiRequest::new(request.body(Body::Binary(body.to_vec())).expect("a request"))
+    }
+
+    fn texts(error: ApiError) -> Vec<String> {
+        let ApiError::Invalid(errors) = error else { panic!("{error:?}") };
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_media_type_is_read_without_its_parameters_and_in_lower_case() {
+        for (headers, media_type) in [
+            (&[][..], ""),
+            (&[("content-type", "Application/JSON ; charset=utf-8")], "application/json"),
+            (&[("content-type", "text/csv"), ("content-encoding", "identity")], "text/csv"),
+            (&[("content-type", "text/csv"), ("content-encoding", "")], "text/csv"),
+            (&[("content-type", "\u{e9}")], ""),
+        ] {
+            let request = request(headers, b"body");
+            let (told, body) = typed(&request).expect("a body");
+            assert_eq!((told.as_str(), body), (media_type, &b"body"[..]), "{headers:?}");
+        }
+        let coded = request(&[("content-encoding", "gzip")], b"");
+        let error = typed(&coded).expect_err("coded");
+        assert_eq!(texts(error), ["Content-Encoding is not supported; send the body plain"]);
+    }
+
+    #[test]
+    fn a_body_has_at_most_five_million_bytes() {
+        let most = request(&[], &vec![b' '; MAX_BODY_BYTES]);
+        assert_eq!(typed(&most).expect("a body").1.len(), MAX_BODY_BYTES);
+        let more = request(&[], &vec![b' '; MAX_BODY_BYTES + 1]);
+        assert!(matches!(typed(&more), Err(ApiError::TooLarge(MAX_BODY_BYTES))));
+    }
+
+    #[test]
+    fn json_is_announced_as_such_and_text() {
+        let read = |media_type: &str, body: &[u8]| {
+            json(&request(&[("content-type", media_type)], body))
+                .map(ToOwned::to_owned)
+                .map_err(texts)
+        };
+        assert_eq!(read("application/json", "\u{feff}{}".as_bytes()), Ok("{}".to_owned()));
+        let wrong = |text: &str| Err(vec![text.to_owned()]);
+        assert_eq!(read("text/json", b"{}"), wrong("Content-Type must be application/json"));
+        assert_eq!(
+            read("application/json", b"\xff"),
+            wrong("Malformed JSON: the body is not UTF-8")
+        );
+    }
+
+    #[test]
+    fn of_an_object_the_wanted_members_are_read_and_of_anything_else_its_type_is_told() {
+        let read = |json: &str| {
+            let wanted = |name: &str| name == "a";
+            let found = members(json, wanted, |kind| format!("no {kind}"))?;
+            Ok(found.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>())
+        };
+        let told = |json: &str| read(json).map_err(texts);
+        let some = |text: &str| vec![text.to_owned()];
+        assert_eq!(told(" {\"a\": [1], \"b\": 2}"), Ok(some("a=[1]")));
+        assert_eq!(told("[]"), Err(some("no array")));
+        assert_eq!(told(" \"a\""), Err(some("no string")));
+        for json in ["", "{", "[", "nothing", "{} {}"] {
+            let errors = told(json).expect_err(json);
+            assert!(errors.len() == 1 && errors[0].starts_with("Malformed JSON: "), "{errors:?}");
+        }
+    }
+}

@@ -110,9 +110,18 @@ impl Dialect {
 
 #[cfg(test)]
 mod tests {
+    use std::{fmt::Write as _, time::Duration};
+
     use lambda_http::http::header::AUTHORIZATION;
 
     use super::*;
+    use crate::{
+        access::{KeyRejection, LimitName, PerMinute, Standing},
+        cursor::InvalidCursor,
+        http::{Absent, Excess},
+        objects::ObjectError,
+        text::FieldError,
+    };
 
     #[test]
     fn an_unknown_path_is_answered_in_the_dialect_that_its_first_known_segment_names() {
@@ -124,6 +133,7 @@ mod tests {
             ("/api/v2/products", Dialect::Products),
             ("/api/v1/other", Dialect::Products),
             ("/catalog/v1/nothing", Dialect::Catalog),
+            ("/prod/product-offerings/v2", Dialect::Offerings),
             ("/nowhere", Dialect::Offerings),
             ("", Dialect::Offerings),
         ] {
@@ -151,5 +161,123 @@ mod tests {
         assert!(!given(&[format!("Bearer {key}"), format!("Bearer {key}")]));
         assert!(!given(&[format!("Bearer {key},Bearer {key}")]));
         assert!(!given(&[]));
+    }
+
+    const ALL: [Dialect; 5] = [
+        Dialect::Offerings,
+        Dialect::Partners,
+        Dialect::Networks,
+        Dialect::Products,
+        Dialect::Catalog,
+    ];
+
+    fn over_limit(wait: i64) -> ApiError {
+        ApiError::TooMany(Excess::Limit(Standing {
+            limit_name: LimitName::ReadUnits,
+            limit: PerMinute::new(600).expect("a limit"),
+            remaining: 0,
+            is_empty: true,
+            reset: 1_795_867_200,
+            wait,
+        }))
+    }
+
+    fn errors() -> Vec<ApiError> {
+        let field = |name: &str| FieldError::new(name, "must be right");
+        let rejections = [
+            KeyRejection::Malformed,
+            KeyRejection::Unknown,
+            KeyRejection::Revoked,
+            KeyRejection::Expired,
+            KeyRejection::IpNotAllowed,
+            KeyRejection::PermissionLacking,
+        ];
+        let absent = [
+            Absent::Path,
+            Absent::Offering,
+            Absent::Export,
+            Absent::Import,
+            Absent::Network,
+            Absent::NetworkOfNumber,
+        ];
+        let mut errors = vec![
+            ApiError::Invalid(vec![field("limit")]),
+            ApiError::Invalid(vec![field("limit"), field("cursor")]),
+            ApiError::Invalid(vec![field("phone_number")]),
+            ApiError::invalid("", "The body has no records"),
+            ApiError::from(InvalidCursor),
+            ApiError::Required("phone_number"),
+            ApiError::NotVisible(field("customerType")),
+        ];
+        errors.extend(rejections.map(ApiError::KeyRejected));
+        errors.extend(absent.map(ApiError::NotFound));
+        errors.extend([
+            ApiError::MethodNotAllowed("GET, HEAD"),
+            ApiError::UnderWay(Duration::from_secs(5)),
+            ApiError::Gone,
+            ApiError::TooLarge(5_000_000),
+            ApiError::IdempotencyKeyOfAnotherRequest,
+            over_limit(1),
+            over_limit(2),
+            ApiError::TooMany(Excess::UnknownKeys),
+            ApiError::TooMany(Excess::Exports),
+            ApiError::from(ObjectError::Denied),
+            ApiError::from(ObjectError::Unavailable("secret".into())),
+        ]);
+        errors
+    }
+
+    /// A body without the time that it was made at.
+    fn timeless(body: &str) -> String {
+        let name = "\"timestamp\":\"";
+        let Some((before, rest)) = body.split_once(name) else { return body.to_owned() };
+        let (time, after) = rest.split_once('"').expect("a text");
+        assert!(time.parse::<jiff::Timestamp>().is_ok() && time.len() == 24, "{time}");
+        format!("{before}{name}…\"{after}")
+    }
+
+    #[test]
+    fn every_error_is_told_in_the_words_of_each_dialect_and_its_cause_only_in_the_log() {
+        let mut told = String::new();
+        for error in errors() {
+            let _ = writeln!(told, "{}, in the log: {}", error.status(), error.cause());
+            if let ApiError::TooMany(excess) = error {
+                let _ = writeln!(told, "retry after {}", excess.retry_after());
+            }
+            for dialect in ALL {
+                let body = dialect.error_body(&error, "/a/b", "req_1", Permission::AirtimeRead);
+                let _ = writeln!(told, "{dialect:?}: {}", timeless(&body));
+            }
+            told.push('\n');
+        }
+        insta::assert_snapshot!(told);
+    }
+
+    #[test]
+    fn the_key_and_the_errors_of_a_dialect_travel_as_its_api_has_published() {
+        let (offerings, json) = ("application/problem+json", "application/json");
+        let request = ApiRequest::new(lambda_http::Request::default());
+        let told = ALL.map(|dialect| {
+            let rendered = dialect.error(&ApiError::Gone, &request, Permission::AirtimeRead);
+            (dialect.key_header(), rendered.content_type, rendered.challenge)
+        });
+        let key = "ApiKey header=\"X-Api-Key\"";
+        assert_eq!(
+            told,
+            [
+                ("X-Api-Key", offerings, key),
+                ("Authorization", json, "Bearer"),
+                ("Authorization", json, "Bearer"),
+                ("Authorization", json, "Bearer"),
+                ("Authorization", offerings, "Bearer"),
+            ]
+        );
+        let mut headers = HeaderMap::new();
+        let key = "cat_live_DemoKeyOfAcmeForLocalUseOnly0001";
+        headers.insert("x-api-key", key.parse().expect("header"));
+        assert_eq!(
+            ALL.map(|dialect| dialect.key(&headers).is_some()),
+            [true, false, false, false, false]
+        );
     }
 }

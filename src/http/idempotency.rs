@@ -1,8 +1,9 @@
 //! Requests with an idempotency key: claims the key, does the work, keeps the answer.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lambda_http::http::Method;
+use tokio::time::Instant;
 
 use super::{ApiError, ApiRequest, Call, Endpoint, Reply, RequestLog, dialect::RenderedError};
 use crate::{
@@ -42,7 +43,8 @@ pub(super) async fn answer_once<E: Endpoint>(
     // A key with another view must not get an answer that it may not see.
     let content = [query, media_type, body, &view];
     let keyed = KeyedRequest::new(account, &request.endpoint(), &key, &content);
-    let term = request.deadline.saturating_duration_since(Instant::now()) + CLAIM_MARGIN;
+    let now = Instant::now().into_std();
+    let term = request.deadline.saturating_duration_since(now) + CLAIM_MARGIN;
     let (claim, identity) = match store.claim_request(keyed, term).await? {
         Claimed::Held(claim, identity) => (claim, identity),
         Claimed::Answered(answer) => return Ok(Reply::replayed(answer)),
@@ -84,4 +86,60 @@ fn key_of(request: &ApiRequest) -> Result<Option<IdempotencyKey>, ApiError> {
             format!("must be 1 to {} visible ASCII characters", IdempotencyKey::MAX_LENGTH);
         ApiError::invalid("Idempotency-Key", message)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use lambda_http::{Body, http};
+
+    use super::*;
+    use crate::{
+        access::KeyRejection,
+        http::{Absent, Excess, ListPartnerOfferings},
+    };
+
+    fn request(keys: &[&str]) -> ApiRequest {
+        let request = http::Request::builder().method("POST").uri("https://localhost/");
+        let request = keys.iter().fold(request, |request, key| request.header(HEADER, *key));
+        ApiRequest::new(request.body(Body::Empty).expect("a request"))
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_request_stays_wrong_and_what_passes_is_not_kept() {
+        let kept = |error: &ApiError| {
+            let answer = answer_to_keep::<ListPartnerOfferings>(error, &request(&[]))?;
+            assert_eq!(answer.content_type, "application/json");
+            Some((answer.status, answer.body))
+        };
+        let gone = kept(&ApiError::Gone).expect("kept");
+        assert_eq!((gone.0, gone.1.contains("\"error_id\":\"10-41000\"")), (410, true));
+        for error in [
+            ApiError::invalid("limit", "must be right"),
+            ApiError::KeyRejected(KeyRejection::Unknown),
+            ApiError::NotFound(Absent::Export),
+            ApiError::TooLarge(1),
+        ] {
+            assert_eq!(kept(&error).map(|(status, _)| status), Some(error.status()));
+        }
+        for error in [
+            ApiError::TooMany(Excess::Exports),
+            ApiError::Unavailable("busy".into()),
+            ApiError::internal("broken"),
+        ] {
+            assert_eq!(kept(&error), None, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_given_once_in_at_most_255_visible_characters() {
+        assert_eq!(key_of(&request(&[])).expect("none"), None);
+        let most = "~".repeat(255);
+        assert_eq!(key_of(&request(&[&most])).expect("a key"), IdempotencyKey::parse(&most));
+        for keys in [&["a", "a"][..], &[""], &["two words"], &[&"~".repeat(256)], &["\u{e9}"]] {
+            let error = key_of(&request(keys)).expect_err("no key");
+            let ApiError::Invalid(errors) = error else { panic!("{error:?}") };
+            let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            assert_eq!(texts, ["Idempotency-Key: must be 1 to 255 visible characters"], "{keys:?}");
+        }
+    }
 }

@@ -353,4 +353,43 @@ mod tests {
             assert!(Limit::parse(text).is_err(), "{text}");
         }
     }
+
+    #[test]
+    fn a_name_with_anything_but_a_number_in_brackets_is_another_one() {
+        for raw in ["a[x]=1", "a[1x]=1", "a[0=1", "a]=1", "b[a]=1", "A=1"] {
+            assert!(texts(raw).expect(raw).is_empty(), "{raw}");
+        }
+        assert_eq!(texts("a[10]=1").expect("an array"), ["1"]);
+    }
+
+    #[test]
+    fn a_single_value_is_parsed_by_its_type() {
+        fn single<T: QueryValue>(raw: &str) -> Result<Option<T>, String> {
+            let mut params = Params::parse(raw);
+            let value = params.single(&Parameter::new("a", ""));
+            match params.finish() {
+                Ok(()) => Ok(value),
+                Err(ApiError::Invalid(errors)) => Err(errors[0].to_string()),
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        assert_eq!(single::<String>("b=1"), Ok(None));
+        assert_eq!(single::<String>("b=1&a=x%20y"), Ok(Some("x y".to_owned())));
+        assert_eq!(single::<String>("a"), Ok(Some(String::new())));
+        assert_eq!(single::<String>("a=%FF"), Err("a: must be UTF-8".to_owned()));
+        assert_eq!((single("a=true"), single("a=false")), (Ok(Some(true)), Ok(Some(false))));
+        assert_eq!(single::<bool>("a=1"), Err("a: must be true or false".to_owned()));
+    }
+
+    #[test]
+    fn all_parameters_that_are_wrong_are_told() {
+        let mut params = Params::parse("a=1,,2,&b=x");
+        let _: Vec<NotEmpty> = params.list(&ArrayParameter::new("a", ""));
+        assert!(params.single::<Limit>(&Parameter::new("b", "")).is_none());
+        params.add_error("c", "is missing");
+        let Err(ApiError::Invalid(errors)) = params.finish() else { panic!("no complaint") };
+        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let limit = "b: must be a whole number from 1 to 1000";
+        assert_eq!(texts, ["a: must not be empty", limit, "c: is missing"]);
+    }
 }

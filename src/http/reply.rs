@@ -292,4 +292,56 @@ mod tests {
             assert_eq!(respond("other", &request).status() == 304, list == "*");
         }
     }
+
+    #[test]
+    fn a_body_of_more_than_a_kilobyte_is_compressed_to_the_same_bytes() {
+        for (bytes, compressed) in [(COMPRESS_ABOVE, false), (COMPRESS_ABOVE + 1, true)] {
+            let body: String = ('a'..='z').cycle().take(bytes).collect();
+            let response = respond(&body, &headers("accept-encoding", "x-gzip"));
+            assert_eq!(response.headers().contains_key(CONTENT_ENCODING), compressed, "{bytes}");
+            let sent = match response.into_body() {
+                ResponseBody::Binary(coded) => {
+                    let mut text = String::new();
+                    let mut decoder = flate2::read::GzDecoder::new(coded.as_slice());
+                    std::io::Read::read_to_string(&mut decoder, &mut text).expect("gzip");
+                    text
+                }
+                ResponseBody::Text(text) => text.plain().into_owned(),
+                ResponseBody::Empty => panic!("empty"),
+            };
+            assert_eq!(sent, body);
+        }
+    }
+
+    #[test]
+    fn data_that_is_all_of_a_body_has_a_strong_tag() {
+        let whole = Reply::cacheable_part("data".to_owned(), 0..4, "private");
+        let tag = etag(&whole.into_response(&HeaderMap::new()));
+        assert_eq!(tag, etag(&respond("data", &HeaderMap::new())));
+        assert!(tag.starts_with('"') && tag.ends_with('"') && tag.len() == 24, "{tag}");
+    }
+
+    #[test]
+    fn an_answer_is_kept_unless_work_is_left_and_is_replayed_as_it_was() {
+        let reply = || Reply::uncacheable(StatusCode::MULTI_STATUS, "{}".to_owned());
+        assert_eq!(reply().unfinished(true).to_keep(), None);
+        let kept = KeptAnswer {
+            status: 207,
+            content_type: "application/json".to_owned(),
+            body: "{}".to_owned(),
+        };
+        assert_eq!(reply().unfinished(false).to_keep(), Some(kept.clone()));
+        let none = HeaderMap::new();
+        let (first, again) =
+            (reply().into_response(&none), Reply::replayed(kept).into_response(&none));
+        let mut headers = again.headers().clone();
+        assert_eq!(headers.remove("idempotency-replayed"), Some(HeaderValue::from_static("true")));
+        assert_eq!(
+            (again.status(), &headers, again.body()),
+            (first.status(), first.headers(), first.body())
+        );
+        let linked = reply().with_next("/next?a=b").into_response(&none);
+        assert_eq!(linked.headers()[LINK], "</next?a=b>; rel=\"next\"");
+        assert!(!first.headers().contains_key(LINK));
+    }
 }

@@ -159,6 +159,8 @@ fn deadline(unix_millis: u64) -> Instant {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
@@ -175,5 +177,126 @@ mod tests {
             let left = deadline(unix_millis).duration_since(Instant::now()).as_secs_f64();
             assert!((left - seconds).abs() < 0.5, "{unix_millis}: {left}");
         }
+    }
+
+    /// A request that API Gateway passed on, changed.
+    fn received(change: impl FnOnce(&mut Value)) -> ApiRequest {
+        let mut event = json!({
+            "version": "2.0",
+            "routeKey": "GET /things/{thingId}",
+            "rawPath": "/prod/things/a%2Fb",
+            "rawQueryString": "x=1&y=%20",
+            "headers": { "content-type": "text/plain" },
+            "pathParameters": { "thingId": "a/b" },
+            "requestContext": {
+                "http": {
+                    "method": "GET", "path": "/prod/things/a%2Fb", "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1",
+                    "userAgent": "test",
+                },
+                "accountId": "1", "apiId": "a", "domainPrefix": "a", "requestId": "JKJaXmPLvHcESHA=",
+                "routeKey": "GET /things/{thingId}", "stage": "prod", "time": "22/Nov/2026:10:30:00 +0000",
+                "timeEpoch": 0,
+            },
+            "isBase64Encoded": false,
+        });
+        change(&mut event);
+        ApiRequest::new(lambda_http::request::from_str(&event.to_string()).expect("an event"))
+    }
+
+    fn routed(route: &str, path: &str) -> ApiRequest {
+        received(|event| {
+            event["routeKey"] = route.into();
+            event["requestContext"]["routeKey"] = route.into();
+            event["rawPath"] = path.into();
+            event["requestContext"]["http"]["path"] = path.into();
+        })
+    }
+
+    #[test]
+    fn a_request_is_what_the_gateway_says_of_it() {
+        let request = received(|_| ());
+        // Without the padding of the gateway's id.
+        assert_eq!(
+            (request.id.as_str(), request.route.as_str()),
+            ("req_JKJaXmPLvHcESHA", "GET /things/{thingId}")
+        );
+        assert_eq!(
+            (request.path.as_str(), request.query.as_str()),
+            ("/prod/things/a%2Fb", "x=1&y=%20")
+        );
+        assert_eq!((request.method.as_str(), request.source_ip), ("GET", "192.0.2.1".parse().ok()));
+        assert_eq!(request.trace_id, None);
+        let content: [&[u8]; 3] = [b"x=1&y=%20", b"text/plain", b""];
+        assert_eq!(request.content(), content);
+        let other = received(|event| {
+            event["requestContext"]["requestId"] = "a-b_c/d+e==".into();
+            event["requestContext"]["http"]["sourceIp"] = "nowhere".into();
+            event["headers"] = json!({});
+            event["body"] = "\u{e9}".into();
+        });
+        assert_eq!((other.id.as_str(), other.source_ip), ("req_a-b_cde", None));
+        let content: [&[u8]; 3] = [b"x=1&y=%20", b"", "\u{e9}".as_bytes()];
+        assert_eq!(other.content(), content);
+    }
+
+    #[test]
+    fn without_a_gateways_id_a_request_has_that_of_its_invocation() {
+        let mut context = lambda_http::Context::default();
+        context.request_id = "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned();
+        context.xray_trace_id = Some("Root=1-5759e988-bd862e3fe1be46a994272793".to_owned());
+        let request = lambda_http::Request::default().with_lambda_context(context);
+        let request = ApiRequest::new(request);
+        assert_eq!(request.id, "req_8476a536-e9f4-11e8-9739-2dfe598c3fcd");
+        assert_eq!(request.invocation, "8476a536-e9f4-11e8-9739-2dfe598c3fcd");
+        assert_eq!(request.trace_id.as_deref(), Some("Root=1-5759e988-bd862e3fe1be46a994272793"));
+    }
+
+    #[test]
+    fn a_request_is_sent_to_its_route_or_else_to_its_path() {
+        assert_eq!(received(|_| ()).endpoint(), "GET /things/{thingId}");
+        assert_eq!(routed("$default", "/things/1").endpoint(), "GET /things/1");
+        assert_eq!(routed("", "/things/1").endpoint(), "GET /things/1");
+    }
+
+    #[test]
+    fn the_values_in_a_path_are_those_of_its_route_or_else_are_read_from_it() {
+        let pattern = "/things/{thingId}";
+        let values = |values: &[&str]| Some(values.iter().map(ToString::to_string).collect());
+        assert_eq!(received(|_| ()).parameters(pattern), values(&["a/b"]));
+        assert_eq!(received(|_| ()).parameters("/things"), None);
+        assert_eq!(received(|_| ()).parameters("/things/{other}"), None);
+        let without = received(|event| event["pathParameters"] = json!({}));
+        assert_eq!(without.parameters(pattern), None);
+        assert_eq!(routed("GET /things", "/things").parameters("/things"), values(&[]));
+        for (path, expected) in [
+            ("/things/a%2Fb", values(&["a/b"])),
+            ("/things/%C3%A9", values(&["é"])),
+            ("/things/", None),
+            ("/things", None),
+            ("/things/a/b", None),
+            ("/other/a", None),
+            ("/things/%FF", None),
+            ("", None),
+        ] {
+            assert_eq!(routed("$default", path).parameters(pattern), expected, "{path}");
+        }
+        let two = routed("$default", "/a/1/b/2").parameters("/a/{one}/b/{two}");
+        assert_eq!(two, values(&["1", "2"]));
+    }
+
+    #[test]
+    fn a_page_begins_no_read_in_the_last_five_seconds_and_none_after_twenty() {
+        let with_time = |seconds: u64| {
+            let mut request = received(|_| ());
+            request.deadline = Instant::now() + Duration::from_secs(seconds);
+            request
+        };
+        let short = with_time(24);
+        assert_eq!(short.page_end(), short.deadline.checked_sub(LAST_READ).expect("a time"));
+        let before = Instant::now();
+        let end = with_time(26).page_end();
+        assert!(before + PAGE_TIME <= end && end <= Instant::now() + PAGE_TIME);
+        let late = with_time(1).page_end();
+        assert!(before <= late && late <= Instant::now());
     }
 }

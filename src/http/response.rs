@@ -136,4 +136,16 @@ mod tests {
         assert_eq!(sent(ResponseBody::Binary(vec![1, 2]))["isBase64Encoded"], true);
         assert!(sent(ResponseBody::Empty).get("body").is_none());
     }
+
+    #[test]
+    fn only_a_body_of_nothing_is_empty() {
+        let text = |text: &str| ResponseBody::Text(text.to_owned().into());
+        for (body, is_empty, length) in [
+            (ResponseBody::Empty, true, 0),
+            (text("é"), false, 2),
+            (ResponseBody::Binary(vec![1, 2, 3]), false, 3),
+        ] {
+            assert_eq!((body.is_empty(), body.len()), (is_empty, length), "{body:?}");
+        }
+    }
 }

@@ -126,9 +126,9 @@ pub async fn list_by_area<S: OfferingAreas>(
     let mut number = start.range;
     let mut after = start.after;
     while let Some(range) = plan.range(number) {
-        // The first range of a page is always read, so that a list ends.
+        // No filter has more areas than that, so the first range of a page is always read, and a list ends.
         let would_be_empty = page.spent.empty_ranges.saturating_add(ranges);
-        if (page.spent.reads > 0 && would_be_empty > MAX_EMPTY_RANGES) || page.is_over() {
+        if would_be_empty > MAX_EMPTY_RANGES || page.is_over() {
             return Ok(page.finish(Some(ListPosition { range: number, after: None })));
         }
         let mut matches = Matches::new(sets, range, after.take());
@@ -363,9 +363,9 @@ impl<'a> Matches<'a> {
             let (store, account, of) = (page.store, page.account, self.range);
             let reads = missing.iter().map(|entries| {
                 let bound = match (from, &entries.last) {
-                    (Some(from), Some(last)) if sorts_before(last, from) => Bound::At(from),
-                    (Some(from), None) => Bound::At(from),
-                    (_, Some(last)) => Bound::After(last),
+                    // What was read before is behind it.
+                    (Some(from), _) => Bound::At(from),
+                    (None, Some(last)) => Bound::After(last),
                     (None, None) => Bound::Start,
                 };
                 store.entries(account, entries.area, of, bound, limit)
@@ -399,3 +399,6 @@ fn sort_key(key: &OfferingKey) -> (&str, &str, &str) {
 fn sorts_before(one: &OfferingKey, other: &OfferingKey) -> bool {
     sort_key(one) < sort_key(other)
 }
+
+#[cfg(test)]
+mod tests;

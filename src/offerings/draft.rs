@@ -238,3 +238,6 @@ fn empty_object() -> Box<RawValue> {
     // The literal is valid JSON, so the fallback (`null`) is never used; it would be rejected.
     RawValue::from_string("{}".to_owned()).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -283,4 +283,4 @@ fn clamp_items(items: f64) -> u32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -307,6 +307,42 @@ mod tests {
             assert_eq!(plan.decode(&bytes), Err(InvalidPosition), "{bytes:?}");
         }
     }
+
+    #[test]
+    fn a_caller_that_may_see_no_customer_type_has_no_range() {
+        let plan = Plan::new(vec![], [], categories(&["A"]), true);
+        assert_eq!((plan.is_empty(), plan.len(), plan.range(0)), (true, 0, None));
+        assert!(!Plan::new(vec![CustomerType::Consumer], [], [], false).is_empty());
+    }
+
+    #[test]
+    fn a_cursor_belongs_to_the_filters_of_its_list_however_they_are_spelled() {
+        let both = CustomerType::ALL.to_vec();
+        let print =
+            |plan: &Plan, promo: Option<&str>| plan.fingerprint(&OfferingFilter::default(), promo);
+        let every = ProductType::ALL.iter().copied();
+        let plain = Plan::new(both.clone(), [], [], false);
+        assert_eq!(print(&plain, None), print(&Plan::new(both.clone(), every, [], false), None));
+        let one = [ProductType::License];
+        let plans = [
+            plain.clone(),
+            Plan::new(vec![CustomerType::Consumer], [], [], false),
+            Plan::new(both.clone(), [], [], true),
+            Plan::new(both.clone(), one, [], false),
+            Plan::new(both.clone(), one, [], true),
+            Plan::new(both.clone(), [ProductType::Subscription], [], false),
+            Plan::new(both.clone(), [], categories(&["A"]), false),
+            Plan::new(both.clone(), [], categories(&["A", "B"]), false),
+            Plan::new(both, [], categories(&["AB"]), false),
+        ];
+        let mut prints: Vec<_> = plans.iter().map(|plan| print(plan, None)).collect();
+        prints.push(print(&plain, Some("A")));
+        prints.push(print(&plain, Some("B")));
+        let none = OfferingFilter { catalogs: Some([].into()), ..OfferingFilter::default() };
+        prints.push(plain.fingerprint(&none, None));
+        let different: std::collections::BTreeSet<_> = prints.iter().collect();
+        assert_eq!(different.len(), prints.len());
+    }
 }
 
 #[cfg(test)]

@@ -347,4 +347,66 @@ mod tests {
             assert!(PromoCode::parse(text).is_err(), "{text:?}");
         }
     }
+
+    #[test]
+    fn everything_that_is_wrong_with_a_promotion_is_told_by_field() {
+        for (json, errors) in [
+            (r#"{"code":"X"}"#, "percentOff: is required, or amountOff with currency"),
+            (r#"{"code":"X","percentOff":0}"#, "percentOff: must be above 0 and at most 100"),
+            (r#"{"code":"X","percentOff":100.01}"#, "percentOff: must be above 0 and at most 100"),
+            (r#"{"code":"X","percentOff":100}"#, ""),
+            (r#"{"code":"X","percentOff":0.01,"currency":"USD"}"#, ""),
+            (r#"{"code":"X","amountOff":5}"#, "currency: is required with amountOff"),
+            (r#"{"code":"X","amountOff":0,"currency":"USD"}"#, "amountOff: must be above 0"),
+            (r#"{"code":"X","amountOff":0.01,"currency":"USD"}"#, ""),
+            (
+                r#"{"code":"X","amountOff":5,"percentOff":5}"#,
+                "amountOff: must not come with percentOff",
+            ),
+            (
+                r#"{"code":"X","validFrom":"2026-01-02T00:00:00Z","validUntil":"2026-01-01T00:00:00Z"}"#,
+                "percentOff: is required, or amountOff with currency; validUntil: must be after validFrom",
+            ),
+            (
+                r#"{"code":"X","percentOff":5,"validFrom":"2026-01-01T00:00:00Z","validUntil":"2026-01-01T00:00:00Z"}"#,
+                "validUntil: must be after validFrom",
+            ),
+            (
+                r#"{"code":"X","percentOff":5,"validFrom":"2026-01-01T00:00:00Z","validUntil":"2026-01-01T00:00:00.001Z"}"#,
+                "",
+            ),
+        ] {
+            let told: Vec<String> =
+                promotion(json).err().unwrap_or_default().iter().map(ToString::to_string).collect();
+            assert_eq!(told.join("; "), errors, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_promotion_is_stored_as_it_was_sent_and_as_long_as_an_item_of_the_database_holds() {
+        let prepared = |json: &str| {
+            let draft: PromotionDraft = serde_json::from_str(json).expect(json);
+            draft
+                .prepare()
+                .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let json = "{\"code\":\"SUMMER\",\"percentOff\":12.5,\"validUntil\":\"2026-02-01T00:00:00.000Z\",\
+                    \"customerTypes\":[\"CONSUMER\"]}";
+        let summer = prepared(&json.replace("SUMMER", "summer")).expect("a promotion");
+        assert_eq!((summer.code().as_str(), summer.document()), ("SUMMER", json.to_owned()));
+        assert!(prepared(r#"{"code":"X"}"#).is_err());
+
+        // 1,900 ids of 198 bytes, and one that fills the rest.
+        let ids = |last: usize| {
+            let mut ids: Vec<String> = (0..1_890).map(|n| format!("{n:0>198}")).collect();
+            ids.push("x".repeat(last));
+            let ids = serde_json::to_string(&ids).expect("JSON");
+            format!("{{\"code\":\"X\",\"percentOff\":1,\"productOfferingIds\":{ids}}}")
+        };
+        let last = MAX_DOCUMENT_BYTES - (ids(1).len() - 1);
+        assert!((1..200).contains(&last), "{last}");
+        assert_eq!(prepared(&ids(last)).expect("it fits").document().len(), MAX_DOCUMENT_BYTES);
+        let error = prepared(&ids(last + 1)).expect_err("it does not");
+        assert_eq!(error, ["the promotion must be at most 380000 bytes of JSON"]);
+    }
 }

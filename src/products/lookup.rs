@@ -199,20 +199,4 @@ pub trait ProductDelete: Sync {
 }
 
 #[cfg(test)]
-mod tests {
-    use jiff::Timestamp;
-
-    use super::*;
-    use crate::order::Origin;
-
-    #[test]
-    fn a_write_is_admitted_after_the_newest_one_and_as_that_one_again() {
-        let at =
-            |second| Origin::new(Timestamp::from_second(second).expect("a time"), "x").order(1);
-        let orders = |last| FieldOrders { last, ..FieldOrders::default() };
-        assert!(orders(None).admits(at(1)));
-        assert!(orders(Some(at(1))).admits(at(2)));
-        assert!(orders(Some(at(1))).admits(at(1)));
-        assert!(!orders(Some(at(2))).admits(at(1)));
-    }
-}
+mod tests;

@@ -172,6 +172,8 @@ impl Product {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -188,5 +190,146 @@ mod tests {
             let time = id.0.get_timestamp().expect("a time").to_unix();
             assert_eq!(time, (1_767_225_600, 123_000_000));
         }
+    }
+
+    #[test]
+    fn an_id_of_a_record_is_that_of_its_import_and_place_for_ever() {
+        let at: Timestamp = "2026-01-01T00:00:00.123Z".parse().expect("time");
+        for (place, id) in [
+            (0, "019b76da-a87b-7000-8000-01bc824ea29e"),
+            (1, "019b76da-a87b-7000-8000-0413b9953ebe"),
+            (7, "019b76da-a87b-7000-8000-1e590cc632eb"),
+            (1_048_576, "019b76da-a87b-7001-8000-016ef6062a8f"),
+            (4_294_967_295, "019b76da-a87b-7fff-bfff-fdebc9b87bc9"),
+            (4_294_967_303, "019b76da-a87b-7000-8000-1e752917d493"),
+        ] {
+            assert_eq!(ProductId::of_record(at, "import", place).to_string(), id, "{place}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_known_by_its_bytes_and_its_published_form_alone() {
+        let text = "01920e3a-7b1c-7def-8123-456789abcdef";
+        let id = ProductId::parse(text).expect("an id");
+        assert_eq!((id.to_string(), ProductId::from_bytes(id.bytes())), (text.to_owned(), id));
+        assert_eq!(id.bytes()[..4], [0x01, 0x92, 0x0e, 0x3a]);
+        for other in [
+            "",
+            "01920E3A-7B1C-7DEF-8123-456789ABCDEF",
+            "01920e3a7b1c7def8123456789abcdef",
+            "{01920e3a-7b1c-7def-8123-456789abcdef}",
+            "urn:uuid:01920e3a-7b1c-7def-8123-456789abcdef",
+        ] {
+            assert_eq!(ProductId::parse(other), None, "{other}");
+        }
+        let (first, second) = (ProductId::generate(), ProductId::generate());
+        assert!(first < second);
+    }
+
+    #[test]
+    fn a_text_is_as_long_as_it_may_be_in_characters() {
+        let sku = Sku::parse(&"é".repeat(100)).expect("a sku");
+        assert_eq!(sku.as_str(), "é".repeat(100));
+        for text in [String::new(), "x".repeat(101)] {
+            let error = Sku::try_from(text).expect_err("no sku");
+            assert_eq!(error, "must have 1 to 100 characters");
+        }
+    }
+
+    fn row(json: &serde_json::Value) -> ProductRow {
+        let text = json.to_string();
+        ProductRow::parse(serde_json::from_str(&text).expect("JSON")).expect("a row")
+    }
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    const ID: &str = "01920e3a-7b1c-7def-8123-456789abcdef";
+
+    fn created(json: &serde_json::Value) -> Product {
+        let id = ProductId::parse(ID).expect("an id");
+        Product::created(&row(json), id, time("2026-01-15T10:30:00Z")).expect("a product")
+    }
+
+    /// A row that sets every field to something else than its default.
+    fn full() -> serde_json::Value {
+        json!({
+            "name": "Pro plan", "type": "SUBSCRIPTION", "sku": "s", "externalId": "e", "category": "Plans",
+            "price": 45.5, "cost": 1.25, "currency": "EUR", "unit": "seat", "billingPeriod": "MONTHLY",
+            "termMonths": 12, "stockQty": 3, "reorderLevel": 4, "description": "For teams.", "features": "Many.",
+            "active": false,
+        })
+    }
+
+    #[test]
+    fn a_new_product_has_what_its_row_says_and_defaults_for_the_rest() {
+        let document = |product: &Product| serde_json::to_value(product).expect("JSON");
+        let at = "2026-01-15T10:30:00.000Z";
+        let named = created(&json!({"name": "n", "category": null}));
+        let mut expected = json!({
+            "id": ID, "name": "n", "type": "PRODUCT", "sku": null, "externalId": null, "category": null, "price": 0,
+            "cost": null, "currency": "USD", "unit": null, "billingPeriod": null, "termMonths": null,
+            "stockQty": null, "reorderLevel": null, "description": null, "features": null, "active": true,
+            "createdAt": at, "updatedAt": at,
+        });
+        assert_eq!(document(&named), expected);
+        for (name, value) in full().as_object().expect("an object") {
+            expected[name] = value.clone();
+        }
+        let whole = created(&full());
+        assert_eq!(document(&whole), expected);
+        let values: serde_json::Map<_, _> = whole
+            .values()
+            .map(|(name, value)| {
+                let value = match value.expect("a value") {
+                    super::super::Scalar::Text(text) => json!(text),
+                    super::super::Scalar::Number(number) => json!(number),
+                    super::super::Scalar::Boolean(value) => json!(value),
+                };
+                (name.to_owned(), value)
+            })
+            .collect();
+        assert_eq!(serde_json::Value::Object(values), full());
+        assert_eq!(named.values().filter(|(_, value)| value.is_some()).count(), 5);
+
+        // Without a name there is none. An import says itself when its products were created.
+        let (id, now) = (whole.id, time("2026-01-15T10:30:00Z"));
+        assert_eq!(Product::created(&row(&json!({"sku": "s"})), id, now), None);
+        let created_at = Some(time("2020-01-01T00:00:00Z"));
+        let imported = Product::created(&ProductRow { created_at, ..row(&full()) }, id, now);
+        let imported = imported.expect("a product");
+        assert_eq!((Some(imported.created_at), imported.updated_at), (created_at, now));
+    }
+
+    #[test]
+    fn a_row_changes_only_the_fields_that_it_has() {
+        let mut product = created(&full());
+        let changes = json!({"sku": "s", "price": 7, "cost": null, "unit": "box", "active": true, "stockQty": null});
+        product.merge(&row(&changes));
+        let mut expected = full();
+        for (name, value) in changes.as_object().expect("an object") {
+            expected[name] = value.clone();
+        }
+        assert_eq!(product, created(&expected));
+        // All fields but the keys and the name are set back to what a new product has.
+        assert_eq!(ProductRow::reset().name, None);
+        product.merge(&ProductRow::reset());
+        assert_eq!(product, created(&json!({"name": "Pro plan", "sku": "s", "externalId": "e"})));
+        assert_eq!(ProductRow::reset().fields().len(), FIELDS.len() - 3);
+    }
+
+    #[test]
+    fn a_product_is_stored_under_its_sku_or_else_its_external_id_or_else_its_id() {
+        let key = |changes: serde_json::Value| {
+            let mut product = created(&full());
+            product.merge(&row(&changes));
+            product.key()
+        };
+        let external_id = crate::products::ExternalId::parse("e").expect("an id");
+        assert_eq!(key(json!({"sku": "t"})), ProductKey::Sku(Sku::parse("t").expect("a sku")));
+        assert_eq!(key(json!({"name": "n", "sku": null})), ProductKey::ExternalId(external_id));
+        let neither = json!({"name": "n", "sku": null, "externalId": null});
+        assert_eq!(key(neither), ProductKey::Id(ProductId::parse(ID).expect("an id")));
     }
 }

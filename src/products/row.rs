@@ -131,7 +131,10 @@ impl ProductRow {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::products::Scalar;
 
     fn parse(row: &str) -> Result<ProductRow, String> {
         let raw: &RawValue = serde_json::from_str(row).expect(row);
@@ -221,5 +224,99 @@ mod tests {
         assert_eq!(row.stock_qty, FieldUpdate::Set(5));
         assert_eq!(row.term_months, FieldUpdate::Set(10));
         assert_eq!((row.name, row.id), (None, None));
+    }
+
+    #[test]
+    fn a_value_may_be_as_long_or_as_small_as_its_rule_says() {
+        for (field, value) in [
+            ("name", json!("é".repeat(200))),
+            ("sku", json!("é".repeat(100))),
+            ("externalId", json!("x".repeat(200))),
+            ("category", json!("x".repeat(100))),
+            ("unit", json!("x".repeat(40))),
+            ("unit", json!("")),
+            ("description", json!("x".repeat(10_000))),
+            ("features", json!("")),
+            ("price", json!(0)),
+            ("cost", json!(0)),
+            ("termMonths", json!(1)),
+            ("stockQty", json!(0)),
+            ("reorderLevel", json!(9_007_199_254_740_991_u64)),
+        ] {
+            let mut row = json!({"name": "n", "sku": "s"});
+            row[field] = value;
+            assert_eq!(parse(&row.to_string()).err(), None, "{row}");
+        }
+        for (row, message) in [
+            (r#"{"sku":"s","termMonths":-1}"#, "termMonths: Number must be greater than 0"),
+            (r#"{"sku":"s","termMonths":"1"}"#, "termMonths: Expected number, received string"),
+            (
+                r#"{"sku":"s","stockQty":-0.5}"#,
+                "stockQty: Number must be greater than or equal to 0",
+            ),
+            (r#"{"sku":"s","active":null}"#, "active: Expected boolean, received null"),
+            (r#"{"sku":null,"externalId":null}"#, "name: Required"),
+            // A key that is wrong may have been meant to find a product.
+            (r#"{"sku":7}"#, "sku: Expected string, received number"),
+            (
+                r#"{"active":1,"externalId":7,"price":-1}"#,
+                "externalId: Expected string, received number; \
+                 price: Number must be greater than or equal to 0; \
+                 active: Expected boolean, received number",
+            ),
+        ] {
+            assert_eq!(parse(row).expect_err(row), message, "{row}");
+        }
+    }
+
+    #[test]
+    fn a_row_finds_its_product_by_its_sku_or_else_its_external_id_or_else_its_id() {
+        let id = ProductId::from_bytes([7; 16]);
+        let key = |row: &str| ProductRow { id: Some(id), ..parse(row).expect(row) }.key();
+        let sku = ProductKey::Sku(Sku::parse("s").expect("a sku"));
+        let external_id = ProductKey::ExternalId(ExternalId::parse("e").expect("an id"));
+        assert_eq!(key(r#"{"sku":"s","externalId":"e"}"#), Some(sku));
+        assert_eq!(key(r#"{"sku":null,"externalId":"e"}"#), Some(external_id));
+        assert_eq!(key(r#"{"name":"n"}"#), Some(ProductKey::Id(id)));
+        assert_eq!(parse(r#"{"name":"n"}"#).expect("row").key(), None);
+    }
+
+    #[test]
+    fn a_row_has_the_fields_that_it_sets_or_clears_and_keeps_those_that_are_wanted() {
+        let text = r#"{"active":false,"category":null,"sku":"s","later":1,"stockQty":5}"#;
+        let mut row = parse(text).expect("row");
+        assert_eq!(row.fields(), ["sku", "category", "stockQty", "active"]);
+        row.retain(|name| name != "sku" && name != "stockQty");
+        assert_eq!(
+            row,
+            parse(r#"{"sku":"s","active":false,"category":null}"#)
+                .map(|kept| { ProductRow { sku: FieldUpdate::Keep, ..kept } })
+                .expect("row")
+        );
+        let changed: Vec<_> =
+            row.changes().filter(|(_, change)| *change != FieldUpdate::Keep).collect();
+        let expected = [
+            ("category", FieldUpdate::Clear),
+            ("active", FieldUpdate::Set(Scalar::Boolean(false))),
+        ];
+        assert_eq!(changed, expected);
+    }
+
+    #[test]
+    fn an_update_changes_a_field_that_has_another_value() {
+        let changes =
+            |update: FieldUpdate<u8>| [None, Some(1), Some(2)].map(|f| update.changes(&f));
+        assert_eq!(changes(FieldUpdate::Keep), [false, false, false]);
+        assert_eq!(changes(FieldUpdate::Clear), [false, true, true]);
+        assert_eq!(changes(FieldUpdate::Set(1)), [true, false, true]);
+        let twice = |update: FieldUpdate<u8>| update.map(|value| value * 2);
+        assert_eq!(twice(FieldUpdate::Keep), FieldUpdate::Keep);
+        assert_eq!(twice(FieldUpdate::Clear), FieldUpdate::Clear);
+        assert_eq!(twice(FieldUpdate::Set(4)), FieldUpdate::Set(8));
+        assert_eq!(FieldUpdate::Set(4).value(), Some(&4));
+        assert_eq!(
+            (FieldUpdate::<u8>::Keep.value(), FieldUpdate::<u8>::Clear.value()),
+            (None, None)
+        );
     }
 }

@@ -246,37 +246,4 @@ fn same_product(rows: &[OrderedRow<'_>], links: &HashMap<ExternalId, Sku>) -> Ve
 }
 
 #[cfg(test)]
-mod tests {
-    use jiff::Timestamp;
-
-    use super::*;
-    use crate::products::FieldUpdate;
-
-    fn row(sku: &str, external_id: &str) -> ProductRow {
-        ProductRow {
-            sku: Sku::parse(sku).map_or(FieldUpdate::Keep, FieldUpdate::Set),
-            external_id: ExternalId::parse(external_id).map_or(FieldUpdate::Keep, FieldUpdate::Set),
-            ..ProductRow::default()
-        }
-    }
-
-    #[test]
-    fn rows_of_one_product_are_one_group_in_their_order() {
-        let rows = [
-            row("a", ""),
-            row("", "1"),
-            row("b", "1"),
-            row("", ""),
-            row("a", ""),
-            row("", "2"),
-            row("c", ""),
-            row("", ""),
-            row("b", ""),
-        ];
-        let key = |text| ExternalId::parse(text).expect("id");
-        let links = HashMap::from([(key("2"), Sku::parse("c").expect("sku"))]);
-        let request = RequestIdentity::new(Timestamp::UNIX_EPOCH);
-        let groups = same_product(&arrived(&rows, &request), &links);
-        assert_eq!(groups, [vec![0, 4], vec![1, 2, 8], vec![3], vec![5, 6], vec![7]]);
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use serverless_catalog::{
+    access::Limits,
     account::AccountId,
     cause::Cause,
     changes::{Chunk, JournalStore as _, Kinds, Log, LogId, Positions, View, ends},
@@ -24,6 +25,7 @@ use serverless_catalog::{
 };
 
 use crate::{
+    limits::scene,
     simulation::{
         journal::{Reader, exported},
         random::Random,
@@ -637,4 +639,19 @@ async fn a_change_tells_the_import_that_made_it() {
         );
         assert!(source.len() >= 8);
     }
+}
+
+#[test]
+fn an_instance_asks_once_a_minute_whether_changes_were_lost() {
+    scene::run("2026-11-28T12:00:00Z", async |scene| {
+        let key = scene.key(Limits::default()).await;
+        let instance = scene.instance();
+        let queries = async || {
+            let reply = instance.send("list-changes", "GET", PATH, "", &key, None).await;
+            assert_eq!(reply.body["upToDate"], true);
+            reply.number("x-queries")
+        };
+        let first = queries().await;
+        assert_eq!([queries().await, queries().await], [first - 1; 2]);
+    });
 }

@@ -153,7 +153,7 @@ async fn each_function_is_a_binary_that_answers_the_events_of_lambda() {
     let key = catalog.key("ACME").await;
     let mut environment = environment();
     environment.extend(catalog.stack.environment());
-    environment.push(("AWS_ENDPOINT_URL_DYNAMODB", catalog.stack.endpoints().dynamodb_url));
+    environment.push(("AWS_ENDPOINT_URL_DYNAMODB", catalog.stack.addresses().dynamodb_url));
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("events");
     let replies = events().map(|(binary, name, _)| {
         let event = std::fs::read_to_string(folder.join(format!("{name}.json"))).expect(name);

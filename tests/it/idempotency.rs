@@ -8,6 +8,7 @@ use std::{
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use serverless_catalog::{
+    access::Limits,
     account::AccountId,
     changes::Kinds,
     clock::Clock,
@@ -20,10 +21,12 @@ use serverless_catalog::{
     products::{ProductRow, arrived, upsert},
     store::{Connection, Store, TableNames, lean_client},
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
+    limits::scene::{self, Instance},
     proxy::{Fate, proxy},
+    simulation::faults,
     support::{Answer, Catalog, Request},
 };
 
@@ -345,4 +348,37 @@ async fn a_claim_is_taken_over_when_its_time_is_over_and_forgotten_after_a_day()
     assert!(matches!(claim(DAY - 1).await, Claimed::Held(_, same) if same.name == began.name));
     let Claimed::Held(_, anew) = claim(DAY).await else { panic!("it is forgotten") };
     assert!(!anew.is_repeated && anew.name != began.name, "{anew:?}");
+}
+
+#[test]
+fn a_claim_that_nothing_ends_holds_until_a_second_after_the_deadline_of_its_request() {
+    scene::run("2026-11-28T12:00:00Z", async |scene| {
+        let key = scene.key(Limits::default()).await;
+        let body = json!({"products": [{"sku": "A", "name": "n"}]});
+        let mut event = scene::event("POST", PATH, "", &key, Some(body));
+        event["headers"]["idempotency-key"] = "once".into();
+        // The answer is never kept.
+        let fates = |operation: &str, request: &[u8]| {
+            let request = String::from_utf8_lossy(request);
+            let keeps = operation == "UpdateItem" && request.contains("\"test-idempotency-keys\"");
+            faults::Fate::from(if keeps {
+                faults::FaultKind::Lost
+            } else {
+                faults::FaultKind::Pass
+            })
+        };
+        // Without a deadline in its context, a request has 28.5 seconds.
+        let end = Instant::now() + Duration::from_millis(29_500);
+        let stuck = Instance::of(&scene.settings(0, fates));
+        assert_eq!(stuck.invoke("upsert-products", &event).await.status, 200);
+        let instance = scene.instance();
+        for left in [5_000, 10] {
+            sleep_until(end.checked_sub(Duration::from_millis(left)).expect("a time")).await;
+            let reply = instance.invoke("upsert-products", &event).await;
+            assert_eq!(reply.status, 409, "{left} ms before: {reply:?}");
+        }
+        sleep_until(end + Duration::from_millis(10)).await;
+        let reply = instance.invoke("upsert-products", &event).await;
+        assert_eq!((reply.status, &reply.body["errors"]), (200, &json!(0)));
+    });
 }

@@ -30,6 +30,7 @@ mod items;
 mod job_store;
 mod jobs;
 mod limits;
+mod log;
 mod messages;
 mod networks;
 mod offerings;

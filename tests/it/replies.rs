@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use serverless_catalog::access::Limits;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
-use crate::support::{Catalog, offering};
+use crate::{
+    limits::scene,
+    support::{Catalog, offering},
+};
 
 async fn with_offerings(count: u32) -> (Catalog, String) {
     let catalog = Catalog::start().await;
@@ -163,4 +167,19 @@ async fn a_catalog_that_stops_answers_the_request_it_has_begun_and_takes_no_othe
     assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
     stop.await.expect("stopped");
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[test]
+fn the_function_itself_answers_head_without_a_body_and_with_the_length_of_one() {
+    scene::run("2026-11-28T12:00:00Z", async |scene| {
+        let key = scene.key(Limits::default()).await;
+        let instance = scene.instance();
+        let ask = async |method: &str| {
+            instance.send("list-products", method, "/api/v1/products", "", &key, None).await
+        };
+        let (get, head) = (ask("GET").await, ask("HEAD").await);
+        assert_eq!((&get.body, &head.body), (&json!({"products": []}), &Value::Null));
+        assert_eq!((get.header("content-length"), head.header("content-length")), ("", "15"));
+        assert_eq!((head.status, head.header("etag")), (get.status, get.header("etag")));
+    });
 }

@@ -274,3 +274,87 @@ pub(in crate::http) fn describe_one(schemas: &mut Schemas) -> Operation {
         with(read("The export.", state, &done), "404", missing),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::exports::ExportProgress;
+
+    #[test]
+    fn the_kinds_of_an_export_are_those_that_it_names_or_all() {
+        let told = |body: &str| {
+            kinds(body).map_err(|error| {
+                let ApiError::Invalid(errors) = error else { panic!("{error:?}") };
+                errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            })
+        };
+        assert_eq!(told(" {} "), Ok(Kinds::ALL));
+        let some = Kinds::of([Kind::Product, Kind::Offering]);
+        assert_eq!(told(r#"{"kinds":["product","offering","product"]}"#), Ok(some));
+        let names = "kinds: must be some of offering, promotion, partnerOffering, network, bundle, \
+                     exchangeRate, product";
+        for (body, error) in [
+            (" ", "Send {} for all kinds, or {\"kinds\":[…]}"),
+            ("[]", "Send an object, such as {\"kinds\":[\"offering\"]}"),
+            (r#"{"kinds":["offering"],"other":1}"#, "other: is unknown; there is kinds"),
+            (r#"{"kinds":["offering"],"kinds":["offering"]}"#, "kinds: is there twice"),
+            (r#"{"kinds":"offering"}"#, "kinds: must be an array, not string"),
+            (r#"{"kinds":[]}"#, "kinds: must not be empty; without it, all kinds are exported"),
+            (r#"{"kinds":["offering","other"]}"#, names),
+            (r#"{"kinds":[1]}"#, names),
+        ] {
+            assert_eq!(told(body), Err(error.to_owned()), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_export_tells_how_far_it_is_and_when_it_has_ended() {
+        let time = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let created_at = time("2026-01-15T10:30:00Z");
+        let (id, kinds) = (ExportId::of(&["x"]), Kinds::of([Kind::Product, Kind::Offering]));
+        let new: ExportJob<u8> =
+            ExportJob::new(id, kinds, ExportView::default(), "CURSOR".to_owned(), created_at);
+        let state = |job: &ExportJob<u8>, now: Timestamp| {
+            serde_json::to_value(ExportState::of(job, now)).expect("JSON")
+        };
+        let mut expected = json!({
+            "exportId": new.id.as_str(), "status": "waiting", "kinds": ["offering", "product"], "records": 0,
+            "bytes": 0, "createdAt": "2026-01-15T10:30:00.000Z", "updatedAt": "2026-01-15T10:30:00.000Z",
+            "expiresAt": "2026-01-22T10:30:00.000Z", "changesCursor": "CURSOR",
+        });
+        assert_eq!(state(&new, created_at), expected);
+        let (started_at, updated_at) =
+            (Some(time("2026-01-15T10:30:01Z")), time("2026-01-15T10:30:02Z"));
+        let progress = ExportProgress { records: 638, bytes: 81_920, ..ExportProgress::default() };
+        let job = |status| ExportJob {
+            status,
+            started_at,
+            updated_at,
+            progress: progress.clone(),
+            ..new.clone()
+        };
+        let set = |expected: &mut Value, more: Value| {
+            for (name, value) in more.as_object().expect("an object") {
+                expected[name] = value.clone();
+            }
+        };
+        set(
+            &mut expected,
+            json!({
+                "status": "running", "records": 638, "bytes": 81_920, "startedAt": "2026-01-15T10:30:01.000Z",
+                "updatedAt": "2026-01-15T10:30:02.000Z",
+            }),
+        );
+        assert_eq!(state(&job(ExportStatus::Running), updated_at), expected);
+        set(&mut expected, json!({"status": "done", "endedAt": "2026-01-15T10:30:02.000Z"}));
+        assert_eq!(state(&job(ExportStatus::Done), updated_at), expected);
+        let error = "its records could not be read; the operator's log has the cause";
+        set(&mut expected, json!({"status": "failed", "error": error}));
+        assert_eq!(state(&job(ExportStatus::Failed), updated_at), expected);
+        // One that has had no progress for a day is given up.
+        let later = time("2026-01-16T10:30:02.001Z");
+        assert_eq!(state(&job(ExportStatus::Running), later), expected);
+    }
+}

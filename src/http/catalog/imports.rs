@@ -289,25 +289,17 @@ impl ManageImports {
         job: &Job,
     ) -> Result<Vec<Box<RawValue>>, ApiError> {
         let mut errors = Vec::new();
-        let mut add = |list: &[u8]| {
-            for line in list.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                if errors.len() < SHOWN_ERRORS {
-                    errors.push(serde_json::from_slice(line)?);
-                }
-            }
-            Ok::<bool, serde_json::Error>(errors.len() < SHOWN_ERRORS)
-        };
         let keys = ReportKeys::of(account, &job.source, &job.import_id);
         for part in 0..job.progress.error_parts {
             let Some(keys) = &keys else { break };
             let Bucket { objects, name: bucket } = &self.bucket;
             // The lifecycle of the bucket may have removed it.
             let list = objects.get(bucket, &keys.errors_part(part)).await?.unwrap_or_default();
-            if !add(&list).map_err(ApiError::internal)? {
+            if !add_errors(&mut errors, &list).map_err(ApiError::internal)? {
                 return Ok(errors);
             }
         }
-        add(&job.pending_errors).map_err(ApiError::internal)?;
+        add_errors(&mut errors, &job.pending_errors).map_err(ApiError::internal)?;
         Ok(errors)
     }
 
@@ -342,6 +334,16 @@ impl ManageImports {
         body.push('}');
         Ok(Reply::cacheable(body, CACHE))
     }
+}
+
+/// Adds the errors of a list, a line each, until there are as many as are shown; returns whether more are wanted.
+fn add_errors(errors: &mut Vec<Box<RawValue>>, list: &[u8]) -> Result<bool, serde_json::Error> {
+    for line in list.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        if errors.len() < SHOWN_ERRORS {
+            errors.push(serde_json::from_slice(line)?);
+        }
+    }
+    Ok(errors.len() < SHOWN_ERRORS)
 }
 
 fn position_of(bytes: &[u8]) -> Option<JobPosition> {
@@ -508,4 +510,44 @@ pub(in crate::http) fn describe_one(schemas: &mut Schemas) -> Operation {
         &failures,
         with(read("The import.", state, &shown), "404", missing),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_hundred_errors_are_shown_however_many_lists_they_are_in() {
+        let list = |lines: std::ops::Range<u32>| {
+            let lines: Vec<String> = lines.map(|line| format!("{{\"line\":{line}}}\n")).collect();
+            lines.concat().into_bytes()
+        };
+        let shown =
+            |errors: &[Box<RawValue>]| errors.iter().map(|error| error.get()).collect::<String>();
+        let mut errors = Vec::new();
+        for (lines, more) in
+            [(0..0, true), (0..60, true), (60..99, true), (99..100, false), (100..120, false)]
+        {
+            assert_eq!(
+                add_errors(&mut errors, &list(lines.clone())).expect("JSON"),
+                more,
+                "{lines:?}"
+            );
+        }
+        let expected = String::from_utf8(list(0..100)).expect("UTF-8").replace('\n', "");
+        assert_eq!(shown(&errors), expected);
+        errors.clear();
+        assert!(!add_errors(&mut errors, &list(0..120)).expect("JSON"));
+        assert_eq!((errors.len(), shown(&errors)), (100, expected));
+    }
+
+    #[test]
+    fn a_cursor_holds_the_time_and_the_id_of_an_import() {
+        let position = position_of(b"1768473000000 3acd990027d0d8caede63621ac484963").expect("one");
+        let import = "3acd990027d0d8caede63621ac484963".to_owned();
+        assert_eq!(position, JobPosition { created_at: 1_768_473_000_000, import });
+        for other in [&b""[..], b"1768473000000", b"today 3acd", b"\xff"] {
+            assert!(position_of(other).is_none(), "{other:?}");
+        }
+    }
 }

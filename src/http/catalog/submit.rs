@@ -248,3 +248,6 @@ impl<'a> Announcement<'a> {
         parsed.map_err(|message| self.add_error(name, message)).ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,3 +108,44 @@ pub(in crate::http) fn error_body(
     // Strings and a boolean: serializing them cannot fail.
     serde_json::to_string(&body).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use lambda_http::http::{HeaderMap, header::ETAG};
+
+    use super::*;
+    use crate::http::ResponseBody;
+
+    #[test]
+    fn only_the_data_of_a_reply_counts_for_its_tag() {
+        let reply = |data: &str, request: &str| {
+            let response =
+                envelope(&data, request).expect("a reply").into_response(&HeaderMap::new());
+            let tag = response.headers()[ETAG].to_str().expect("ASCII").to_owned();
+            let ResponseBody::Text(text) = response.into_body() else { panic!("no text") };
+            (tag, text.plain().into_owned())
+        };
+        let (tag, body) = reply("some data", "req_1");
+        let (head, time) = body.split_once(",\"timestamp\":\"").expect("a time");
+        let expected =
+            "{\"success\":true,\"data\":\"some data\",\"meta\":{\"request_id\":\"req_1\"";
+        assert_eq!(head, expected);
+        let time = time.strip_suffix("\"}}").expect("the end");
+        assert!(time.len() == 24 && time.parse::<Timestamp>().is_ok(), "{time}");
+        assert!(tag.starts_with("W/\""), "{tag}");
+        assert_eq!(reply("some data", "req_2").0, tag);
+        assert_ne!(reply("Some data", "req_1").0, tag);
+        assert_ne!(reply("some date", "req_1").0, tag);
+        assert_ne!(reply("some data ", "req_1").0, tag);
+    }
+
+    #[test]
+    fn data_that_does_not_fit_a_reply_is_a_500_whose_cause_says_what_to_do() {
+        // Each of the two quotes counts twice.
+        let most = "x".repeat(PAGE_BYTES - 4);
+        assert!(envelope(&most, "req_1").is_ok());
+        let error = envelope(&format!("{most}x"), "req_1").expect_err("too much");
+        let cause = "the data does not fit a reply: remove networks, or bundles of a network";
+        assert_eq!((error.status(), error.cause().as_str()), (500, cause));
+    }
+}

@@ -154,3 +154,59 @@ pub(in crate::http) fn describe_countries(schemas: &mut Schemas) -> Operation {
         read("The countries.", list, &example),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn network(id: u32, name: &str, country: &str, code: &str, currency: &str) -> ListedNetwork {
+        ListedNetwork {
+            id: NetworkId::new(id).expect("an id"),
+            name: name.to_owned(),
+            country: country.to_owned(),
+            country_code: Country::parse(code).expect("a country"),
+            currency: Currency::parse(currency).expect("a currency"),
+            logo_url: None,
+            product_count: 0,
+            supports_custom_airtime: false,
+        }
+    }
+
+    #[test]
+    fn countries_are_told_by_code_with_the_name_and_currency_of_their_first_network() {
+        let listed = countries(vec![
+            network(7, "MTN", "Uganda", "UG", "UGX"),
+            network(3, "MTN", "Ghana", "GH", "GHS"),
+            network(4, "Telecel", "Republic of Ghana", "GH", "USD"),
+        ]);
+        let expected = json!([
+            {
+                "code": "GH", "name": "Ghana", "currency": "GHS", "network_count": 2,
+                "networks": [{"id": 3, "name": "MTN"}, {"id": 4, "name": "Telecel"}],
+            },
+            {
+                "code": "UG", "name": "Uganda", "currency": "UGX", "network_count": 1,
+                "networks": [{"id": 7, "name": "MTN"}],
+            },
+        ]);
+        assert_eq!(serde_json::to_value(&listed).expect("JSON"), expected);
+    }
+
+    #[test]
+    fn a_country_code_is_two_letters_of_which_not_all_are_a_country() {
+        let ghana = Country::parse("GH").ok();
+        for (text, country) in [("GH", ghana), ("gh", ghana), ("Gh", ghana), ("XX", None)] {
+            let CountryCode(parsed) = CountryCode::parse(text).expect(text);
+            assert_eq!(parsed, country, "{text}");
+        }
+        for text in ["", "G", "GHA", "G1", "é"] {
+            let error = CountryCode::parse(text).err();
+            assert_eq!(
+                error.as_deref(),
+                Some("must be two letters (ISO 3166-1 alpha-2), such as GH")
+            );
+        }
+    }
+}

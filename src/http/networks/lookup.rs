@@ -21,7 +21,7 @@ use crate::{
         Absent, ApiError, Call, Dialect, Endpoint, Methods, Reply,
         params::{Parameter, Params, QueryValue},
     },
-    networks::{Likeness, ListedNetwork, NetworkId, PhoneNumber},
+    networks::{Carrier, Likeness, ListedNetwork, NetworkId, PhoneNumber},
     store::{Store, StoreError},
 };
 
@@ -101,17 +101,24 @@ async fn network_of(
     number: &PhoneNumber,
 ) -> Result<Option<NetworkId>, StoreError> {
     let Some(carrier) = number.carrier() else { return Ok(None) };
-    let mut best: Option<(Likeness, NetworkId)> = None;
+    let mut networks = Vec::new();
     for country in &carrier.countries {
-        for ListedNetwork { id, name, .. } in store.networks(account, Some(*country)).await? {
-            if let Some(likeness) = carrier.is_called(&name)
-                && best.is_none_or(|(known, _)| likeness > known)
-            {
-                best = Some((likeness, id));
-            }
+        networks.extend(store.networks(account, Some(*country)).await?);
+    }
+    Ok(most_like(&carrier, &networks))
+}
+
+/// The network that is most like a carrier by its name; of several, the first.
+fn most_like(carrier: &Carrier, networks: &[ListedNetwork]) -> Option<NetworkId> {
+    let mut best: Option<(Likeness, NetworkId)> = None;
+    for ListedNetwork { id, name, .. } in networks {
+        if let Some(likeness) = carrier.is_called(name)
+            && best.is_none_or(|(known, _)| likeness > known)
+        {
+            best = Some((likeness, *id));
         }
     }
-    Ok(best.map(|(_, id)| id))
+    best.map(|(_, id)| id)
 }
 
 #[cfg(feature = "openapi")]
@@ -155,4 +162,48 @@ pub(in crate::http) fn describe(schemas: &mut Schemas) -> Operation {
         &failures,
         with(replies, "404", failures.reply("The account has no such network.", &absent)),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_carrier_is_the_network_of_its_name_or_else_the_first_whose_name_contains_it() {
+        let carrier = Carrier { countries: Vec::new(), names: vec!["MTN"] };
+        let found = |names: &[&str]| {
+            let networks: Vec<ListedNetwork> = (1..)
+                .zip(names)
+                .map(|(id, name)| ListedNetwork {
+                    id: NetworkId::new(id).expect("an id"),
+                    name: (*name).to_owned(),
+                    country: "Ghana".to_owned(),
+                    country_code: "GH".parse().expect("a country"),
+                    currency: "GHS".parse().expect("a currency"),
+                    logo_url: None,
+                    product_count: 0,
+                    supports_custom_airtime: false,
+                })
+                .collect();
+            most_like(&carrier, &networks).map(NetworkId::get)
+        };
+        assert_eq!(found(&[]), None);
+        assert_eq!(found(&["Telecel", "Glo"]), None);
+        assert_eq!(found(&["Telecel", "MTN Ghana", "MTN Business"]), Some(2));
+        assert_eq!(found(&["MTN Ghana", "mtn", "MTN"]), Some(2));
+        assert_eq!(found(&["MTN", "MTN Ghana"]), Some(1));
+    }
+
+    #[test]
+    fn an_empty_value_counts_as_missing() {
+        let given = |text: &str| Given::<NetworkIdParam>::parse(text).map(|Given(id)| id.is_some());
+        assert_eq!((given(""), given("390")), (Ok(false), Ok(true)));
+        assert_eq!(given("x"), Err("must be a positive integer".to_owned()));
+        let number = Given::<PhoneNumber>::parse("+233 54 111 2259").map(|Given(number)| number);
+        assert_eq!(
+            number.expect("a number").map(|number| number.to_string()).as_deref(),
+            Some("+233541112259")
+        );
+        assert_eq!(Given::<PhoneNumber>::parse("x").err().as_deref(), Some(NO_PHONE_NUMBER));
+    }
 }

@@ -225,3 +225,25 @@ pub(super) fn network_products_example() -> Value {
         "sms_notification": { "available": true, "cost_usd": 0.1 },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_positive_integer_and_one_that_is_too_large_is_that_of_no_network() {
+        let id = |text: &str| {
+            NetworkIdParam::parse(text).map(|NetworkIdParam(id)| id.map(NetworkId::get))
+        };
+        assert_eq!(
+            (id("390"), id("0390"), id("4294967295")),
+            (Ok(Some(390)), Ok(Some(390)), Ok(Some(u32::MAX)))
+        );
+        assert_eq!((id("4294967296"), id(&"9".repeat(5_000))), (Ok(None), Ok(None)));
+        for text in ["", "0", "000", "-1", "+1", "1.0", "x", "٣"] {
+            assert_eq!(id(text), Err("must be a positive integer".to_owned()), "{text}");
+        }
+        let absent = NetworkIdParam(None).id().expect_err("none");
+        assert!(matches!(absent, ApiError::NotFound(Absent::Network)));
+    }
+}

@@ -149,8 +149,9 @@ fn page(
     promotion: Option<&Promotion>,
     next_cursor: Option<&str>,
 ) -> Result<JsonText, ApiError> {
-    let bytes: usize = offerings.iter().map(|offering| offering.document.escaped_len() + 1).sum();
-    let mut body = String::with_capacity(bytes + 640);
+    let bytes: usize = offerings.iter().map(|offering| offering.document.escaped_len()).sum();
+    // With room for a thousand commas and a cursor.
+    let mut body = String::with_capacity(bytes + 2_000);
     push_escaped(&mut body, "{\"items\":[");
     for (index, offering) in offerings.into_iter().enumerate() {
         if index > 0 {

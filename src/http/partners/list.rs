@@ -78,6 +78,13 @@ mod tests {
         assert_eq!(body(&catalog(2)).expect("it fits").len(), 2_000_015);
         let error = body(&catalog(3)).expect_err("too much");
         assert_eq!(error.status(), 500);
-        assert!(error.cause().contains("do not fit a reply: remove some"), "{}", error.cause());
+        assert_eq!(
+            error.cause(),
+            "the partner offerings do not fit a reply: remove some, or some of their entitlements"
+        );
+        // The envelope has 14 characters, of which two are quotes.
+        let most = "x".repeat(PAGE_BYTES - 16);
+        assert_eq!(body(std::slice::from_ref(&most)).expect("it fits").len(), PAGE_BYTES - 2);
+        assert_eq!(body(&[most + "x"]).expect_err("too much").status(), 500);
     }
 }

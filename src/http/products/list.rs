@@ -154,17 +154,26 @@ impl Endpoint for ListProducts {
 #[derive(Default)]
 struct ProductPage {
     documents: String,
+    /// Their size in a reply, with a comma each.
+    bytes: usize,
     count: usize,
     next: Option<ProductId>,
 }
 
 impl ProductPage {
-    fn push(&mut self, document: &str) {
+    /// Adds a product, unless the page has as many as were requested, or it does not fit.
+    fn take(&mut self, document: &str, most: usize) -> bool {
+        let bytes = self.bytes + bytes_in_reply(document) + 1;
+        if self.count == most || (self.count > 0 && bytes > PAGE_BYTES) {
+            return false;
+        }
         if self.count > 0 {
             self.documents.push(',');
         }
         self.documents.push_str(document);
+        self.bytes = bytes;
         self.count += 1;
+        true
     }
 }
 
@@ -184,7 +193,7 @@ async fn one(
     let found = store.product_by_sku(account, &sku).await?;
     let wanted = |product: &Product| category.is_none() || product.category == category;
     if let Some(product) = found.filter(wanted) {
-        page.push(&document(&product)?);
+        page.take(&document(&product)?, 1);
     }
     Ok(page)
 }
@@ -199,7 +208,6 @@ async fn page(
     until: Instant,
 ) -> Result<ProductPage, ApiError> {
     let mut page = ProductPage::default();
-    let mut bytes = 0;
     let most = limit.map_or(usize::MAX, |limit| limit as usize);
     loop {
         // One product more than requested shows whether there is a next page.
@@ -212,13 +220,10 @@ async fn page(
             if Some(product.id) == before {
                 continue;
             }
-            let document = document(product)?;
-            bytes += bytes_in_reply(&document) + 1;
-            if page.count == most || (page.count > 0 && bytes > PAGE_BYTES) {
+            if !page.take(&document(product)?, most) {
                 page.next = before;
                 return Ok(page);
             }
-            page.push(&document);
             before = Some(product.id);
         }
         if !read.more {
@@ -270,4 +275,74 @@ fn product_example() -> Value {
         "description": "For teams.", "features": null, "active": true,
         "createdAt": "2026-01-15T10:30:00.000Z", "updatedAt": "2026-01-15T10:30:00.000Z",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(query: &str) -> ListRequest {
+        ListRequest::parse(query).expect(query)
+    }
+
+    #[test]
+    fn the_next_page_has_the_filters_and_the_limit_of_this_one() {
+        let next = |query: &str| request(query).next("/prod/api/v1/products", "TOKEN");
+        assert_eq!(next("cursor=OLD"), "/prod/api/v1/products?cursor=TOKEN");
+        assert_eq!(next("sku=&category=&limit=7"), "/prod/api/v1/products?limit=7&cursor=TOKEN");
+        assert_eq!(
+            next("category=A%26B+%C3%A9&sku=a/b"),
+            "/prod/api/v1/products?sku=a%2Fb&category=A%26B%20%C3%A9&cursor=TOKEN"
+        );
+    }
+
+    #[test]
+    fn a_cursor_belongs_to_its_filters_alone() {
+        let print = |query: &str| request(query).fingerprint();
+        assert_eq!(print("limit=1"), print("sku=&cursor=x&category="));
+        assert_eq!(print("sku=a&category=b&limit=3"), print("category=b&sku=a"));
+        let all =
+            ["", "sku=a", "category=a", "sku=a&category=a", "sku=a+%2B1:a", "sku=-&category=-"];
+        for (place, query) in all.iter().enumerate() {
+            for other in &all[..place] {
+                assert_ne!(print(query), print(other), "{query} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_list_request_is_told_by_parameter() {
+        let error = ListRequest::parse("sku=a&sku=b&category=%FF&limit=0&cursor=x&cursor=y");
+        let Err(ApiError::Invalid(errors)) = error else { panic!("no complaint") };
+        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts,
+            [
+                "sku: must be given once",
+                "category: must be UTF-8",
+                "limit: must be a whole number from 1 to 1000",
+                "cursor: must be given once"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_page_takes_products_up_to_its_size_and_at_least_one() {
+        // A quote counts twice, and a comma follows each.
+        let sized = |bytes: usize| format!("\"{}", "x".repeat(bytes - 3));
+        for (sizes, fit) in [
+            (&[PAGE_BYTES - 300, 100, 200][..], 3),
+            (&[PAGE_BYTES - 300, 100, 201], 2),
+            (&[PAGE_BYTES + 1, 100], 1),
+        ] {
+            let mut page = ProductPage::default();
+            let taken: Vec<bool> =
+                sizes.iter().map(|bytes| page.take(&sized(*bytes), usize::MAX)).collect();
+            let expected: Vec<bool> = (0..sizes.len()).map(|place| place < fit).collect();
+            assert_eq!((taken, page.count), (expected, fit), "{sizes:?}");
+        }
+        let mut page = ProductPage::default();
+        let taken = ["1", "2", "3"].map(|document| page.take(document, 2));
+        assert_eq!((taken, page.documents.as_str()), ([true, true, false], "1,2"));
+    }
 }

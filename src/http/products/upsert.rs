@@ -247,3 +247,34 @@ fn row_field(field: &Field) -> Value {
     }
     schema
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_up_to_a_thousand_rows_in_products() {
+        let told = |json: &str| {
+            rows(json).map(|rows| rows.len()).map_err(|error| {
+                let ApiError::Invalid(errors) = error else { panic!("{error:?}") };
+                joined(&errors)
+            })
+        };
+        let many = |count: usize| format!("{{\"products\":[{}]}}", vec!["{}"; count].join(","));
+        assert_eq!((told(&many(1)), told(&many(MAX_ROWS))), (Ok(1), Ok(1_000)));
+        assert_eq!(told(r#"{"a":1,"products":[1,[2]],"b":{}}"#), Ok(2));
+        for (json, error) in [
+            ("[]", "Expected object, received array"),
+            ("{}", "products: Required"),
+            (r#"{"products":[{}],"products":[{}]}"#, "products: Duplicate key"),
+            (r#"{"products":{}}"#, "products: Expected array, received object"),
+            (r#"{"products":null}"#, "products: Expected array, received null"),
+            (r#"{"products":[]}"#, "products must not be empty"),
+            (&many(MAX_ROWS + 1), "Max 1000 products per request"),
+        ] {
+            assert_eq!(told(json), Err(error.to_owned()), "{json:.60}");
+        }
+        let errors = ["a", "b"].map(|field| FieldError::new(field, "must be right"));
+        assert_eq!(joined(&errors), "a: must be right; b: must be right");
+    }
+}

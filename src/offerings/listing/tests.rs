@@ -25,7 +25,7 @@ impl Memory {
     }
 }
 
-fn key(offering: &StoredOffering) -> OfferingKey {
+pub(in crate::offerings) fn key(offering: &StoredOffering) -> OfferingKey {
     OfferingKey {
         status: offering.status,
         product_type: offering.product_type,
@@ -85,7 +85,11 @@ impl OfferingRanges for Memory {
     }
 }
 
-fn stored(id: u32, customer_type: CustomerType, product_type: ProductType) -> StoredOffering {
+pub(in crate::offerings) fn stored(
+    id: u32,
+    customer_type: CustomerType,
+    product_type: ProductType,
+) -> StoredOffering {
     StoredOffering {
         id: OfferingId::parse(&format!("o{id:05}")).expect("id"),
         status: Status::Available,
@@ -98,13 +102,13 @@ fn stored(id: u32, customer_type: CustomerType, product_type: ProductType) -> St
     }
 }
 
-fn account() -> AccountId {
+pub(in crate::offerings) fn account() -> AccountId {
     AccountId::parse("ACME").expect("account")
 }
 
 const AMPLE: Duration = Duration::from_mins(10);
 
-fn budget(read_units: f64) -> Budget {
+pub(in crate::offerings) fn budget(read_units: f64) -> Budget {
     Budget { read_units, until: Instant::now() + AMPLE }
 }
 
@@ -182,7 +186,7 @@ async fn the_last_page_has_no_next_even_when_it_is_full() {
 }
 
 /// Categories C000, C001 and so on.
-fn categories(count: usize) -> Vec<Category> {
+pub(in crate::offerings) fn categories(count: usize) -> Vec<Category> {
     (0..count).map(|n| Category::parse(&format!("C{n:03}")).expect("category")).collect()
 }
 
@@ -344,7 +348,7 @@ async fn items_added_and_removed_meanwhile_neither_repeat_nor_hide_others() {
     assert!(lasting.into_iter().all(|id| unique.contains(&id)), "nothing is hidden");
 }
 
-fn any_stored() -> impl Strategy<Value = StoredOffering> {
+pub(in crate::offerings) fn any_stored() -> impl Strategy<Value = StoredOffering> {
     (
         0_u32..200,
         select(CustomerType::ALL),
@@ -390,7 +394,7 @@ fn any_stored() -> impl Strategy<Value = StoredOffering> {
         )
 }
 
-fn any_query() -> impl Strategy<Value = OfferingQuery> {
+pub(in crate::offerings) fn any_query() -> impl Strategy<Value = OfferingQuery> {
     (
         prop::option::of(select(CustomerType::ALL)),
         vec(select(ProductType::ALL), 0..4),
@@ -550,4 +554,80 @@ async fn ranges_that_end_with_their_first_read_are_not_empty() {
     let filter = OfferingFilter::default();
     let page = page(&memory, &plan, &filter, ListPosition::START, 10_000, budget(1e9)).await;
     assert_eq!((page.offerings.len(), page.empty, page.next), (250 * 21, 0, None));
+}
+
+#[test]
+fn a_page_takes_offerings_up_to_its_size_and_at_least_one() {
+    let sized = |id: u32, bytes: usize| StoredOffering {
+        // A comma follows each.
+        document: "x".repeat(bytes - 1).into(),
+        ..stored(id, CustomerType::Consumer, ProductType::License)
+    };
+    let after = |id| {
+        let last = key(&stored(id, CustomerType::Consumer, ProductType::License));
+        ListPosition { range: 3, after: Some(last) }
+    };
+    for (sizes, fit) in [
+        (&[PAGE_BYTES - 300, 100, 200][..], 3),
+        (&[PAGE_BYTES - 300, 100, 201], 2),
+        (&[PAGE_BYTES + 1, 100], 1),
+    ] {
+        let mut page = Page { offerings: Vec::new(), bytes: 0, limit: 10, last: None };
+        let taken: Vec<_> =
+            (1..).zip(sizes).map(|(id, bytes)| page.take(3, sized(id, *bytes))).collect();
+        let mut expected = vec![Ok(()); fit];
+        let last = u32::try_from(fit).expect("small");
+        expected.resize(sizes.len(), Err(after(last)));
+        assert_eq!(taken, expected, "{sizes:?}");
+    }
+    let mut page = Page { offerings: Vec::new(), bytes: 0, limit: 1, last: None };
+    assert_eq!((page.room(), page.take(3, sized(1, 10))), (1, Ok(())));
+    assert_eq!((page.room(), page.take(3, sized(2, 10))), (0, Err(after(1))));
+}
+
+#[test]
+fn a_read_examines_as_many_as_will_probably_be_wanted() {
+    let open = OfferingFilter::default();
+    let some = OfferingFilter { catalogs: Some([].into()), ..OfferingFilter::default() };
+    let learned =
+        |reads, read_units, examined, admitted| Learned { reads, read_units, examined, admitted };
+    let (nothing, every_tenth) = (Learned::default(), learned(1, 125.0, 1_000, 100));
+    // Without a filter exactly those.
+    assert_eq!((nothing.full_read(11, &open), every_tenth.full_read(9_000, &open)), (11, 5_000));
+    // At first every second one should be admitted; later a fourth more than as many as were.
+    let reads =
+        |learned: &Learned| [1, 2, 13, 101, 9_000].map(|wanted| learned.full_read(wanted, &some));
+    assert_eq!(reads(&nothing), [25, 25, 26, 202, 5_000]);
+    assert_eq!(reads(&every_tenth), [25, 25, 162, 1_262, 5_000]);
+    assert_eq!(reads(&learned(1, 1.0, 20, 0)), [25, 50, 325, 2_525, 5_000]);
+    assert_eq!(reads(&learned(1, 1.0, 100, 100)), [25, 25, 25, 126, 5_000]);
+    // A first look is what half a unit pays for: offerings of 1,500 bytes, or as large as they have been.
+    let peeks = |learned: &Learned| [1, 3, 99].map(|wanted| learned.peek(wanted));
+    assert_eq!(peeks(&nothing), [1, 2, 2]);
+    assert_eq!(peeks(&learned(1, 10.0, 20, 0)), [1, 1, 1]);
+    assert_eq!(peeks(&learned(1, 2.0, 100, 0)), [1, 3, 25]);
+    assert_eq!(peeks(&learned(1, 0.0, 100, 0)), [1, 3, 99]);
+}
+
+#[test]
+fn a_budget_is_spent_with_its_last_unit_and_never_before_the_first_read() {
+    let spent = |reads, units| budget(2.0).is_spent(reads, units);
+    assert_eq!([spent(1, 1.5), spent(1, 2.0), spent(1, 2.5)], [false, true, true]);
+    // A read without results is charged half a unit, even if it reports none.
+    assert_eq!([spent(3, 0.0), spent(4, 0.0)], [false, true]);
+    assert!(!spent(0, 2.0));
+    let over = Budget { read_units: 2.0, until: Instant::now() };
+    assert_eq!([over.is_spent(0, 0.0), over.is_spent(1, 0.5)], [false, true]);
+}
+
+#[test]
+fn a_read_adds_to_what_the_page_has_learned() {
+    let mut learned = Learned::default();
+    let offerings = vec![stored(1, CustomerType::Consumer, ProductType::License)];
+    for _ in 0..2 {
+        let (offerings, read_units) = (offerings.clone(), 1.5);
+        learned.record(&RangeRead { offerings, resume: None, examined: 7, read_units });
+    }
+    let Learned { reads, read_units, examined, admitted } = learned;
+    assert_eq!((reads, read_units.to_string(), examined, admitted), (2, "3".to_owned(), 14, 2));
 }

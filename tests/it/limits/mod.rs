@@ -1,20 +1,17 @@
 //! Limits of keys: who is admitted, what is charged, what is told, and what counting costs.
 
 mod instances;
-mod scene;
+pub(crate) mod scene;
 
-use std::{
-    io,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use serverless_catalog::access::{LimitName, Limits, Usage};
 use tokio::time::sleep;
 
 use self::scene::{Key, Reply, per_minute, reads, run};
 use crate::{
+    log::Lines,
     simulation::faults::{Fate, FaultKind},
     support::{Catalog, offering},
 };
@@ -385,40 +382,15 @@ fn the_use_of_a_key_is_counted_by_day_and_its_balance_lasts_over_midnight() {
     });
 }
 
-/// The lines that are logged while a test runs.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Lines {
-    /// What the log lines of requests since the last call say of the counter.
-    fn take(&self) -> Vec<Option<String>> {
-        let bytes = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let lines = String::from_utf8(bytes).expect("UTF-8");
-        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-        let requests = lines.filter(|line| line["fields"]["message"] == "request");
-        requests
-            .map(|line| line["fields"]["limits_unchecked"].as_str().map(ToOwned::to_owned))
-            .collect()
-    }
-}
-
 #[test]
 fn where_the_counter_cannot_be_reached_requests_are_admitted_and_the_log_says_so() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (lines, _guard) = Lines::capture();
+    // What the lines of requests since the last call say of the counter.
+    let unchecked = || {
+        let requests = lines.requests().into_iter();
+        let told = requests.map(|line| line["limits_unchecked"].as_str().map(ToOwned::to_owned));
+        told.collect::<Vec<_>>()
+    };
     for fate in [
         Fate::from(FaultKind::Throttled),
         FaultKind::Unavailable.into(),
@@ -433,7 +405,7 @@ fn where_the_counter_cannot_be_reached_requests_are_admitted_and_the_log_says_so
             for _ in 0..3 {
                 assert_eq!(instance.read(&key).await.status, 200, "{fate:?}");
             }
-            let told = lines.take();
+            let told = unchecked();
             assert!(told.len() == 3 && told.iter().all(Option::is_some), "{told:?}");
             assert_eq!(scene.counter.take().len(), 1, "not asked again for a second");
             assert!((scene.now() - before).get_milliseconds() <= 500, "nobody waits for it long");
@@ -444,20 +416,20 @@ fn where_the_counter_cannot_be_reached_requests_are_admitted_and_the_log_says_so
             for _ in 0..2 {
                 assert_eq!(instance.read(&key).await.status, 200);
             }
-            assert_eq!(lines.take(), [None, None]);
+            assert_eq!(unchecked(), [None, None]);
             assert!(scene.counted(&key).await.reads >= 3);
 
             // Away in the middle of a minute: a due report fails beside the request.
             scene.counter.set(fate);
             sleep(Duration::from_secs(10)).await;
             assert_eq!(instance.read(&key).await.status, 200);
-            assert!(lines.take().iter().all(Option::is_some));
+            assert!(unchecked().iter().all(Option::is_some));
             // What the instance spends by itself it knows without the counter.
             for _ in 0..20 {
                 instance.read(&key).await;
             }
             assert_eq!(instance.read(&key).await.status, 429);
-            lines.take();
+            unchecked();
         });
     }
 }

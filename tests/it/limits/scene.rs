@@ -23,7 +23,7 @@ use serverless_catalog::{
 use crate::simulation::{
     self,
     database::{self, Engine},
-    faults::Fate,
+    faults::{Fate, Faults},
     random::Random,
 };
 
@@ -126,16 +126,18 @@ impl Scene {
     /// An instance whose clock is ahead by so many milliseconds, or behind.
     pub fn instance_with_clock(&self, ahead_millis: i64) -> Instance {
         let counter = self.counter.clone();
-        let client = database::client(&self.engine, move |operation: &str, request: &[u8]| {
-            counter.decide(operation, request)
-        });
+        let faults = move |operation: &str, request: &[u8]| counter.decide(operation, request);
+        Instance::of(&self.settings(ahead_millis, faults))
+    }
+
+    /// The settings of an instance whose clock is ahead by so many milliseconds, and whose requests have these faults.
+    pub fn settings(&self, ahead_millis: i64, faults: impl Faults + 'static) -> Settings {
+        let client = database::client(&self.engine, faults);
         let now = self.now() + SignedDuration::from_millis(ahead_millis);
         let store =
             Store::new(client, TableNames::with_prefix("test")).with_clock(Clock::simulated(now));
         let cache_for = Duration::from_mins(1);
-        let settings = Settings { store, cache_for, show_cost: true, log_percent: 100 };
-        let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
-        Instance(functions(&settings, &cursors.into(), &crate::support::no_jobs()))
+        Settings { store, cache_for, show_cost: true, log_percent: 100 }
     }
 
     /// The tables, whose requests take up to 30 ms to arrive, and as long to be answered.
@@ -167,6 +169,11 @@ impl Scene {
 }
 
 impl Instance {
+    pub fn of(settings: &Settings) -> Self {
+        let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
+        Self(functions(settings, &cursors.into(), &crate::support::no_jobs()))
+    }
+
     /// A list of offerings.
     pub async fn read(&self, key: &Key) -> Reply {
         self.send("list-offerings", "GET", "/product-offerings", "", key, None).await
@@ -188,28 +195,11 @@ impl Instance {
         key: &Key,
         body: Option<Value>,
     ) -> Reply {
-        let event = json!({
-            "version": "2.0",
-            "routeKey": format!("ANY {path}"),
-            "rawPath": path,
-            "rawQueryString": query,
-            "headers": {
-                "x-api-key": key.text,
-                "authorization": format!("Bearer {}", key.text),
-                "content-type": "application/json",
-            },
-            "requestContext": {
-                "http": {
-                    "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1",
-                    "userAgent": "test",
-                },
-                "accountId": "1", "apiId": "a", "domainName": "a.invalid", "domainPrefix": "a",
-                "requestId": "r", "routeKey": format!("ANY {path}"), "stage": "$default",
-                "time": "22/Nov/2026:10:30:00 +0000", "timeEpoch": 0,
-            },
-            "body": body.map(|body| body.to_string()),
-            "isBase64Encoded": false,
-        });
+        self.invoke(function, &event(method, path, query, key, body)).await
+    }
+
+    /// Invokes a function with an event.
+    pub async fn invoke(&self, function: &str, event: &Value) -> Reply {
         let reply = self.0[function].invoke(event.to_string(), Context::default()).await;
         let mut reply: Value = serde_json::from_str(&reply.expect("reply")).expect("JSON");
         let body = reply["body"].as_str().and_then(|body| serde_json::from_str(body).ok());
@@ -219,6 +209,32 @@ impl Instance {
             body: body.unwrap_or_default(),
         }
     }
+}
+
+/// The event of a request.
+pub fn event(method: &str, path: &str, query: &str, key: &Key, body: Option<Value>) -> Value {
+    json!({
+        "version": "2.0",
+        "routeKey": format!("ANY {path}"),
+        "rawPath": path,
+        "rawQueryString": query,
+        "headers": {
+            "x-api-key": key.text,
+            "authorization": format!("Bearer {}", key.text),
+            "content-type": "application/json",
+        },
+        "requestContext": {
+            "http": {
+                "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1",
+                "userAgent": "test",
+            },
+            "accountId": "1", "apiId": "a", "domainName": "a.invalid", "domainPrefix": "a",
+            "requestId": "r", "routeKey": format!("ANY {path}"), "stage": "$default",
+            "time": "22/Nov/2026:10:30:00 +0000", "timeEpoch": 0,
+        },
+        "body": body.map(|body| body.to_string()),
+        "isBase64Encoded": false,
+    })
 }
 
 pub fn per_minute(limit: u32) -> PerMinute {
