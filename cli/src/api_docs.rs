@@ -67,3 +67,41 @@ fn page(key: Option<&str>) -> String {
         .replace("{{document}}", DOCUMENT)
         .replace("{{key}}", key.unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        body::{Body, to_bytes},
+        http::Request,
+    };
+    use lambda_http::Service as _;
+
+    use super::*;
+
+    #[test]
+    fn openapi_yaml_is_what_the_code_says() {
+        let is_there = yaml() == include_str!("../../openapi.yaml");
+        assert!(is_there, "make openapi makes it again");
+    }
+
+    /// The media type and the text of a reply.
+    async fn get(sample: bool, path: &str) -> (String, String) {
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let reply = routes(sample).call(request).await.expect("a reply");
+        let media_type = reply.headers()[CONTENT_TYPE].to_str().expect("ASCII").to_owned();
+        let body = to_bytes(reply.into_body(), usize::MAX).await.expect("a body");
+        (media_type, String::from_utf8(body.to_vec()).expect("UTF-8"))
+    }
+
+    #[tokio::test]
+    async fn the_page_shows_the_description_and_of_the_sample_its_key() {
+        assert_eq!(get(false, "/openapi.yaml").await, ("application/yaml".to_owned(), yaml()));
+        let (media_type, page) = get(true, "/docs").await;
+        assert_eq!(media_type, "text/html; charset=utf-8");
+        assert_eq!(page.matches("url: '/openapi.yaml',").count(), 1, "{page}");
+        let key = SAMPLES[0].key;
+        assert_eq!(page.matches(key).count(), 1, "{page}");
+        assert!(!page.contains("{{"), "{page}");
+        assert_eq!(get(false, "/docs").await.1, page.replace(key, ""));
+    }
+}

@@ -184,3 +184,40 @@ impl Target {
         Ok(Store::new(client, TableNames::with_prefix(&self.table_prefix)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        target: Target,
+    }
+
+    /// Where these options lead.
+    async fn place(options: &[&str]) -> Place {
+        let line = Line::parse_from([&["catalog"], options].concat());
+        line.target.connect().await.expect("connected").place
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_is_used_unless_aws_is_asked_for() {
+        let endpoint = ["--endpoint-url", "http://127.0.0.1:1", "--region", "eu-west-1"];
+        let local = place(&endpoint).await;
+        assert_eq!((local.to_string().as_str(), local.is_aws()), ("http://127.0.0.1:1", false));
+        let aws = place(&[&endpoint[..], &["--aws"]].concat()).await;
+        assert_eq!((aws.to_string().as_str(), aws.is_aws()), ("AWS eu-west-1", true));
+    }
+
+    #[tokio::test]
+    async fn a_local_client_has_the_region_that_is_given() {
+        let line = Line::parse_from(["x", "--endpoint-url", "http://127.0.0.1:1", "--region", "r"]);
+        let Connected { client, s3, .. } = line.target.connect().await.expect("connected");
+        let s3 = s3.expect("a client of the bucket");
+        assert_eq!(client.config().region().map(Region::as_ref), Some("r"));
+        assert_eq!(s3.config().region().map(Region::as_ref), Some("r"));
+    }
+}

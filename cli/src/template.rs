@@ -314,7 +314,19 @@ const MAX_POLLS: u32 = 300;
 
 #[cfg(test)]
 mod tests {
-    use serverless_catalog::store::TableNames;
+    use std::sync::{Arc, Mutex};
+
+    use axum::{
+        Router,
+        body::Bytes,
+        http::{HeaderMap, StatusCode},
+    };
+    use serde_json::{Value as Json, json};
+    use serverless_catalog::{
+        lock::lock,
+        store::{Connection, TableNames, lean_client},
+    };
+    use tokio::{net::TcpListener, task::JoinSet};
 
     use super::*;
 
@@ -359,5 +371,221 @@ mod tests {
             "Resources: {T: {Type: 'AWS::DynamoDB::Table', Properties: {TableName: !GetAtt X}}}";
         let error = Template::parse(yaml).expect("yaml").tables("s").expect_err("no table");
         assert_eq!(error.to_string(), "template.yaml: the table T is not understood");
+        let yaml = "Resources: {F: {Type: 'AWS::Serverless::Function', Properties: {}}}";
+        let error = Template::parse(yaml).expect("yaml").routes().expect_err("no route");
+        assert_eq!(error.to_string(), "template.yaml: F has no CodeUri");
+    }
+
+    #[test]
+    fn a_name_is_text_or_made_of_the_stacks_name() {
+        for (yaml, expected) in [
+            ("plain", Some("plain")),
+            ("!Sub '${AWS::StackName}-a-${AWS::StackName}'", Some("shop-a-shop")),
+            ("!Sub '${AWS::StackName}-${AWS::Region}'", None),
+            ("!Ref AWS::StackName", Some("shop")),
+            ("!Ref AWS::Region", None),
+            ("!ImportValue AWS::StackName", None),
+            ("[AWS::StackName]", None),
+        ] {
+            let value: Value = serde_yaml_ng::from_str(yaml).expect("YAML");
+            assert_eq!(resolve(&value, "shop").as_deref(), expected, "{yaml}");
+        }
+    }
+
+    #[test]
+    fn only_http_events_are_routes() {
+        let yaml = "
+Resources:
+  F:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: target/lambda/get-things/
+      Events:
+        Get: { Type: HttpApi, Properties: { Path: /things, Method: get } }
+        Queue: { Type: SQS, Properties: { Queue: !GetAtt Queue.Arn } }
+        Default: { Type: HttpApi }
+";
+        let routes = Template::parse(yaml).expect("YAML").routes().expect("routes");
+        let route = |method: &str, path: Option<&str>| Route {
+            method: method.to_owned(),
+            path: path.map(ToOwned::to_owned),
+            function: "get-things".to_owned(),
+        };
+        assert_eq!(routes, [route("GET", Some("/things")), route("ANY", None)]);
+    }
+
+    const TABLES: &str = "
+Resources:
+  Plain:
+    Type: AWS::DynamoDB::Table
+    Properties:
+      TableName: !Sub '${AWS::StackName}-plain'
+      AttributeDefinitions: [{ AttributeName: h, AttributeType: S }]
+      KeySchema: [{ AttributeName: h, KeyType: HASH }]
+  Full:
+    Type: AWS::DynamoDB::Table
+    Properties:
+      TableName: !Sub '${AWS::StackName}-full'
+      AttributeDefinitions: [{ AttributeName: h, AttributeType: S }, { AttributeName: r, AttributeType: N }]
+      KeySchema: [{ AttributeName: h, KeyType: HASH }, { AttributeName: r, KeyType: RANGE }]
+      GlobalSecondaryIndexes:
+        - IndexName: byR
+          KeySchema: [{ AttributeName: r, KeyType: HASH }]
+          Projection: { ProjectionType: INCLUDE, NonKeyAttributes: [a, b] }
+      StreamSpecification: { StreamViewType: NEW_IMAGE }
+";
+
+    /// A DynamoDB that gives these replies, one after another, and notes the requests.
+    struct Scripted {
+        client: Client,
+        requests: Arc<Mutex<Vec<(String, Json)>>>,
+        _server: JoinSet<()>,
+    }
+
+    impl Scripted {
+        async fn start(replies: &[(u16, Json)]) -> Self {
+            let requests: Arc<Mutex<Vec<(String, Json)>>> = Arc::default();
+            let (noted, replies) = (requests.clone(), replies.to_vec());
+            let answer = async move |headers: HeaderMap, body: Bytes| {
+                let target = headers["x-amz-target"].to_str().expect("ASCII");
+                let operation = target.rsplit('.').next().expect("an operation").to_owned();
+                let body = serde_json::from_slice(&body).expect("JSON");
+                let mut noted = lock(&noted);
+                noted.push((operation, body));
+                let (status, reply) = replies[noted.len() - 1].clone();
+                (StatusCode::from_u16(status).expect("a status"), reply.to_string())
+            };
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let url = format!("http://{}", listener.local_addr().expect("an address"));
+            let mut server = JoinSet::new();
+            server.spawn(async move {
+                let _ = axum::serve(listener, Router::new().fallback(answer)).await;
+            });
+            let client = lean_client(&Connection::local(&url)).expect("a client");
+            Self { client, requests, _server: server }
+        }
+
+        fn requests(&self) -> Vec<(String, Json)> {
+            std::mem::take(&mut *lock(&self.requests))
+        }
+
+        fn operations(&self) -> Vec<String> {
+            self.requests().into_iter().map(|(operation, _)| operation).collect()
+        }
+    }
+
+    fn tables() -> (Table, Table) {
+        let tables = Template::parse(TABLES).expect("YAML").tables("shop").expect("tables");
+        let [plain, full] = <[Table; 2]>::try_from(tables).expect("two tables");
+        (plain, full)
+    }
+
+    fn status(status: &str) -> (u16, Json) {
+        (200, json!({ "Table": { "TableStatus": status } }))
+    }
+
+    fn error(name: &str) -> (u16, Json) {
+        (
+            400,
+            json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{name}"), "message": "no" }),
+        )
+    }
+
+    fn stream() -> Json {
+        json!({ "StreamEnabled": true, "StreamViewType": "NEW_IMAGE" })
+    }
+
+    #[tokio::test]
+    async fn a_protected_table_is_created_waited_for_and_made_recoverable() {
+        let done = (200, json!({}));
+        let replies = [done.clone(), status("CREATING"), status("ACTIVE"), done];
+        let database = Scripted::start(&replies).await;
+        assert!(tables().1.create(&database.client, true).await.expect("created"));
+        let table = json!({ "TableName": "shop-full" });
+        let create = json!({
+            "TableName": "shop-full",
+            "AttributeDefinitions": [
+                { "AttributeName": "h", "AttributeType": "S" }, { "AttributeName": "r", "AttributeType": "N" },
+            ],
+            "KeySchema": [
+                { "AttributeName": "h", "KeyType": "HASH" }, { "AttributeName": "r", "KeyType": "RANGE" },
+            ],
+            "GlobalSecondaryIndexes": [{
+                "IndexName": "byR", "KeySchema": [{ "AttributeName": "r", "KeyType": "HASH" }],
+                "Projection": { "ProjectionType": "INCLUDE", "NonKeyAttributes": ["a", "b"] },
+            }],
+            "StreamSpecification": stream(),
+            "BillingMode": "PAY_PER_REQUEST",
+            "DeletionProtectionEnabled": true,
+            "SSESpecification": { "Enabled": true },
+        });
+        let recovery = json!({
+            "TableName": "shop-full",
+            "PointInTimeRecoverySpecification": { "PointInTimeRecoveryEnabled": true },
+        });
+        let expected = [
+            ("CreateTable", create),
+            ("DescribeTable", table.clone()),
+            ("DescribeTable", table),
+            ("UpdateContinuousBackups", recovery),
+        ];
+        let expected = expected.map(|(operation, body)| (operation.to_owned(), body));
+        assert_eq!(database.requests(), expected);
+    }
+
+    #[tokio::test]
+    async fn an_unprotected_table_is_created_as_local_engines_know_it() {
+        let database = Scripted::start(&[(200, json!({})), status("ACTIVE")]).await;
+        assert!(tables().0.create(&database.client, false).await.expect("created"));
+        let create = json!({
+            "TableName": "shop-plain",
+            "AttributeDefinitions": [{ "AttributeName": "h", "AttributeType": "S" }],
+            "KeySchema": [{ "AttributeName": "h", "KeyType": "HASH" }],
+            "BillingMode": "PAY_PER_REQUEST",
+        });
+        let describe = ("DescribeTable".to_owned(), json!({ "TableName": "shop-plain" }));
+        assert_eq!(database.requests(), [("CreateTable".to_owned(), create), describe]);
+    }
+
+    #[tokio::test]
+    async fn a_table_that_is_there_gets_the_protection_and_the_stream_that_it_lacks() {
+        let (plain, full) = tables();
+        let there = error("ResourceInUseException");
+        let done = (200, json!({}));
+        let replies = [there.clone(), done.clone(), status("ACTIVE"), done.clone()];
+        let database = Scripted::start(&replies).await;
+        assert!(!full.create(&database.client, true).await.expect("it is there"));
+        let mut requests = database.requests();
+        let update = json!({ "TableName": "shop-full", "StreamSpecification": stream() });
+        assert_eq!(requests.pop(), Some(("UpdateTable".to_owned(), update)));
+        let operations: Vec<String> =
+            requests.into_iter().map(|(operation, _)| operation).collect();
+        assert_eq!(operations, ["CreateTable", "UpdateContinuousBackups", "DescribeTable"]);
+
+        let with_stream = (200, json!({ "Table": { "StreamSpecification": stream() } }));
+        let database = Scripted::start(&[there.clone(), with_stream]).await;
+        assert!(!full.create(&database.client, false).await.expect("it is there"));
+        assert_eq!(database.operations(), ["CreateTable", "DescribeTable"]);
+        let database = Scripted::start(&[there]).await;
+        assert!(!plain.create(&database.client, false).await.expect("it is there"));
+        assert_eq!(database.operations(), ["CreateTable"]);
+    }
+
+    #[tokio::test]
+    async fn what_a_table_cannot_be_made_for_is_told() {
+        let done = (200, json!({}));
+        for (replies, action) in [
+            (vec![error("LimitExceededException")], "create table shop-full: "),
+            (vec![done.clone(), error("InternalServerError")], "wait for table shop-full: "),
+            (
+                vec![done, status("ACTIVE"), error("InternalServerError")],
+                "make table shop-full recoverable: ",
+            ),
+        ] {
+            let database = Scripted::start(&replies).await;
+            let told = tables().1.create(&database.client, true).await.expect_err("an error");
+            assert!(told.to_string().starts_with(action), "{told}");
+            assert_eq!(database.requests().len(), replies.len());
+        }
     }
 }

@@ -1,6 +1,10 @@
 //! `catalog serve`: runs the whole catalog locally.
 
-use std::{fmt::Write as _, net::IpAddr, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use serverless_catalog::{imports::Counts, store::TableNames};
@@ -10,7 +14,7 @@ use crate::{
     console::{say, warn},
     error::CliError,
     interruption::Interruption,
-    local::{Addresses, LOCALHOST, LocalBucket, Project, Stack, StackOptions, Storage, sample},
+    local::{Addresses, LOCALHOST, Project, Stack, StackOptions, Storage, sample},
     template::{Route, Template},
 };
 
@@ -105,7 +109,10 @@ impl Serve {
             addresses.write(path)?;
         }
 
-        self.greet(target, &addresses, &routes, loaded, &stack.bucket);
+        say(self.greeting(target, &addresses, &routes, loaded, &stack.bucket.imports()));
+        if !self.listen.is_loopback() {
+            warn(exposure_warning(self.listen));
+        }
         end.wait().await;
         say("Stopping.");
         if let Some(path) = &self.ready_file {
@@ -115,39 +122,37 @@ impl Serve {
         Ok(())
     }
 
-    /// Prints what runs where, and how to start.
-    fn greet(
+    /// What runs where, and how to start.
+    fn greeting(
         &self,
         target: &Target,
         addresses: &Addresses,
         routes: &[Route],
         loaded: Option<Counts>,
-        bucket: &LocalBucket,
-    ) {
+        imports: &Path,
+    ) -> String {
+        let Addresses { url, dynamodb_url, .. } = addresses;
         let kept =
             if self.memory { "in memory".to_owned() } else { target.data.display().to_string() };
-        say(format!("The catalog is running at {} (data: {kept})", addresses.url));
-        for route in routes.iter().filter(|route| route.path.is_some()) {
-            let path = route.path.as_deref().unwrap_or_default();
-            say(format!("  {}{path}  ({})", addresses.url, route.function));
+        let mut text = format!("The catalog is running at {url} (data: {kept})\n");
+        for route in routes {
+            let Some(path) = &route.path else { continue };
+            let _ = writeln!(text, "  {url}{path}  ({})", route.function);
         }
-        say(format!("Documentation to try out: {}/docs", addresses.url));
-        say(format!("DynamoDB engine: {}", addresses.dynamodb_url));
+        let _ = writeln!(text, "Documentation to try out: {url}/docs");
+        let _ = writeln!(text, "DynamoDB engine: {dynamodb_url}");
         if let Some(counts) = loaded {
-            say(format!(
+            let _ = writeln!(
+                text,
                 "Sample data: {} records new, {} changed, {} as before.",
                 counts.created, counts.updated, counts.unchanged
-            ));
+            );
         }
         // A catalog in memory has no folder to keep files in.
         if !self.memory {
-            say(format!("Files dropped into {} are imported.", bucket.imports().display()));
+            let _ = writeln!(text, "Files dropped into {} are imported.", imports.display());
         }
-        if !self.listen.is_loopback() {
-            warn(exposure_warning(self.listen));
-        }
-        say(String::new());
-        say(getting_started(addresses, self.sample));
+        format!("{text}\n{}", getting_started(url, self.sample))
     }
 }
 
@@ -164,8 +169,7 @@ fn exposure_warning(listen: IpAddr) -> String {
     )
 }
 
-fn getting_started(addresses: &Addresses, sample: bool) -> String {
-    let url = &addresses.url;
+fn getting_started(url: &str, sample: bool) -> String {
     let mut text = String::new();
     if sample {
         text.push_str("Try it with the demo keys:\n");
@@ -183,4 +187,90 @@ fn getting_started(addresses: &Addresses, sample: bool) -> String {
     text.push_str("  catalog import --account ACME offerings.ndjson\n");
     text.push_str("Ctrl-C stops the catalog.");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: Serve,
+        #[command(flatten)]
+        target: Target,
+    }
+
+    /// What a catalog says that was started with these options.
+    fn greeting(options: &[&str], loaded: Option<Counts>) -> String {
+        let Line { serve, target } = Line::parse_from([&["catalog"], options].concat());
+        let addresses = Addresses {
+            url: "http://127.0.0.1:3000".to_owned(),
+            dynamodb_url: "http://127.0.0.1:4000".to_owned(),
+            objects_url: None,
+            bucket: None,
+        };
+        let route = |path: Option<&str>| Route {
+            method: "ANY".to_owned(),
+            path: path.map(ToOwned::to_owned),
+            function: "list-things".to_owned(),
+        };
+        let routes = [route(Some("/things")), route(None)];
+        serve.greeting(&target, &addresses, &routes, loaded, Path::new("shop/imports"))
+    }
+
+    #[test]
+    fn a_catalog_greets_with_what_runs_where_and_how_to_start() {
+        assert_eq!(
+            greeting(&["--data", "shop"], None),
+            "\
+The catalog is running at http://127.0.0.1:3000 (data: shop)
+  http://127.0.0.1:3000/things  (list-things)
+Documentation to try out: http://127.0.0.1:3000/docs
+DynamoDB engine: http://127.0.0.1:4000
+Files dropped into shop/imports are imported.
+
+Make a key and load a catalog, in another terminal:
+  catalog keys create --account ACME --permissions offerings.read
+  catalog import --account ACME offerings.ndjson
+Ctrl-C stops the catalog."
+        );
+        let loaded = Counts { created: 1, updated: 2, unchanged: 3, ..Counts::default() };
+        assert_eq!(
+            greeting(&["--memory", "--sample"], Some(loaded)),
+            "\
+The catalog is running at http://127.0.0.1:3000 (data: in memory)
+  http://127.0.0.1:3000/things  (list-things)
+Documentation to try out: http://127.0.0.1:3000/docs
+DynamoDB engine: http://127.0.0.1:4000
+Sample data: 1 records new, 2 changed, 3 as before.
+
+Try it with the demo keys:
+  ACME    cat_live_DemoKeyOfAcmeForLocalUseOnly0001
+  GLOBEX  cat_live_DemoKeyOfGlobexForLocalUse000001
+  curl -H 'X-Api-Key: cat_live_DemoKeyOfAcmeForLocalUseOnly0001' \
+'http://127.0.0.1:3000/product-offerings?countries=JP&limit=2'
+
+Make a key and load a catalog, in another terminal:
+  catalog keys create --account ACME --permissions offerings.read
+  catalog import --account ACME offerings.ndjson
+Ctrl-C stops the catalog."
+        );
+    }
+
+    #[test]
+    fn who_else_reaches_a_catalog_is_told() {
+        let rest = "the HTTP API by its keys, but the DynamoDB engine and the bucket, with all data and keys in \
+            them, without any. Use it in networks that you trust.";
+        for (listen, who) in [
+            ("0.0.0.0", "every machine that reaches this one"),
+            ("::", "every machine that reaches this one"),
+            ("192.0.2.1", "every machine and container that reaches 192.0.2.1"),
+        ] {
+            let told = exposure_warning(listen.parse().expect("an address"));
+            assert_eq!(told, format!("WARNING: open to {who}: {rest}"));
+        }
+    }
 }

@@ -325,3 +325,92 @@ fn records() -> Vec<Value> {
         json!({"kind": "product", "sku": "SMOKE", "name": "Smoke", "price": 10}),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, http::StatusCode};
+    use serverless_catalog::store::{Connection, lean_client, lean_s3_client};
+    use tokio::{net::TcpListener, task::JoinSet};
+
+    use super::*;
+    use crate::local::{Addresses, BUCKET, Stack, StackOptions, Storage};
+
+    /// A trial of what is at these URLs.
+    fn trial(url: &str, database: &str, objects: &str, patience: Duration) -> Trial {
+        let client = lean_client(&Connection::local(database)).expect("a client");
+        Trial {
+            account: "SMOKE-1".parse().expect("an account"),
+            key: ApiKey::generate(&KeyPrefix::default()).expect("a key"),
+            url: url.to_owned(),
+            bucket: BUCKET.to_owned(),
+            s3: lean_s3_client(&Connection::local(objects)).expect("a client"),
+            store: Store::new(client, TableNames::with_prefix("test")),
+            patience,
+        }
+    }
+
+    #[tokio::test]
+    async fn everything_is_tried_with_a_key_of_an_hour_and_removed() {
+        let options = StackOptions::built_in("test", Storage::Memory).expect("a template");
+        let stack = Stack::start(options).await.expect("a stack");
+        let Addresses { url, dynamodb_url, objects_url, .. } = stack.addresses();
+        let objects_url = objects_url.expect("a bucket");
+        let trial = trial(&url, &dynamodb_url, &objects_url, Duration::from_mins(1));
+        let other: AccountId = "OTHER".parse().expect("an account");
+        let hash = ApiKey::generate(&KeyPrefix::default()).expect("a key").hash();
+        let record = KeyRecord::new(other.clone(), [Permission::OfferingsRead]);
+        stack.store.create_key(&hash, &record).await.expect("a key");
+
+        let hour = SignedDuration::from_hours(1);
+        let before = Timestamp::now() + hour;
+        trial.create_key().await.expect("a key");
+        let keys = stack.store.keys_of(&trial.account).await.expect("keys");
+        let [(hash, record)] = keys.as_slice() else { panic!("{keys:?}") };
+        assert_eq!(*hash, trial.key.hash());
+        assert_eq!(record.label.as_deref(), Some("catalog smoke"));
+        assert!(record.permissions.iter().eq(Permission::ALL), "{record:?}");
+        let expiry = record.expires_at.expect("an end");
+        assert!((before..=Timestamp::now() + hour).contains(&expiry), "{expiry}");
+
+        trial.import().await.expect("an import");
+        trial.requests().await.expect("answers");
+        trial.remove(&stack.client, "test").await.expect("removed");
+        assert_eq!(stack.store.keys_of(&trial.account).await.expect("keys"), []);
+        assert!(stack.store.jobs(&trial.account).await.expect("jobs").is_empty());
+        assert_eq!(stack.store.keys_of(&other).await.expect("keys").len(), 1);
+        stack.stop().await;
+    }
+
+    /// What is said of an API that gives this answer to everything.
+    async fn said_of(status: StatusCode, body: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let answer = move || async move { (status, body) };
+            let _ = axum::serve(listener, Router::new().fallback(answer)).await;
+        });
+        trial(&url, &url, &url, Duration::ZERO).requests().await.expect_err("a wrong answer")
+    }
+
+    #[tokio::test]
+    async fn an_answer_needs_the_status_and_the_value() {
+        let request = "GET /product-offerings?limit=1";
+        let right = r#"{"items":[{"productOfferingId":"smoke"}]}"#;
+        let missing = "and /items/0/productOfferingId is not \"smoke\"";
+        for (status, body, shown) in [(200, "{}", "{}"), (500, right, right), (200, "hi", "\"hi\"")]
+        {
+            let said = said_of(StatusCode::from_u16(status).expect("a status"), body).await;
+            assert_eq!(said, format!("{request}: {status}, {missing}: {shown} (after 0 s)"));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_removed_is_told_with_its_cause() {
+        let nowhere = "http://127.0.0.1:1";
+        let trial = trial(nowhere, nowhere, nowhere, Duration::ZERO);
+        let client = lean_client(&Connection::local(nowhere)).expect("a client");
+        let told = trial.remove(&client, "test").await.expect_err("nobody is there");
+        assert!(told.starts_with("dispatch failure: "), "{told}");
+    }
+}

@@ -181,3 +181,149 @@ pub(super) fn tell_imported(notification: &str) {
         say(format!("{key} is imported; its report is under reports/."));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::ready,
+        sync::{
+            Mutex,
+            atomic::{AtomicBool, Ordering},
+        },
+    };
+
+    use futures_util::{FutureExt as _, future::BoxFuture};
+    use serverless_catalog::{cause::Cause, lock::lock};
+
+    use super::*;
+    use crate::local::LOCALHOST;
+
+    /// A queue that notes its messages, and may refuse them.
+    #[derive(Debug, Default)]
+    struct Noted {
+        sent: Mutex<Vec<QueueMessage>>,
+        is_broken: AtomicBool,
+    }
+
+    impl MessageQueue for Noted {
+        fn send(&self, message: QueueMessage) -> BoxFuture<'_, Result<(), Cause>> {
+            let is_broken = self.is_broken.load(Ordering::Relaxed);
+            if !is_broken {
+                lock(&self.sent).push(message);
+            }
+            ready(if is_broken { Err("it is broken".into()) } else { Ok(()) }).boxed()
+        }
+
+        fn retry_after(&self, receipt: String, _: Duration) -> BoxFuture<'_, Result<(), Cause>> {
+            panic!("{receipt} was not received")
+        }
+    }
+
+    impl Noted {
+        /// The objects of the notifications that were sent since the last time.
+        fn objects(&self) -> Vec<Value> {
+            let sent = std::mem::take(&mut *lock(&self.sent));
+            let mut objects: Vec<Value> = sent
+                .into_iter()
+                .map(|message| {
+                    let body =
+                        QueueMessage { body: message.body.clone(), ..QueueMessage::default() };
+                    assert_eq!(message, body);
+                    let event: Value = serde_json::from_str(&message.body).expect("JSON");
+                    event["Records"][0]["s3"]["object"].clone()
+                })
+                .collect();
+            objects.sort_by_key(Value::to_string);
+            objects
+        }
+    }
+
+    fn write(path: &Path, text: &str) {
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, text).expect("a file");
+        let file = fs::File::options().write(true).open(path).expect("a file");
+        file.set_modified(UNIX_EPOCH + Duration::from_nanos(0x1234)).expect("a time");
+    }
+
+    fn object(key: &str, size: u64) -> Value {
+        json!({ "key": key, "size": size, "sequencer": "000000000000001234" })
+    }
+
+    #[tokio::test]
+    async fn a_dropped_file_is_told_when_it_rests_and_an_upload_when_it_is_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path();
+        let (queue, mut seen) = (Noted::default(), HashMap::new());
+        let mut told = async || {
+            poll(root, &mut seen, &queue).await;
+            queue.objects()
+        };
+        let nothing = Vec::<Value>::new();
+        assert_eq!(told().await, nothing);
+        let dropped = root.join("imports/ACME/below/a ä.csv");
+        write(&dropped, "one");
+        write(&root.join("imports/ACME/.hidden"), "");
+        write(&root.join("imports/.hidden/file"), "");
+        write(&root.join("reports/ACME/a.json"), "");
+        write(&root.join("uploads/ACME/1"), "upload");
+        assert_eq!(told().await, [object("uploads/ACME/1", 6)]);
+        let key = "imports/ACME/below/a%20%C3%A4%2Ecsv";
+        assert_eq!(told().await, [object(key, 3)]);
+        assert_eq!(told().await, nothing, "each once");
+        write(&dropped, "three");
+        assert_eq!(told().await, nothing, "it has changed");
+        write(&dropped, "fourth");
+        assert_eq!(told().await, nothing, "it still changes");
+        assert_eq!(told().await, [object(key, 6)]);
+        assert_eq!(told().await, nothing);
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_sent_is_sent_at_the_next_look() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path();
+        let (queue, mut seen) = (Noted::default(), HashMap::new());
+        write(&root.join("uploads/ACME/1"), "upload");
+        for is_broken in [true, true, false, false] {
+            queue.is_broken.store(is_broken, Ordering::Relaxed);
+            poll(root, &mut seen, &queue).await;
+        }
+        assert_eq!(queue.objects(), [object("uploads/ACME/1", 6)]);
+    }
+
+    #[test]
+    fn a_notification_is_that_of_s3() {
+        let modified = UNIX_EPOCH + Duration::from_nanos(0x1234);
+        let expected = json!({"Records": [{
+            "eventVersion": "2.1",
+            "eventSource": "aws:s3",
+            "awsRegion": "local",
+            "eventName": "ObjectCreated:Put",
+            "s3": {
+                "s3SchemaVersion": "1.0",
+                "configurationId": "local",
+                "bucket": {"name": "catalog", "arn": "arn:aws:s3:::catalog"},
+                "object": object("imports/A/a", 5),
+            },
+        }]});
+        assert_eq!(notification("imports/A/a", Fingerprint { modified, bytes: 5 }), expected);
+    }
+
+    #[tokio::test]
+    async fn a_bucket_has_its_folders_from_the_start() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().to_owned();
+        let bucket = LocalBucket::open(Some(root.clone()), LOCALHOST).await.expect("a bucket");
+        assert_eq!(bucket.imports(), root.join("catalog/imports"));
+        assert!(bucket.imports().is_dir() && root.join("catalog/uploads").is_dir());
+        let [(url_name, url), (bucket_name, name)] = bucket.environment();
+        assert_eq!((url_name, bucket_name), ("AWS_ENDPOINT_URL_S3", "CATALOG_BUCKET"));
+        assert_eq!((url, name.as_str()), (bucket.url(), "catalog"));
+        // One without a folder is gone at the end.
+        let bucket = LocalBucket::open(None, LOCALHOST).await.expect("a bucket");
+        let imports = bucket.imports();
+        assert!(imports.is_dir());
+        drop(bucket);
+        assert!(!imports.exists());
+    }
+}

@@ -33,12 +33,6 @@ pub struct Engine {
     thread: Option<JoinHandle<()>>,
 }
 
-impl fmt::Debug for Engine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Engine").field(&self.address).finish()
-    }
-}
-
 /// How long a stop waits for requests in flight.
 const PATIENCE: Duration = Duration::from_secs(5);
 

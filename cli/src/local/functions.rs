@@ -1,6 +1,6 @@
 //! All Lambda functions by the names of their binaries: the same services that the binaries run.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use lambda_http::{Context, LambdaEvent, Service as _, request::LambdaRequest};
@@ -27,7 +27,7 @@ type Invocation = BoxFuture<'static, Result<String, String>>;
 
 impl Function {
     /// What answers events of one type with replies of another.
-    fn new<E: DeserializeOwned, R: Serialize, F>(
+    pub(super) fn new<E: DeserializeOwned, R: Serialize, F>(
         answer: impl Fn(E, Context) -> F + Send + Sync + 'static,
     ) -> Self
     where
@@ -90,12 +90,6 @@ impl Function {
     pub async fn invoke(&self, event: String, context: Context) -> Result<String, String> {
         // In its own task, as Lambda runs it in its own process: a panic ends only this invocation.
         tokio::spawn((self.0)(event, context)).await.map_err(|error| error.to_string())?
-    }
-}
-
-impl fmt::Debug for Function {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Function(…)")
     }
 }
 

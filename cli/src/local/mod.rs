@@ -93,3 +93,20 @@ fn url_of(address: SocketAddr) -> String {
     };
     format!("http://{}", SocketAddr::new(ip, address.port()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_listens_everywhere_is_reached_at_the_loopback_address() {
+        for (listens, url) in [
+            ("0.0.0.0:80", "http://127.0.0.1:80"),
+            ("[::]:80", "http://[::1]:80"),
+            ("192.0.2.1:3000", "http://192.0.2.1:3000"),
+            ("[2001:db8::1]:3000", "http://[2001:db8::1]:3000"),
+        ] {
+            assert_eq!(url_of(listens.parse().expect("an address")), url);
+        }
+    }
+}

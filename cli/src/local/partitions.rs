@@ -189,8 +189,8 @@ impl Partitions {
         }
         if let (Some((name, rest)), Some(reply)) = (forwarded.unprocessed, reply.as_object_mut()) {
             match reply.get_mut(name).and_then(Value::as_object_mut) {
-                Some(others) if !others.is_empty() => merge(others, rest),
-                _ => {
+                Some(others) => merge(others, rest),
+                None => {
                     reply.insert(name.to_owned(), rest);
                 }
             }
@@ -445,3 +445,6 @@ fn throttling_exception(reasons: &[Value]) -> Value {
         "throttlingReasons": reasons,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -206,3 +206,129 @@ impl Drop for Project {
         self.withdraw();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::{StackOptions, Storage};
+
+    fn text(folder: &Path, name: &str) -> Option<String> {
+        fs::read_to_string(folder.join(name)).ok()
+    }
+
+    #[tokio::test]
+    async fn a_running_catalog_tells_its_addresses_and_others_its_environment() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path().join("below").join(".catalog");
+        assert_eq!(Addresses::of_running(&folder).expect("none"), None);
+        let project = Project::take(&folder).expect("the folder");
+        assert_eq!((project.folder(), project.data_file()), (&*folder, folder.join("catalog.db")));
+        let starting = Addresses::of_running(&folder).expect_err("it starts");
+        let expected = format!(
+            "a catalog is starting in {}; try again in a moment (or give --endpoint-url or --aws)",
+            folder.display()
+        );
+        assert_eq!(starting.to_string(), expected);
+        let in_use = Project::take(&folder).expect_err("it is in use");
+        let expected = format!(
+            "another `catalog serve` is using {}; stop it, or choose other data with --data DIR or --memory",
+            folder.display()
+        );
+        assert_eq!(in_use.to_string(), expected);
+
+        let options = StackOptions::built_in("shop", Storage::Memory).expect("a template");
+        let stack = Stack::start(options).await.expect("a stack");
+        let addresses = stack.addresses();
+        let tables = TableNames::with_prefix("shop");
+        project.announce(&addresses, &tables, "secret", &stack).expect("announced");
+        assert_eq!(Addresses::of_running(&folder).expect("running"), Some(addresses.clone()));
+        let objects = addresses.objects_url.clone().expect("a bucket");
+        let own: BTreeMap<&str, String> = stack.environment().into_iter().collect();
+        let (sqs, queue) = (&own["AWS_ENDPOINT_URL_SQS"], &own["EXPORT_QUEUE_URL"]);
+        assert_eq!(*queue, format!("{sqs}/000000000000/exports"));
+        let mut lines = vec![
+            format!("AWS_ENDPOINT_URL_DYNAMODB={}", addresses.dynamodb_url),
+            "CURSOR_SECRET=secret".to_owned(),
+        ];
+        lines.extend(tables.variables().map(|(name, table)| format!("{name}={table}")));
+        lines.extend([
+            format!("AWS_ENDPOINT_URL_S3={objects}"),
+            "CATALOG_BUCKET=catalog".to_owned(),
+            format!("AWS_ENDPOINT_URL_SQS={sqs}"),
+            format!("EXPORT_QUEUE_URL={queue}"),
+        ]);
+        let environment = text(&folder, FUNCTIONS).expect("functions.env");
+        assert_eq!(environment, lines.join("\n") + "\n");
+        let sam: serde_json::Value =
+            serde_json::from_str(&text(&folder, SAM_VARIABLES).expect("env.json")).expect("JSON");
+        lines.extend(["IMPORT_QUEUE_URL=".to_owned(), "CHANGES_BUS=".to_owned()]);
+        let from_container = |value: &str| value.replace("//127.0.0.1:", "//host.docker.internal:");
+        let variables: BTreeMap<&str, String> = lines
+            .iter()
+            .map(|line| line.split_once('=').expect("a variable"))
+            .map(|(name, value)| (name, from_container(value)))
+            .collect();
+        assert_eq!(sam, json!({ "Parameters": variables }));
+
+        drop(project);
+        assert_eq!(Addresses::of_running(&folder).expect("none"), None);
+        for name in [RUNNING, FUNCTIONS, SAM_VARIABLES] {
+            assert_eq!(text(&folder, name), None, "{name}");
+            // As a catalog that was killed leaves them.
+            fs::write(folder.join(name), "old").expect("a file");
+        }
+        let project = Project::take(&folder).expect("the folder");
+        for name in [RUNNING, FUNCTIONS, SAM_VARIABLES] {
+            assert_eq!(text(project.folder(), name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_catalog_starts_while_a_command_looks_whether_one_runs() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(Project::take(folder.path()).expect("the folder"));
+        let looks = File::open(folder.path().join(LOCK)).expect("the lock");
+        looks.lock_shared().expect("locked");
+        let looking = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(30));
+            drop(looks);
+        });
+        Project::take(folder.path()).expect("the folder");
+        looking.join().expect("a thread");
+    }
+
+    #[test]
+    fn a_cursor_secret_is_made_once_and_only_its_owner_can_read_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert_eq!(known_cursor_secret(folder.path()), None);
+        let project = Project::take(folder.path()).expect("the folder");
+        let secret = project.cursor_secret().expect("a secret");
+        assert!(secret.len() == 64 && secret.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        assert_eq!(project.cursor_secret().expect("a secret"), secret);
+        assert_eq!(known_cursor_secret(folder.path()), Some(secret));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let metadata = fs::metadata(folder.path().join(SECRET)).expect("a file");
+            assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+        }
+        // One that is too short is made anew.
+        for (length, is_known) in [(32, true), (31, false)] {
+            let short = "s".repeat(length);
+            fs::write(folder.path().join(SECRET), &short).expect("a file");
+            assert_eq!(known_cursor_secret(folder.path()).is_some(), is_known);
+            assert_eq!(project.cursor_secret().expect("a secret") == short, is_known);
+        }
+    }
+
+    #[test]
+    fn a_container_reaches_this_machine_by_the_name_of_its_host() {
+        for (url, expected) in [
+            ("http://127.0.0.1:80/a", "http://host.docker.internal:80/a"),
+            ("http://[::1]:80", "http://host.docker.internal:80"),
+            ("http://192.0.2.1:80", "http://192.0.2.1:80"),
+        ] {
+            assert_eq!(from_container(url), expected);
+        }
+    }
+}

@@ -113,3 +113,89 @@ impl Shared {
 fn json(status: StatusCode, body: &Value) -> Response {
     (status, [(CONTENT_TYPE, "application/x-amz-json-1.0")], body.to_string()).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::{
+        error::ProvideErrorMetadata as _,
+        types::{AttributeValue, ReturnConsumedCapacity},
+    };
+    use axum::body::to_bytes;
+    use serde_json::json;
+    use serverless_catalog::store::{Connection, lean_client};
+
+    use super::*;
+    use crate::{
+        local::{Engine, PartitionLimits, Storage},
+        template::Template,
+    };
+
+    const TEMPLATE: &str = "
+Resources:
+  T:
+    Type: AWS::DynamoDB::Table
+    Properties:
+      TableName: things
+      AttributeDefinitions: [{ AttributeName: name, AttributeType: S }]
+      KeySchema: [{ AttributeName: name, KeyType: HASH }]
+";
+
+    /// Sends a request, and reads the reply.
+    async fn call(url: &str, operation: &str, request: &Value) -> (u16, String, String) {
+        let request = Request::post(url)
+            .header("x-amz-target", format!("DynamoDB_20120810.{operation}"))
+            .body(Body::from(request.to_string()))
+            .expect("a request");
+        let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+        let reply = client.request(request).await.expect("a reply");
+        let status = reply.status().as_u16();
+        let media_type = reply.headers()[CONTENT_TYPE].to_str().expect("ASCII").to_owned();
+        let body = to_bytes(Body::new(reply.into_body()), usize::MAX).await.expect("a body");
+        (status, media_type, String::from_utf8(body.to_vec()).expect("UTF-8"))
+    }
+
+    #[tokio::test]
+    async fn a_request_goes_to_the_engine_while_its_partition_has_units_left() {
+        let engine = Engine::start(Storage::Memory, LOCALHOST).await.expect("an engine");
+        let client = lean_client(&Connection::local(&engine.url())).expect("a client");
+        let tables = Template::parse(TEMPLATE).expect("YAML").tables("").expect("tables");
+        tables[0].create(&client, false).await.expect("a table");
+        // A unit is refilled in seventeen minutes.
+        let limits = PartitionLimits { write_units: 0.001, read_units: 1.0 };
+        let partitions = Partitions::new(&tables, limits);
+        let proxy = ThrottlingProxy::start(&engine.url(), partitions, Duration::ZERO).await;
+        let proxy = proxy.expect("a proxy");
+        let client = lean_client(&Connection::local(&proxy.url())).expect("a client");
+        let name = AttributeValue::S("a".to_owned());
+        let put = client.put_item().table_name("things").item("name", name.clone());
+        let put = put.return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let reply = put.clone().send().await.expect("written");
+        // As the model asks for it: of the table and of each index.
+        let table = reply.consumed_capacity.and_then(|capacity| capacity.table);
+        assert_eq!(table.and_then(|table| table.capacity_units), Some(1.0));
+        let throttled = put.send().await.expect_err("throttled");
+        assert_eq!(throttled.code(), Some("ThrottlingException"));
+        let request = json!({ "TableName": "things", "Item": { "name": { "S": "a" } } });
+        let (status, media_type, body) = call(&proxy.url(), "PutItem", &request).await;
+        assert_eq!((status, media_type.as_str()), (400, "application/x-amz-json-1.0"));
+        assert!(body.contains("\"TableWriteKeyRangeThroughputExceeded\""), "{body}");
+        let Tally { requests, throttled, write_units } = proxy.tally();
+        assert_eq!((requests, throttled), (3, 2));
+        assert_eq!(write_units.into_values().collect::<Vec<_>>(), [1.0]);
+        let get = client.get_item().table_name("things").key("name", name.clone());
+        let item = get.send().await.expect("read").item.expect("an item");
+        assert_eq!(item, [("name".to_owned(), name)].into());
+    }
+
+    #[tokio::test]
+    async fn an_answer_takes_its_time_also_if_there_is_no_engine() {
+        let partitions = Partitions::new(&[], PartitionLimits::default());
+        let delay = Duration::from_millis(150);
+        let proxy = ThrottlingProxy::start("http://127.0.0.1:1", partitions, delay).await;
+        let started = Instant::now();
+        let reply = call(&proxy.expect("a proxy").url(), "GetItem", &json!({})).await;
+        assert!(started.elapsed() >= delay);
+        let told = "the engine did not answer: client error (Connect)".to_owned();
+        assert_eq!(reply, (502, "text/plain; charset=utf-8".to_owned(), told));
+    }
+}

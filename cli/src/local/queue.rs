@@ -200,23 +200,4 @@ impl MessageQueue for LocalQueue {
 }
 
 #[cfg(test)]
-mod tests {
-    use serverless_catalog::{
-        queue::SqsQueue,
-        store::{Connection, lean_sqs_client},
-    };
-
-    use super::*;
-    use crate::local::{LOCALHOST, QueueServer};
-
-    #[tokio::test]
-    async fn a_function_in_another_process_says_over_sqs_when_its_message_comes_back() {
-        let queue = LocalQueue::open(None).expect("a queue");
-        let server = QueueServer::start(LOCALHOST, queue.clone()).await.expect("a server");
-        let [(_, endpoint), (_, url)] = server.environment();
-        let client = lean_sqs_client(&Connection::local(&endpoint)).expect("a client");
-        let sqs = SqsQueue::new(client, url);
-        sqs.retry_after("receipt".to_owned(), Duration::from_secs(7)).await.expect("told");
-        assert_eq!(lock(&queue.delays).get("receipt"), Some(&Duration::from_secs(7)));
-    }
-}
+mod tests;

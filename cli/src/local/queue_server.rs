@@ -97,3 +97,46 @@ async fn change_visibility(queue: &LocalQueue, request: Value) -> Result<Value, 
     queue.retry_after(request.receipt_handle, delay).await?;
     Ok(json!({}))
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        body::{Body, to_bytes},
+        http::Request,
+    };
+    use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+
+    use super::*;
+    use crate::local::LOCALHOST;
+
+    #[tokio::test]
+    async fn what_the_server_does_not_know_is_refused() {
+        let queue = LocalQueue::open(None).expect("a queue");
+        let server = QueueServer::start(LOCALHOST, queue).await.expect("a server");
+        let call = async |operation: &str, request: &str| {
+            let request = Request::post(format!("{}/", server.0.url()))
+                .header("x-amz-target", format!("AmazonSQS.{operation}"))
+                .body(Body::from(request.to_owned()))
+                .expect("a request");
+            let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+            let reply = client.request(request).await.expect("a reply");
+            let status = reply.status().as_u16();
+            let body = to_bytes(Body::new(reply.into_body()), usize::MAX).await.expect("a body");
+            (status, serde_json::from_slice::<Value>(&body).expect("JSON"))
+        };
+        for (operation, request, message) in [
+            ("ReceiveMessage", "{}", "it knows SendMessage and ChangeMessageVisibility"),
+            ("SendMessage", "{}", "missing field `MessageBody`"),
+            (
+                "ChangeMessageVisibility",
+                r#"{"ReceiptHandle": "r"}"#,
+                "missing field `VisibilityTimeout`",
+            ),
+        ] {
+            let error = json!({ "__type": "InvalidParameterValue", "message": message });
+            assert_eq!(call(operation, request).await, (400, error));
+        }
+        let (status, reply) = call("SendMessage", r#"{"MessageBody": "b"}"#).await;
+        assert_eq!((status, reply["MessageId"].as_str().map(str::len)), (200, Some(32)));
+    }
+}

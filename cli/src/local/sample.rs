@@ -70,10 +70,7 @@ pub async fn load(store: &Store) -> Result<Counts, CliError> {
             .map_err(|error| CliError::Incomplete(error.to_string()))?;
         for (number, records) in sample.records.iter().enumerate() {
             let name = format!("sample {account} {number}");
-            let done = load_records(store, &account, &name, records).await?;
-            counts.created += done.created;
-            counts.updated += done.updated;
-            counts.unchanged += done.unchanged;
+            counts = counts + load_records(store, &account, &name, records).await?;
         }
         let key = ApiKey::parse(sample.key)
             .ok_or_else(|| CliError::Incomplete("a malformed sample key".to_owned()))?;
@@ -133,5 +130,33 @@ fn demo_record(account: AccountId) -> KeyRecord {
         label: Some("demo key of the sample data, local use only".to_owned()),
         created_at: Timestamp::UNIX_EPOCH,
         ..KeyRecord::new(account, Permission::ALL.iter().copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::{Stack, StackOptions, Storage};
+
+    #[tokio::test]
+    async fn a_sample_is_loaded_whole_or_its_first_wrong_line_is_told() {
+        let options = StackOptions::built_in("test", Storage::Memory).expect("a template");
+        let stack = Stack::start(options).await.expect("a stack");
+        let account = AccountId::parse("ACME").expect("an account");
+        let product = r#"{"kind": "product", "sku": "a", "name": "a"}"#;
+        let load = async |name: &str, records: &str| {
+            load_records(&stack.store, &account, name, records)
+                .await
+                .map_err(|error| error.to_string())
+        };
+        let created = Counts { created: 1, ..Counts::default() };
+        assert_eq!(load("first sample", product).await, Ok(created));
+        let unchanged = Counts { unchanged: 1, ..Counts::default() };
+        assert_eq!(load("first sample", product).await, Ok(unchanged));
+        let wrong = format!("{product}\n{}\n{{}}", product.replace("sku", "price"));
+        assert_eq!(
+            load("second sample", &wrong).await,
+            Err("the second sample, line 2: price Expected number, received string".to_owned())
+        );
     }
 }

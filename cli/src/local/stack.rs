@@ -68,7 +68,6 @@ impl StackOptions {
 }
 
 /// A running stack; it stops when [stopped](Stack::stop) or dropped.
-#[derive(Debug)]
 pub struct Stack {
     gateway: Gateway,
     pub streams: Streams,

@@ -39,7 +39,6 @@ const WINDOW: SignedDuration = SignedDuration::from_mins(15);
 
 /// The streams of an engine's tables. What is delivered is trimmed; after a kill, what was not trimmed yet is delivered
 /// again, and not recorded again.
-#[derive(Debug)]
 pub struct Streams {
     shared: Arc<Shared>,
     _task: JoinSet<()>,
@@ -93,12 +92,6 @@ impl Delivered {
             params![table, stored],
         )?;
         transaction.commit()
-    }
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Shared(…)")
     }
 }
 
@@ -232,4 +225,156 @@ fn event(shard: &Shard, mut records: Value) -> Value {
         "isFinalInvokeForWindow": false,
         "isWindowTerminatedEarly": false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::ready, path::PathBuf};
+
+    use aws_sdk_dynamodb::types::AttributeValue;
+    use serverless_catalog::store::lean_client;
+
+    use super::*;
+    use crate::{
+        local::{Engine, LOCALHOST},
+        template::Template,
+    };
+
+    const TEMPLATE: &str = "
+Resources:
+  T:
+    Type: AWS::DynamoDB::Table
+    Properties:
+      TableName: things
+      AttributeDefinitions: [{ AttributeName: name, AttributeType: S }]
+      KeySchema: [{ AttributeName: name, KeyType: HASH }]
+      StreamSpecification: { StreamViewType: NEW_IMAGE }
+";
+
+    /// An engine with a table, and what its stream delivers.
+    struct Scene {
+        engine: Engine,
+        storage: Storage,
+        client: aws_sdk_dynamodb::Client,
+        events: Arc<SyncMutex<Vec<Value>>>,
+        /// Why the function fails, if it does.
+        failure: Arc<SyncMutex<Option<String>>>,
+    }
+
+    impl Scene {
+        async fn start(storage: Storage) -> Self {
+            let engine = Engine::start(storage.clone(), LOCALHOST).await.expect("an engine");
+            let connection = serverless_catalog::store::Connection::local(&engine.url());
+            let client = lean_client(&connection).expect("a client");
+            for table in Template::parse(TEMPLATE).expect("YAML").tables("").expect("tables") {
+                table.create(&client, false).await.expect("a table");
+            }
+            Self { engine, storage, client, events: Arc::default(), failure: Arc::default() }
+        }
+
+        async fn put(&self, name: &str) {
+            let put = self.client.put_item().table_name("things");
+            put.item("name", AttributeValue::S(name.to_owned())).send().await.expect("written");
+        }
+
+        /// Delivers until everything is delivered.
+        async fn settle(&self) -> Result<(), String> {
+            let (events, failure) = (self.events.clone(), self.failure.clone());
+            let function = Function::new(move |event: Value, _| {
+                let failure = lock(&failure).clone();
+                if failure.is_none() {
+                    lock(&events).push(event);
+                }
+                ready(failure.map_or(Ok(json!({})), Err))
+            });
+            let tables = ["things".to_owned()];
+            let streams = Streams::open(self.engine.database(), &self.storage, &tables, function);
+            streams.expect("streams").settle().await
+        }
+
+        /// The names of the records that were delivered since the last time.
+        fn delivered(&self) -> Vec<String> {
+            let events = std::mem::take(&mut *lock(&self.events));
+            let records =
+                events.iter().flat_map(|event| event["Records"].as_array().expect("records"));
+            let name = |record: &Value| {
+                record["dynamodb"]["Keys"]["name"]["S"].as_str().map(ToOwned::to_owned)
+            };
+            records.map(|record| name(record).expect("a name")).collect()
+        }
+    }
+
+    fn kept(file: &PathBuf) -> u64 {
+        let engine = Connection::open(file).expect("the engine's file");
+        let count = "SELECT COUNT(*) FROM _stream_records";
+        engine.query_row(count, [], |row| row.get(0)).expect("a count")
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_delivered_as_an_event_of_its_stream() {
+        let scene = Scene::start(Storage::Memory).await;
+        scene.put("a").await;
+        scene.put("b").await;
+        scene.settle().await.expect("delivered");
+        let mut event = lock(&scene.events)[0].take();
+        let stream = event["eventSourceARN"].take();
+        let start = stream.as_str().expect("an ARN");
+        assert!(
+            start.starts_with("arn:aws:dynamodb:") && start.contains(":table/things/stream/"),
+            "{start}"
+        );
+        let shard = event["shardId"].take();
+        assert!(shard.as_str().is_some_and(|shard| shard.starts_with("shardId-")), "{shard}");
+        let records = event["Records"].take();
+        let [first, second] = records.as_array().expect("records").as_slice() else {
+            panic!("{records}")
+        };
+        for (record, name) in [(first, "a"), (second, "b")] {
+            assert_eq!(
+                (&record["eventSourceARN"], &record["eventName"]),
+                (&stream, &json!("INSERT"))
+            );
+            assert_eq!(record["dynamodb"]["NewImage"], json!({ "name": { "S": name } }));
+        }
+        let time = |name: &str| -> Timestamp {
+            event["window"][name].as_str().expect("a time").parse().expect("a time")
+        };
+        assert_eq!(time("start").duration_until(time("end")), SignedDuration::from_mins(15));
+        event["window"].take();
+        let rest = json!({
+            "Records": null, "window": null, "state": {}, "shardId": null, "eventSourceARN": null,
+            "isFinalInvokeForWindow": false, "isWindowTerminatedEarly": false,
+        });
+        assert_eq!(event, rest);
+    }
+
+    #[tokio::test]
+    async fn what_was_delivered_is_trimmed_and_not_delivered_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("engine");
+        let scene = Scene::start(Storage::File(file.clone())).await;
+        scene.put("a").await;
+        scene.put("b").await;
+        *lock(&scene.failure) = Some("it failed".to_owned());
+        assert_eq!(scene.settle().await, Err("it failed".to_owned()));
+        assert_eq!((scene.delivered(), kept(&file)), (Vec::new(), 2));
+        *lock(&scene.failure) = None;
+        scene.settle().await.expect("delivered");
+        // The last record stays: sequence numbers go on from it.
+        assert_eq!((scene.delivered(), kept(&file)), (vec!["a".to_owned(), "b".to_owned()], 1));
+        scene.settle().await.expect("delivered");
+        assert_eq!(scene.delivered(), Vec::<String>::new());
+        scene.put("c").await;
+        scene.settle().await.expect("delivered");
+        assert_eq!((scene.delivered(), kept(&file)), (vec!["c".to_owned()], 1));
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_dropped_answers_no_more() {
+        let Scene { engine, client, .. } = Scene::start(Storage::Memory).await;
+        client.describe_table().table_name("things").send().await.expect("a table");
+        tokio::task::spawn_blocking(move || drop(engine)).await.expect("dropped");
+        let gone = client.describe_table().table_name("things").send().await;
+        assert!(gone.expect_err("nobody answers").as_service_error().is_none());
+    }
 }

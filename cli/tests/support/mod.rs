@@ -61,9 +61,12 @@ impl Serve {
         let ready_text = ready.to_string_lossy().into_owned();
         let arguments = [&["serve", "--port", "0", "--ready-file", &ready_text], more].concat();
         let mut command = catalog(folder, &arguments);
-        let log = fs::File::options().create(true).append(true).open(folder.join("serve.log"));
-        let log = log.expect("log");
-        let child = command.stdout(Stdio::null()).stderr(log).spawn().expect("start");
+        let appended = |name: &str| {
+            let file = fs::File::options().create(true).append(true).open(folder.join(name));
+            file.expect("a file")
+        };
+        command.stdout(appended("serve.out")).stderr(appended("serve.log"));
+        let child = command.spawn().expect("start");
         let mut serve = Self { child, url: String::new(), dynamodb_url: String::new() };
         let patience = Instant::now() + Duration::from_mins(1);
         while Instant::now() < patience {

@@ -6,9 +6,8 @@ use super::*;
 use crate::{
     geography::Country,
     offerings::{
-        CatalogId, Category, Coverage, CustomerType, ProductType, Status, entries,
+        CatalogId, Category, Coverage, CustomerType, ProductType, Status, entries, key_of_entry,
         listing::tests::{account, any_query, any_stored, budget, categories, key, stored},
-        key_of_entry,
     },
 };
 

@@ -300,3 +300,111 @@ fn json_of(hash: &KeyHash, record: &KeyRecord) -> Value {
         "createdAt": rfc3339_millis(record.created_at),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::local::sample::SAMPLES;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        limits: LimitOptions,
+    }
+
+    fn limits(options: &[&str]) -> Limits {
+        Line::parse_from([&["catalog"], options].concat()).limits.into()
+    }
+
+    fn record() -> KeyRecord {
+        let created_at = "2026-01-02T03:04:05Z".parse().expect("a time");
+        KeyRecord {
+            created_at,
+            ..KeyRecord::new("ACME".parse().expect("an account"), [Permission::OfferingsRead])
+        }
+    }
+
+    #[test]
+    fn limits_are_told_in_words() {
+        assert_eq!(limits_text(limits(&[])), "none");
+        let reads = limits(&["--reads-per-minute", "600"]);
+        assert_eq!((limits_text(reads).as_str(), reads.writes_per_minute), ("600 reads", None));
+        let all = limits(&[
+            "--writes-per-minute",
+            "2",
+            "--reads-per-minute",
+            "1",
+            "--write-units-per-minute",
+            "4",
+            "--read-units-per-minute",
+            "3",
+        ]);
+        assert_eq!(limits_text(all), "1 reads, 2 writes, 3 read units, 4 write units");
+    }
+
+    #[test]
+    fn a_key_is_active_until_it_is_revoked_or_its_time_is_over() {
+        let now = Timestamp::now();
+        let far: Timestamp = "9999-01-01T00:00:00Z".parse().expect("a time");
+        for (expires_at, revoked_at, expected) in [
+            (None, None, "active"),
+            (Some(far), None, "active"),
+            (Some(now), None, "expired"),
+            (Some(far), Some(now), "revoked"),
+            (Some(now), Some(now), "revoked"),
+        ] {
+            let record = KeyRecord { expires_at, revoked_at, ..record() };
+            assert_eq!(state(&record), expected, "{expires_at:?} {revoked_at:?}");
+        }
+    }
+
+    #[test]
+    fn a_network_may_be_a_single_address() {
+        let texts = ["192.0.2.0/24", "192.0.2.1", "2001:db8::/32", "::1"];
+        let networks = texts.map(|text| network(text).expect("a network").to_string());
+        assert_eq!(networks, ["192.0.2.0/24", "192.0.2.1/32", "2001:db8::/32", "::1/128"]);
+        let refused = Err("must be a network such as 192.0.2.0/24 or 2001:db8::/32".to_owned());
+        assert_eq!([network("192.0.2.0/33"), network("")], [refused.clone(), refused]);
+    }
+
+    #[test]
+    fn a_key_as_json_has_all_but_the_key() {
+        let key = ApiKey::parse(SAMPLES[0].key).expect("a key");
+        let plain = json!({
+            "keyId": key.hash().key_id(), "account": "ACME", "state": "active", "label": null,
+            "permissions": ["offerings.read"], "customerTypes": null, "catalogs": null, "walletCurrency": "USD",
+            "allowedCidrs": [], "expiresAt": null, "revokedAt": null, "limits": {},
+            "createdAt": "2026-01-02T03:04:05.000Z",
+        });
+        assert_eq!(json_of(&key.hash(), &record()), plain);
+        let time: Timestamp = "2026-02-03T04:05:06.789Z".parse().expect("a time");
+        let full = KeyRecord {
+            label: Some("shop".to_owned()),
+            customer_types: Some([CustomerType::Business].into()),
+            product_catalogs: Some(["web".parse().expect("a catalog")].into()),
+            wallet_currency: "EUR".parse().expect("a currency"),
+            allowed_cidrs: vec![network("::1").expect("a network")],
+            expires_at: Some(time),
+            revoked_at: Some(time),
+            limits: limits(&["--writes-per-minute", "2"]),
+            ..record()
+        };
+        let mut expected = plain;
+        for (name, value) in [
+            ("state", json!("revoked")),
+            ("label", json!("shop")),
+            ("customerTypes", json!(["BUSINESS"])),
+            ("catalogs", json!(["web"])),
+            ("walletCurrency", json!("EUR")),
+            ("allowedCidrs", json!(["::1/128"])),
+            ("expiresAt", json!("2026-02-03T04:05:06.789Z")),
+            ("revokedAt", json!("2026-02-03T04:05:06.789Z")),
+            ("limits", json!({ "writesPerMinute": 2 })),
+        ] {
+            expected[name] = value;
+        }
+        assert_eq!(json_of(&key.hash(), &full), expected);
+    }
+}

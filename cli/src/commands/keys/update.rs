@@ -110,3 +110,101 @@ impl Update {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serverless_catalog::access::PerMinute;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        update: Update,
+    }
+
+    /// The change that these options make.
+    fn change(options: &[&str]) -> Result<KeyChange, String> {
+        let line = Line::parse_from([&["catalog", "--account", "ACME", "id"], options].concat());
+        line.update.change().map_err(|error| error.to_string())
+    }
+
+    fn limit(limit: u32) -> FieldUpdate<PerMinute> {
+        FieldUpdate::Set(PerMinute::new(limit).expect("a limit"))
+    }
+
+    #[test]
+    fn each_option_changes_its_own_value() {
+        let time: Timestamp = "2099-01-01T00:00:00Z".parse().expect("a time");
+        let set = [
+            &["--label", "shop", "--expires-at", "2099-01-01T00:00:00Z"][..],
+            &["--permissions", "offerings.read,airtime.read", "--reads-per-minute", "1"],
+            &["--writes-per-minute", "2", "--read-units-per-minute", "3"],
+            &["--write-units-per-minute", "4"],
+        ];
+        let expected = KeyChange {
+            label: FieldUpdate::Set("shop".to_owned()),
+            permissions: Some([Permission::OfferingsRead, Permission::AirtimeRead].into()),
+            expires_at: FieldUpdate::Set(time),
+            reads_per_minute: limit(1),
+            writes_per_minute: limit(2),
+            read_units_per_minute: limit(3),
+            write_units_per_minute: limit(4),
+        };
+        assert_eq!(change(&set.concat()), Ok(expected));
+        for (name, expected) in [
+            ("label", KeyChange { label: FieldUpdate::Clear, ..KeyChange::default() }),
+            ("expires-at", KeyChange { expires_at: FieldUpdate::Clear, ..KeyChange::default() }),
+            (
+                "reads-per-minute",
+                KeyChange { reads_per_minute: FieldUpdate::Clear, ..KeyChange::default() },
+            ),
+            (
+                "writes-per-minute",
+                KeyChange { writes_per_minute: FieldUpdate::Clear, ..KeyChange::default() },
+            ),
+            (
+                "read-units-per-minute",
+                KeyChange { read_units_per_minute: FieldUpdate::Clear, ..KeyChange::default() },
+            ),
+            (
+                "write-units-per-minute",
+                KeyChange { write_units_per_minute: FieldUpdate::Clear, ..KeyChange::default() },
+            ),
+        ] {
+            assert_eq!(change(&["--clear", name]), Ok(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn all_limits_can_be_cleared_but_those_that_are_set() {
+        let expected = KeyChange {
+            reads_per_minute: FieldUpdate::Clear,
+            writes_per_minute: FieldUpdate::Clear,
+            read_units_per_minute: limit(7),
+            write_units_per_minute: FieldUpdate::Clear,
+            ..KeyChange::default()
+        };
+        assert_eq!(change(&["--clear", "limits", "--read-units-per-minute", "7"]), Ok(expected));
+    }
+
+    #[test]
+    fn a_change_of_nothing_and_one_that_contradicts_itself_are_refused() {
+        let nothing = "there is nothing to change; give --permissions, --label, --expires-at, a limit such as \
+            --reads-per-minute 600, or --clear";
+        assert_eq!(change(&[]), Err(nothing.to_owned()));
+        for (name, value) in [
+            ("label", "shop"),
+            ("expires-at", "2099-01-01T00:00:00Z"),
+            ("reads-per-minute", "1"),
+            ("writes-per-minute", "1"),
+            ("read-units-per-minute", "1"),
+            ("write-units-per-minute", "1"),
+        ] {
+            let refused = change(&[&format!("--{name}"), value, "--clear", name]);
+            let told = format!("{name} is both set and cleared; give one of the two");
+            assert_eq!(refused, Err(told));
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! `catalog keys usage`.
 
 use clap::Args;
-use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
+use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 use serde_json::json;
 use serverless_catalog::account::AccountId;
 
@@ -35,8 +35,7 @@ impl Usage {
                 return Err(unknown(&self.account));
             }
         }
-        let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
-        let since = today.saturating_sub(i32::from(self.days - 1).days());
+        let since = self.first_day(TimeZone::UTC.to_datetime(Timestamp::now()).date());
         let mut is_first = true;
         for (hash, _) in keys {
             for (day, usage) in store.usage_since(&hash, since).await? {
@@ -72,5 +71,41 @@ impl Usage {
             ));
         }
         Ok(())
+    }
+
+    fn first_day(&self, today: Date) -> Date {
+        today.saturating_sub(i32::from(self.days - 1).days())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        usage: Usage,
+    }
+
+    #[test]
+    fn the_days_include_today() {
+        let today: Date = "2026-03-02".parse().expect("a date");
+        for (options, expected) in [
+            (&[][..], "2026-02-24"),
+            (&["--days", "1"], "2026-03-02"),
+            (&["--days", "2"], "2026-03-01"),
+            (&["--days", "90"], "2025-12-03"),
+        ] {
+            let line = Line::parse_from([&["catalog", "--account", "ACME"], options].concat());
+            assert_eq!(line.usage.first_day(today).to_string(), expected);
+        }
+        for days in ["0", "91"] {
+            assert!(
+                Line::try_parse_from(["catalog", "--account", "ACME", "--days", days]).is_err()
+            );
+        }
     }
 }
