@@ -284,6 +284,8 @@ fn make_convertible(event: &mut LambdaRequest) {
 
 #[cfg(test)]
 mod tests {
+    use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -297,6 +299,77 @@ mod tests {
         // None at all, or none that Lambda could have set.
         for deadline in [SystemTime::UNIX_EPOCH, now + Duration::from_hours(1)] {
             assert_eq!(ends_after(deadline), Duration::from_secs(14 * 60 + 45));
+        }
+    }
+    /// An event of API Gateway, changed.
+    fn event(change: impl FnOnce(&mut ApiGatewayV2httpRequest)) -> ApiGatewayV2httpRequest {
+        let event = include_str!("../events/list-offerings.json");
+        let mut event = serde_json::from_str(event).expect("an event");
+        change(&mut event);
+        event
+    }
+
+    /// The same event as it is converted to a request.
+    fn convertible(change: impl FnOnce(&mut ApiGatewayV2httpRequest)) -> ApiGatewayV2httpRequest {
+        let mut request = LambdaRequest::ApiGatewayV2(event(change));
+        make_convertible(&mut request);
+        let LambdaRequest::ApiGatewayV2(event) = request else { panic!("{request:?}") };
+        event
+    }
+
+    #[test]
+    fn paths_and_queries_are_encoded_where_no_uri_may_have_them_as_they_are() {
+        for (path, expected) in [
+            ("/product-offerings", "/product-offerings"),
+            ("product-offerings", "/product-offerings"),
+            ("", "/"),
+            ("/a b?#{}|\\^`<\">%C3é", "/a%20b%3F%23%7B%7D%7C%5C%5E%60%3C%22%3E%C3%C3%A9"),
+        ] {
+            let event = convertible(|event| event.raw_path = Some(path.to_owned()));
+            assert_eq!(event.raw_path.as_deref(), Some(expected));
+        }
+        for (query, expected) in [
+            ("a=b&c=%20+?/", "a=b&c=%20+?/"),
+            ("q=\"<{é}> |^`\\ #", "q=%22%3C%7B%C3%A9%7D%3E%20%7C%5E%60%5C%20%23"),
+        ] {
+            let event = convertible(|event| event.raw_query_string = Some(query.to_owned()));
+            assert_eq!(event.raw_query_string.as_deref(), Some(expected));
+        }
+        let event = convertible(|event| (event.raw_path, event.raw_query_string) = (None, None));
+        assert_eq!((event.raw_path, event.raw_query_string), (None, None));
+    }
+
+    #[test]
+    fn what_the_client_says_of_host_and_scheme_is_left_out() {
+        let before = event(|_| ());
+        assert!(before.headers.contains_key("x-forwarded-proto"));
+        assert!(before.request_context.domain_name.is_some());
+        let event = convertible(|event| {
+            event.headers.insert(HOST, HeaderValue::from_static("a b<>:x"));
+        });
+        let hosts: Vec<_> = event.headers.get_all(HOST).iter().collect();
+        assert_eq!(hosts, ["localhost"]);
+        assert!(!event.headers.contains_key("x-forwarded-proto"));
+        assert_eq!(event.request_context.domain_name, None);
+        assert_eq!(event.headers.len(), before.headers.len() - 1);
+    }
+
+    #[test]
+    fn a_body_that_is_text_is_decoded_and_one_that_is_not_base64_stays_as_it_is() {
+        for (body, is_encoded, expected) in [
+            (Some("{}"), false, (Some("{}"), false)),
+            (Some("e30="), false, (Some("e30="), false)),
+            (Some("e30="), true, (Some("{}"), false)),
+            (None, true, (Some(""), false)),
+            // Bytes that are no text: they are decoded when the event is converted.
+            (Some("/w=="), true, (Some("/w=="), true)),
+            (Some("{}"), true, (Some("{}"), false)),
+        ] {
+            let event = convertible(|event| {
+                event.body = body.map(ToOwned::to_owned);
+                event.is_base64_encoded = is_encoded;
+            });
+            assert_eq!((event.body.as_deref(), event.is_base64_encoded), expected, "{body:?}");
         }
     }
 }

@@ -35,6 +35,8 @@ pub(crate) enum Reply {
     },
     /// The connection is reset.
     Reset,
+    /// There is none.
+    Never,
 }
 
 impl Reply {
@@ -129,6 +131,7 @@ impl Script {
         let reply = reply.unwrap_or_else(|| panic!("no reply is written to {}", asked.line));
         lock(&self.asked).push(asked);
         match reply {
+            Reply::Never => std::future::pending().await,
             Reply::Reset => {
                 let reset = io::Error::new(io::ErrorKind::ConnectionReset, "the reset");
                 Err(ConnectorError::io(reset.into()))

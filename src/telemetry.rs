@@ -254,4 +254,57 @@ mod tests {
         let text = String::from_utf8(bytes).expect("UTF-8");
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
+    /// The variable that tells a process of this test what it is for.
+    const PRINTS: &str = "PRINTS_METRICS";
+
+    /// Another process, because what is printed does not come back to the one that has printed it.
+    #[test]
+    fn what_is_measured_is_printed_at_once() {
+        if std::env::var_os(PRINTS).is_some() {
+            return measure();
+        }
+        let test = "telemetry::tests::what_is_measured_is_printed_at_once";
+        let program = std::env::current_exe().expect("a program");
+        let mut command = std::process::Command::new(program);
+        let output = command
+            .args(["--exact", test, "--nocapture", "--test-threads=2"])
+            .env(PRINTS, "1")
+            .output();
+        let printed = String::from_utf8(output.expect("ended").stdout).expect("UTF-8");
+        let lines = printed.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let lines: Vec<Value> = lines.collect();
+        let expected = [
+            json!({ "Route": "ANY /x", "Requests": 1, "Latency": [1.0], "Items": [0.0], "ReadUnits": [0.5] }),
+            json!({ "Function": "import-catalog", "Imports": 1, "ReadUnits": [0.0],
+                    "WriteUnits": [0.0], "ImportDuration": [0.0] }),
+            json!({ "Function": "record-changes", "ChangesRecorded": 3, "WriteUnits": [1.5] }),
+            json!({ "Function": "import-catalog", "MessagesRetried": 1 }),
+        ];
+        let without_format = |mut line: Value| {
+            line.as_object_mut().and_then(|line| line.remove("_aws")).expect("a metric");
+            line
+        };
+        assert_eq!(lines.into_iter().map(without_format).collect::<Vec<_>>(), expected);
+    }
+
+    fn measure() {
+        // Nothing is collected yet.
+        message_retried();
+        publish("Test".to_owned());
+        RequestMeasures {
+            route: "ANY /x",
+            server_error: false,
+            millis: 1.0,
+            items: 0,
+            read_units: 0.5,
+            write_units: 0.0,
+            cold_start: false,
+        }
+        .publish();
+        let (counts, cost) = (Counts::default(), ImportCost::default());
+        let elapsed = Duration::ZERO;
+        ImportMeasures { ended: true, failed: false, counts, cost, elapsed }.publish();
+        changes_recorded(3, 1.5);
+        message_retried();
+    }
 }

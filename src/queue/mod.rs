@@ -70,3 +70,49 @@ async fn return_to_queue(
     failure.item_identifier = id;
     response.batch_item_failures.push(failure);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The shortest and the longest of many delays.
+    fn delays(receives: u32, busy: Option<u64>) -> (Duration, Duration) {
+        fastrand::seed(1);
+        let busy = busy.map(Duration::from_secs);
+        let delays: Vec<Duration> = (0..1_000).map(|_| delay(receives, busy)).collect();
+        let [shortest, longest] = [delays.iter().min(), delays.iter().max()];
+        (*shortest.expect("delays"), *longest.expect("delays"))
+    }
+
+    #[test]
+    fn a_delay_is_random_from_a_second_to_twice_as_many_with_each_receive() {
+        for (receives, most) in
+            [(0, 5), (1, 10), (2, 20), (5, 160), (7, 640), (8, 900), (9, 900), (1_000, 900)]
+        {
+            let (shortest, longest) = delays(receives, None);
+            let most = Duration::from_secs(most);
+            assert!(longest <= most && longest > most.mul_f64(0.98), "{receives}: {longest:?}");
+            let least = Duration::from_secs(1);
+            assert!(shortest >= least && shortest <= least + most / 50, "{receives}: {shortest:?}");
+        }
+        assert_eq!(delays(1, None).0, Duration::from_secs(1), "never less than a second");
+    }
+
+    #[test]
+    fn a_delay_lasts_until_the_other_worker_is_done_but_no_longer_than_a_quarter_of_an_hour() {
+        let (shortest, longest) = delays(1, Some(90));
+        assert!(shortest >= Duration::from_secs(90), "{shortest:?}");
+        assert!(longest > Duration::from_secs(99) && longest <= Duration::from_secs(100));
+        assert_eq!(delays(1, Some(2_000)), (LONGEST_DELAY, LONGEST_DELAY));
+    }
+
+    #[test]
+    fn a_message_that_does_not_say_how_often_it_was_received_counts_as_received_once() {
+        let mut message = SqsMessage::default();
+        assert_eq!(receives(&message), 1);
+        for (count, expected) in [("4", 4), ("x", 1)] {
+            message.attributes.insert("ApproximateReceiveCount".to_owned(), count.to_owned());
+            assert_eq!(receives(&message), expected);
+        }
+    }
+}

@@ -200,3 +200,65 @@ impl Store {
         Ok(self.update(CLAIM, Some(&self.account_limits.writes), update).await?.is_ok())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::Client;
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        cause::chain,
+        idempotency::IdempotencyKey,
+        script::{Reply, Script},
+        store::TableNames,
+    };
+
+    fn request() -> KeyedRequest {
+        let account = AccountId::parse("ACME").expect("account");
+        let key = IdempotencyKey::parse("k").expect("key");
+        KeyedRequest::new(account, "POST /x", &key, &[b"a"])
+    }
+
+    /// What a request claims if another attempt of it, whose time is over, is stored without these attributes.
+    async fn claimed(without: &[&str], replies: &[Reply]) -> Result<Claimed, StoreError> {
+        let content = STANDARD.encode(request().content);
+        let mut item = json!({
+            "holder": { "S": "another" }, "heldUntil": { "N": "0" }, "expiresAt": { "N": "9" },
+            "arrivedAt": { "N": "7" }, "name": { "S": "n" }, "content": { "B": content },
+        });
+        for name in without {
+            item.as_object_mut().and_then(|item| item.remove(*name)).expect("an attribute");
+        }
+        let failed = json!({ "__type": "x#ConditionalCheckFailedException", "Item": item });
+        let there = Reply::new(400, failed.to_string());
+        let script = Script::new([there].into_iter().chain(replies.iter().cloned()));
+        let store = Store::new(Client::new(&script.config()), TableNames::with_prefix("test"));
+        let claimed = store.claim_request(request(), Duration::from_secs(10)).await;
+        assert_eq!(script.asked().len(), 1 + replies.len());
+        claimed
+    }
+
+    #[tokio::test]
+    async fn of_two_attempts_that_take_a_key_over_one_gets_it() {
+        let first = claimed(&[], &[Reply::new(200, "{}")]).await.expect("a claim");
+        let Claimed::Held(_, identity) = first else { panic!("{first:?}") };
+        let arrived_at = Timestamp::from_millisecond(7).expect("a time");
+        let expected = RequestIdentity { arrived_at, name: "n".to_owned(), is_repeated: true };
+        assert_eq!(identity, expected);
+        let refused = Reply::new(400, r#"{"__type":"x#ConditionalCheckFailedException"}"#);
+        let second = claimed(&[], &[refused]).await.expect("a claim");
+        let term = Duration::from_secs(10);
+        assert!(matches!(second, Claimed::UnderWay(left) if left == term), "{second:?}");
+    }
+
+    #[tokio::test]
+    async fn a_stored_request_that_lacks_an_attribute_is_an_error_that_names_it() {
+        for name in ["holder", "arrivedAt", "name", "content"] {
+            let error = claimed(&[name], &[]).await.expect_err(name);
+            let expected = format!("claim idempotency key: unreadable item: attribute {name}");
+            assert_eq!(chain(&error), expected);
+        }
+    }
+}

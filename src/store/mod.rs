@@ -58,6 +58,8 @@ mod products;
 mod promotions;
 mod ranges;
 mod records;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod typed;
 mod usage;
@@ -533,31 +535,4 @@ fn units(capacity: Option<&ConsumedCapacity>) -> f64 {
 /// The units that a batch consumed in all tables.
 fn total_units(capacity: &[ConsumedCapacity]) -> f64 {
     capacity.iter().map(|table| units(Some(table))).sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::script::Script;
-
-    #[test]
-    fn handles_of_an_account_share_its_limits_and_no_other_account_has_them() {
-        let client = Client::new(&Script::new([]).config());
-        let store = Store::new(client, TableNames::with_prefix("test"));
-        let of = |account: &str| {
-            store.for_account(&account.parse().expect("account"), &Meter::default())
-        };
-        let acme = of("ACME");
-        assert!(Arc::ptr_eq(&acme.account_limits, &of("ACME").account_limits));
-        assert!(!Arc::ptr_eq(&acme.account_limits, &of("GLOBEX").account_limits));
-        assert!(!Arc::ptr_eq(&acme.account_limits, &store.account_limits));
-    }
-
-    #[test]
-    fn a_batch_consumes_what_it_consumes_in_all_tables() {
-        let capacity = |units| ConsumedCapacity::builder().set_capacity_units(units).build();
-        let some = [capacity(Some(1.5)), capacity(None), capacity(Some(2.0))];
-        assert!((total_units(&some) - 3.5).abs() < f64::EPSILON);
-        assert!(total_units(&[]).abs() < f64::EPSILON);
-    }
 }

@@ -223,3 +223,138 @@ struct Writes {
     sequences: Vec<SequenceNumber>,
     images: Vec<Images>,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use aws_sdk_dynamodb::Client;
+    use jiff::SignedDuration;
+    use serde_json::{Value, json};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::{
+        clock::Clock,
+        script::{Reply, Script},
+        store::TableNames,
+    };
+
+    /// What is logged while a test runs.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            lock(&self.0).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A record of a stream: a write of this account to a table, in this place of its shard.
+    fn record(table: &str, account: &Value, sequence: &str) -> EventRecord {
+        let record = json!({
+            "awsRegion": "eu-west-1",
+            "eventSourceARN": format!("arn:aws:dynamodb:eu-west-1:1:table/{table}/stream/t"),
+            "dynamodb": {
+                "ApproximateCreationDateTime": 1_767_225_600,
+                "Keys": { "account": account },
+                "NewImage": { "account": account },
+                "SequenceNumber": sequence, "SizeBytes": 1,
+            },
+        });
+        serde_json::from_value(record).expect("a record")
+    }
+
+    /// The accounts, logs and numbers of writes in a batch, and what is logged.
+    fn by_log(records: Vec<EventRecord>) -> (Result<Vec<String>, String>, Vec<Value>) {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber =
+            tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        let client = Client::new(&Script::new([]).config());
+        let function = RecordChanges::new(Store::new(client, TableNames::with_prefix("test")));
+        let logs = tracing::subscriber::with_default(subscriber, || function.by_log(records));
+        let shown = logs.map(|logs| {
+            let one = |(LogId { account, log }, writes): (LogId, Writes)| {
+                let images = writes.images.iter();
+                let images = images.map(|one| (one.before.is_some(), one.after.is_some()));
+                format!("{account} {log} {:?}", images.collect::<Vec<_>>())
+            };
+            let mut shown: Vec<String> = logs.into_iter().map(one).collect();
+            shown.sort();
+            shown
+        });
+        let logged = String::from_utf8(std::mem::take(&mut *lock(&lines.0))).expect("UTF-8");
+        let line =
+            |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["fields"].clone();
+        (shown.map_err(|error| error.to_string()), logged.lines().map(line).collect())
+    }
+
+    #[test]
+    fn the_records_of_a_batch_are_told_apart_by_account_and_table() {
+        let (acme, globex) = (json!({ "S": "ACME" }), json!({ "S": "GLOBEX" }));
+        let (logs, logged) = by_log(vec![
+            record("test-products", &acme, "1"),
+            record("test-products", &globex, "2"),
+            record("test-products", &acme, "3"),
+            record("test-offerings", &acme, "4"),
+        ]);
+        let expected = [
+            "ACME offerings [(false, true)]",
+            "ACME products [(false, true), (false, true)]",
+            "GLOBEX products [(false, true)]",
+        ];
+        assert_eq!(logs.expect("logs"), expected);
+        assert!(logged.is_empty(), "{logged:?}");
+    }
+
+    #[test]
+    fn a_record_without_its_account_or_its_place_is_logged_and_skipped() {
+        let acme = json!({ "S": "ACME" });
+        let (logs, logged) = by_log(vec![
+            record("test-products", &json!({ "N": "1" }), "1"),
+            record("test-products", &json!({ "S": "a b" }), "2"),
+            record("test-products", &acme, "x"),
+            record("test-products", &acme, "4"),
+        ]);
+        assert_eq!(logs.expect("logs"), ["ACME products [(false, true)]"]);
+        let message = "records without an account or a sequence number";
+        assert_eq!(logged, [json!({ "message": message, "skipped": 3 })]);
+    }
+
+    /// Whether a batch is taken for one with a gap before it, whose one record is 23 hours and so much older, and how many
+    /// requests that takes.
+    async fn is_lost_at(later: SignedDuration, replies: Vec<Reply>) -> (Option<Log>, usize) {
+        let made_at = Timestamp::from_second(1_767_225_600).expect("a time");
+        let (start, since) = (made_at + LATE + later, Instant::now());
+        let script = Script::new(replies);
+        let store = Store::new(Client::new(&script.config()), TableNames::with_prefix("test"));
+        let function = RecordChanges::new(store.with_clock(Clock::Simulated { start, since }));
+        let records = vec![record("test-products", &json!({ "S": "ACME" }), "1")];
+        let logs = function.by_log(records).expect("logs");
+        let lost = function.lost(&Meter::default(), "shard", &logs).await.expect("an answer");
+        (lost, script.asked().len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_has_a_gap_before_it_if_it_is_late_and_nothing_of_its_shard_is_recorded() {
+        assert_eq!(is_lost_at(SignedDuration::ZERO, Vec::new()).await, (None, 0), "in time");
+        let nothing = Reply::new(200, r#"{"Items":[]}"#);
+        let late = is_lost_at(SignedDuration::from_millis(1), vec![nothing]).await;
+        assert_eq!(late, (Some(Log::Products), 1));
+    }
+
+    #[test]
+    fn a_batch_of_another_table_is_no_batch_of_the_catalog() {
+        let acme = json!({ "S": "ACME" });
+        for table in ["test-usage", "products"] {
+            let (logs, _) = by_log(vec![record(table, &acme, "1")]);
+            assert_eq!(logs, Err("the event has no stream of a known table".to_owned()));
+        }
+    }
+}

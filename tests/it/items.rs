@@ -17,8 +17,8 @@ use serverless_catalog::{
     order::{Order, Origin},
     outcome::{Outcome, WriteError},
     products::{
-        Applied, FIELDS, OrderedRow, ProductDelete as _, ProductId, ProductKey, ProductRemoval,
-        ProductRow, ProductWrites as _, RowError, Sku, WhenOlder,
+        Applied, ExternalId, FIELDS, OrderedRow, ProductDelete as _, ProductId, ProductKey,
+        ProductRemoval, ProductRow, ProductWrites as _, RowError, Sku, WhenOlder,
     },
     store::{Store, TableNames},
 };
@@ -177,6 +177,10 @@ async fn a_row_with_all_fields_has_one_order_and_another_one_has_one_for_each_fi
     let item = products.item("SKU#s").await.expect("a product");
     assert_eq!(of_fields(&item), [].into());
     assert_eq!(products.written("SKU#s").await, Some((3, Some(order(3)))));
+    // Nothing of a late one remains.
+    let late = products.write(&all, 2, 4).await;
+    assert!(matches!(late, Err(RowError::Stale)), "{late:?}");
+    assert_eq!(products.written("SKU#s").await, Some((3, Some(order(3)))));
 }
 
 #[tokio::test]
@@ -275,6 +279,70 @@ async fn a_tombstone_remembers_a_write_that_was_newer_than_the_delete() {
     let last = Order::from_bytes(item["last"].as_b().expect("bytes").as_ref());
     assert_eq!(last, Some(order(7)));
     assert_eq!(products.written("SKU#s").await, Some((3, Some(order(5)))));
+    // A row between the two brings the product back.
+    let between = row(&json!({"sku": "s", "name": "m"}));
+    let applied = products.write(&between, 6, 3).await.expect("created");
+    assert_eq!((applied.id, applied.created), (id(3), true));
+    let item = products.item("SKU#s").await.expect("a product");
+    let text = |name: &str| item[name].as_s().expect("text").clone();
+    assert_eq!((text("name"), text("id")), ("m".to_owned(), id(3).to_string()));
+    assert_eq!((text("createdAt"), text("updatedAt")), (HOUR_6.to_owned(), HOUR_6.to_owned()));
+    assert_eq!(item["price"].as_n().expect("a number"), "0");
+    assert!(!item.contains_key("expiresAt"));
+}
+
+#[tokio::test]
+async fn a_row_without_a_name_creates_nothing_and_one_older_than_a_delete_is_stale() {
+    let products = Products::start().await;
+    let priced = row(&json!({"sku": "s", "price": 9}));
+    let named = row(&json!({"sku": "s", "name": "n"}));
+    let refused = async |row: &ProductRow, hour: i64| {
+        products.write(row, hour, 9).await.expect_err("refused")
+    };
+    assert!(matches!(refused(&priced, 1).await, RowError::NameRequired), "there is nothing");
+    products.write(&named, 1, 1).await.expect("created");
+    products.write(&priced, 7, 2).await.expect("updated");
+    assert_eq!(products.delete(sku("s"), 5).await.expect("a delete"), Outcome::Deleted);
+    for hour in [2, 4] {
+        for row in [&priced, &named] {
+            let error = refused(row, hour).await;
+            assert!(matches!(error, RowError::Stale), "{hour}: {error:?}");
+        }
+    }
+    for hour in [6, 8] {
+        let error = refused(&priced, hour).await;
+        assert!(matches!(error, RowError::NameRequired), "{hour}: {error:?}");
+    }
+
+    // Nor does it give a product another key: it is found by its first key alone.
+    products.write(&row(&json!({"name": "n"})), 1, 3).await.expect("created");
+    for keys in [json!({"sku": "z", "price": 1}), json!({"externalId": "z", "price": 1})] {
+        let brought = ProductRow { id: Some(id(3)), ..row(&keys) };
+        let error = refused(&brought, 2).await;
+        assert!(matches!(error, RowError::NameRequired), "{keys}: {error:?}");
+    }
+    let by_id = ProductRow { id: Some(id(3)), ..row(&json!({"price": 1})) };
+    let applied = products.write(&by_id, 2, 4).await.expect("updated");
+    assert_eq!((applied.id, applied.created), (id(3), false));
+}
+
+const HOUR_6: &str = "2026-01-01T06:00:00.000Z";
+
+#[tokio::test]
+async fn a_product_is_found_by_its_id_under_whatever_key_it_has() {
+    let products = Products::start().await;
+    for (row, number) in [
+        (row(&json!({"sku": "s", "externalId": "e", "name": "n"})), 1),
+        (row(&json!({"externalId": "x", "name": "n"})), 2),
+        (row(&json!({"name": "n"})), 3),
+    ] {
+        products.write(&row, 1, number).await.expect("created");
+    }
+    let ids = [1, 2, 3, 4].map(id);
+    let found = products.store.keys_of_ids(&account(), &ids).await.expect("read");
+    let external = ProductKey::ExternalId(ExternalId::parse("x").expect("an id"));
+    let keys = [(id(1), sku("s")), (id(2), external), (id(3), ProductKey::Id(id(3)))];
+    assert_eq!(found, keys.into());
 }
 
 /// A request that is repeated makes products with the ids of its first attempt.

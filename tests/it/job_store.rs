@@ -282,6 +282,42 @@ async fn a_submission_of_which_nothing_comes_is_kept_for_fifteen_days() {
 }
 
 #[tokio::test]
+async fn a_submission_fails_once_and_not_when_it_has_begun() {
+    let catalog = Catalog::start().await;
+    let store = store_at(&catalog, 0);
+    let submit = async |import: &ImportId| {
+        let (format, replace, order_by, dry_run) = (None, None, OrderBy::Record, false);
+        let options = ImportOptions { format, replace, order_by, dry_run };
+        let submission = Submission { options, length: 1 };
+        let import = import.clone();
+        let submitted = SubmittedImport { import, submission, submitted_at: time(-9) };
+        store.submit_import(&account(), &submitted).await.expect("submitted");
+    };
+    let [fails, begins] = ["fails", "begins"].map(|name| ImportId::of(&[name]));
+    let fail = async |import: &ImportId| {
+        store.fail_submission(&account(), import, "no object").await.expect("an answer")
+    };
+    submit(&fails).await;
+    assert!(fail(&fails).await);
+    let job = store.job(&account(), &fails).await.expect("read").expect("a job");
+    assert_eq!((job.status, job.error.as_deref()), (Status::Failed, Some("no object")));
+    assert_eq!((job.created_at, job.updated_at), (time(-9), time(0)));
+    assert!(!fail(&fails).await, "it has failed before");
+    // Submitted again it stays what it is.
+    submit(&fails).await;
+    assert_eq!(status(&store, &fails).await, Some(Status::Failed));
+
+    submit(&begins).await;
+    let claim = store.claim(&lease(&begins, "a"), &source("upload", None)).await.expect("claim");
+    assert!(matches!(claim, Claim::Held(_)), "{claim:?}");
+    assert!(!fail(&begins).await);
+    store.release_job(&lease(&begins, "a")).await.expect("released");
+    assert!(!fail(&begins).await, "it waits, but has begun");
+    assert_eq!(status(&store, &begins).await, Some(Status::Waiting));
+    assert!(!fail(&ImportId::of(&["unknown"])).await);
+}
+
+#[tokio::test]
 async fn a_snapshot_may_remove_what_is_stored_of_its_kind() {
     let catalog = Catalog::start().await;
     let records = [
