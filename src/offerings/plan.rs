@@ -218,8 +218,8 @@ fn encode_range(range: SortRange) -> u8 {
         SortRange::StatusAndType(status, ProductType::ExternalProduct) => (status, 4),
     };
     match status {
-        Status::Available => 0x10 | product_type,
-        Status::Archived => 0x20 | product_type,
+        Status::Available => 0x10 + product_type,
+        Status::Archived => 0x20 + product_type,
     }
 }
 

@@ -53,7 +53,9 @@ impl ProductId {
     #[must_use]
     pub fn of_record(started_at: Timestamp, seed: &str, place: u64) -> Self {
         let digest = Sha256::new().chain_update(seed).chain_update(place.to_be_bytes()).finalize();
-        let hash = digest.iter().take(6).fold(0_u128, |hash, byte| hash << 8 | u128::from(*byte));
+        let mut hash = [0; 16];
+        hash[10..].copy_from_slice(&digest[..6]);
+        let hash = u128::from_be_bytes(hash);
         // 32 bits of the place, and 42 of the hash. The first 12 of these 74 bits are next to the version.
         let bits = u128::from(place & 0xffff_ffff) << 42 | hash >> 6;
         let mut random = [0; 10];

@@ -192,6 +192,9 @@ async fn an_upload_is_one_object_of_the_declared_length_and_written_once() {
     let told = answer.json();
     let (url, headers) = (told["uploadUrl"].as_str().expect("a URL"), &told["uploadHeaders"]);
     assert!(url.contains("/uploads/ACME/"), "{url}");
+    let time = |name: &str| told[name].as_str().expect(name).parse::<Timestamp>().expect("a time");
+    let term = (time("uploadExpiresAt") - time("createdAt")).total(jiff::Unit::Second);
+    assert!((900.0..960.0).contains(&term.expect("seconds")), "{told}");
     let id = told["importId"].as_str().expect("id");
     let waiting = catalog.read(&key, &format!("{IMPORTS}/{id}")).await.json();
     assert_eq!(waiting["status"], "waiting");
@@ -242,6 +245,9 @@ async fn an_import_whose_object_never_came_fails_after_six_hours() {
         let state = catalog.read(&key, &path).await.json();
         assert_eq!(state["status"], "failed", "{state}");
         assert_eq!(state["error"], "nothing was uploaded while the URL was valid", "{state}");
+        // It is not only shown so.
+        let listed = catalog.read(&key, IMPORTS).await.json();
+        assert_eq!(listed["imports"][0]["status"], "failed", "{listed}");
     }
 }
 

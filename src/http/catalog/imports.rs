@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -265,9 +265,7 @@ impl ManageImports {
         job: &mut Job,
     ) -> Result<(), ApiError> {
         let now = store.clock().now();
-        let is_late = job.created_at + signed(LONGEST_WAIT) < now;
-        let is_waiting = job.status == Status::Waiting && job.started_at.is_none();
-        if !is_waiting || job.submission.is_none() || !is_late {
+        if !is_overdue(job, now) {
             return Ok(());
         }
         let Bucket { objects, name: bucket } = &self.bucket;
@@ -334,6 +332,14 @@ impl ManageImports {
         body.push('}');
         Ok(Reply::cacheable(body, CACHE))
     }
+}
+
+/// Whether the object of a submitted job should have come by now, and nobody has begun the job.
+fn is_overdue(job: &Job, now: Timestamp) -> bool {
+    job.submission.is_some()
+        && job.status == Status::Waiting
+        && job.started_at.is_none()
+        && job.created_at + signed(LONGEST_WAIT) < now
 }
 
 /// Adds the errors of a list, a line each, until there are as many as are shown; returns whether more are wanted.
@@ -514,7 +520,10 @@ pub(in crate::http) fn describe_one(schemas: &mut Schemas) -> Operation {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::imports::job::{ImportOptions, Progress, Submission};
 
     #[test]
     fn the_first_hundred_errors_are_shown_however_many_lists_they_are_in() {
@@ -549,5 +558,74 @@ mod tests {
         for other in [&b""[..], b"1768473000000", b"today 3acd", b"\xff"] {
             assert!(position_of(other).is_none(), "{other:?}");
         }
+    }
+
+    /// A job that was submitted at ten.
+    fn submitted() -> Job {
+        let at = "2026-01-15T10:00:00Z".parse().expect("a time");
+        let order_by = OrderBy::Record;
+        let options = ImportOptions { format: None, replace: None, order_by, dry_run: false };
+        Job {
+            import_id: ImportId::of(&["x"]),
+            source: "upload".to_owned(),
+            status: Status::Waiting,
+            progress: Progress::default(),
+            pending_errors: Vec::new(),
+            error: None,
+            source_time: at,
+            created_at: at,
+            started_at: None,
+            updated_at: at,
+            submission: Some(Submission { options, length: 1 }),
+        }
+    }
+
+    #[test]
+    fn a_submitted_job_that_nobody_has_begun_is_overdue_after_six_hours() {
+        let six: Timestamp = "2026-01-15T16:00:00Z".parse().expect("a time");
+        let later = six + SignedDuration::from_millis(1);
+        assert!(!is_overdue(&submitted(), six));
+        assert!(is_overdue(&submitted(), later));
+        for other in [
+            Job { submission: None, ..submitted() },
+            Job { status: Status::Running, ..submitted() },
+            Job { status: Status::Failed, ..submitted() },
+            Job { started_at: Some(six), ..submitted() },
+        ] {
+            assert!(!is_overdue(&other, later), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_state_of_an_import_has_what_there_is_to_tell() {
+        let state = |job: &Job| serde_json::to_value(ImportState::of(job)).expect("JSON");
+        let counts = |created: u64| json!({"created": created, "updated": 0, "unchanged": 0, "stale": 0, "deleted": 0, "failed": 0});
+        let (at, id) = ("2026-01-15T10:00:00.000Z", ImportId::of(&["x"]));
+        let waiting = json!({
+            "importId": id.as_str(), "status": "waiting", "source": "upload", "dryRun": false, "order": "record",
+            "lines": 0, "counts": counts(0), "createdAt": at, "updatedAt": at,
+        });
+        assert_eq!(state(&submitted()), waiting);
+        let mut job = Job { submission: None, source: "message 1".to_owned(), ..submitted() };
+        job.started_at = Some("2026-01-15T10:00:01Z".parse().expect("a time"));
+        job.updated_at = "2026-01-15T10:00:02Z".parse().expect("a time");
+        job.progress.line = 3;
+        job.progress.counts.created = 2;
+        job.status = Status::Failed;
+        job.error = Some("it is unreadable".to_owned());
+        let failed = json!({
+            "importId": id.as_str(), "status": "failed", "source": "message 1", "dryRun": false, "lines": 3,
+            "counts": counts(2), "createdAt": at, "startedAt": "2026-01-15T10:00:01.000Z",
+            "updatedAt": "2026-01-15T10:00:02.000Z", "endedAt": "2026-01-15T10:00:02.000Z",
+            "error": "it is unreadable",
+        });
+        assert_eq!(state(&job), failed);
+        let replace = Some((Kind::Product, 0.5));
+        let order_by = OrderBy::Source;
+        let options = ImportOptions { format: None, replace, order_by, dry_run: true };
+        let job = Job { submission: Some(Submission { options, length: 1 }), ..submitted() };
+        let told = state(&job);
+        let options = ["dryRun", "replace", "order"].map(|name| &told[name]);
+        assert_eq!(options, [&json!(true), &json!("product"), &json!("source")]);
     }
 }
