@@ -139,7 +139,11 @@ mod tests {
             let error = key_of(&request(keys)).expect_err("no key");
             let ApiError::Invalid(errors) = error else { panic!("{error:?}") };
             let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            assert_eq!(texts, ["Idempotency-Key: must be 1 to 255 visible characters"], "{keys:?}");
+            assert_eq!(
+                texts,
+                ["Idempotency-Key: must be 1 to 255 visible ASCII characters"],
+                "{keys:?}"
+            );
         }
     }
 }

@@ -258,6 +258,7 @@ mod tests {
     /// A record of a stream: a write of this account to a table, in this place of its shard.
     fn record(table: &str, account: &Value, sequence: &str) -> EventRecord {
         let record = json!({
+            "eventID": "1", "eventName": "INSERT", "eventSource": "aws:dynamodb",
             "awsRegion": "eu-west-1",
             "eventSourceARN": format!("arn:aws:dynamodb:eu-west-1:1:table/{table}/stream/t"),
             "dynamodb": {

@@ -17,7 +17,7 @@ use serverless_catalog::{
     order::{Order, Origin},
     outcome::{Outcome, WriteError},
     products::{
-        Applied, ExternalId, FIELDS, OrderedRow, ProductDelete as _, ProductId, ProductKey,
+        self, Applied, ExternalId, FIELDS, OrderedRow, ProductDelete as _, ProductId, ProductKey,
         ProductRemoval, ProductRow, ProductWrites as _, RowError, Sku, WhenOlder,
     },
     store::{Store, TableNames},
@@ -135,7 +135,7 @@ async fn each_write_of_a_product_has_the_next_revision_wherever_it_moves() {
     assert_eq!(link(products.item("EXT#x").await.as_ref()), Some("SKU#t"));
     // It loses the sku, and is where it was.
     let mut back = row(&json!({"externalId": "x"}));
-    back.sku = serverless_catalog::products::FieldUpdate::Clear;
+    back.sku = products::FieldUpdate::Clear;
     let applied = products.write(&back, 4, 5).await.expect("moved");
     assert_eq!((applied.id, applied.created), (id(2), false));
     assert_eq!(products.written("EXT#x").await.map(|(revision, _)| revision), Some(4));
@@ -262,6 +262,11 @@ async fn a_delete_leaves_a_tombstone_under_each_key_and_repeated_writes_nothing(
             assert_eq!(products.written(key).await, Some((revision, Some(order(2)))), "{key}");
         }
     }
+    // It is as new as the newest write.
+    products.write(&row(&json!({"sku": "t", "name": "n"})), 2, 2).await.expect("created");
+    assert_eq!(products.delete(sku("t"), 2).await.expect("a delete"), Outcome::Deleted);
+    let item = products.item("SKU#t").await.expect("a tombstone");
+    assert!(!item.contains_key("last"), "{item:?}");
     // A newer delete of what is not there.
     assert_eq!(products.delete(sku("s"), 3).await.expect("a delete"), Outcome::Unchanged);
     assert_eq!(products.written("SKU#s").await, Some((3, Some(order(3)))));
@@ -321,7 +326,8 @@ async fn a_row_without_a_name_creates_nothing_and_one_older_than_a_delete_is_sta
         let error = refused(&brought, 2).await;
         assert!(matches!(error, RowError::NameRequired), "{keys}: {error:?}");
     }
-    let by_id = ProductRow { id: Some(id(3)), ..row(&json!({"price": 1})) };
+    let sku = products::FieldUpdate::Keep;
+    let by_id = ProductRow { id: Some(id(3)), sku, ..row(&json!({"sku": "z", "price": 1})) };
     let applied = products.write(&by_id, 2, 4).await.expect("updated");
     assert_eq!((applied.id, applied.created), (id(3), false));
 }
@@ -373,6 +379,9 @@ async fn the_newest_delete_of_an_id_stays_whichever_way_its_product_was_deleted(
     assert_eq!(products.delete(sku("a"), 7).await.expect("a delete"), Outcome::Deleted);
     assert_eq!(products.written(&id_key).await, Some((3, Some(order(9)))));
     refused(8).await;
+    products.write(&named, 8, 1).await.expect("created again");
+    assert_eq!(products.delete(sku("a"), 9).await.expect("a delete"), Outcome::Deleted);
+    assert_eq!(products.written(&id_key).await, Some((3, Some(order(9)))), "it is as new");
     let applied = products.write(&brought, 10, 9).await.expect("created");
     assert_eq!((applied.id, applied.created), (id(1), true));
 }

@@ -298,8 +298,8 @@ mod tests {
         for (body, error) in [
             (" ", "Send {} for all kinds, or {\"kinds\":[…]}"),
             ("[]", "Send an object, such as {\"kinds\":[\"offering\"]}"),
-            (r#"{"kinds":["offering"],"other":1}"#, "other: is unknown; there is kinds"),
-            (r#"{"kinds":["offering"],"kinds":["offering"]}"#, "kinds: is there twice"),
+            (r#"{"kinds":["offering"],"other":1}"#, "other: is unknown; the only member is kinds"),
+            (r#"{"kinds":["offering"],"kinds":["offering"]}"#, "kinds: occurs twice"),
             (r#"{"kinds":"offering"}"#, "kinds: must be an array, not string"),
             (r#"{"kinds":[]}"#, "kinds: must not be empty; without it, all kinds are exported"),
             (r#"{"kinds":["offering","other"]}"#, names),
@@ -350,7 +350,7 @@ mod tests {
         assert_eq!(state(&job(ExportStatus::Running), updated_at), expected);
         set(&mut expected, json!({"status": "done", "endedAt": "2026-01-15T10:30:02.000Z"}));
         assert_eq!(state(&job(ExportStatus::Done), updated_at), expected);
-        let error = "its records could not be read; the operator's log has the cause";
+        let error = "it was given up; if a run failed, the operator's log lines have the cause";
         set(&mut expected, json!({"status": "failed", "error": error}));
         assert_eq!(state(&job(ExportStatus::Failed), updated_at), expected);
         // One that has had no progress for a day is given up.

@@ -128,7 +128,7 @@ fn everything_that_is_wrong_with_an_announcement_is_told_by_field() {
         ("7", &["Send an array of records, or an object with upload"][..]),
         ("{}", &["upload: must be the only member"]),
         (r#"{"upload":{},"more":1}"#, &["upload: must be the only member"]),
-        (r#"{"upload":{},"upload":{}}"#, &["upload: is there twice"]),
+        (r#"{"upload":{},"upload":{}}"#, &["upload: occurs twice"]),
         (r#"{"other":{}}"#, &["upload: is required, or an array of records"]),
         (r#"{"upload":[]}"#, &["upload: must be an object, not array"]),
         (
@@ -143,7 +143,7 @@ fn everything_that_is_wrong_with_an_announcement_is_told_by_field() {
         (r#"{"upload":{"format":"csv","length":"1"}}"#, &[length]),
         (
             r#"{"upload":{"format":"csv","length":1,"format":"csv"}}"#,
-            &["upload.format: is there twice"],
+            &["upload.format: occurs twice"],
         ),
         (
             r#"{"upload":{"format":"csv","length":1,"size":2}}"#,
