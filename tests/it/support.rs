@@ -156,6 +156,7 @@ impl Catalog {
         for group in lines.chunks(GROUP_LINES) {
             refused.extend(importer.import_group(group, &[]).await.expect("import"));
         }
+        assert!(importer.take_changes().is_empty(), "changes are shown only if they are asked for");
         (importer.counts(), refused)
     }
 

@@ -1,5 +1,4 @@
-//! Runs of import jobs, each by itself: their checkpoints, waits and ends, by a clock that stands still while anything
-//! runs.
+//! Runs of imports, each by itself: their checkpoints, waits and ends, by a clock that stands still while anything runs.
 
 use std::{
     io::{self, Read},
