@@ -1,6 +1,6 @@
 //! A product catalog for telecom and SaaS resellers on AWS Lambda and DynamoDB: five APIs over one set of tables. Four of
-//! them other companies have published, with their paths, field names and errors (product offerings, partner offerings,
-//! networks with bundles, products); one is the catalog's own.
+//! them were published by other companies, whose paths, field names and errors they keep (product offerings, partner
+//! offerings, networks with bundles, products); one is the catalog's own.
 //!
 //! # Project layout
 //!
@@ -22,7 +22,7 @@
 //! | [`networks`] | mobile networks, their bundles, exchange rates |
 //! | [`products`] | the product, and the bulk upsert that merges rows into products |
 //! | [`imports`] | import records: parsing, validation, the incremental import, and its jobs |
-//! | [`changes`] | the journal: every change of an account's records, as exports show them, each once |
+//! | [`changes`] | the journal: each change of an account's exported records, once |
 //! | [`exports`] | exports as jobs, and the gzip file that several runs write |
 //! | [`source`] | import files and byte streams: NDJSON, JSON arrays and CSV; plain, gzip or Zstandard |
 //! | [`json`] | strict JSON parsing |

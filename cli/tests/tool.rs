@@ -76,10 +76,10 @@ fn the_sample_is_served_under_its_demo_key_and_loaded_once() {
 fn a_browser_that_opens_the_address_is_led_to_the_documentation() {
     let folder = tempfile::tempdir().expect("folder");
     let serve = Serve::start(folder.path(), &["--memory"]);
-    let head = serve.head("/");
+    let head = serve.head_for_browser("/");
     assert!(head.starts_with("http/1.1 307") && head.contains("location: /docs"), "{head}");
     assert_eq!(serve.get("x", "/").0, 404, "an API client gets what is deployed");
-    let head = serve.head("/docs");
+    let head = serve.head_for_browser("/docs");
     assert!(head.starts_with("http/1.1 200") && head.contains("text/html"), "{head}");
 }
 

@@ -1,4 +1,4 @@
-//! Messages as the function receives them, the queue as it sees it, and what its imports leave behind.
+//! Messages as `import-catalog` receives them, a queue as it sees it, and what its imports leave behind.
 
 use std::{
     path::Path,
@@ -60,7 +60,7 @@ impl Message {
         self
     }
 
-    /// The same, received so often.
+    /// The same, received this many times.
     pub(crate) fn received(mut self, times: u32) -> Self {
         self.receives = times;
         self
@@ -150,7 +150,7 @@ impl MessageQueue for Queue {
 }
 
 /// The message that a continuation becomes.
-pub(crate) fn received(id: &str, continuation: QueueMessage) -> Message {
+pub(crate) fn continuation_message(id: &str, continuation: QueueMessage) -> Message {
     assert_eq!(continuation.account.as_deref(), Some("ACME"));
     Message { continues: continuation.continues, ..Message::new(id, continuation.body) }
 }
@@ -165,8 +165,8 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Before an engine. Of the requests that `about` picks so many are let through until it is opened, and
-    /// the others are throttled. Returns its URL, too.
+    /// Puts a gate before the engine of `imports`. Of the requests that `about` picks, it lets the first `allowed`
+    /// through, and throttles the others until the gate is opened. Returns the gate and its URL.
     pub(crate) async fn before(
         imports: &Imports,
         allowed: usize,
@@ -193,7 +193,7 @@ impl Gate {
         Fate::Throttled
     }
 
-    /// Lets so many more through.
+    /// From now on lets this number of the requests in question through, whatever was left.
     pub(crate) fn allow(&self, requests: usize) {
         self.allowed.store(requests, Ordering::Relaxed);
     }
@@ -213,15 +213,20 @@ impl Gate {
     }
 }
 
-/// Is this a write of an offering or of a product?
-pub(crate) fn writes_record(operation: &str, request: &str) -> bool {
+/// Whether this is a write to the table of offerings or of products.
+pub(crate) fn writes_offering_or_product(operation: &str, request: &str) -> bool {
     matches!(operation, "PutItem" | "UpdateItem" | "TransactWriteItems")
         && (request.contains("\"test-offerings\"") || request.contains("\"test-products\""))
 }
 
 impl Imports {
     /// Stores an object with metadata.
-    pub(crate) async fn put_noted(&self, key: &str, content: String, metadata: &[(&str, &str)]) {
+    pub(crate) async fn put_with_metadata(
+        &self,
+        key: &str,
+        content: String,
+        metadata: &[(&str, &str)],
+    ) {
         let s3 = lean_s3_client(&Connection::local(&self.server.url())).expect("client");
         let mut put = s3.put_object().bucket(BUCKET).key(key).body(content.into_bytes().into());
         for (name, value) in metadata {
@@ -238,7 +243,7 @@ impl Imports {
         jobs
     }
 
-    /// The reports of ACME, the first that began first.
+    /// The reports of ACME, sorted by when their imports began.
     pub(crate) fn reports(&self) -> Vec<Value> {
         let mut reports = Vec::new();
         reports_in(&self.folder.path().join(BUCKET).join("reports/ACME"), &mut reports);

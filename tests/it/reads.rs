@@ -1,4 +1,5 @@
-//! How keys are read: in batches until none is left, or as a range as long as that is cheaper.
+//! How the items of many keys are read: first as a key range, as long as that is cheaper, then the rest in batches,
+//! which are repeated until no key is left.
 //!
 //! The database is one that answers exactly as a test says.
 
@@ -66,7 +67,7 @@ fn keys_of(batch: &Value) -> Vec<Value> {
     batch["RequestItems"][TABLE]["Keys"].as_array().expect("keys").clone()
 }
 
-/// The reply to a batch: so many keys are left.
+/// The reply to a batch of which the last `count` keys are unprocessed.
 fn left(batch: &Value, count: usize) -> Value {
     let keys = keys_of(batch);
     let left = &keys[keys.len() - count..];
@@ -107,7 +108,7 @@ async fn a_batch_of_which_no_reply_brings_anything_is_given_up_after_eight() {
 }
 
 #[tokio::test]
-async fn a_reply_that_brings_something_begins_the_count_of_those_that_do_not_anew() {
+async fn a_reply_that_brings_something_resets_the_count_of_empty_replies() {
     let rounds = Arc::new(Mutex::new(0));
     let counted = rounds.clone();
     let url = database(move |_, batch| {
@@ -121,8 +122,9 @@ async fn a_reply_that_brings_something_begins_the_count_of_those_that_do_not_ane
     assert_eq!(*rounds.lock().expect("lock"), 12);
 }
 
-/// Reads keys as a range whose pages cost this much and end at these ids. Returns how many pages were read, and the keys
-/// that were read singly after them.
+/// Reads `count` keys from a database that answers each `Query` with the next of `pages`: its cost, and the id it ends at
+/// (`None`: the range is read to its end). Returns how many pages were read, and the keys that were read singly after
+/// them.
 async fn range(count: usize, pages: &'static [(f64, Option<&str>)]) -> (usize, Vec<String>) {
     let read_pages = Arc::new(Mutex::new((0, Vec::new())));
     let seen = read_pages.clone();
@@ -164,7 +166,7 @@ fn ids(from: usize, to: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn a_range_ends_when_it_has_cost_what_the_single_keys_would_have() {
-    // Exactly what 20 keys cost.
+    // At DynamoDB, 20 keys read singly cost 20 units: the range ends.
     assert_eq!(range(20, &[(20.0, Some("004"))]).await, (1, ids(5, 20)));
     // A little less: another page is read.
     assert_eq!(range(20, &[(19.5, Some("004")), (0.5, Some("009"))]).await, (2, ids(10, 20)));
@@ -179,6 +181,6 @@ async fn a_range_ends_after_four_pages_or_where_its_last_key_was_passed() {
     assert_eq!(range(20, cheap).await, (4, ids(4, 20)));
     assert_eq!(range(20, &[(1.0, Some("010")), (1.0, Some("019"))]).await, (2, Vec::new()));
     assert_eq!(range(20, &[(1.0, None)]).await, (1, Vec::new()));
-    // Of so few keys no range is read.
+    // A range is tried from 20 keys on.
     assert_eq!(range(19, &[]).await, (0, ids(0, 19)));
 }

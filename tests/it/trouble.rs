@@ -26,7 +26,8 @@ use tokio::{
 
 use crate::{
     messages::{
-        ENOUGH, Gate, Message, Queue, assert_adds_up, deliver, done, event, received, writes_record,
+        ENOUGH, Gate, Message, Queue, assert_adds_up, continuation_message, deliver, done, event,
+        writes_offering_or_product,
     },
     proxy::{self, Fate},
     queue::{BUCKET, Imports, created, gzip, products},
@@ -143,7 +144,7 @@ async fn an_import_rides_out_a_database_that_is_away_for_a_second() {
     let url = proxy::proxy(&database_of(&imports), move |operation, request| {
         let mut until = away_until.lock().expect("lock");
         // From a write in the middle on, and then whatever it is.
-        let counted = writes_record(operation, request) && until.is_none();
+        let counted = writes_offering_or_product(operation, request) && until.is_none();
         if counted && writes.fetch_add(1, Ordering::Relaxed) == COUNT / 2 {
             *until = Some(Instant::now() + Duration::from_secs(1));
         }
@@ -263,7 +264,7 @@ async fn the_errors_of_an_import_are_one_object_whose_parts_are_joined_if_there_
 async fn an_import_takes_as_many_runs_as_it_needs_each_a_continuation_received_once() {
     const COUNT: usize = 4_000;
     let imports = Imports::start().await;
-    let (gate, url) = Gate::before(&imports, 0, writes_record).await;
+    let (gate, url) = Gate::before(&imports, 0, writes_offering_or_product).await;
     let queue = Arc::new(Queue::default());
     let import = Imports::function(&url, &imports.objects).with_queue(queue.clone());
     imports.put("imports/ACME/p.ndjson", products(COUNT)).await;
@@ -278,7 +279,7 @@ async fn an_import_takes_as_many_runs_as_it_needs_each_a_continuation_received_o
         let Some(continuation) = queue.sent().pop() else { break };
         assert_eq!(continuation.continues.as_ref(), Some(&begun));
         assert_eq!(continuation.delay, Duration::ZERO);
-        message = received(&format!("c{runs}"), continuation);
+        message = continuation_message(&format!("c{runs}"), continuation);
         runs += 1;
         assert!(runs < 20);
     }
@@ -298,7 +299,7 @@ async fn an_import_takes_as_many_runs_as_it_needs_each_a_continuation_received_o
 async fn a_continuation_carries_the_time_of_the_message_that_began() {
     let imports = Imports::start().await;
     let key = imports.catalog.key("ACME").await;
-    let (gate, url) = Gate::before(&imports, 500, writes_record).await;
+    let (gate, url) = Gate::before(&imports, 500, writes_offering_or_product).await;
     let queue = Arc::new(Queue::default());
     let slow = Imports::function(&url, &imports.objects).with_queue(queue.clone());
     let records: Vec<Value> = (0..1_000)
@@ -311,7 +312,7 @@ async fn a_continuation_carries_the_time_of_the_message_that_began() {
     let continuation = queue.sent().remove(0);
     assert!(continuation.continues.as_ref().is_some_and(|first| first.ends_with(" m")));
     gate.open();
-    done(&slow, &[received("c", continuation).sent_later(60)]).await;
+    done(&slow, &[continuation_message("c", continuation).sent_later(60)]).await;
     assert_eq!(imports.price(&key, "s999").await, 12);
     assert_eq!(imports.price(&key, "s998").await, 10);
     assert_eq!(imports.jobs().await.len(), 1);
@@ -470,7 +471,7 @@ async fn a_message_moved_back_from_the_dead_letter_queue_continues_what_it_began
     for body in [json!(records).to_string(), event.to_string()] {
         let imports = Imports::start().await;
         let key = imports.catalog.key("ACME").await;
-        let (gate, url) = Gate::before(&imports, 8, writes_record).await;
+        let (gate, url) = Gate::before(&imports, 8, writes_offering_or_product).await;
         let slow = Imports::function(&url, &imports.objects);
         let message = Message::new("first", &body);
         for receives in 1..=MAX_RECEIVES {
@@ -503,7 +504,7 @@ async fn a_message_given_up_because_the_database_was_away_continues_what_it_bega
     let (writes, is_back) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
     let back = is_back.clone();
     let url = proxy::proxy(&database_of(&imports), move |operation, request| {
-        let counted = u8::from(writes_record(operation, request));
+        let counted = u8::from(writes_offering_or_product(operation, request));
         let met = writes.fetch_add(usize::from(counted), Ordering::Relaxed);
         if met >= 8 && !back.load(Ordering::Relaxed) { Fate::Lost } else { Fate::Pass }
     })

@@ -1,5 +1,5 @@
-//! A stand-in for SQS over HTTP, for functions that run in processes of their own (`cargo lambda`, `sam local`): it
-//! takes the messages that they send.
+//! A stand-in for SQS over HTTP with one queue, that of exports, for functions that run in processes of their own
+//! (`cargo lambda`, `sam local`): they send messages to it, and change the visibility of those they received.
 //!
 //! The protocol: "Making Query API requests using AWS JSON protocol in Amazon SQS" (SQS developer guide).
 
@@ -67,7 +67,7 @@ async fn answer(
     headers: HeaderMap,
     request: Bytes,
 ) -> Response {
-    // Its media type is application/x-amz-json-1.0.
+    // Not the extractor `Json`: it refuses the media type of these requests, application/x-amz-json-1.0.
     let request: Value = serde_json::from_slice(&request).unwrap_or_default();
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
     let done = match target.and_then(|target| target.rsplit('.').next()) {

@@ -31,7 +31,7 @@ pub(crate) fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
 
-/// What is told on standard error, but where the catalog is.
+/// Standard error without its first line, which says where the catalog is.
 pub(crate) fn told(output: &Output) -> String {
     let told = err(output);
     let (place, rest) = told.split_once('\n').expect("a line");
@@ -68,8 +68,8 @@ impl Serve {
         command.stdout(appended("serve.out")).stderr(appended("serve.log"));
         let child = command.spawn().expect("start");
         let mut serve = Self { child, url: String::new(), dynamodb_url: String::new() };
-        let patience = Instant::now() + Duration::from_mins(1);
-        while Instant::now() < patience {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while Instant::now() < deadline {
             if let Ok(text) = fs::read_to_string(&ready) {
                 let told: Value = serde_json::from_str(&text).expect("whole JSON");
                 told["url"].as_str().expect("url").clone_into(&mut serve.url);
@@ -87,8 +87,8 @@ impl Serve {
     pub(crate) fn terminate(mut self) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
-        let patience = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < patience {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().expect("state") {
                 assert!(status.success(), "{status}");
                 return;
@@ -102,7 +102,7 @@ impl Serve {
         self.get_by(&format!("x-api-key: {key}"), path)
     }
 
-    /// The same of the catalog's own API.
+    /// The body of a reply that must be 200; the key is sent as a bearer token.
     pub(crate) fn get_with_bearer(&self, key: &str, path: &str) -> Value {
         let (status, body) = self.get_by(&format!("authorization: Bearer {key}"), path);
         assert_eq!(status, 200, "{body}");
@@ -122,8 +122,8 @@ impl Serve {
         (status, serde_json::from_str(body).expect("JSON"))
     }
 
-    /// The head of the reply to a browser.
-    pub(crate) fn head(&self, path: &str) -> String {
+    /// The head, in lower case, of the reply to a browser's `GET`.
+    pub(crate) fn head_for_browser(&self, path: &str) -> String {
         let address = self.url.strip_prefix("http://").expect("plain HTTP");
         let mut socket = TcpStream::connect(address).expect("connection");
         let request = format!(

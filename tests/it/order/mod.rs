@@ -16,7 +16,8 @@ use serverless_catalog::imports::job::Status;
 use crate::{
     export::export,
     messages::{
-        ENOUGH, Gate, Message, Queue, assert_adds_up, deliver, done, event, received, writes_record,
+        ENOUGH, Gate, Message, Queue, assert_adds_up, continuation_message, deliver, done, event,
+        writes_offering_or_product,
     },
     networks::{bundle, bundle_record, network},
     queue::{BUCKET, Imports, created, next_second},
@@ -90,7 +91,7 @@ async fn a_version_that_is_overtaken_while_it_is_imported_stops_and_ends_superse
     const KEY: &str = "imports/ACME/prices.ndjson";
     for with_sequencer in [true, false] {
         let imports = Imports::start().await;
-        let (gate, url) = Gate::before(&imports, 700, writes_record).await;
+        let (gate, url) = Gate::before(&imports, 700, writes_offering_or_product).await;
         let slow = Imports::function(&url, &imports.objects);
         let [first, second] = told(KEY, with_sequencer);
 
@@ -137,7 +138,7 @@ async fn a_version_that_is_overtaken_while_it_is_imported_stops_and_ends_superse
 async fn a_version_that_is_overtaken_while_it_waits_ends_superseded_with_a_report() {
     const KEY: &str = "imports/ACME/prices.ndjson";
     let imports = Imports::start().await;
-    let (_gate, url) = Gate::before(&imports, 500, writes_record).await;
+    let (_gate, url) = Gate::before(&imports, 500, writes_offering_or_product).await;
     let queue = Arc::new(Queue::default());
     let slow = Imports::function(&url, &imports.objects).with_queue(queue.clone());
     let [first, second] = told(KEY, true);
@@ -150,7 +151,7 @@ async fn a_version_that_is_overtaken_while_it_waits_ends_superseded_with_a_repor
     imports.put(KEY, version(2, 350)).await;
     done(&imports.import, &[second]).await;
     let continuation = queue.sent().remove(0);
-    done(&imports.import, &[received("c1", continuation)]).await;
+    done(&imports.import, &[continuation_message("c1", continuation)]).await;
 
     let statuses: Vec<Status> = imports.jobs().await.iter().map(|job| job.status).collect();
     assert_eq!(statuses, [Status::Superseded, Status::Done]);
@@ -334,7 +335,7 @@ async fn order_source_in_the_metadata_of_an_object_overrides_younger_data() {
     // By their own times all of them are older.
     imports.put("imports/ACME/own.ndjson", published.clone()).await;
     let order = [("order", "source")];
-    imports.put_noted("imports/ACME/source.ndjson", published, &order).await;
+    imports.put_with_metadata("imports/ACME/source.ndjson", published, &order).await;
     for (name, outcome) in [("own", "stale"), ("source", "updated")] {
         let key = format!("imports/ACME/{name}.ndjson");
         done(&imports.import, &[Message::new(name, created(&key, "01"))]).await;
@@ -344,7 +345,9 @@ async fn order_source_in_the_metadata_of_an_object_overrides_younger_data() {
     let exported = export(&imports.catalog, "ACME").await;
     assert!(exported.iter().all(|record| !record.contains("by hand")), "{exported:?}");
     // A word that is no order is returned, as one that is no kind is.
-    imports.put_noted("imports/ACME/wrong.ndjson", String::new(), &[("order", "mine")]).await;
+    imports
+        .put_with_metadata("imports/ACME/wrong.ndjson", String::new(), &[("order", "mine")])
+        .await;
     let wrong = Message::new("wrong", created("imports/ACME/wrong.ndjson", "01"));
     assert_eq!(deliver(&imports.import, &[wrong], ENOUGH).await, ["wrong"]);
 }

@@ -25,7 +25,7 @@ async fn what_is_posted_while_a_snapshot_of_products_runs_stays() {
     imports.catalog.import("ACME", &stored).await;
     next_second().await;
     let whole = lines(stored[..NAMED].iter().cloned());
-    imports.put_noted("imports/ACME/whole.ndjson", whole, &[("replace", "product")]).await;
+    imports.put_with_metadata("imports/ACME/whole.ndjson", whole, &[("replace", "product")]).await;
 
     // It stands still with its first removal.
     let (gate, url) = Gate::before(&imports, 0, |operation, request| {
@@ -92,7 +92,7 @@ async fn a_snapshot_removes_no_more_than_it_counted_for_the_share() {
     imports.catalog.import("ACME", &stored).await;
     next_second().await;
     let whole = lines(stored[..20].iter().cloned());
-    imports.put_noted("imports/ACME/whole.ndjson", whole, &[("replace", "product")]).await;
+    imports.put_with_metadata("imports/ACME/whole.ndjson", whole, &[("replace", "product")]).await;
 
     // It has counted, and is to read once more what it removes.
     let (gate, url) = Gate::before(&imports, 1, |operation, request| {
@@ -159,7 +159,7 @@ async fn a_snapshot_of_offerings_leaves_archived_ones_alone() {
     let before = shown().await;
     next_second().await;
     let whole = lines([records[2].clone()]);
-    imports.put_noted("imports/ACME/whole.ndjson", whole, &[("replace", "offering")]).await;
+    imports.put_with_metadata("imports/ACME/whole.ndjson", whole, &[("replace", "offering")]).await;
     done(&imports.import, &[Message::new("m", created("imports/ACME/whole.ndjson", "01"))]).await;
 
     let after = shown().await;
