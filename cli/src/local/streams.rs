@@ -370,6 +370,18 @@ Resources:
     }
 
     #[tokio::test]
+    async fn the_stream_records_of_a_table_are_found_by_an_index() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("engine");
+        let _scene = Scene::start(Storage::File(file.clone())).await;
+        let engine = Connection::open(file).expect("the engine's file");
+        let plan = "EXPLAIN QUERY PLAN SELECT MAX(CAST(sequence_number AS INTEGER)) FROM _stream_records \
+            WHERE table_name = 'things'";
+        let plan: String = engine.query_row(plan, [], |row| row.get("detail")).expect("a plan");
+        assert!(plan.contains("INDEX _stream_records_in_order (table_name=?)"), "{plan}");
+    }
+
+    #[tokio::test]
     async fn an_engine_that_is_dropped_answers_no_more() {
         let Scene { engine, client, .. } = Scene::start(Storage::Memory).await;
         client.describe_table().table_name("things").send().await.expect("a table");
