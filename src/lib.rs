@@ -15,7 +15,7 @@
 //! | [`order`] | the total order of writes |
 //! | [`clock`], [`retry`] | the clock; the retry policy: how long to wait between attempts, and when to give up |
 //! | [`lock`] | locks an in-memory `Mutex`, even if it is poisoned |
-//! | [`access`] | API keys: their format, records, permissions and limits, and why one is rejected |
+//! | [`access`] | API keys: their format, what is stored of one, permissions and limits, and why one is rejected |
 //! | [`idempotency`] | requests that do their work once, however often they are sent |
 //! | [`offerings`] | the product offering, its filters, the query plan, paging, promotions |
 //! | [`partners`] | the partner offering |

@@ -7,7 +7,7 @@ use super::{
     kinds::Place,
     networks::{Part, part},
     products::product_of,
-    records::{bundle, exported, member, open_network},
+    records::{bundle, exported, open_network, updated_at_member},
 };
 use crate::{
     account::AccountId,
@@ -216,7 +216,7 @@ impl NetworkWithBundles {
         let documents: Vec<&str> =
             self.bundles.iter().map(|(document, _)| document.as_str()).collect();
         let (text, updated_at) =
-            (open_network(&self.network), member(self.newest.map(Order::time)));
+            (open_network(&self.network), updated_at_member(self.newest.map(Order::time)));
         format!("{text}{updated_at},\"fixed_bundles\":[{}]}}", documents.join(","))
     }
 
@@ -227,7 +227,7 @@ impl NetworkWithBundles {
         } else {
             // The network and its bundles do not fit into one line: each bundle gets a record of its own.
             let (text, updated_at) =
-                (open_network(&self.network), member(self.own.map(Order::time)));
+                (open_network(&self.network), updated_at_member(self.own.map(Order::time)));
             records.push(format!("{text}{updated_at}}}"));
             let bundles = self.bundles.iter();
             records

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The record of an item of a kind: an item of networks may be a network or a bundle. `None`: the item is a link,
-/// a tombstone, or a network that is not stored itself.
+/// a tombstone, or the item of a network that has no record of its own, only a count of its bundles.
 pub(super) fn exported(
     operation: &'static str,
     place: Place<'_>,
@@ -42,7 +42,11 @@ pub(super) fn exported(
         Kind::Network | Kind::Bundle => Ok(match part(operation, item)? {
             Part::Network(network, own, _) => Some(ExportedRecord {
                 identity: identity(Kind::Network, network.id.to_string()),
-                json: format!("{}{}}}", open_network(&network), member(own.map(Order::time))),
+                json: format!(
+                    "{}{}}}",
+                    open_network(&network),
+                    updated_at_member(own.map(Order::time))
+                ),
                 visibility: None,
             }),
             Part::Bundle(network, id, Some(document), order) => Some(ExportedRecord {
@@ -69,7 +73,7 @@ pub(super) fn exported(
             let key = place.key_of(operation, &item)?;
             let time = order_of(&item, ORDER).map(Order::time);
             let time = time.or_else(|| time_of(&item, "updatedAt"));
-            let head = format!("\"kind\":\"{kind}\"{}", member(time));
+            let head = format!("\"kind\":\"{kind}\"{}", updated_at_member(time));
             Ok(Some(ExportedRecord {
                 identity: identity(kind, id_of(&key)),
                 json: with_head(&head, &document(operation, item)?),
@@ -79,7 +83,8 @@ pub(super) fn exported(
     }
 }
 
-/// What an item is about, by its key alone; `None`: the key does not say.
+/// The identity of an item's record, by the item's key alone, for items that cannot be read otherwise. `None`: the key is
+/// unreadable, too.
 pub(super) fn identity_by_key(place: Place<'_>, item: &Item) -> Option<Identity> {
     match place.kind {
         Kind::Product => {
@@ -132,7 +137,7 @@ fn with_head(head: &str, object: &str) -> String {
 }
 
 /// The member `,"updatedAt":"…"`; empty without a time.
-pub(super) fn member(updated_at: Option<Timestamp>) -> String {
+pub(super) fn updated_at_member(updated_at: Option<Timestamp>) -> String {
     updated_at
         .map(|time| format!(",\"updatedAt\":\"{}\"", rfc3339_millis(time)))
         .unwrap_or_default()
@@ -146,12 +151,12 @@ pub(super) fn product(product: &Product) -> String {
 
 /// The record of a bundle.
 pub(super) fn bundle(network: NetworkId, document: &str, order: Option<Order>) -> String {
-    let updated_at = member(order.map(Order::time));
+    let updated_at = updated_at_member(order.map(Order::time));
     let head = format!("\"kind\":\"bundle\",\"network_id\":{network}{updated_at}");
     with_head(&head, document)
 }
 
-/// The record of a network up to its time and its bundles.
+/// The beginning of a network's record, without `updatedAt`, bundles and closing brace, which the caller appends.
 pub(super) fn open_network(network: &Network) -> String {
     let record = json!({
         "kind": "network",
@@ -190,7 +195,7 @@ mod fuzz {
         products::{Product, ProductId},
     };
 
-    /// The records as exports write what a record stores; none if it stores nothing.
+    /// The lines that an export has after only this record was imported; none after a delete.
     fn exported(record: Record) -> Vec<String> {
         let now = Timestamp::from_second(1_767_225_600).expect("a time");
         match record {

@@ -1,7 +1,7 @@
 //! Events of the journal: after changes can be read, `EventBridge` is told which, and the cursor to read them with.
 //!
-//! They are put at least once: a batch that fails here is delivered again, and puts the events of what it finds
-//! recorded once more.
+//! They are put at least once: if putting them fails, the batch is delivered again. Its changes are then already
+//! recorded, and only their events are put again.
 
 use std::fmt;
 
@@ -21,10 +21,10 @@ use crate::{
 /// The source of the events.
 const SOURCE: &str = "serverless-catalog";
 
-/// What the events tell.
+/// The `detail-type` of the events.
 const DETAIL_TYPE: &str = "catalog.changed";
 
-/// The most bytes of the changes in one event, and of the details in one request: `EventBridge` takes 256 KB, in
+/// The most bytes of one event's detail, and of all details in one request: `EventBridge` takes 256 KB, in
 /// which a quote within a detail counts once.
 const MAX_DETAIL: usize = 200_000;
 
@@ -69,14 +69,15 @@ impl EventBus {
 impl EventSink for EventBus {
     fn put(&self, details: Vec<String>) -> BoxFuture<'_, Result<(), Cause>> {
         async move {
-            // Some of them may be put again: that is at least once.
+            // If only some were put, all are put again: events are promised at least once, not exactly once.
             Patience::REQUEST.retry(|| self.put_once(&details), |_| true).await
         }
         .boxed()
     }
 }
 
-/// Puts the events of an account's changes, which can be read from this position on.
+/// Puts the events of changes in an account's log; the first of these changes has the position `from` or a higher one.
+/// `oldest` makes the positions of a cursor for some kinds; that of this log is then replaced by `from`.
 pub(super) async fn announce(
     sink: &dyn EventSink,
     cursors: &Cursors,
@@ -99,7 +100,8 @@ pub(super) async fn announce(
     let mut request: Vec<String> = Vec::new();
     for detail in details {
         let bytes: usize = request.iter().map(String::len).sum();
-        // A request may have ten events. There are fewer kinds, and all events of a kind but its last are almost this long.
+        // Each event of a kind but its last is almost `MAX_DETAIL` long, and there are fewer than ten kinds: so a
+        // request never has more than the ten events that it may have.
         if !request.is_empty() && bytes + detail.len() > MAX_DETAIL {
             sink.put(std::mem::take(&mut request)).await?;
         }
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_event_has_changes_of_two_hundred_thousand_bytes_at_most() {
+    async fn the_detail_of_an_event_has_two_hundred_thousand_bytes_at_most() {
         // A change has 24 bytes besides its id.
         let changes = |last: usize| {
             [
@@ -245,7 +247,7 @@ mod tests {
                 deleted(Kind::ExchangeRate, "c"),
             ]
         };
-        // How many bytes all but the longer ids have.
+        // How many bytes the first two details have besides their long ids.
         let around = |requests: &[Vec<Value>]| {
             let longer = requests[0][..2].iter().map(|detail| detail.to_string().len());
             longer.sum::<usize>() - 100_000

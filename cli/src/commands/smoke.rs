@@ -27,7 +27,7 @@ use crate::{
     connect::Target, console::say, error::CliError, interruption::Interruption, template::Template,
 };
 
-/// Try a catalog out as its users do: an import and its report, a request an endpoint
+/// Try a catalog out as its users do: an import and its report, a request to every endpoint of the four published APIs
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   catalog smoke                                  the catalog serve that runs in this folder
@@ -157,7 +157,7 @@ impl Trial {
         if job.status.is_end() { Ok(job) } else { Err(format!("it is {}", job.status.as_str())) }
     }
 
-    /// Sends a request to every endpoint, and checks a value in each answer.
+    /// Sends a request to every endpoint of the four published APIs, and checks a value in each answer.
     async fn requests(&self) -> Result<(), String> {
         let requests: [(&str, Option<Value>, &str, Value); 9] = [
             ("/product-offerings?limit=1", None, "/items/0/productOfferingId", json!("smoke")),
