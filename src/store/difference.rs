@@ -41,7 +41,7 @@ impl ExportedRecords for Store {
         let mut documents = HashMap::with_capacity(keys.len());
         for (kind, wanted) in by_kind {
             for item in self.read_items(OPERATION, wanted).await? {
-                let key = self.place(kind).key_of(OPERATION, &item)?;
+                let key = self.place(kind).document_key_of(OPERATION, &item)?;
                 let record = exported(OPERATION, self.place(kind), item)?;
                 documents.extend(record.map(|record| (key, record.json)));
             }

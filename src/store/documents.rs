@@ -52,7 +52,7 @@ impl DocumentStore for Store {
         let mut stored = HashMap::with_capacity(keys.len());
         for (place, items) in futures_util::future::try_join_all(reads).await? {
             for item in items {
-                let key = place.key_of(OPERATION, &item)?;
+                let key = place.document_key_of(OPERATION, &item)?;
                 let order = order_of(&item, ORDER);
                 let offering = match &key {
                     DocumentKey::Offering(_) => placed_or_none(OPERATION, &item),

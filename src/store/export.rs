@@ -193,7 +193,7 @@ fn existing_record(
             Existing::Offering(Box::new(row))
         }
         // The other documents.
-        _ => Existing::Document(place.key_of(operation, &item)?),
+        _ => Existing::Document(place.document_key_of(operation, &item)?),
     };
     Ok(Some(ExistingRecord { what, order }))
 }

@@ -44,8 +44,8 @@ impl Place<'_> {
         key_of(account, self.range_key, text(range_key(key)))
     }
 
-    /// The key of a document's item.
-    pub(super) fn key_of(
+    /// The document key (kind and id) that an item's range key stands for.
+    pub(super) fn document_key_of(
         &self,
         operation: &'static str,
         item: &Item,

@@ -1,4 +1,5 @@
-//! The record of an item, as exports and the journal of changes have it.
+//! The record of an item, as export jobs and the journal of changes have it: each bundle apart from its network
+//! (`export.rs` also puts them together).
 
 use std::fmt::Write as _;
 
@@ -70,12 +71,12 @@ pub(super) fn exported(
         }
         // The other documents.
         _ => {
-            let key = place.key_of(operation, &item)?;
+            let document_key = place.document_key_of(operation, &item)?;
             let time = order_of(&item, ORDER).map(Order::time);
             let time = time.or_else(|| time_of(&item, "updatedAt"));
             let head = format!("\"kind\":\"{kind}\"{}", updated_at_member(time));
             Ok(Some(ExportedRecord {
-                identity: identity(kind, id_of(&key)),
+                identity: identity(kind, id_of(&document_key)),
                 json: with_head(&head, &document(operation, item)?),
                 visibility: None,
             }))
@@ -98,7 +99,7 @@ pub(super) fn identity_by_key(place: Place<'_>, item: &Item) -> Option<Identity>
                 None => identity(Kind::Network, network.to_string()),
             })
         }
-        kind => Some(identity(kind, id_of(&place.key_of("identify", item).ok()?))),
+        kind => Some(identity(kind, id_of(&place.document_key_of("identify", item).ok()?))),
     }
 }
 
@@ -195,7 +196,7 @@ mod fuzz {
         products::{Product, ProductId},
     };
 
-    /// The lines that an export has after only this record was imported; none after a delete.
+    /// The lines that an export with each bundle apart has after only this record was imported; none after a delete.
     fn exported(record: Record) -> Vec<String> {
         let now = Timestamp::from_second(1_767_225_600).expect("a time");
         match record {

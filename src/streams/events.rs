@@ -24,13 +24,13 @@ const SOURCE: &str = "serverless-catalog";
 /// The `detail-type` of the events.
 const DETAIL_TYPE: &str = "catalog.changed";
 
-/// The most bytes of one event's detail, and of all details in one request: `EventBridge` takes 256 KB, in
-/// which a quote within a detail counts once.
+/// The most bytes of one event's detail, and of all details in one request. It stays below 256 KB, the smallest limit
+/// that `EventBridge` has had; what counts are a detail's own bytes, not the backslashes that escape it in the request.
 const MAX_DETAIL: usize = 200_000;
 
 /// Where events go.
 pub trait EventSink: fmt::Debug + Send + Sync {
-    /// Puts events with these details, at most ten and 256 KB.
+    /// Puts events with these details: at most ten, together at most `MAX_DETAIL` bytes.
     fn put(&self, details: Vec<String>) -> BoxFuture<'_, Result<(), Cause>>;
 }
 
@@ -77,7 +77,8 @@ impl EventSink for EventBus {
 }
 
 /// Puts the events of changes in an account's log; the first of these changes has the position `from` or a higher one.
-/// `oldest` makes the positions of a cursor for some kinds; that of this log is then replaced by `from`.
+/// `oldest(kinds)` gives the positions of a cursor that reads these kinds from the beginning; the position in `log` is
+/// then replaced by `from`.
 pub(super) async fn announce(
     sink: &dyn EventSink,
     cursors: &Cursors,
@@ -100,8 +101,8 @@ pub(super) async fn announce(
     let mut request: Vec<String> = Vec::new();
     for detail in details {
         let bytes: usize = request.iter().map(String::len).sum();
-        // Each event of a kind but its last is almost `MAX_DETAIL` long, and there are fewer than ten kinds: so a
-        // request never has more than the ten events that it may have.
+        // A request never has more than ten events, the most that `PutEvents` takes: of each kind, only the last event
+        // can be short, there are fewer than ten kinds, and two events that are not short do not fit into one request.
         if !request.is_empty() && bytes + detail.len() > MAX_DETAIL {
             sink.put(std::mem::take(&mut request)).await?;
         }
