@@ -351,6 +351,21 @@ async fn a_product_is_found_by_its_id_under_whatever_key_it_has() {
     assert_eq!(found, keys.into());
 }
 
+#[tokio::test]
+async fn what_is_stored_of_a_product_is_found_by_any_of_its_keys() {
+    let products = Products::start().await;
+    let named = row(&json!({"sku": "s", "externalId": "e", "name": "n"}));
+    products.write(&named, 1, 1).await.expect("created");
+    let brought = ProductRow { id: Some(id(2)), ..row(&json!({"sku": "t", "name": "n"})) };
+    products.write(&brought, 1, 2).await.expect("created");
+    let external = |text| ProductKey::ExternalId(ExternalId::parse(text).expect("an id"));
+    let wanted =
+        [sku("s"), external("e"), external("f"), sku("t"), ProductKey::Id(id(2)), sku("e")];
+    let stored = products.store.stored_products(&account(), &wanted).await.expect("read");
+    let found = wanted.map(|key| stored.get(&key).map(|stored| stored.product.id));
+    assert_eq!(found, [Some(id(1)), Some(id(1)), None, Some(id(2)), Some(id(2)), None]);
+}
+
 /// A request that is repeated makes products with the ids of its first attempt.
 #[tokio::test]
 async fn the_newest_delete_of_an_id_stays_whichever_way_its_product_was_deleted() {
