@@ -24,8 +24,8 @@ const SOURCE: &str = "serverless-catalog";
 /// The `detail-type` of the events.
 const DETAIL_TYPE: &str = "catalog.changed";
 
-/// The most bytes of one event's detail, and of all details in one request. It stays below 256 KB, the smallest limit
-/// that `EventBridge` has had; what counts are a detail's own bytes, not the backslashes that escape it in the request.
+/// The most bytes of one event's detail, and of all details in one request. It stays below the 256 KB that
+/// `EventBridge` takes; what counts are a detail's own bytes, not the backslashes that escape it in the request.
 const MAX_DETAIL: usize = 200_000;
 
 /// Where events go.
