@@ -73,6 +73,7 @@ pub(super) fn exported(
         _ => {
             let document_key = place.document_key_of(operation, &item)?;
             let time = order_of(&item, ORDER).map(Order::time);
+            // Items that were written before writes had an order have an `updatedAt` instead.
             let time = time.or_else(|| time_of(&item, "updatedAt"));
             let head = format!("\"kind\":\"{kind}\"{}", updated_at_member(time));
             Ok(Some(ExportedRecord {
