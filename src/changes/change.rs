@@ -187,15 +187,15 @@ impl Change {
     fn restricted_record(&self, principal: &Principal) -> Option<Box<RawValue>> {
         let (record, seen) = (self.record.as_ref()?, self.after.as_ref()?);
         let Some(own) = &principal.product_catalogs else { return Some(record.clone()) };
-        let rest = record.get().strip_suffix(&catalogs_member(&seen.catalogs))?;
+        let rest = record.get().strip_suffix(&catalogs_and_end(&seen.catalogs))?;
         let visible = seen.catalogs.intersection(own).cloned().collect();
-        RawValue::from_string(format!("{rest}{}", catalogs_member(&visible))).ok()
+        RawValue::from_string(format!("{rest}{}", catalogs_and_end(&visible))).ok()
     }
 }
 
 /// The last member of an offering's record, and the end of the record.
 #[must_use]
-pub fn catalogs_member(catalogs: &BTreeSet<CatalogId>) -> String {
+pub fn catalogs_and_end(catalogs: &BTreeSet<CatalogId>) -> String {
     format!(",\"productCatalogIds\":{}}}", json!(catalogs))
 }
 
@@ -245,7 +245,7 @@ mod tests {
     fn offering(name: &str, customer_type: CustomerType, ids: &[&str]) -> ExportedRecord {
         let identity = Identity { kind: Kind::Offering, id: "o".to_owned(), id_field: None };
         let catalogs = catalogs(ids);
-        let end = catalogs_member(&catalogs);
+        let end = catalogs_and_end(&catalogs);
         let json = format!("{{\"name\":\"{name}\",\"customerType\":\"{customer_type}\"{end}");
         ExportedRecord { identity, json, visibility: Some(Visibility { customer_type, catalogs }) }
     }

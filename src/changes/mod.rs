@@ -17,7 +17,7 @@ mod log;
 mod page;
 mod position;
 
-pub use change::{Change, ExportedRecord, IdField, Identity, NotJson, View, catalogs_member};
+pub use change::{Change, ExportedRecord, IdField, Identity, NotJson, View, catalogs_and_end};
 pub use chunk::{Chunk, ChunkError, KEPT, LATE, MARGIN, Marks, SequenceNumber};
 pub use log::{
     ChunkPage, JournalStore, LogId, Losses, Recorded, StreamRecord, Tail, is_recorded, record,

@@ -14,7 +14,7 @@ use super::{
     products::{parse_range_key, product_of},
 };
 use crate::{
-    changes::{ExportedRecord, IdField, Identity, catalogs_member},
+    changes::{ExportedRecord, IdField, Identity, catalogs_and_end},
     imports::{DocumentKey, Kind},
     networks::{CurrencyPair, Network, NetworkId},
     order::Order,
@@ -62,7 +62,7 @@ pub(super) fn exported(
             let row = offering(operation, item)?;
             let document = row.document.plain();
             let open = document.strip_suffix('}').unwrap_or(&document);
-            let whole = format!("{open}{}", catalogs_member(&row.visibility.catalogs));
+            let whole = format!("{open}{}", catalogs_and_end(&row.visibility.catalogs));
             Ok(Some(ExportedRecord {
                 identity: identity(kind, row.id.to_string()),
                 json: with_head("\"kind\":\"offering\"", &whole),
@@ -189,7 +189,7 @@ mod fuzz {
 
     use super::{bundle, open_network, product, with_head};
     use crate::{
-        changes::catalogs_member,
+        changes::catalogs_and_end,
         fuzz::fuzz,
         imports::{Content, DocumentRecord, NetworkRecord, Operation, ProductRecord, Record},
         json::is_unicode,
@@ -211,7 +211,7 @@ mod fuzz {
                 let row = offering.into_stored(now, now);
                 let document = row.document.plain();
                 let open = document.strip_suffix('}').expect("an object");
-                let catalogs = catalogs_member(&row.visibility.catalogs);
+                let catalogs = catalogs_and_end(&row.visibility.catalogs);
                 vec![with_head(&head, &format!("{open}{catalogs}"))]
             }
             Record::Network(NetworkRecord { network: id, change }) => match change {

@@ -1,4 +1,5 @@
-//! Events of the journal: after changes can be read, `EventBridge` is told which, and the cursor to read them with.
+//! Events of the journal: once changes can be read, an event on `EventBridge` names them, and carries a cursor to read
+//! them with.
 //!
 //! They are put at least once: if putting them fails, the batch is delivered again. Its changes are then already
 //! recorded, and only their events are put again.
@@ -24,7 +25,7 @@ const SOURCE: &str = "serverless-catalog";
 /// The `detail-type` of the events.
 const DETAIL_TYPE: &str = "catalog.changed";
 
-/// The most bytes of one event's detail, and of all details in one request. It stays below the 256 KB that
+/// The most bytes of one event's detail, and of all details in one request. It stays well below what
 /// `EventBridge` takes; what counts are a detail's own bytes, not the backslashes that escape it in the request.
 const MAX_DETAIL: usize = 200_000;
 
@@ -101,8 +102,9 @@ pub(super) async fn announce(
     let mut request: Vec<String> = Vec::new();
     for detail in details {
         let bytes: usize = request.iter().map(String::len).sum();
-        // A request never has more than ten events, the most that `PutEvents` takes: of each kind, only the last event
-        // can be short, there are fewer than ten kinds, and two events that are not short do not fit into one request.
+        // A request never has more than ten events, the most that `PutEvents` takes: there are seven kinds, and of each
+        // kind every event but the last is larger than half of `MAX_DETAIL`, so at most one such event fits into a
+        // request, beside the last events.
         if !request.is_empty() && bytes + detail.len() > MAX_DETAIL {
             sink.put(std::mem::take(&mut request)).await?;
         }
