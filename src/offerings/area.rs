@@ -127,8 +127,7 @@ pub fn entries(offering: &StoredOffering) -> BTreeSet<Vec<u8>> {
         .map(Area::Region)
         .chain(countries.copied().map(Area::Country))
         .chain(offering.visibility.catalogs.iter().cloned().map(Area::Catalog));
-    let (status, product_type, id) = (offering.status, offering.product_type, offering.id.clone());
-    let key = OfferingKey { status, product_type, id };
+    let key = OfferingKey::of(offering);
     let range = |category| KeyRange {
         customer_type: offering.visibility.customer_type,
         category,
@@ -177,15 +176,10 @@ impl OfferingFilter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::offerings::{Category, Coverage, CustomerType, Visibility};
-
-    fn country(code: &str) -> Country {
-        Country::parse(code).expect("a country")
-    }
-
-    fn catalog(id: &str) -> CatalogId {
-        CatalogId::parse(id).expect("an id")
-    }
+    use crate::offerings::{
+        Category, Coverage, CustomerType,
+        query::tests::{catalog, country, offering},
+    };
 
     fn row_key(id: &str) -> OfferingKey {
         let id = OfferingId::parse(id).expect("an id");
@@ -269,23 +263,6 @@ mod tests {
         }
     }
 
-    fn row(countries: &[&str], regions: &[Region], catalogs: &[&str]) -> StoredOffering {
-        let OfferingKey { status, product_type, id } = row_key("o1");
-        StoredOffering {
-            id,
-            status,
-            product_type,
-            category: None,
-            visibility: Visibility {
-                customer_type: CustomerType::Consumer,
-                catalogs: catalogs.iter().map(|id| catalog(id)).collect(),
-            },
-            countries: countries.iter().map(|code| country(code)).collect(),
-            regions: regions.iter().copied().collect(),
-            document: "{}".to_owned().into(),
-        }
-    }
-
     #[test]
     fn an_offering_has_an_entry_for_each_area_that_no_other_one_contains() {
         let areas = |row: &StoredOffering| {
@@ -294,21 +271,22 @@ mod tests {
                 .map(|key| key.replace("|CONSUMER||AVAILABLE|LICENSE|o1", ""))
                 .collect::<Vec<_>>()
         };
-        assert!(areas(&row(&[], &[], &[])).is_empty());
+        assert!(areas(&offering(&[], &[], &[])).is_empty());
         assert_eq!(
-            areas(&row(&["GH", "US"], &[], &["web", "app"])),
+            areas(&offering(&["web", "app"], &["GH", "US"], &[])),
             ["CGH", "CUS", "Kapp", "Kweb"]
         );
         // Ghana is in Africa, and South America in the Americas.
         let regions = [Region::Africa, Region::Americas, Region::SouthAmerica];
         assert_eq!(
-            areas(&row(&["GH", "FR", "BR"], &regions, &[])),
+            areas(&offering(&[], &["GH", "FR", "BR"], &regions)),
             ["CFR", "RAFRICA", "RAMERICAS"]
         );
-        assert_eq!(areas(&row(&["GH"], &[Region::Global, Region::Africa], &[])), ["RGLOBAL"]);
+        assert_eq!(areas(&offering(&[], &["GH"], &[Region::Global, Region::Africa])), ["RGLOBAL"]);
 
         let category = Category::parse("ESIM").expect("a category");
-        let with_category = StoredOffering { category: Some(category), ..row(&["GH"], &[], &[]) };
+        let with_category =
+            StoredOffering { category: Some(category), ..offering(&[], &["GH"], &[]) };
         let expected =
             ["CGH|CONSUMER|ESIM|AVAILABLE|LICENSE|o1", "CGH|CONSUMER||AVAILABLE|LICENSE|o1"];
         let mut keys = texts(entries(&with_category));

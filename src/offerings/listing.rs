@@ -217,10 +217,7 @@ impl Page {
             return Err(last.clone());
         }
         self.bytes += bytes;
-        let (status, product_type, id) =
-            (offering.status, offering.product_type, offering.id.clone());
-        self.last =
-            Some(ListPosition { range, after: Some(OfferingKey { status, product_type, id }) });
+        self.last = Some(ListPosition { range, after: Some(OfferingKey::of(&offering)) });
         self.offerings.push(offering);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The published Offering object, with the same fields as Connect's, plus those that the contract adds.
+//! The published Offering object, with the same fields as Connect's, plus those that this project adds.
 
 use std::collections::BTreeSet;
 

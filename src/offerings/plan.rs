@@ -11,8 +11,9 @@
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::{Category, CustomerType, OfferingId, ProductType, Status};
-use crate::offerings::OfferingFilter;
+use super::{
+    Category, CustomerType, OfferingFilter, OfferingId, ProductType, Status, StoredOffering,
+};
 
 /// One key range of an index.
 ///
@@ -65,6 +66,14 @@ pub struct OfferingKey {
     /// Third attribute of the range key.
     #[serde(rename = "productOfferingId")]
     pub id: OfferingId,
+}
+
+impl OfferingKey {
+    #[must_use]
+    pub fn of(offering: &StoredOffering) -> Self {
+        let StoredOffering { status, product_type, id, .. } = offering;
+        Self { status: *status, product_type: *product_type, id: id.clone() }
+    }
 }
 
 /// A position between two offerings of a list.

@@ -141,7 +141,7 @@ impl OfferingFilter {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{
         account::AccountId,
@@ -149,11 +149,11 @@ mod tests {
         offerings::{OfferingId, Status, Visibility},
     };
 
-    fn catalog(id: &str) -> CatalogId {
+    pub(in crate::offerings) fn catalog(id: &str) -> CatalogId {
         CatalogId::parse(id).expect("an id")
     }
 
-    fn country(code: &str) -> Country {
+    pub(in crate::offerings) fn country(code: &str) -> Country {
         Country::parse(code).expect("a country")
     }
 
@@ -171,7 +171,12 @@ mod tests {
         }
     }
 
-    fn row(catalogs: &[&str], countries: &[&str], regions: &[Region]) -> StoredOffering {
+    /// An offering of these catalogs and places.
+    pub(in crate::offerings) fn offering(
+        catalogs: &[&str],
+        countries: &[&str],
+        regions: &[Region],
+    ) -> StoredOffering {
         StoredOffering {
             id: OfferingId::parse("o1").expect("an id"),
             status: Status::Available,
@@ -271,8 +276,8 @@ mod tests {
             (&["web"], &["FR"], &[europe], [true, true, false, true, false]),
             (&["web"], &["GH"], &[], [true, true, true, false, false]),
         ] {
-            let row = row(catalogs, countries, regions);
-            assert_eq!(filters.map(|filter| filter.admits(&row)), admitted, "{row:?}");
+            let offering = offering(catalogs, countries, regions);
+            assert_eq!(filters.map(|filter| filter.admits(&offering)), admitted, "{offering:?}");
         }
         assert_eq!(filters.map(OfferingFilter::is_open), [true, false, false, false, false]);
     }

@@ -7,7 +7,9 @@ use crate::{
     geography::Country,
     offerings::{
         CatalogId, Category, Coverage, CustomerType, ProductType, Status, entries, key_of_entry,
-        listing::tests::{account, any_query, any_stored, budget, categories, key, stored},
+        listing::tests::{
+            account, any_query, any_stored, budget, categories, read_by_everyone, stored,
+        },
     },
 };
 
@@ -149,7 +151,7 @@ fn ids(numbers: impl IntoIterator<Item = u32>) -> Vec<String> {
 
 /// The position after an offering, in the first key range.
 fn after(number: u32) -> ListPosition {
-    ListPosition { range: 0, after: Some(key(&offering(number, &[], &[]))) }
+    ListPosition { range: 0, after: Some(OfferingKey::of(&offering(number, &[], &[]))) }
 }
 
 const AMPLE: f64 = 1e9;
@@ -397,17 +399,8 @@ proptest! {
         entries_a_read in 1_usize..30,
         units in 1_u32..60,
     ) {
-        let principal = crate::access::Principal {
-            account: account(),
-            customer_types: None,
-            product_catalogs: None,
-            wallet_currency: crate::money::Currency::USD,
-        };
-        let filter = query.filter_for(&principal).expect("visible");
+        let (filter, plan) = read_by_everyone(&query);
         prop_assume!(filter.by_area().is_some());
-        let customer_types = query.customer_types_for(&principal).expect("visible");
-        let (types, asked) = (query.types.clone(), query.categories.clone());
-        let plan = Plan::new(customer_types, types, asked, query.include_archived);
         let memory = Memory { page: entries_a_read, ..Memory::new(rows) };
         let mut expected = Vec::new();
         for number in 0..plan.len() {
@@ -421,7 +414,7 @@ proptest! {
                         && range.sort.holds(row.status, row.product_type)
                         && filter.admits(row)
                 })
-                .map(key)
+                .map(OfferingKey::of)
                 .collect();
             keys.sort_by(|one, other| sort_key(one).cmp(&sort_key(other)));
             expected.extend(keys.iter().map(|key| key.id.to_string()));

@@ -25,14 +25,6 @@ impl Memory {
     }
 }
 
-pub(in crate::offerings) fn key(offering: &StoredOffering) -> OfferingKey {
-    OfferingKey {
-        status: offering.status,
-        product_type: offering.product_type,
-        id: offering.id.clone(),
-    }
-}
-
 fn sort_key(key: &OfferingKey) -> (&str, &str, &str) {
     (key.status.as_str(), key.product_type.as_str(), key.id.as_str())
 }
@@ -59,9 +51,10 @@ impl OfferingRanges for Memory {
                     && range.sort.holds(offering.status, offering.product_type)
             })
             .collect();
-        range.sort_by(|a, b| sort_key(&key(a)).cmp(&sort_key(&key(b))));
+        range.sort_by(|a, b| sort_key(&OfferingKey::of(a)).cmp(&sort_key(&OfferingKey::of(b))));
         let from = after.map_or(0, |after| {
-            range.partition_point(|offering| sort_key(&key(offering)) <= sort_key(after))
+            range
+                .partition_point(|offering| sort_key(&OfferingKey::of(offering)) <= sort_key(after))
         });
         let examined = range.len().saturating_sub(from).min(limit.min(self.page) as usize);
         let seen = &range[from..from + examined];
@@ -78,7 +71,7 @@ impl OfferingRanges for Memory {
                 .filter(|offering| filter.admits(offering))
                 .map(|offering| (*offering).clone())
                 .collect(),
-            resume: seen.last().filter(|_| used_up).map(|offering| key(offering)),
+            resume: seen.last().filter(|_| used_up).map(|offering| OfferingKey::of(offering)),
             examined: u32::try_from(examined).expect("small"),
             read_units,
         })
@@ -425,6 +418,20 @@ pub(in crate::offerings) fn any_query() -> impl Strategy<Value = OfferingQuery> 
         )
 }
 
+/// What a caller that may see everything reads for a query.
+pub(in crate::offerings) fn read_by_everyone(query: &OfferingQuery) -> (OfferingFilter, Plan) {
+    let principal = crate::access::Principal {
+        account: account(),
+        customer_types: None,
+        product_catalogs: None,
+        wallet_currency: crate::money::Currency::USD,
+    };
+    let filter = query.filter_for(&principal).expect("visible");
+    let customer_types = query.customer_types_for(&principal).expect("visible");
+    let (types, asked) = (query.types.clone(), query.categories.clone());
+    (filter, Plan::new(customer_types, types, asked, query.include_archived))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -439,20 +446,7 @@ proptest! {
         let mut offerings = offerings;
         let mut known = BTreeSet::new();
         offerings.retain(|offering| known.insert(offering.id.clone()));
-        let principal = crate::access::Principal {
-            account: account(),
-            customer_types: None,
-            product_catalogs: None,
-            wallet_currency: crate::money::Currency::USD,
-        };
-        let filter = query.filter_for(&principal).expect("visible");
-        let customer_types = query.customer_types_for(&principal).expect("visible");
-        let plan = Plan::new(
-            customer_types,
-            query.types.clone(),
-            query.categories.clone(),
-            query.include_archived,
-        );
+        let (filter, plan) = read_by_everyone(&query);
         // The same query on the whole list, without plan or pages.
         let mut expected: Vec<String> = offerings
             .iter()
@@ -564,7 +558,7 @@ fn a_page_takes_offerings_up_to_its_size_and_at_least_one() {
         ..stored(id, CustomerType::Consumer, ProductType::License)
     };
     let after = |id| {
-        let last = key(&stored(id, CustomerType::Consumer, ProductType::License));
+        let last = OfferingKey::of(&stored(id, CustomerType::Consumer, ProductType::License));
         ListPosition { range: 3, after: Some(last) }
     };
     for (sizes, fit) in [
