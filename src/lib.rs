@@ -71,7 +71,7 @@ pub mod queue;
 pub mod retry;
 pub(crate) mod schema;
 #[cfg(test)]
-mod script;
+mod scripted_service;
 pub mod source;
 pub mod store;
 pub mod streams;

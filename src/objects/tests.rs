@@ -3,17 +3,17 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     cause::chain,
-    script::{Reply, Script},
+    scripted_service::{Reply, ScriptedService},
 };
 
 const TRIES: Patience = Patience::Attempts(3);
 
-fn objects(replies: impl IntoIterator<Item = Reply>) -> (Objects, Arc<Script>) {
-    let script = Script::new(replies);
-    let config = aws_sdk_s3::config::Builder::from(&script.config())
+fn objects(replies: impl IntoIterator<Item = Reply>) -> (Objects, Arc<ScriptedService>) {
+    let service = ScriptedService::new(replies);
+    let config = aws_sdk_s3::config::Builder::from(&service.config())
         .request_checksum_calculation(aws_sdk_s3::config::RequestChecksumCalculation::WhenRequired)
         .force_path_style(true);
-    (Objects::new(Client::from_conf(config.build())), script)
+    (Objects::new(Client::from_conf(config.build())), service)
 }
 
 fn refusal(status: u16, code: &str) -> Reply {
@@ -56,13 +56,13 @@ async fn what_s3_refuses_is_missing_denied_replaced_or_unavailable() {
         (500, "InternalError", "S3"),
         (503, "SlowDown", "S3"),
     ] {
-        let (objects, script) = objects([refusal(status, code)]);
+        let (objects, service) = objects([refusal(status, code)]);
         let refused = objects.put("b", "k", "text/plain", b"abc".to_vec()).await;
         let error = refused.expect_err(code);
         assert_eq!(error.to_string(), expected, "{status} {code}");
         let is_told = chain(&error).contains(code);
         assert_eq!(is_told, expected == "S3", "{}", chain(&error));
-        let asked = script.asked();
+        let asked = service.asked();
         assert_eq!(asked.len(), 1, "a put is a single attempt");
         assert_eq!(asked[0].line, "PUT /b/k?x-id=PutObject");
         assert_eq!(asked[0].header("content-type"), Some("text/plain"));
@@ -84,10 +84,10 @@ async fn a_request_is_repeated_as_long_as_s3_is_unavailable() {
         (vec![Reply::new(403, "")], Err(DENIED.to_owned())),
         (vec![busy(), busy(), busy()], Err("S3".to_owned())),
     ] {
-        let (objects, script) = objects(replies.clone());
+        let (objects, service) = objects(replies.clone());
         let length = objects.length("b", "k", TRIES).await.map_err(|error| error.to_string());
         assert_eq!(length, expected);
-        assert_eq!(script.lines(), vec!["HEAD /b/k"; replies.len()]);
+        assert_eq!(service.lines(), vec!["HEAD /b/k"; replies.len()]);
     }
 }
 
@@ -100,10 +100,10 @@ async fn an_object_that_never_changes_is_stored_once() {
         (vec![refusal(412, "PreconditionFailed")], Ok(())),
         (vec![refusal(403, "AccessDenied")], Err(DENIED.to_owned())),
     ] {
-        let (objects, script) = objects(replies.clone());
+        let (objects, service) = objects(replies.clone());
         let put = objects.put_once("b", "k", b"abc".to_vec(), TRIES).await;
         assert_eq!(put.map_err(|error| error.to_string()), expected);
-        let asked = script.asked();
+        let asked = service.asked();
         assert_eq!(asked.len(), replies.len());
         for asked in asked {
             assert_eq!(asked.line, "PUT /b/k?x-id=PutObject");
@@ -115,13 +115,13 @@ async fn an_object_that_never_changes_is_stored_once() {
 
 #[tokio::test]
 async fn an_open_object_tells_what_s3_knows_of_it() {
-    let (all, script) = objects([content("abc")
+    let (all, service) = objects([content("abc")
         .with("content-length", "3")
         .with("x-amz-version-id", "v2")
         .with("last-modified", "Thu, 01 Jan 2026 00:00:01 GMT")
         .with("x-amz-meta-order", "source")]);
     let object = all.open(&address(Some("v1")), TRIES).await.expect("an object");
-    assert_eq!(script.lines(), ["GET /b/k?x-id=GetObject&versionId=v1"]);
+    assert_eq!(service.lines(), ["GET /b/k?x-id=GetObject&versionId=v1"]);
     assert_eq!(object.etag.as_deref(), Some("\"e\""));
     assert_eq!(object.version.as_deref(), Some("v2"));
     assert_eq!(object.modified, "2026-01-01T00:00:01Z".parse().expect("a time"));
@@ -130,9 +130,9 @@ async fn an_open_object_tells_what_s3_knows_of_it() {
     assert_eq!(object.body.read_whole().await.expect("content"), b"abc");
 
     // A bucket without versions.
-    let (bare, script) = objects([Reply::new(200, "").with("x-amz-version-id", "null")]);
+    let (bare, service) = objects([Reply::new(200, "").with("x-amz-version-id", "null")]);
     let object = bare.open(&address(None), TRIES).await.expect("an object");
-    assert_eq!(script.lines(), ["GET /b/k?x-id=GetObject"]);
+    assert_eq!(service.lines(), ["GET /b/k?x-id=GetObject"]);
     assert_eq!((object.etag, object.version, object.length), (None, None, None));
     assert_eq!(object.modified, Timestamp::UNIX_EPOCH);
     assert!(object.metadata.is_empty());
@@ -145,10 +145,10 @@ async fn read(
     patience: Patience,
     replies: Vec<Reply>,
 ) -> (Result<String, String>, Vec<String>) {
-    let (objects, script) = objects(replies);
+    let (objects, service) = objects(replies);
     let object = objects.open(&address(version), patience).await.expect("an object");
     let read = object.body.read_whole().await;
-    let asked = script.asked().into_iter().skip(1).map(|asked| {
+    let asked = service.asked().into_iter().skip(1).map(|asked| {
         let header = |name| asked.header(name).unwrap_or("-");
         format!("{} {} {}", asked.line, header("range"), header("if-match"))
     });
@@ -213,10 +213,10 @@ async fn a_small_object_is_read_whole_or_is_none() {
         (refusal(404, "NoSuchKey"), Ok(None)),
         (refusal(403, "AccessDenied"), Err(DENIED.to_owned())),
     ] {
-        let (objects, script) = objects([reply]);
+        let (objects, service) = objects([reply]);
         let got = objects.get("b", "k").await.map_err(|error| error.to_string());
         assert_eq!(got, expected);
-        assert_eq!(script.lines(), ["GET /b/k?x-id=GetObject"]);
+        assert_eq!(service.lines(), ["GET /b/k?x-id=GetObject"]);
     }
 }
 
@@ -268,7 +268,7 @@ fn completion(etags: &[&str]) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn an_upload_is_begun_written_in_parts_and_completed() {
-    let (objects, script) = objects([
+    let (objects, service) = objects([
         Reply::new(503, ""),
         Reply::new(200, BEGUN),
         Reply::new(503, ""),
@@ -282,7 +282,7 @@ async fn an_upload_is_begun_written_in_parts_and_completed() {
     assert_eq!(etag, "e1");
     let parts = ["e1".to_owned(), "e2".to_owned()];
     objects.complete_upload(&started, &parts, TRIES).await.expect("an object");
-    let asked = script.asked();
+    let asked = service.asked();
     let lines: Vec<&str> = asked.iter().map(|asked| asked.line.as_str()).collect();
     let begin = "POST /b/k?uploads";
     let write = "PUT /b/k?x-id=UploadPart&partNumber=7&uploadId=u";
@@ -319,20 +319,20 @@ async fn an_upload_that_is_gone_is_complete_if_its_object_is_there() {
         (vec![gone(), Reply::new(404, "")], Err(MISSING), vec![complete, "HEAD /b/k"]),
         (vec![refusal(400, "InvalidPart")], Err(REPLACED), vec![complete]),
     ] {
-        let (objects, script) = objects(replies);
+        let (objects, service) = objects(replies);
         let completed = objects.complete_upload(&upload(), &["e1".to_owned()], TRIES).await;
         let completed = completed.map_err(|error| error.to_string());
         assert_eq!(completed, expected.map_err(ToOwned::to_owned));
-        assert_eq!(script.lines(), lines);
+        assert_eq!(service.lines(), lines);
     }
 }
 
 /// The requests that join objects of these lengths, each with the length of its body, and the body of the last.
 async fn joined(lengths: &[usize], replies: Vec<Reply>) -> (Vec<String>, Vec<u8>) {
-    let (objects, script) = objects(replies);
+    let (objects, service) = objects(replies);
     let sources: Vec<String> = (0..lengths.len()).map(|number| format!("s{number}")).collect();
     objects.join("b", &sources, "k", "text/plain").await.expect("joined");
-    let asked = script.asked();
+    let asked = service.asked();
     let lines = asked.iter().map(|asked| {
         let line = asked.line.replace("?x-id=GetObject", "");
         format!("{line} {}", asked.body.len())
@@ -396,11 +396,11 @@ async fn objects_are_joined_in_parts_of_at_least_eight_mebibytes() {
 
 #[tokio::test]
 async fn an_object_to_join_that_is_missing_is_told() {
-    let (objects, script) = objects([content("abc"), refusal(404, "NoSuchKey")]);
+    let (objects, service) = objects([content("abc"), refusal(404, "NoSuchKey")]);
     let sources = ["s0".to_owned(), "s1".to_owned()];
     let error = objects.join("b", &sources, "k", "text/plain").await.expect_err("missing");
     assert_eq!(error.to_string(), MISSING);
-    assert_eq!(script.lines().len(), 2);
+    assert_eq!(service.lines().len(), 2);
 }
 
 #[tokio::test]

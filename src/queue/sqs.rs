@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use crate::{
         cause::chain,
-        script::{Asked, Reply, Script},
+        scripted_service::{Asked, Reply, ScriptedService},
     };
 
     const URL: &str = "http://service.invalid/1/imports";
@@ -114,8 +114,8 @@ mod tests {
     #[tokio::test]
     async fn a_message_is_sent_with_its_attributes_and_its_delay() {
         let sent = Reply::new(200, "{}");
-        let script = Script::new([sent.clone(), sent]);
-        let queue = SqsQueue::new(Client::new(&script.config()), URL.to_owned());
+        let service = ScriptedService::new([sent.clone(), sent]);
+        let queue = SqsQueue::new(Client::new(&service.config()), URL.to_owned());
         let bare = QueueMessage { body: "b".to_owned(), ..QueueMessage::default() };
         queue.send(bare).await.expect("sent");
         let message = QueueMessage {
@@ -125,7 +125,7 @@ mod tests {
             delay: Duration::from_millis(90_999),
         };
         queue.send(message).await.expect("sent");
-        let asked = script.asked();
+        let asked = service.asked();
         let calls: Vec<_> = asked.iter().map(called).collect();
         let text = |value: &str| json!({ "DataType": "String", "StringValue": value });
         let target = Some("AmazonSQS.SendMessage");
@@ -144,10 +144,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_received_message_is_made_visible_again_after_whole_seconds() {
-        let script = Script::new([Reply::new(200, "{}")]);
-        let queue = SqsQueue::new(Client::new(&script.config()), URL.to_owned());
+        let service = ScriptedService::new([Reply::new(200, "{}")]);
+        let queue = SqsQueue::new(Client::new(&service.config()), URL.to_owned());
         queue.retry_after("r".to_owned(), Duration::from_millis(7_500)).await.expect("changed");
-        let asked = script.asked();
+        let asked = service.asked();
         let calls: Vec<_> = asked.iter().map(called).collect();
         let expected = json!({ "QueueUrl": URL, "ReceiptHandle": "r", "VisibilityTimeout": 7 });
         assert_eq!(calls, [(Some("AmazonSQS.ChangeMessageVisibility"), expected)]);
@@ -157,13 +157,13 @@ mod tests {
     async fn what_sqs_refuses_is_the_cause() {
         let body = r#"{"__type":"com.amazonaws.sqs#QueueDoesNotExist","message":"no queue"}"#;
         let refused = Reply::new(400, body);
-        let script = Script::new([refused.clone(), refused]);
-        let queue = SqsQueue::new(Client::new(&script.config()), URL.to_owned());
+        let service = ScriptedService::new([refused.clone(), refused]);
+        let queue = SqsQueue::new(Client::new(&service.config()), URL.to_owned());
         let sent = queue.send(QueueMessage::default()).await.expect_err("refused");
         let changed = queue.retry_after(String::new(), Duration::ZERO).await.expect_err("refused");
         for error in [sent, changed] {
             assert!(chain(&*error).contains("no queue"), "{}", chain(&*error));
         }
-        assert_eq!(script.asked().len(), 2, "each is tried once");
+        assert_eq!(service.asked().len(), 2, "each is tried once");
     }
 }

@@ -123,7 +123,7 @@ mod tests {
     use crate::{
         cause::chain,
         cost::Meter,
-        script::{Reply, Script},
+        scripted_service::{Reply, ScriptedService},
         store::{
             TableNames,
             item::{text, text_of},
@@ -150,9 +150,9 @@ mod tests {
         names: &[&str],
         replies: Vec<Reply>,
     ) -> (Result<Vec<String>, String>, Vec<Vec<String>>) {
-        let script = Script::new(replies);
-        let (meter, requests) = (Meter::default(), Arc::clone(&script));
-        let store = Store::new(Client::new(&script.config()), TableNames::with_prefix("test"));
+        let service = ScriptedService::new(replies);
+        let (meter, requests) = (Meter::default(), Arc::clone(&service));
+        let store = Store::new(Client::new(&service.config()), TableNames::with_prefix("test"));
         let key = |name: &&str| KeyToRead {
             table: "t".to_owned(),
             key: Item::from([("k".to_owned(), text(*name))]),

@@ -211,7 +211,7 @@ mod tests {
     use crate::{
         cause::chain,
         idempotency::IdempotencyKey,
-        script::{Reply, Script},
+        scripted_service::{Reply, ScriptedService},
         store::TableNames,
     };
 
@@ -233,10 +233,10 @@ mod tests {
         }
         let failed = json!({ "__type": "x#ConditionalCheckFailedException", "Item": item });
         let there = Reply::new(400, failed.to_string());
-        let script = Script::new([there].into_iter().chain(replies.iter().cloned()));
-        let store = Store::new(Client::new(&script.config()), TableNames::with_prefix("test"));
+        let service = ScriptedService::new([there].into_iter().chain(replies.iter().cloned()));
+        let store = Store::new(Client::new(&service.config()), TableNames::with_prefix("test"));
         let claimed = store.claim_request(request(), Duration::from_secs(10)).await;
-        assert_eq!(script.asked().len(), 1 + replies.len());
+        assert_eq!(service.asked().len(), 1 + replies.len());
         claimed
     }
 

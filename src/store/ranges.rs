@@ -167,7 +167,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        script::{Reply, Script},
+        scripted_service::{Reply, ScriptedService},
         store::TableNames,
     };
 
@@ -215,13 +215,13 @@ mod tests {
     /// The items that a database with these replies gives for keys, and its requests: ranges, as what they begin after,
     /// and batches, as how many keys they have.
     async fn read(names: Vec<String>, replies: Vec<Reply>) -> (Vec<String>, Vec<String>) {
-        let script = Script::new(replies);
-        let store = Store::new(Client::new(&script.config()), TableNames::with_prefix("test"));
+        let service = ScriptedService::new(replies);
+        let store = Store::new(Client::new(&service.config()), TableNames::with_prefix("test"));
         let account = &AccountId::parse(ACCOUNT).expect("account");
         let wanted = Keys { table: "t", account, range_key: "k", names, projection: None };
         let items = store.read_keys("read", wanted).await.expect("items");
         let items = items.iter().filter_map(|item| text_of(item, "k")).map(ToOwned::to_owned);
-        let asked = script.asked().into_iter().map(|asked| {
+        let asked = service.asked().into_iter().map(|asked| {
             let body = asked.json();
             if asked.header("x-amz-target") == Some("DynamoDB_20120810.BatchGetItem") {
                 let keys = body["RequestItems"]["t"]["Keys"].as_array().expect("keys").len();

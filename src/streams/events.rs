@@ -151,7 +151,7 @@ mod tests {
     use crate::{
         changes::{ExportedRecord, IdField, Identity, View},
         lock::lock,
-        script::{Reply, Script},
+        scripted_service::{Reply, ScriptedService},
     };
 
     /// Keeps the details of each request.
@@ -285,15 +285,15 @@ mod tests {
     async fn events_that_the_bus_does_not_take_are_put_again_with_the_others() {
         let some_failed = Reply::new(200, r#"{"FailedEntryCount":1,"Entries":[]}"#);
         let put = Reply::new(200, r#"{"FailedEntryCount":0,"Entries":[]}"#);
-        let script = Script::new([some_failed, Reply::new(500, "{}"), put]);
-        let bus = EventBus::new(Client::new(&script.config()), "changes".to_owned());
+        let service = ScriptedService::new([some_failed, Reply::new(500, "{}"), put]);
+        let bus = EventBus::new(Client::new(&service.config()), "changes".to_owned());
         bus.put(vec!["{\"a\":1}".to_owned(), "{}".to_owned()]).await.expect("put");
         let event = |detail: &str| {
             json!({ "EventBusName": "changes", "Source": "serverless-catalog",
                     "DetailType": "catalog.changed", "Detail": detail })
         };
         let expected = json!({ "Entries": [event("{\"a\":1}"), event("{}")] });
-        let asked = script.asked();
+        let asked = service.asked();
         assert_eq!(asked.len(), 3);
         for asked in asked {
             assert_eq!(asked.header("x-amz-target"), Some("AWSEvents.PutEvents"));
@@ -304,10 +304,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_bus_that_never_takes_an_event_is_asked_eight_times() {
         let failed = Reply::new(200, r#"{"FailedEntryCount":2,"Entries":[]}"#);
-        let script = Script::new(vec![failed; 8]);
-        let bus = EventBus::new(Client::new(&script.config()), "changes".to_owned());
+        let service = ScriptedService::new(vec![failed; 8]);
+        let bus = EventBus::new(Client::new(&service.config()), "changes".to_owned());
         let error = bus.put(vec!["{}".to_owned(); 2]).await.expect_err("not put");
         assert_eq!(error.to_string(), "2 events were not put");
-        assert_eq!(script.asked().len(), 8);
+        assert_eq!(service.asked().len(), 8);
     }
 }

@@ -236,7 +236,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::Clock,
-        script::{Reply, Script},
+        scripted_service::{Reply, ScriptedService},
         store::TableNames,
     };
 
@@ -277,7 +277,7 @@ mod tests {
         let writer = lines.clone();
         let subscriber =
             tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
-        let client = Client::new(&Script::new([]).config());
+        let client = Client::new(&ScriptedService::new([]).config());
         let function = RecordChanges::new(Store::new(client, TableNames::with_prefix("test")));
         let logs = tracing::subscriber::with_default(subscriber, || function.by_log(records));
         let shown = logs.map(|logs| {
@@ -333,13 +333,13 @@ mod tests {
     async fn is_lost_at(later: SignedDuration, replies: Vec<Reply>) -> (Option<Log>, usize) {
         let made_at = Timestamp::from_second(1_767_225_600).expect("a time");
         let (start, since) = (made_at + LATE + later, Instant::now());
-        let script = Script::new(replies);
-        let store = Store::new(Client::new(&script.config()), TableNames::with_prefix("test"));
+        let service = ScriptedService::new(replies);
+        let store = Store::new(Client::new(&service.config()), TableNames::with_prefix("test"));
         let function = RecordChanges::new(store.with_clock(Clock::Simulated { start, since }));
         let records = vec![record("test-products", &json!({ "S": "ACME" }), "1")];
         let logs = function.by_log(records).expect("logs");
         let lost = function.lost(&Meter::default(), "shard", &logs).await.expect("an answer");
-        (lost, script.asked().len())
+        (lost, service.asked().len())
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use crate::{
         ExternalId, OrderedRow, ProductDelete as _, ProductRemoval, ProductRow, ProductWrites as _,
         WhenOlder,
     },
-    script::{Reply, Script},
+    scripted_service::{Reply, ScriptedService},
     store::TableNames,
 };
 
@@ -36,14 +36,14 @@ fn account() -> AccountId {
 
 /// Writes the row of the first hour to a database that gives these replies; returns how many it gave.
 async fn write(when_older: WhenOlder, replies: Vec<Reply>) -> (Result<(), RowError>, usize) {
-    let script = Script::new(replies);
-    let store = Store::new(Client::new(&script.config()), TableNames::with_prefix("test"));
+    let service = ScriptedService::new(replies);
+    let store = Store::new(Client::new(&service.config()), TableNames::with_prefix("test"));
     let row = serde_json::value::to_raw_value(&json!({ "sku": "s", "name": "n" })).expect("JSON");
     let row = ProductRow::parse(&row).expect("a row");
     let new_id = ProductId::from_bytes([1; 16]);
     let row = OrderedRow { row: &row, order: order(1), when_older, new_id };
     let applied = store.apply(&account(), row).await.map(|_| ());
-    (applied, script.asked().len())
+    (applied, service.asked().len())
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,14 +77,15 @@ async fn a_late_row_whose_product_changes_each_time_is_given_up_after_eight_time
 async fn a_delete_by_a_link_that_leads_nowhere_is_tried_eight_times() {
     let link = json!({ "Item": { "linkedTo": { "S": "SKU#s" } } }).to_string();
     let replies = (0..8).flat_map(|_| [Reply::new(200, link.as_str()), Reply::new(200, "{}")]);
-    let script = Script::new(replies);
-    let store = Store::new(Client::new(&script.config()), TableNames::with_prefix("test"));
+    let service = ScriptedService::new(replies);
+    let store = Store::new(Client::new(&service.config()), TableNames::with_prefix("test"));
     let removal = ProductRemoval { order: order(1), only_if_unchanged: false };
     let product = ProductKey::ExternalId(ExternalId::parse("e").expect("an id"));
     let refused = store.delete_product(&account(), &product, removal).await;
     assert!(matches!(refused, Err(RowError::Unavailable)), "{refused:?}");
-    let asked = script.asked();
-    let read = |asked: &crate::script::Asked| asked.json()["Key"]["productKey"]["S"].clone();
+    let asked = service.asked();
+    let read =
+        |asked: &crate::scripted_service::Asked| asked.json()["Key"]["productKey"]["S"].clone();
     let expected = ["EXT#e", "SKU#s"].repeat(8);
     assert_eq!(asked.iter().map(read).collect::<Vec<_>>(), expected);
 }

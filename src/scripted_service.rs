@@ -81,12 +81,12 @@ impl Asked {
 }
 
 /// What a service answers, in this order, and what it was asked.
-pub(crate) struct Script {
+pub(crate) struct ScriptedService {
     replies: Mutex<VecDeque<Reply>>,
     asked: Mutex<Vec<Asked>>,
 }
 
-impl Script {
+impl ScriptedService {
     pub(crate) fn new(replies: impl IntoIterator<Item = Reply>) -> Arc<Self> {
         let replies = Mutex::new(replies.into_iter().collect());
         Arc::new(Self { replies, asked: Mutex::default() })
@@ -107,7 +107,7 @@ impl Script {
     /// What clients of this service are made of. They try everything once.
     pub(crate) fn config(self: &Arc<Self>) -> SdkConfig {
         let connector = SharedHttpConnector::new(Connector(self.clone()));
-        let credentials = Credentials::new("key", "secret", None, None, "script");
+        let credentials = Credentials::new("key", "secret", None, None, "service");
         SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(http_client_fn(move |_, _| connector.clone()))
@@ -165,7 +165,7 @@ impl Body for Frames {
 }
 
 #[derive(Clone)]
-struct Connector(Arc<Script>);
+struct Connector(Arc<ScriptedService>);
 
 impl fmt::Debug for Connector {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -175,7 +175,7 @@ impl fmt::Debug for Connector {
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let script = self.0.clone();
-        HttpConnectorFuture::new(async move { script.answer(request).await })
+        let service = self.0.clone();
+        HttpConnectorFuture::new(async move { service.answer(request).await })
     }
 }
