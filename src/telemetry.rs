@@ -28,7 +28,7 @@ pub fn init() {
     let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
-        .with_current_span(false)
+        .with_current_span(true)
         .with_span_list(false)
         .with_filter(targets);
     // A second call (from a test, say) keeps the first subscriber.

@@ -162,7 +162,7 @@ async fn fill(store: &Store) {
         origin: Origin::new(time, "bench"),
         order_by: OrderBy::Source,
         snapshot: None,
-        ids: GeneratedIds { seed: "bench".to_owned(), time },
+        ids: GeneratedIds { seed: "bench".to_owned(), time, run: "bench".to_owned() },
     };
     let mut importer = Importer::new(store, &account, ordering, Mode::Write);
     let offering = |n: u64| {

@@ -452,7 +452,7 @@ async fn fill(stack: &Stack) -> ApiKey {
         origin: Origin::new(time, "bench"),
         order_by: OrderBy::Source,
         snapshot: None,
-        ids: GeneratedIds { seed: "bench".to_owned(), time },
+        ids: GeneratedIds { seed: "bench".to_owned(), time, run: "bench".to_owned() },
     };
     let mut importer = Importer::new(&stack.store, &account, ordering, Mode::Write);
     let lines: Vec<Line> = (0..100)

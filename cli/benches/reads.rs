@@ -203,7 +203,7 @@ async fn fill(store: &Store, size: usize) {
         origin: Origin::new(time, "bench"),
         order_by: OrderBy::Source,
         snapshot: None,
-        ids: GeneratedIds { seed: "bench".to_owned(), time },
+        ids: GeneratedIds { seed: "bench".to_owned(), time, run: "bench".to_owned() },
     };
     let mut importer = Importer::new(store, &account, ordering, Mode::Write);
     let mut lines: Vec<Line> = Vec::with_capacity(400);

@@ -16,7 +16,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The counter of a key, as an instance keeps it between its reports.
 #[derive(Debug, Default)]
 pub struct Ledger {
+    /// The limits that what is not reported was used under.
     limits: Limits,
+    /// The limits that the key has now.
+    current: Limits,
     /// What the database told last.
     known: Counter,
     /// The same, with what was spent here since.
@@ -55,8 +58,12 @@ impl Ledger {
         draw: Draw,
         limits: Limits,
     ) -> Admission {
-        self.limits = limits;
-        if let Some(standing) = self.standing(now, draw).filter(|standing| standing.is_empty) {
+        self.current = limits;
+        if !self.unreported.is_of_any_limit() {
+            self.limits = limits;
+        }
+        let standing = self.standing(now, draw).filter(|_| !self.is_changing());
+        if let Some(standing) = standing.filter(|standing| standing.is_empty) {
             self.unreported.rejected = self.unreported.rejected.saturating_add(1);
             return Admission::Refused(standing);
         }
@@ -72,11 +79,17 @@ impl Ledger {
         self.failed.is_some_and(|at| instant.duration_since(at) < PAUSE)
     }
 
-    /// Whether the counter is unknown, or an allowance is spent.
+    /// Whether the limits were changed, and something used under the earlier ones must be reported first: what was used
+    /// counts by the limits that it was admitted by.
+    fn is_changing(&self) -> bool {
+        self.limits != self.current
+    }
+
+    /// Whether the counter is unknown, an allowance is spent, or the limits were changed.
     fn must_ask(&self) -> bool {
         let spent =
             |(name, limit): (LimitName, PerMinute)| self.unreported.of(name) >= limit.allowance();
-        self.heard.is_none() || self.limits.each().any(spent)
+        self.heard.is_none() || self.is_changing() || self.limits.each().any(spent)
     }
 
     /// Whether a report is due because of the time.
@@ -119,6 +132,10 @@ impl Ledger {
     /// Takes what the database told, to a report of this use.
     pub fn heard(&mut self, now: Timestamp, instant: Instant, counter: Counter, reported: Usage) {
         self.unreported = self.unreported.less(reported);
+        if self.heard.is_some() {
+            // Requests that were answered meanwhile are all that is left.
+            self.limits = self.current;
+        }
         self.known = counter;
         self.balances = counter.balances;
         self.balances.spend(now, self.unreported, &self.limits);
@@ -134,7 +151,13 @@ impl Ledger {
     /// How things stand with the scarcest balance.
     #[must_use]
     pub fn standing(&self, now: Timestamp, draw: Draw) -> Option<Standing> {
-        self.balances.standing(now, draw, &self.limits)
+        self.standing_with(now, draw, &self.limits)
+    }
+
+    /// How things stand with the scarcest balance of these limits.
+    #[must_use]
+    pub fn standing_with(&self, now: Timestamp, draw: Draw, limits: &Limits) -> Option<Standing> {
+        self.balances.standing(now, draw, limits)
     }
 }
 

@@ -193,6 +193,12 @@ impl Usage {
         }
     }
 
+    /// Whether anything was used that a limit may count.
+    #[must_use]
+    pub fn is_of_any_limit(&self) -> bool {
+        LimitName::ALL.into_iter().any(|name| self.of(name) > 0.0)
+    }
+
     #[must_use]
     pub fn plus(self, more: Self) -> Self {
         Self {

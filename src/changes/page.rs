@@ -259,7 +259,7 @@ impl<L: JournalStore> Reader<'_, L> {
                 continue;
             }
             let Some(change) = change.seen_with(self.view) else { continue };
-            let bytes = OVERHEAD + bytes_in_reply(change.record().unwrap_or_default());
+            let bytes = bytes_of(&change);
             let is_full = self.changes.len() >= self.limit
                 || !self.changes.is_empty() && self.bytes + bytes > PAGE_BYTES;
             if is_full {
@@ -281,8 +281,16 @@ impl<L: JournalStore> Reader<'_, L> {
     }
 }
 
-/// The bytes of a change in a reply besides its record: names, id, source, times.
-const OVERHEAD: usize = 700;
+/// The most that a change takes in a reply besides its record, its id and its source: names, position, times.
+const OVERHEAD: usize = 350;
+
+/// The most bytes that a change takes in a reply.
+fn bytes_of(change: &Change) -> usize {
+    let quoted = |text: &str| bytes_in_reply(&json!(text).to_string());
+    let source = change.source.as_deref().map_or(0, quoted);
+    let record = bytes_in_reply(change.record().unwrap_or_default());
+    OVERHEAD + quoted(&change.identity.id) + source + record
+}
 
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,7 @@ pub const EXPORTS: &str = "exports/";
 pub const MAX_UNFINISHED: usize = 5;
 
 /// How long an export may be without any progress: then its messages have been given up.
-const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_hours(24);
+pub const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
 /// How long an export is kept.
 pub const KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);

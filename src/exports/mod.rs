@@ -11,5 +11,5 @@ mod job;
 pub use gzip::{GzipParts, GzipState};
 pub use job::{
     EXPORTS, ExportClaim, ExportId, ExportJob, ExportLease, ExportProgress, ExportStatus,
-    ExportView, KEPT_FOR, MAX_UNFINISHED, export_key, rest_key,
+    ExportView, GIVEN_UP_AFTER, KEPT_FOR, MAX_UNFINISHED, export_key, rest_key,
 };

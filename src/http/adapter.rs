@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
+use jiff::Timestamp;
 use lambda_http::{
     Request, Response,
     http::{
@@ -16,10 +17,10 @@ use lambda_http::{
         header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE},
     },
 };
-use tracing::Level;
+use tracing::{Instrument as _, Level};
 
 use super::{
-    Absent, ApiError, ApiRequest, Authenticator, Caller, Dialect, Excess, Reply,
+    Absent, ApiError, ApiRequest, Authenticator, Dialect, Excess, Reply,
     dialect::RenderedError,
     idempotency::answer_once,
     limits::{Admitted, KeyLimiter},
@@ -157,6 +158,8 @@ impl<E: Endpoint> HttpAdapter<E> {
         // Boxed, because the type of the unboxed future exceeds the compiler's limits.
         let answer = Box::pin(self.answer(&request, &mut log, &meters, &mut limited));
         let answer = xray::traced(request.trace_id.as_deref(), answer);
+        // Of every line that is logged meanwhile.
+        let answer = answer.instrument(tracing::error_span!("request", request_id = request.id));
         let answer = AssertUnwindSafe(answer).catch_unwind();
         let outcome = match tokio::time::timeout_at(request.deadline.into(), answer).await {
             Ok(Ok(outcome)) => outcome,
@@ -223,11 +226,17 @@ impl<E: Endpoint> HttpAdapter<E> {
         }
         let key = E::DIALECT.key(&request.headers);
         let keys = self.store.metered(&meters.key);
-        let caller = self
-            .authenticator
-            .authenticate(Instant::now(), &keys, key, E::PERMISSION, request.source_ip)
-            .await?;
-        let Caller { principal, key, limits } = caller;
+        let (key, record) = self.authenticator.authenticate(Instant::now(), &keys, key).await?;
+        let (limits, draw) = (record.limits, draw(&request.method));
+        let admitted = record.admit(E::PERMISSION, request.source_ip, Timestamp::now());
+        let principal = admitted.map_err(|rejection| {
+            let rejection = ApiError::KeyRejected(rejection);
+            // A 401: the key is none any more.
+            if rejection.status() == 403 {
+                limited.standing = self.limiter.standing_of(&key, &limits, draw);
+            }
+            rejection
+        })?;
         log.account = Some(principal.account.to_string());
         let store = self.store.for_account(&principal.account, &meters.catalog);
         let work = answer_once(&self.endpoint, request, &principal, &store, log);
@@ -235,7 +244,7 @@ impl<E: Endpoint> HttpAdapter<E> {
             return work.await;
         }
         let counters = self.store.metered(&meters.counter);
-        let admission = self.limiter.admit(&counters, &key, limits, draw(&request.method)).await;
+        let admission = self.limiter.admit(&counters, &key, limits, draw).await;
         let admitted = match admission {
             Ok(admitted) => limited.admitted.insert(admitted),
             Err(standing) => {

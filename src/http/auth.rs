@@ -7,18 +7,16 @@
 //! guesses costs a bounded number of reads: beyond that, keys that the instance does not know get a 429.
 
 use std::{
-    net::IpAddr,
     num::NonZeroUsize,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use lru::LruCache;
 
 use super::{ApiError, Excess};
 use crate::{
-    access::{ApiKey, KeyHash, KeyLookup, KeyRecord, KeyRejection, Limits, Permission, Principal},
+    access::{ApiKey, KeyHash, KeyLookup, KeyRecord, KeyRejection},
     lock::lock,
     store::StoreError,
 };
@@ -32,15 +30,7 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 const FRUITLESS_LOOKUPS: u32 = 50;
 const FRUITLESS_EVERY: Duration = Duration::from_millis(50);
 
-/// An authenticated caller.
-#[derive(Debug)]
-pub struct Caller {
-    pub principal: Principal,
-    pub key: KeyHash,
-    pub limits: Limits,
-}
-
-/// Looks up keys and checks them.
+/// Looks up keys.
 pub struct Authenticator {
     known_for: Duration,
     fruitless: Fruitless,
@@ -69,7 +59,7 @@ impl Authenticator {
         }
     }
 
-    /// Authenticates and authorizes a request that arrives now: returns the caller.
+    /// The key of a request that arrives now, and its record, which says what the key permits.
     ///
     /// # Errors
     /// [`ApiError::KeyRejected`], or the database's error.
@@ -78,15 +68,11 @@ impl Authenticator {
         now: Instant,
         keys: &impl KeyLookup<Error = StoreError>,
         key: Option<ApiKey>,
-        permission: Permission,
-        source_ip: Option<IpAddr>,
-    ) -> Result<Caller, ApiError> {
+    ) -> Result<(KeyHash, Arc<KeyRecord>), ApiError> {
         let hash = key.ok_or(ApiError::KeyRejected(KeyRejection::Malformed))?.hash();
         let record = self.record(keys, &hash, now).await?;
         let record = record.ok_or(ApiError::KeyRejected(KeyRejection::Unknown))?;
-        let principal = record.admit(permission, source_ip, Timestamp::now());
-        let principal = principal.map_err(ApiError::KeyRejected)?;
-        Ok(Caller { principal, key: hash, limits: record.limits })
+        Ok((hash, record))
     }
 
     async fn record(
@@ -152,8 +138,13 @@ impl Fruitless {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use jiff::Timestamp;
+
     use super::*;
-    use crate::account::AccountId;
+    use crate::{
+        access::{Limits, PerMinute, Permission},
+        account::AccountId,
+    };
 
     /// A fake directory: it returns the same record, or none, for every hash, and counts its reads.
     #[derive(Clone, Default)]
@@ -183,11 +174,14 @@ mod tests {
         now: Instant,
         key: &str,
     ) -> Result<u32, u16> {
-        let (key, permission) = (ApiKey::parse(key), Permission::OfferingsRead);
         let before = directory.reads.load(Ordering::Relaxed);
-        let caller = auth.authenticate(now, directory, key, permission, None).await;
+        let known = auth.authenticate(now, directory, ApiKey::parse(key)).await;
         let reads = directory.reads.load(Ordering::Relaxed) - before;
-        caller.map(|_| reads).map_err(|error| error.status())
+        let admitted = known.and_then(|(_, record)| {
+            let principal = record.admit(Permission::OfferingsRead, None, Timestamp::now());
+            principal.map_err(ApiError::KeyRejected)
+        });
+        admitted.map(|_| reads).map_err(|error| error.status())
     }
 
     #[tokio::test]
@@ -322,21 +316,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_caller_is_who_its_key_says_with_the_limits_of_that() {
-        let limits =
-            Limits { reads_per_minute: crate::access::PerMinute::new(7), ..Limits::default() };
+        let limits = Limits { reads_per_minute: PerMinute::new(7), ..Limits::default() };
         let directory = Directory::default();
         *lock(&directory.record) = Some(KeyRecord { limits, ..record() });
         let auth = Authenticator::new(Duration::from_mins(1));
         let key = ApiKey::parse(&format!("cat_live_{}", "k".repeat(32))).expect("a key");
-        let (now, read) = (Instant::now(), Permission::OfferingsRead);
-        let caller = auth.authenticate(now, &directory, Some(key.clone()), read, None).await;
-        let caller = caller.expect("a caller");
-        assert_eq!((caller.principal.account.as_str(), caller.limits), ("ACME", limits));
-        assert_eq!(caller.key, key.hash());
-        let write = Permission::ProductsWrite;
-        let lacking = auth.authenticate(now, &directory, Some(key), write, None).await;
-        let lacking = lacking.expect_err("no permission");
-        assert!(matches!(lacking, ApiError::KeyRejected(KeyRejection::PermissionLacking)));
+        for _ in 0..2 {
+            let caller = auth.authenticate(Instant::now(), &directory, Some(key.clone())).await;
+            let (hash, record) = caller.expect("a caller");
+            assert_eq!((record.account.as_str(), record.limits), ("ACME", limits));
+            assert_eq!(hash, key.hash());
+        }
         assert_eq!(directory.reads.load(Ordering::Relaxed), 1);
     }
 }

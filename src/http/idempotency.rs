@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lambda_http::http::Method;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::{ApiError, ApiRequest, Call, Endpoint, Reply, RequestLog, dialect::RenderedError};
 use crate::{
@@ -22,6 +22,9 @@ const HEADER: &str = "idempotency-key";
 /// How long a claim outlasts its request's deadline: Lambda ends the invocation half a second after that, so nothing of
 /// it still runs when the next request takes over.
 const CLAIM_MARGIN: Duration = Duration::from_secs(1);
+
+/// How long before the deadline an answer is given, even if it is not kept.
+const SENDING_TIME: Duration = Duration::from_millis(200);
 
 /// Answers a request. A `POST` with an idempotency key does its work once, however often it is sent; for other methods
 /// the key is only validated.
@@ -57,10 +60,16 @@ pub(super) async fn answer_once<E: Endpoint>(
         Ok(reply) => reply.to_keep(),
         Err(error) => answer_to_keep::<E>(error, request),
     };
-    if let Err(error) = store.end_request(&claim, answer.as_ref()).await {
-        // What was done stays done. Once the claim has expired, the same request repeats it, to the same effect.
-        tracing::warn!(cause = chain(&error), "the answer was not kept");
-    }
+    // An answer that cannot be kept is given nevertheless, in time. What was done stays done: once the claim has
+    // expired, the same request repeats it, to the same effect.
+    let latest = request.deadline.checked_sub(SENDING_TIME).unwrap_or(request.deadline);
+    let kept = timeout_at(latest.into(), store.end_request(&claim, answer.as_ref())).await;
+    let cause = match kept {
+        Ok(Ok(())) => return outcome,
+        Ok(Err(error)) => chain(&error),
+        Err(_) => "no answer before the deadline".to_owned(),
+    };
+    tracing::warn!(cause, "the answer was not kept");
     outcome
 }
 

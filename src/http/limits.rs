@@ -105,6 +105,19 @@ impl KeyLimiter {
         }
     }
 
+    /// How things stand with a key whose request is refused for another reason than its limits.
+    pub(super) fn standing_of(
+        &self,
+        hash: &KeyHash,
+        limits: &Limits,
+        draw: Draw,
+    ) -> Option<Standing> {
+        if limits.is_none() {
+            return None;
+        }
+        lock(&self.key(hash).ledger).standing_with(self.now(), draw, limits)
+    }
+
     /// Makes the report that is due with an admitted request, unless another one makes it.
     pub(super) async fn report_if_due(
         &self,

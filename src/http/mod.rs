@@ -50,7 +50,7 @@ mod request;
 mod response;
 
 pub use adapter::{Call, Endpoint, HttpAdapter, Methods, RequestLog};
-pub use auth::{Authenticator, Caller};
+pub use auth::Authenticator;
 pub use catalog::{ListChanges, ManageExports, ManageImports};
 pub use dialect::Dialect;
 pub use error::{Absent, ApiError, Excess};

@@ -29,20 +29,27 @@ use crate::{
     },
 };
 
-/// Generates the ids of products without keys: the same record gets the same id, however often it is
-/// imported.
+/// Generates the ids of products.
 #[derive(Clone, Debug)]
 pub struct GeneratedIds {
     /// Identifies the records: an event's own id, the content of a message, or a version of an object.
     pub seed: String,
     /// When that was first seen.
     pub time: Timestamp,
+    /// Identifies this run of the import.
+    pub run: String,
 }
 
 impl GeneratedIds {
-    /// The id of the product on a line.
-    fn id(&self, line: u64) -> ProductId {
+    /// The id of a product without keys: the same record is the same product, however often it is imported.
+    fn of_record(&self, line: u64) -> ProductId {
         ProductId::of_record(self.time, &self.seed, line)
+    }
+
+    /// The id of a product that has a key, if it is created: an earlier run may have created one that has another key
+    /// by now.
+    fn of_new(&self, line: u64) -> ProductId {
+        ProductId::of_record(self.time, &self.run, line)
     }
 }
 
@@ -102,7 +109,7 @@ impl<'a, T: ProductDelete + ProductWrites + ExportedRecords> ProductRecords<'a, 
             if let ProductRecord::Upsert(row) = record
                 && row.key().is_none()
             {
-                row.id = Some(self.ids.id(*line));
+                row.id = Some(self.ids.of_record(*line));
             }
         }
         let (mut pending, mut later) = (Vec::new(), Vec::new());
@@ -196,7 +203,7 @@ impl<'a, T: ProductDelete + ProductWrites + ExportedRecords> ProductRecords<'a, 
                 let ProductRecord::Upsert(row) = record else { return None };
                 let new_id = match row.key() {
                     Some(ProductKey::Id(id)) => id,
-                    _ => self.ids.id(*line),
+                    _ => self.ids.of_new(*line),
                 };
                 Some((
                     *line,
@@ -269,7 +276,7 @@ impl<'a, T: ProductDelete + ProductWrites + ExportedRecords> ProductRecords<'a, 
         before: Option<&StoredProduct>,
     ) -> Result<(Outcome, Option<StoredProduct>), RowError> {
         let Some(before) = before else {
-            let id = row.id.unwrap_or_else(|| self.ids.id(line));
+            let id = row.id.unwrap_or_else(|| self.ids.of_new(line));
             let product = Product::created(row, id, order.time()).ok_or(RowError::NameRequired)?;
             let mut orders = FieldOrders::default();
             orders.note(row, order);

@@ -194,6 +194,7 @@ where
     let ids = request.ids.clone().unwrap_or_else(|| GeneratedIds {
         seed: lease.import.as_str().to_owned(),
         time: job.source_time,
+        run: lease.holder.clone(),
     });
     let ordering = Ordering { origin, order_by: request.order_by, snapshot: own, ids };
     let meter = Meter::default();

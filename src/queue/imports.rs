@@ -373,9 +373,14 @@ impl ImportCatalog {
             store.give_up(&account, &content, &own.0, &own.1).await?;
         }
         let (id, name) = continued.unwrap_or(own);
-        let ids = GeneratedIds { seed: content.as_str().to_owned(), time: known.first_seen };
         let source = Source::named(name, delivery.sent);
-        let request = Request { ids: Some(ids), ..self.request(account, id, source, deadline) };
+        let request = self.request(account, id, source, deadline);
+        let ids = GeneratedIds {
+            seed: content.as_str().to_owned(),
+            time: known.first_seen,
+            run: request.lease.holder.clone(),
+        };
+        let request = Request { ids: Some(ids), ..request };
         let open = move || GroupStream::of_bytes(lines, Some(Format::Ndjson));
         self.import(&request, open, None).await
     }

@@ -18,7 +18,8 @@ use crate::{
     account::AccountId,
     changes::{ExportedRecord, Kinds},
     exports::{
-        ExportClaim, ExportId, ExportJob, ExportLease, ExportProgress, ExportStatus, GzipState,
+        ExportClaim, ExportId, ExportJob, ExportLease, ExportProgress, ExportStatus,
+        GIVEN_UP_AFTER, GzipState,
     },
     imports::Kind,
 };
@@ -106,16 +107,38 @@ impl Store {
         Ok(self.put(OPERATION, put).await?.is_ok())
     }
 
-    /// How many exports of an account have not ended.
-    pub async fn unfinished_exports(&self, account: &AccountId) -> Result<usize, StoreError> {
+    /// Removes an export that no worker has begun.
+    pub async fn withdraw_export(
+        &self,
+        account: &AccountId,
+        id: &ExportId,
+    ) -> Result<(), StoreError> {
+        let delete = self
+            .delete_item(&self.tables.exports, key(account, id))
+            .condition_expression("#status = :waiting AND attribute_not_exists(startedAt)")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":waiting", text(ExportStatus::Waiting.as_str()));
+        self.delete("withdraw export", delete).await.map(drop)
+    }
+
+    /// How many exports of an account have not ended, besides this one. Those that were given up count no more.
+    pub async fn unfinished_exports(
+        &self,
+        account: &AccountId,
+        besides: &ExportId,
+    ) -> Result<usize, StoreError> {
+        let alive = self.clock.now() - GIVEN_UP_AFTER;
         let query = self
             .query_of(account, &self.tables.exports, "account = :account")
-            .filter_expression("#status IN (:waiting, :running)")
+            .filter_expression("#status IN (:waiting, :running) AND updatedAt >= :alive")
             .projection_expression("exportId")
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":waiting", text(ExportStatus::Waiting.as_str()))
-            .expression_attribute_values(":running", text(ExportStatus::Running.as_str()));
-        Ok(self.query_all("count exports", query).await?.len())
+            .expression_attribute_values(":running", text(ExportStatus::Running.as_str()))
+            .expression_attribute_values(":alive", number(alive.as_millisecond()));
+        let unfinished = self.query_all("count exports", query).await?;
+        let is_other = |item: &&Item| text_of(item, "exportId") != Some(besides.as_str());
+        Ok(unfinished.iter().filter(is_other).count())
     }
 
     /// The state of an export that is still kept.

@@ -36,7 +36,7 @@ async fn import(
         origin: Origin::new(time, &name),
         order_by: OrderBy::Record,
         snapshot: None,
-        ids: GeneratedIds { seed: name, time },
+        ids: GeneratedIds { seed: name.clone(), time, run: name },
     };
     let account = AccountId::parse(account).expect("account");
     let mut importer = Importer::new(store, &account, ordering, mode);

@@ -15,14 +15,18 @@ use futures_util::{
     future::{BoxFuture, join_all, ready},
 };
 use jiff::Timestamp;
+use lambda_http::RequestExt as _;
 use serde_json::{Value, json};
 use serverless_catalog::{
     account::AccountId,
     cause::Cause,
     changes::Kinds,
+    cursor::Cursors,
     exports::{
-        ExportClaim, ExportId, ExportJob, ExportLease, ExportStatus, ExportView, export_key,
+        ExportClaim, ExportId, ExportJob, ExportLease, ExportStatus, ExportView, GIVEN_UP_AFTER,
+        MAX_UNFINISHED, export_key,
     },
+    http::{Authenticator, HttpAdapter, ManageExports},
     queue::{ExportCatalog, MAX_RECEIVES, MessageQueue, QueueMessage, export_message},
     store::{Connection, Store, TableNames, lean_client},
 };
@@ -49,6 +53,106 @@ impl MessageQueue for Queue {
     fn retry_after(&self, _: String, _: Duration) -> BoxFuture<'_, Result<(), Cause>> {
         ready(Ok(())).boxed()
     }
+}
+
+/// A queue that is away.
+#[derive(Debug)]
+pub(crate) struct Away;
+
+impl MessageQueue for Away {
+    fn send(&self, _: QueueMessage) -> BoxFuture<'_, Result<(), Cause>> {
+        ready(Err("SQS is away".into())).boxed()
+    }
+
+    fn retry_after(&self, _: String, _: Duration) -> BoxFuture<'_, Result<(), Cause>> {
+        ready(Err("SQS is away".into())).boxed()
+    }
+}
+
+/// Requests an export from a function over this queue, under an idempotency key if there is one.
+async fn ask(
+    catalog: &Catalog,
+    queue: Arc<dyn MessageQueue>,
+    key: &str,
+    idempotency_key: Option<&str>,
+) -> u16 {
+    let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
+    let endpoint = ManageExports::new(catalog.stack.jobs.bucket.clone(), queue, cursors.into());
+    let keys = Authenticator::new(Duration::from_mins(1));
+    let function = HttpAdapter::new(endpoint, catalog.stack.store.clone(), keys, false);
+    let path = "/catalog/v1/exports";
+    let mut request = lambda_http::http::Request::post(path)
+        .header("authorization", format!("Bearer {key}"))
+        .header("content-type", "application/json");
+    if let Some(idempotency_key) = idempotency_key {
+        request = request.header("idempotency-key", idempotency_key);
+    }
+    let request = request.body(lambda_http::Body::from("{}")).expect("a request");
+    function.handle(request.with_raw_http_path(path)).await.status().as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exports_whose_message_could_not_be_sent_keep_no_other_from_being_made() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    for _ in 0..=MAX_UNFINISHED {
+        assert_eq!(ask(&catalog, Arc::new(Away), &key, None).await, 503);
+    }
+    assert_eq!(ask(&catalog, Arc::<Queue>::default(), &key, None).await, 202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_is_requested_again_however_many_wait_and_counts_once() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let names: Vec<String> = (0..MAX_UNFINISHED).map(|number| format!("k{number}")).collect();
+    for name in &names {
+        assert_eq!(ask(&catalog, Arc::new(Away), &key, Some(name)).await, 503);
+    }
+    let queue = Arc::<Queue>::default();
+    for name in &names {
+        assert_eq!(ask(&catalog, queue.clone(), &key, Some(name)).await, 202, "{name}");
+    }
+    assert_eq!(queue.0.lock().expect("lock").len(), MAX_UNFINISHED);
+    assert_eq!(ask(&catalog, queue.clone(), &key, Some("more")).await, 429);
+    assert_eq!(ask(&catalog, queue.clone(), &key, Some("k0")).await, 202, "it is answered already");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_up_and_the_export_itself_are_not_counted_as_unfinished() {
+    let catalog = Catalog::start().await;
+    let store = &catalog.stack.store;
+    let account = AccountId::parse("ACME").expect("account");
+    let now = Timestamp::now();
+    let margin = jiff::SignedDuration::from_mins(1);
+    let id = |name: &str| ExportId::of(&[name]);
+    for (name, at) in [
+        ("new", now),
+        ("slow", now - GIVEN_UP_AFTER + margin),
+        ("given up", now - GIVEN_UP_AFTER - margin),
+    ] {
+        let job = ExportJob::new(id(name), Kinds::ALL, ExportView::default(), String::new(), at);
+        assert!(store.create_export(&account, &job).await.expect("stored"));
+    }
+    for (besides, expected) in [("another", 2), ("slow", 1), ("given up", 2)] {
+        let unfinished = store.unfinished_exports(&account, &id(besides)).await.expect("counted");
+        assert_eq!(unfinished, expected, "{besides}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_an_export_that_no_worker_has_begun_is_withdrawn() {
+    let scene = Scene::of(1).await;
+    let store = &scene.catalog.stack.store;
+    let (id, message) = scene.request("begun").await;
+    assert!(
+        deliver(&scene.function(Duration::from_mins(2)), &message, Duration::from_mins(1)).await
+    );
+    store.withdraw_export(&scene.account, &id).await.expect("an answer");
+    assert_eq!(scene.status(&id).await, ExportStatus::Done);
+    let (id, _) = scene.request("waiting").await;
+    store.withdraw_export(&scene.account, &id).await.expect("an answer");
+    assert!(store.export_job(&scene.account, &id).await.expect("read").is_none());
 }
 
 /// How many offerings the catalog has.

@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     limits::scene::{self, Instance},
+    log::Lines,
     proxy::{Fate, proxy},
     simulation::faults,
     support::{Answer, Catalog, Request},
@@ -381,4 +382,33 @@ fn a_claim_that_nothing_ends_holds_until_a_second_after_the_deadline_of_its_requ
         let reply = instance.invoke("upsert-products", &event).await;
         assert_eq!((reply.status, &reply.body["errors"]), (200, &json!(0)));
     });
+}
+
+#[test]
+fn an_answer_that_cannot_be_kept_in_time_is_given_all_the_same() {
+    let (lines, _guard) = Lines::capture();
+    scene::run("2026-11-28T12:00:00Z", async |scene| {
+        let key = scene.key(Limits::default()).await;
+        let body = json!({"products": [{"sku": "A", "name": "n"}]});
+        let mut event = scene::event("POST", PATH, "", &key, Some(body));
+        event["headers"]["idempotency-key"] = "once".into();
+        // The table of the keys answers no update.
+        let fates = |operation: &str, request: &[u8]| {
+            let request = String::from_utf8_lossy(request);
+            let keeps = operation == "UpdateItem" && request.contains("\"test-idempotency-keys\"");
+            let before = if keeps { Duration::from_hours(1) } else { Duration::ZERO };
+            faults::Fate { before, ..faults::Fate::default() }
+        };
+        let began = Instant::now();
+        let stuck = Instance::of(&scene.settings(0, fates));
+        let reply = stuck.invoke("upsert-products", &event).await;
+        assert_eq!((reply.status, &reply.body["created"]), (200, &json!(1)), "{reply:?}");
+        // Without a deadline in its context, a request has 28.5 seconds.
+        assert_eq!(began.elapsed().as_millis(), 28_300);
+    });
+    let lines = lines.all();
+    let told = lines.iter().find(|line| line["fields"]["message"] == "the answer was not kept");
+    let told = told.unwrap_or_else(|| panic!("{lines:?}"));
+    assert_eq!(told["fields"]["cause"], "no answer before the deadline");
+    assert_eq!(told["span"], json!({"name": "request", "request_id": "req_r"}));
 }

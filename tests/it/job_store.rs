@@ -246,6 +246,17 @@ async fn a_version_is_superseded_by_a_later_sequencer_and_without_one_by_a_later
     assert!(superseded("b", Some("09"), 4).await);
     assert!(!superseded("b", Some("01"), 5).await);
     assert!(!superseded("c", None, 0).await, "another object");
+
+    // A newer version whose sequencer is not known takes the place of one whose sequencer is.
+    assert!(note("d", Some("01"), 5).await);
+    assert!(note("d", None, 6).await);
+    assert!(superseded("d", Some("01"), 5).await);
+    assert!(!note("d", Some("01"), 5).await);
+    // Of the same version nothing is forgotten: the upload of a newer one may have begun earlier.
+    assert!(note("e", Some("02"), 5).await);
+    assert!(note("e", None, 5).await);
+    assert!(superseded("e", Some("01"), 6).await);
+    assert!(!note("e", Some("01"), 6).await);
 }
 
 #[tokio::test]
@@ -270,14 +281,15 @@ async fn a_submission_of_which_nothing_comes_is_kept_for_fifteen_days() {
     store.submit_import(&account(), &submitted).await.expect("submitted");
     let job = store.job(&account(), &import).await.expect("read").expect("a job");
     assert_eq!((job.status, job.submission), (Status::Waiting, Some(submission)));
-    assert_eq!((job.created_at, job.source_time, job.updated_at), (time(-3), time(-3), time(-3)));
+    assert_eq!((job.created_at, job.source_time), (time(-3), time(-3)));
+    // The clock goes on while the test runs.
+    assert!((time(0)..time(60)).contains(&job.updated_at), "it waits from now on");
     assert_eq!(job.started_at, None);
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let get = client.get_item().table_name("test-imports").key("account", text("ACME"));
     let item = get.key("importId", text(import.as_str())).send().await.expect("read").item;
     let expires_at = item.expect("an item")["expiresAt"].as_n().expect("a number").clone();
     let kept = expires_at.parse::<i64>().expect("seconds") - time(0).as_second();
-    // The clock goes on while the test runs.
     assert!((0..60).contains(&(kept - 15 * 24 * 60 * 60)), "{kept}");
 }
 
@@ -303,9 +315,11 @@ async fn a_submission_fails_once_and_not_when_it_has_begun() {
     assert_eq!((job.status, job.error.as_deref()), (Status::Failed, Some("no object")));
     assert_eq!((job.created_at, job.updated_at), (time(-9), time(0)));
     assert!(!fail(&fails).await, "it has failed before");
-    // Submitted again it stays what it is.
+    // Submitted again it waits again, by the same time.
     submit(&fails).await;
-    assert_eq!(status(&store, &fails).await, Some(Status::Failed));
+    let job = store.job(&account(), &fails).await.expect("read").expect("a job");
+    assert_eq!((job.status, job.error, job.created_at), (Status::Waiting, None, time(-9)));
+    assert!(fail(&fails).await);
 
     submit(&begins).await;
     let claim = store.claim(&lease(&begins, "a"), &source("upload", None)).await.expect("claim");
@@ -313,6 +327,9 @@ async fn a_submission_fails_once_and_not_when_it_has_begun() {
     assert!(!fail(&begins).await);
     store.release_job(&lease(&begins, "a")).await.expect("released");
     assert!(!fail(&begins).await, "it waits, but has begun");
+    submit(&begins).await;
+    let job = store.job(&account(), &begins).await.expect("read").expect("a job");
+    assert!(job.started_at.is_some(), "it is not begun anew");
     assert_eq!(status(&store, &begins).await, Some(Status::Waiting));
     assert!(!fail(&ImportId::of(&["unknown"])).await);
 }

@@ -13,10 +13,16 @@ use serverless_catalog::{
     changes::Kinds,
     exports::{ExportId, ExportJob, ExportView, MAX_UNFINISHED},
     imports::{
-        job::{Claim, ImportId, Job, JobStore as _, LEASE_TERM, Lease, Source, Status},
-        submission::upload_key,
+        OrderBy,
+        job::{
+            Claim, ImportId, ImportOptions, Job, JobStore as _, LEASE_TERM, Lease, Source, Status,
+            Submission,
+        },
+        submission::{SubmittedImport, upload_key},
     },
+    objects::Bucket,
     offerings::CatalogId,
+    retry::Patience,
     store::{Connection, lean_s3_client},
     text::random_name,
 };
@@ -218,15 +224,15 @@ async fn an_upload_is_one_object_of_the_declared_length_and_written_once() {
     assert_eq!(state["counts"]["created"], 1, "{state}");
 }
 
-/// Lets a job have been created this long ago.
+/// Lets a job have been submitted this long ago.
 async fn age(catalog: &Catalog, id: &str, minutes: i64) {
-    let created_at = Timestamp::now().as_millisecond() - minutes * 60_000;
+    let submitted_at = Timestamp::now().as_millisecond() - minutes * 60_000;
     let update = catalog.stack.client.update_item().table_name("test-imports");
     let update = update
         .key("account", AttributeValue::S("ACME".to_owned()))
         .key("importId", AttributeValue::S(id.to_owned()))
-        .update_expression("SET createdAt = :time")
-        .expression_attribute_values(":time", AttributeValue::N(created_at.to_string()));
+        .update_expression("SET createdAt = :time, updatedAt = :time")
+        .expression_attribute_values(":time", AttributeValue::N(submitted_at.to_string()));
     update.send().await.expect("a job");
 }
 
@@ -249,6 +255,54 @@ async fn an_import_whose_object_never_came_fails_after_six_hours() {
         let listed = catalog.read(&key, IMPORTS).await.json();
         assert_eq!(listed["imports"][0]["status"], "failed", "{listed}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_imports_says_of_each_what_it_says_itself() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let announced = json!({"upload": {"format": "ndjson", "length": 5}}).to_string().into_bytes();
+    let mut ids = Vec::new();
+    for minutes in [359, 361, 362] {
+        let request = post(&catalog, &key, IMPORTS, "application/json", announced.clone());
+        ids.push(request.send().await.json()["importId"].as_str().expect("id").to_owned());
+        age(&catalog, &ids[ids.len() - 1], minutes).await;
+    }
+    let listed = catalog.read(&key, IMPORTS).await.json();
+    let states: Vec<&Value> = (0..3).map(|place| &listed["imports"][place]["status"]).collect();
+    assert_eq!(states, ["waiting", "failed", "failed"], "{listed}");
+    for (id, status) in ids.iter().zip(states) {
+        let state = catalog.read(&key, &format!("{IMPORTS}/{id}")).await.json();
+        assert_eq!(state["status"], *status, "{state}");
+    }
+}
+
+/// A function may die between storing the job and storing its records. The client sends the request again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submission_that_was_given_up_is_imported_when_it_is_repeated() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let (store, account) = (&catalog.stack.store, AccountId::parse("ACME").expect("account"));
+    let order_by = OrderBy::Record;
+    let options = ImportOptions { format: None, replace: None, order_by, dry_run: false };
+    let records = ndjson(&[json!({"kind": "product", "sku": "A", "name": "Cable"})]);
+    let submitted = SubmittedImport {
+        import: ImportId::of(&["submitted"]),
+        submission: Submission { options, length: records.len() as u64 },
+        submitted_at: Timestamp::now(),
+    };
+    store.submit_import(&account, &submitted).await.expect("stored");
+    age(&catalog, submitted.import.as_str(), 361).await;
+    let path = format!("{IMPORTS}/{}", submitted.import.as_str());
+    assert_eq!(catalog.read(&key, &path).await.json()["status"], "failed");
+
+    store.submit_import(&account, &submitted).await.expect("stored");
+    assert_eq!(catalog.read(&key, &path).await.json()["status"], "waiting");
+    let Bucket { objects, name } = &catalog.stack.jobs.bucket;
+    let object = upload_key(&account, &submitted.import);
+    objects.put_once(name, &object, records, Patience::Attempts(1)).await.expect("stored");
+    let state = ended(&catalog, &key, &path).await;
+    assert_eq!((&state["status"], &state["counts"]["created"]), (&json!("done"), &json!(1)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,17 +43,22 @@ impl Lines {
 
     /// The fields of the lines of requests since the last call, with their level.
     pub(crate) fn requests(&self) -> Vec<Value> {
-        let bytes = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let lines = String::from_utf8(bytes).expect("UTF-8");
-        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-        let requests = lines.filter(|line| line["fields"]["message"] == "request");
-        requests
+        let lines = self.all().into_iter();
+        lines
+            .filter(|line| line["fields"]["message"] == "request")
             .map(|mut line| {
                 let mut fields = line["fields"].take();
                 fields["level"] = line["level"].take();
                 fields
             })
             .collect()
+    }
+
+    /// All lines since the last call.
+    pub(crate) fn all(&self) -> Vec<Value> {
+        let bytes = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let lines = String::from_utf8(bytes).expect("UTF-8");
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
     /// The line of the only request since the last call, without the time that it took.

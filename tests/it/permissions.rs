@@ -17,6 +17,7 @@ use serverless_catalog::{
     access::{ApiKey, FieldUpdate, KeyChange, KeyHash, PerMinute},
     account::AccountId,
     changes::Kinds,
+    clock::Clock,
     cursor::Cursors,
     exports::{ExportId, ExportJob, ExportView},
     imports::{
@@ -33,6 +34,7 @@ use serverless_catalog::{
 
 use crate::{
     events,
+    exports::Away,
     proxy::{Fate, proxy},
     support::{Catalog, offering},
 };
@@ -215,26 +217,18 @@ async fn done() -> BTreeMap<String, Operations> {
         log_percent: 100,
     };
     let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
-    let functions = functions(&settings, &cursors.into(), &catalog.stack.jobs);
-    // Nothing was uploaded for it: whoever asks for it next ends it.
-    let unused = SubmittedImport {
-        import: ImportId::parse("3acd990027d0d8caede63621ac484963").expect("id"),
-        submission: Submission {
-            options: ImportOptions {
-                format: None,
-                replace: None,
-                order_by: OrderBy::Record,
-                dry_run: false,
-            },
-            length: 1,
-        },
-        submitted_at: Timestamp::now() - SignedDuration::from_hours(7),
-    };
-    let acme = AccountId::parse("ACME").expect("account");
-    catalog.stack.store.submit_import(&acme, &unused).await.expect("submitted");
+    let cursors = cursors.into();
+    let functions_with = |jobs| functions(&settings, &cursors, jobs);
+    let functions = functions_with(&catalog.stack.jobs);
+    let without_queue =
+        functions_with(&JobServices { export_queue: Arc::new(Away), ..catalog.stack.jobs.clone() });
+    submit_unused(&catalog).await;
     for name in functions.keys() {
         // Each function begins with full balances.
         forget_use(&catalog).await;
+        if *name == "manage-exports" {
+            answer_events(&without_queue, name).await;
+        }
         answer_events(&functions, name).await;
         answer_events(&functions, name).await;
         if *name == "upsert-products" {
@@ -290,6 +284,21 @@ async fn done() -> BTreeMap<String, Operations> {
     }
     done.insert("record-changes".to_owned(), take());
     done
+}
+
+/// Submits an import for which nothing was uploaded in seven hours: whoever asks for it next ends it.
+async fn submit_unused(catalog: &Catalog) {
+    let (format, replace, order_by, dry_run) = (None, None, OrderBy::Record, false);
+    let options = ImportOptions { format, replace, order_by, dry_run };
+    let unused = SubmittedImport {
+        import: ImportId::parse("3acd990027d0d8caede63621ac484963").expect("id"),
+        submission: Submission { options, length: 1 },
+        submitted_at: Timestamp::now(),
+    };
+    let account = AccountId::parse("ACME").expect("account");
+    let before = Clock::simulated(Timestamp::now() - SignedDuration::from_hours(7));
+    let store = catalog.stack.store.clone().with_clock(before);
+    store.submit_import(&account, &unused).await.expect("submitted");
 }
 
 /// Gives the key of all events limits so small that nearly every request has a report to make.

@@ -18,6 +18,7 @@ use serverless_catalog::{
 use tokio::time::Instant;
 
 use crate::{
+    messages::{Message, done},
     proxy::{Fate, proxy},
     support::{Catalog, offering},
     upsert::all,
@@ -616,4 +617,30 @@ async fn a_snapshot_removes_what_is_missing_from_it() {
     assert_eq!(imports.catalog.all_ids(&key, "includeArchived=true").await, ["o", "p"]);
     // A kind that is not known: the message is returned.
     assert_eq!(import(products(1), "everything", None).await.0, 1);
+}
+
+/// The same content may be sent again on purpose, when what it made has another key by now.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_message_again_makes_another_product_only_with_another_id() {
+    let imports = Imports::start().await;
+    let key = imports.catalog.key("ACME").await;
+    let body = json!({"kind": "product", "sku": "A", "name": "Cable"}).to_string();
+    let counts = async |id: &str| {
+        done(&imports.import, &[Message::new(id, body.clone())]).await;
+        let reports = imports.reports();
+        let counts = &reports.last().expect("a report")["counts"];
+        ["created", "updated"].map(|name| counts[name].as_u64().expect("a count"))
+    };
+    assert_eq!(counts("first").await, [1, 0]);
+    let moves = [json!({"sku": "A", "externalId": "E"}), json!({"externalId": "E", "sku": null})];
+    assert_eq!(imports.catalog.upsert(&key, &moves).await.status, 200);
+    assert_eq!(counts("second").await, [1, 0]);
+    let page = imports.catalog.read(&key, "/api/v1/products").await.json();
+    let products = page["products"].as_array().expect("products");
+    assert_eq!(products.len(), 2, "{page}");
+    assert_ne!(products[0]["id"], products[1]["id"]);
+
+    let price = json!({"sku": "A", "price": 2, "name": "Longer cable"});
+    assert_eq!(imports.catalog.upsert(&key, &[price]).await.status, 200);
+    assert_eq!(counts("third").await, [0, 1], "it is there already");
 }

@@ -293,7 +293,7 @@ pub(crate) fn importer<'a>(
         origin: Origin::new(time, &name),
         order_by: OrderBy::Record,
         snapshot: None,
-        ids: GeneratedIds { seed: name, time },
+        ids: GeneratedIds { seed: name.clone(), time, run: name },
     };
     let mode = if dry_run { Mode::DryRun } else { Mode::Write };
     Importer::new(store, account, ordering, mode)

@@ -92,7 +92,11 @@ async fn load_records(
         source: Source::named(name.to_owned(), store.clock().now()),
         order_by: OrderBy::Record,
         // The same ids at every start.
-        ids: Some(GeneratedIds { seed: name.to_owned(), time: Timestamp::UNIX_EPOCH }),
+        ids: Some(GeneratedIds {
+            seed: name.to_owned(),
+            time: Timestamp::UNIX_EPOCH,
+            run: name.to_owned(),
+        }),
         mode: Mode::Write,
         is_stored: false,
         deadline: None,

@@ -304,9 +304,11 @@ fn a_page_asks_for_as_many_chunks_as_it_still_needs_and_at_most_for_twice_as_man
 fn a_page_has_at_most_as_many_bytes_as_a_reply_may_have_but_one_change_at_least() {
     let of = |bytes: usize| {
         let identity = Identity { kind: Kind::Product, id: "x".to_owned(), id_field: None };
-        let json = format!("{{\"x\":\"{}\"}}", "y".repeat(bytes - OVERHEAD - 12));
-        assert_eq!(OVERHEAD + bytes_in_reply(&json), bytes);
-        change_of(identity, json)
+        // The id takes five bytes in its quotes.
+        let json = format!("{{\"x\":\"{}\"}}", "y".repeat(bytes - OVERHEAD - 5 - 12));
+        let change = change_of(identity, json);
+        assert_eq!(bytes_of(&change), bytes);
+        change
     };
     let half = PAGE_BYTES / 2;
     for (sizes, told) in [
@@ -341,6 +343,26 @@ fn the_ends_of_logs_are_those_of_their_last_chunks_and_know_of_losses_found_for_
     assert!(!ends.are_lost(&found(0)));
     assert!(ends.are_lost(&found(1)));
     assert!(!ends.only(Kinds::of([Kind::Offering])).are_lost(&found(1)));
+}
+
+#[test]
+fn a_change_never_takes_more_bytes_than_it_counts() {
+    let longest = "\u{1}".repeat(200);
+    for (id, source) in [
+        ("x".to_owned(), None),
+        (longest.clone(), Some(longest.clone())),
+        ("\u{1f980}".repeat(200), Some("\"".repeat(400))),
+    ] {
+        let identity =
+            Identity { kind: Kind::PartnerOffering, id, id_field: Some(IdField::ExternalId) };
+        let record = json!({ "name": longest }).to_string();
+        let mut upsert = change_of(identity, record);
+        upsert.source = source;
+        let counted = bytes_of(&upsert);
+        let position = Log::Offerings.name_of(u64::MAX);
+        let told = bytes_in_reply(&PositionedChange { position, change: upsert }.json()) + 1;
+        assert!((told..told + 350).contains(&counted), "{counted} for {told}");
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::http::describe::{
 };
 use crate::{
     access::Permission,
+    cause::chain,
     changes::{Kinds, Positions, View, ends},
     cursor::Cursors,
     exports::{ExportId, ExportJob, ExportStatus, ExportView, MAX_UNFINISHED, export_key},
@@ -123,17 +124,18 @@ impl ManageExports {
         let Call { request, principal, identity, store, log } = call;
         let account = &principal.account;
         let kinds = kinds(body::json(request)?)?;
-        if store.unfinished_exports(account).await? >= MAX_UNFINISHED {
-            return Err(ApiError::TooMany(Excess::Exports));
-        }
         let RequestIdentity { arrived_at, name, .. } = identity;
         let id = ExportId::of(&["https", name]);
+        if store.unfinished_exports(account, &id).await? >= MAX_UNFINISHED {
+            return Err(ApiError::TooMany(Excess::Exports));
+        }
         // Before the first record is read: what changes while the export runs is read by this cursor, too.
         let oldest = Positions::oldest(*arrived_at, kinds, View::of(principal).fingerprint());
         let ends = ends(store, account, oldest).await?;
         let cursor = ends.seal(&self.cursors, account)?;
         let new = ExportJob::new(id, kinds, ExportView::of(principal), cursor, *arrived_at);
-        let job = if store.create_export(account, &new).await? {
+        let is_new = store.create_export(account, &new).await?;
+        let job = if is_new {
             new
         } else {
             // An earlier attempt stored the job, and a worker may have begun to read the records: the cursor stored
@@ -141,11 +143,15 @@ impl ManageExports {
             let stored = store.export_job(account, &new.id).await?;
             stored.ok_or(ApiError::NotFound(Absent::Export))?
         };
-        // If sending fails, the client's repeated request, with the same idempotency key, sends the message. Without such
-        // a repetition the export is never begun.
         let send = || self.queue.send(export_message(account, &job.id));
-        let requested = Patience::Attempts(3).retry(send, |_| true).await;
-        requested.map_err(ApiError::Unavailable)?;
+        if let Err(error) = Patience::Attempts(3).retry(send, |_| true).await {
+            // An export that nobody begins must not count as unfinished. If an earlier attempt requested it, that one may
+            // have told the client its id, and may have sent the message.
+            if is_new && let Err(error) = store.withdraw_export(account, &job.id).await {
+                tracing::warn!(cause = chain(&error), "an export that is never begun stays");
+            }
+            return Err(ApiError::Unavailable(error));
+        }
         log.items = 1;
         let state = ExportState::of(&job, store.clock().now());
         let state = serde_json::to_string(&state).map_err(ApiError::internal)?;

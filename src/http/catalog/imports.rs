@@ -2,6 +2,7 @@
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
+use futures_util::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::{Method, StatusCode};
 use serde::Serialize;
@@ -317,7 +318,9 @@ impl ManageImports {
             }
         };
         let limit = limit.min(MAX_LIMIT);
-        let (jobs, next) = store.jobs_page(&principal.account, limit, after.as_ref()).await?;
+        let account = &principal.account;
+        let (mut jobs, next) = store.jobs_page(account, limit, after.as_ref()).await?;
+        try_join_all(jobs.iter_mut().map(|job| self.expire(store, account, job))).await?;
         log.items = jobs.len();
         log.has_next_page = next.is_some();
         let states = jobs.iter().map(|job| ImportState::of(job).json());
@@ -339,7 +342,7 @@ fn is_overdue(job: &Job, now: Timestamp) -> bool {
     job.submission.is_some()
         && job.status == Status::Waiting
         && job.started_at.is_none()
-        && job.created_at + signed(LONGEST_WAIT) < now
+        && job.updated_at + signed(LONGEST_WAIT) < now
 }
 
 /// Adds the errors of a list, a line each, until there are as many as are shown; returns whether more are wanted.
@@ -591,6 +594,7 @@ mod tests {
             Job { status: Status::Running, ..submitted() },
             Job { status: Status::Failed, ..submitted() },
             Job { started_at: Some(six), ..submitted() },
+            Job { updated_at: later, ..submitted() },
         ] {
             assert!(!is_overdue(&other, later), "{other:?}");
         }

@@ -229,7 +229,7 @@ fn source(minute: u8) -> Ordering {
         origin: Origin::new(at(minute), &format!("source {minute}")),
         order_by: OrderBy::Record,
         snapshot: None,
-        ids: GeneratedIds { seed: "seed".to_owned(), time: at(minute) },
+        ids: GeneratedIds { seed: "seed".to_owned(), time: at(minute), run: "run".to_owned() },
     }
 }
 

@@ -354,24 +354,28 @@ impl JobStore for Store {
         name: &str,
         version: &ObjectVersion,
     ) -> Result<bool, StoreError> {
-        let mut expression = "SET modified = :modified, expiresAt = :expires".to_owned();
-        let mut condition = "attribute_not_exists(modified) OR modified <= :modified".to_owned();
-        let mut update = self
-            .update_import(account, &latest_id(name))
-            .expression_attribute_values(":modified", number(version.modified.as_millisecond()))
-            .expression_attribute_values(":expires", self.job_expiry());
-        if let Some(sequencer) = &version.sequencer {
-            expression.push_str(", sequencer = :sequencer");
+        let mut expression = Expression::default();
+        expression.set("modified", number(version.modified.as_millisecond()));
+        expression.set("expiresAt", self.job_expiry());
+        let sequencer = version.sequencer.as_deref().map(|sequencer| text(padded(sequencer)));
+        let is_known = sequencer.is_some();
+        // A sequencer is that of the version that is noted, not that of an older one.
+        expression.set_or_remove("sequencer", sequencer);
+        let update = expression
+            .update(self.update_import(account, &latest_id(name)))
             // The last-modified time of a multipart upload is when the upload began. So times are compared
             // only if one of the two has no sequencer.
-            "attribute_not_exists(modified) OR sequencer <= :sequencer \
-             OR (attribute_not_exists(sequencer) AND modified <= :modified)"
-                .clone_into(&mut condition);
-            let sequencer = text(padded(sequencer));
-            update = update.expression_attribute_values(":sequencer", sequencer);
-        }
-        let update = update.update_expression(expression).condition_expression(condition);
-        Ok(self.update_or_stored("note version", update).await?.is_ok())
+            .condition_expression(if is_known {
+                "attribute_not_exists(modified) OR sequencer <= :sequencer \
+                 OR (attribute_not_exists(sequencer) AND modified <= :modified)"
+            } else {
+                "attribute_not_exists(modified) OR modified < :modified"
+            });
+        let noted = self.update_or_stored("note version", update).await?;
+        // The same version, whose sequencer may be known by now.
+        let is_same =
+            |item: &Item| !is_known && time_of(item, "modified") == Some(version.modified);
+        Ok(noted.map_or_else(|item| is_same(&item), |_| true))
     }
 
     async fn precheck(&self, account: &AccountId, source: &Source) -> Result<Precheck, StoreError> {

@@ -65,27 +65,28 @@ pub struct JobPosition {
 }
 
 impl Store {
-    /// Stores the job of a submitted import. A submission that is repeated changes nothing.
+    /// Stores the job of a submitted import. A submission that is repeated waits anew for what it imports, even if it had
+    /// been given up; once the import has begun, it changes nothing.
     pub async fn submit_import(
         &self,
         account: &AccountId,
         submitted: &SubmittedImport,
     ) -> Result<(), StoreError> {
         let SubmittedImport { import, submission, submitted_at } = submitted;
-        let time = number(submitted_at.as_millisecond());
+        let (time, now) = (number(submitted_at.as_millisecond()), self.clock.now());
         let mut item = key(account, import.as_str());
         item.extend(submission_attributes(submission));
         item.extend([
             ("status".to_owned(), text(Status::Waiting.as_str())),
             ("source".to_owned(), text(crate::imports::submission::source_name(import))),
             ("createdAt".to_owned(), time.clone()),
-            ("sourceTime".to_owned(), time.clone()),
-            ("updatedAt".to_owned(), time),
-            (EXPIRES_AT.to_owned(), number(self.clock.now().as_second() + UNUSED_SECONDS)),
+            ("sourceTime".to_owned(), time),
+            ("updatedAt".to_owned(), number(now.as_millisecond())),
+            (EXPIRES_AT.to_owned(), number(now.as_second() + UNUSED_SECONDS)),
         ]);
         let put = self
             .put_item(&self.tables.imports, item)
-            .condition_expression("attribute_not_exists(importId)");
+            .condition_expression("attribute_not_exists(startedAt)");
         self.put("submit import", put).await.map(drop)
     }
 

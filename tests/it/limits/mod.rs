@@ -6,7 +6,10 @@ pub(crate) mod scene;
 use std::time::Duration;
 
 use serde_json::json;
-use serverless_catalog::access::{LimitName, Limits, Usage};
+use serverless_catalog::{
+    access::{LimitName, Limits, Permission, Usage},
+    account::AccountId,
+};
 use tokio::time::sleep;
 
 use self::scene::{Key, Reply, per_minute, reads, run};
@@ -201,6 +204,81 @@ fn only_requests_that_pass_every_check_of_the_key_count() {
         assert_eq!((head.status, head.header("x-ratelimit-remaining")), (200, "8"));
         let full = scene.now().as_second() + 12;
         assert_eq!(head.number("x-ratelimit-reset"), full);
+    });
+}
+
+#[test]
+fn a_key_that_may_not_do_something_is_told_what_it_has_left_and_charged_nothing() {
+    run(NOON, async |scene| {
+        let key = scene.key_with(reads(10), [Permission::OfferingsRead]).await;
+        let instance = scene.instance();
+        let headers = |reply: &Reply| {
+            let names = ["x-ratelimit-limit", "x-ratelimit-remaining"];
+            (reply.status, names.map(|name| reply.header(name).to_owned()))
+        };
+        let told = |status: u16, left: &str| (status, ["10".to_owned(), left.to_owned()]);
+        let refused = async || {
+            let reply =
+                instance.send("list-products", "GET", "/api/v1/products", "", &key, None).await;
+            headers(&reply)
+        };
+        assert_eq!(refused().await, told(403, "10"));
+        assert_eq!(headers(&instance.read(&key).await), told(200, "9"));
+        assert_eq!(refused().await, told(403, "10"), "what this function's instance knows");
+        let revoked = scene.key_with(reads(10), [Permission::OfferingsRead]).await;
+        let account = AccountId::parse("ACME").expect("account");
+        scene.store.revoke_key(&account, &revoked.hash, scene.now()).await.expect("revoked");
+        let reply = instance.read(&revoked).await;
+        assert_eq!((reply.status, reply.header("x-ratelimit-limit")), (401, ""));
+        let free = scene.key_with(Limits::default(), []).await;
+        let reply = instance.read(&free).await;
+        assert_eq!((reply.status, reply.header("x-ratelimit-limit")), (403, ""));
+    });
+}
+
+#[test]
+fn what_was_used_under_earlier_limits_counts_by_them() {
+    run(NOON, async |scene| {
+        let key = scene.key(reads(1_000)).await;
+        let instance = scene.instance_that_caches_nothing();
+        for _ in 0..90 {
+            assert_eq!(instance.read(&key).await.status, 200);
+        }
+        scene.limit(&key, reads(10)).await;
+        let reply = instance.read(&key).await;
+        assert_eq!((reply.status, reply.header("x-ratelimit-limit")), (200, "10"), "{reply:?}");
+        // 9 % of the balance were spent; and now one of ten.
+        assert_eq!(reply.header("x-ratelimit-remaining"), "8");
+
+        // A limit that did not exist before counts nothing of what was used before.
+        let key = scene.key(reads(1_000)).await;
+        for _ in 0..90 {
+            assert_eq!(instance.read(&key).await.status, 200);
+        }
+        let units = Limits { read_units_per_minute: Some(per_minute(10)), ..reads(1_000) };
+        scene.limit(&key, units).await;
+        let reply = instance.read(&key).await;
+        assert_eq!((reply.status, reply.header("x-ratelimit-limit")), (200, "10"), "{reply:?}");
+    });
+}
+
+#[test]
+fn a_raised_limit_counts_from_the_next_request_on() {
+    run(NOON, async |scene| {
+        let key = scene.key(reads(10)).await;
+        let instance = scene.instance_that_caches_nothing();
+        for _ in 0..10 {
+            assert_eq!(instance.read(&key).await.status, 200);
+        }
+        assert_eq!(instance.read(&key).await.status, 429);
+        scene.limit(&key, reads(6_000)).await;
+        let reply = instance.read(&key).await;
+        assert_eq!((reply.status, reply.header("x-ratelimit-limit")), (429, "6000"), "{reply:?}");
+        sleep(Duration::from_secs(1)).await;
+        for _ in 0..90 {
+            let reply = instance.read(&key).await;
+            assert_eq!((reply.status, reply.header("x-ratelimit-limit")), (200, "6000"));
+        }
     });
 }
 

@@ -12,7 +12,10 @@ use jiff::{SignedDuration, Timestamp};
 use lambda_http::Context;
 use serde_json::{Value, json};
 use serverless_catalog::{
-    access::{ApiKey, KeyHash, KeyPrefix, KeyRecord, Limits, PerMinute, Permission, Usage},
+    access::{
+        ApiKey, FieldUpdate, KeyChange, KeyHash, KeyPrefix, KeyRecord, Limits, PerMinute,
+        Permission, Usage,
+    },
     account::AccountId,
     clock::Clock,
     cursor::Cursors,
@@ -130,6 +133,13 @@ impl Scene {
         Instance::of(&self.settings(ahead_millis, faults))
     }
 
+    /// An instance that looks every key up at every request.
+    pub fn instance_that_caches_nothing(&self) -> Instance {
+        let counter = self.counter.clone();
+        let faults = move |operation: &str, request: &[u8]| counter.decide(operation, request);
+        Instance::of(&Settings { cache_for: Duration::ZERO, ..self.settings(0, faults) })
+    }
+
     /// The settings of an instance whose clock is ahead by so many milliseconds, and whose requests have these faults.
     pub fn settings(&self, ahead_millis: i64, faults: impl Faults + 'static) -> Settings {
         let client = database::client(&self.engine, faults);
@@ -152,9 +162,31 @@ impl Scene {
     }
 
     pub async fn key(&self, limits: Limits) -> Key {
+        self.key_with(limits, Permission::ALL.iter().copied()).await
+    }
+
+    /// Gives a key other limits.
+    pub async fn limit(&self, key: &Key, limits: Limits) {
         let account = AccountId::parse("ACME").expect("account");
-        let record =
-            KeyRecord { limits, ..KeyRecord::new(account, Permission::ALL.iter().copied()) };
+        let of = |limit: Option<PerMinute>| limit.map_or(FieldUpdate::Clear, FieldUpdate::Set);
+        let change = KeyChange {
+            reads_per_minute: of(limits.reads_per_minute),
+            writes_per_minute: of(limits.writes_per_minute),
+            read_units_per_minute: of(limits.read_units_per_minute),
+            write_units_per_minute: of(limits.write_units_per_minute),
+            ..KeyChange::default()
+        };
+        let changed = self.store.update_key(&account, &key.hash, &change).await.expect("stored");
+        assert_eq!(changed.map(|record| record.limits), Some(limits));
+    }
+
+    pub async fn key_with(
+        &self,
+        limits: Limits,
+        permissions: impl IntoIterator<Item = Permission>,
+    ) -> Key {
+        let account = AccountId::parse("ACME").expect("account");
+        let record = KeyRecord { limits, ..KeyRecord::new(account, permissions) };
         let key = ApiKey::generate(&KeyPrefix::default()).expect("random");
         assert!(self.store.create_key(&key.hash(), &record).await.expect("stored"));
         Key { text: key.reveal().to_owned(), hash: key.hash() }
