@@ -1,8 +1,8 @@
 //! The fuzzer: every seed of a corpus, then mutations of the seeds until the time is over.
 //!
-//! Among the other tests, every run tries the same inputs: what fails is the change, not chance. With `FUZZ_SECONDS`, the
-//! time for each target, every run tries others, and `FUZZ_SEED` repeats one. An input that fails is made small and kept
-//! in `target/fuzz/`.
+//! Among the other tests, every run tries the same inputs, as many of them as the time allows. With `FUZZ_SECONDS`, the
+//! time for each target, every run tries others; the same time and `FUZZ_SEED` repeat one. An input that fails is made
+//! small and kept in `target/fuzz/`.
 
 use std::{
     fs,

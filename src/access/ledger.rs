@@ -16,10 +16,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The counter of a key, as an instance keeps it between its reports.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// The limits that what is not reported was used under.
     limits: Limits,
-    /// The limits that the key has now.
-    current: Limits,
+    /// The limits that what is not reported was used under, or most of it.
+    used_under: Limits,
     /// What the database told last.
     known: Counter,
     /// The same, with what was spent here since.
@@ -58,12 +57,11 @@ impl Ledger {
         draw: Draw,
         limits: Limits,
     ) -> Admission {
-        self.current = limits;
+        self.limits = limits;
         if !self.unreported.is_of_any_limit() {
-            self.limits = limits;
+            self.used_under = limits;
         }
-        let standing = self.standing(now, draw).filter(|_| !self.is_changing());
-        if let Some(standing) = standing.filter(|standing| standing.is_empty) {
+        if let Some(standing) = self.standing(now, draw).filter(|standing| standing.is_empty) {
             self.unreported.rejected = self.unreported.rejected.saturating_add(1);
             return Admission::Refused(standing);
         }
@@ -79,17 +77,18 @@ impl Ledger {
         self.failed.is_some_and(|at| instant.duration_since(at) < PAUSE)
     }
 
-    /// Whether the limits were changed, and something used under the earlier ones must be reported first: what was used
-    /// counts by the limits that it was admitted by.
-    fn is_changing(&self) -> bool {
-        self.limits != self.current
+    /// The limits by which it decides.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
-    /// Whether the counter is unknown, an allowance is spent, or the limits were changed.
+    /// Whether the counter is unknown, an allowance is spent, or the limits were changed: what was used counts by the
+    /// limits that it was used under, and is reported before anything else is used.
     fn must_ask(&self) -> bool {
         let spent =
             |(name, limit): (LimitName, PerMinute)| self.unreported.of(name) >= limit.allowance();
-        self.heard.is_none() || self.is_changing() || self.limits.each().any(spent)
+        self.heard.is_none() || self.limits != self.used_under || self.limits.each().any(spent)
     }
 
     /// Whether a report is due because of the time.
@@ -125,16 +124,16 @@ impl Ledger {
     #[must_use]
     pub fn report(&self) -> Option<UsageReport> {
         self.heard?;
-        let Self { unreported, used_at, limits, known, .. } = *self;
-        Some(UsageReport { used: unreported, used_at, limits, known })
+        let Self { unreported, used_at, used_under, known, .. } = *self;
+        Some(UsageReport { used: unreported, used_at, limits: used_under, known })
     }
 
     /// Takes what the database told, to a report of this use.
     pub fn heard(&mut self, now: Timestamp, instant: Instant, counter: Counter, reported: Usage) {
         self.unreported = self.unreported.less(reported);
         if self.heard.is_some() {
-            // Requests that were answered meanwhile are all that is left.
-            self.limits = self.current;
+            // All that is left was used while the report was made.
+            self.used_under = self.limits;
         }
         self.known = counter;
         self.balances = counter.balances;

@@ -159,7 +159,8 @@ impl<E: Endpoint> HttpAdapter<E> {
         let answer = Box::pin(self.answer(&request, &mut log, &meters, &mut limited));
         let answer = xray::traced(request.trace_id.as_deref(), answer);
         // Of every line that is logged meanwhile.
-        let answer = answer.instrument(tracing::error_span!("request", request_id = request.id));
+        let span = tracing::error_span!("request", request_id = request.id);
+        let answer = answer.instrument(span.clone());
         let answer = AssertUnwindSafe(answer).catch_unwind();
         let outcome = match tokio::time::timeout_at(request.deadline.into(), answer).await {
             Ok(Ok(outcome)) => outcome,
@@ -180,7 +181,7 @@ impl<E: Endpoint> HttpAdapter<E> {
         let headers = response.headers_mut();
         insert(headers, "x-request-id", &request.id);
         vary_by(headers, dialect.key_header());
-        self.charge(&mut limited, &request, &log, &meters).await;
+        self.charge(&mut limited, &request, &log, &meters).instrument(span).await;
         if let Some(standing) = &limited.standing {
             show_standing(headers, standing);
         }

@@ -2,9 +2,9 @@
 //!
 //! An instance spends an allowance (a tenth of a limit) by itself before it reports, and reports at least every five
 //! seconds while it serves. Lambda freezes an instance between requests, so the next request makes a due report: while
-//! it is answered if only the time is due, before it is admitted if the allowance is spent. A request that has spent more
-//! than an allowance is reported before its reply. Of one key there is one report
-//! at a time; requests that need its outcome wait for it.
+//! it is answered if only the time is due, before it is admitted if the allowance is spent or the limits were changed. A
+//! request that has spent more than an allowance is reported before its reply. Of one key there is one report at a time;
+//! requests that need its outcome wait for it.
 
 use std::{
     num::NonZeroUsize,
@@ -83,9 +83,14 @@ impl KeyLimiter {
         draw: Draw,
     ) -> Result<Admitted, Standing> {
         let key = self.key(hash);
-        let mut cause = None;
+        let (mut cause, mut has_asked) = (None, false);
         loop {
-            let admission = lock(&key.ledger).admit(self.now(), Instant::now(), draw, limits);
+            let admission = {
+                let mut ledger = lock(&key.ledger);
+                // Concurrent requests may know other limits: each has its own looked at once, or they might ask for ever.
+                let limits = if has_asked { ledger.limits() } else { limits };
+                ledger.admit(self.now(), Instant::now(), draw, limits)
+            };
             match admission {
                 Admission::Refused(standing) => return Err(standing),
                 Admission::Admitted { is_due, is_unchecked } => {
@@ -100,6 +105,7 @@ impl KeyLimiter {
                         cause = self.ask(counters, &key).await.err().or(cause);
                     }
                     drop(asking);
+                    has_asked = true;
                 }
             }
         }

@@ -83,7 +83,7 @@ pub struct Ordering {
     pub order_by: OrderBy,
     /// The kind whose snapshot it is, and the order of the snapshot.
     pub snapshot: Option<(Kind, Order)>,
-    /// The ids of products without keys.
+    /// The ids of the products that it creates.
     pub ids: GeneratedIds,
 }
 

@@ -23,6 +23,7 @@ use crate::{
     order::Order,
     retry::{Patience, jittered},
     source::{GROUP_LINES, Group, GroupStream, Line, SourceError},
+    text::random_name,
 };
 
 /// How long an attempt to write a group may take before it is abandoned and the group starts again. It is
@@ -47,7 +48,7 @@ pub struct Request {
     pub lease: Lease,
     pub source: Source,
     pub order_by: OrderBy,
-    /// What generates the ids of products without keys; `None`: they are derived from the job.
+    /// What generates the ids of products; `None`: those without keys get theirs from the job.
     pub ids: Option<GeneratedIds>,
     pub mode: Mode,
     /// Whether the job's state is stored; a dry run stores nothing.
@@ -194,7 +195,7 @@ where
     let ids = request.ids.clone().unwrap_or_else(|| GeneratedIds {
         seed: lease.import.as_str().to_owned(),
         time: job.source_time,
-        run: lease.holder.clone(),
+        run: random_name(),
     });
     let ordering = Ordering { origin, order_by: request.order_by, snapshot: own, ids };
     let meter = Meter::default();

@@ -14,8 +14,8 @@ pub const UPLOADS: &str = "uploads/";
 /// How long the presigned URL for an upload is valid.
 pub const UPLOAD_TERM: Duration = Duration::from_mins(15);
 
-/// How long after its submission an import may still be without its object: a repeated request may have
-/// got another URL, and an upload that began while its URL was valid takes time.
+/// How long after it was last submitted an import may still be without its object: an upload that began while its URL
+/// was valid takes time.
 pub const LONGEST_WAIT: Duration = Duration::from_hours(6);
 
 /// A submission with the identity of its job.

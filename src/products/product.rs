@@ -48,8 +48,8 @@ impl ProductId {
         Self(Uuid::now_v7())
     }
 
-    /// The id of a record without keys, derived from its import and its place in it: the same record is the
-    /// same product, however often it is imported. The ids sort by place, as generated ones would.
+    /// The id of a record, derived from a seed and its place: the same seed and place give the same id. The ids sort by
+    /// place, as generated ones would.
     #[must_use]
     pub fn of_record(started_at: Timestamp, seed: &str, place: u64) -> Self {
         let digest = Sha256::new().chain_update(seed).chain_update(place.to_be_bytes()).finalize();

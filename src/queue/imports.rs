@@ -374,13 +374,12 @@ impl ImportCatalog {
         }
         let (id, name) = continued.unwrap_or(own);
         let source = Source::named(name, delivery.sent);
-        let request = self.request(account, id, source, deadline);
         let ids = GeneratedIds {
             seed: content.as_str().to_owned(),
             time: known.first_seen,
-            run: request.lease.holder.clone(),
+            run: random_name(),
         };
-        let request = Request { ids: Some(ids), ..request };
+        let request = Request { ids: Some(ids), ..self.request(account, id, source, deadline) };
         let open = move || GroupStream::of_bytes(lines, Some(Format::Ndjson));
         self.import(&request, open, None).await
     }

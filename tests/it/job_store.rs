@@ -11,7 +11,7 @@ use serverless_catalog::{
     imports::{
         Counts, ImportCost, Kind, OrderBy,
         job::{
-            Claim, ImportId, ImportOptions, JobStore as _, Lease, ObjectVersion, Progress,
+            Claim, ImportId, ImportOptions, Job, JobStore as _, Lease, ObjectVersion, Progress,
             RunningJob, Source, Status, Submission,
         },
         submission::SubmittedImport,
@@ -306,8 +306,12 @@ async fn a_submission_fails_once_and_not_when_it_has_begun() {
         store.submit_import(&account(), &submitted).await.expect("submitted");
     };
     let [fails, begins] = ["fails", "begins"].map(|name| ImportId::of(&[name]));
+    let seen = async |import: &ImportId| {
+        store.job(&account(), import).await.expect("read").expect("a job")
+    };
     let fail = async |import: &ImportId| {
-        store.fail_submission(&account(), import, "no object").await.expect("an answer")
+        let job = seen(import).await;
+        store.fail_submission(&account(), &job, "no object").await.expect("an answer")
     };
     submit(&fails).await;
     assert!(fail(&fails).await);
@@ -320,6 +324,12 @@ async fn a_submission_fails_once_and_not_when_it_has_begun() {
     let job = store.job(&account(), &fails).await.expect("read").expect("a job");
     assert_eq!((job.status, job.error, job.created_at), (Status::Waiting, None, time(-9)));
     assert!(fail(&fails).await);
+    // Who has seen the job before that does not end it.
+    submit(&fails).await;
+    let before = Job { updated_at: time(-1), ..seen(&fails).await };
+    let failed = store.fail_submission(&account(), &before, "no object").await;
+    assert!(!failed.expect("an answer"));
+    assert_eq!(status(&store, &fails).await, Some(Status::Waiting));
 
     submit(&begins).await;
     let claim = store.claim(&lease(&begins, "a"), &source("upload", None)).await.expect("claim");
@@ -331,7 +341,9 @@ async fn a_submission_fails_once_and_not_when_it_has_begun() {
     let job = store.job(&account(), &begins).await.expect("read").expect("a job");
     assert!(job.started_at.is_some(), "it is not begun anew");
     assert_eq!(status(&store, &begins).await, Some(Status::Waiting));
-    assert!(!fail(&ImportId::of(&["unknown"])).await);
+    let unknown = Job { import_id: ImportId::of(&["unknown"]), ..seen(&fails).await };
+    let failed = store.fail_submission(&account(), &unknown, "no object").await;
+    assert!(!failed.expect("an answer"));
 }
 
 #[tokio::test]

@@ -124,7 +124,7 @@ impl ManageExports {
         let Call { request, principal, identity, store, log } = call;
         let account = &principal.account;
         let kinds = kinds(body::json(request)?)?;
-        let RequestIdentity { arrived_at, name, .. } = identity;
+        let RequestIdentity { arrived_at, name, is_repeated } = identity;
         let id = ExportId::of(&["https", name]);
         if store.unfinished_exports(account, &id).await? >= MAX_UNFINISHED {
             return Err(ApiError::TooMany(Excess::Exports));
@@ -134,8 +134,7 @@ impl ManageExports {
         let ends = ends(store, account, oldest).await?;
         let cursor = ends.seal(&self.cursors, account)?;
         let new = ExportJob::new(id, kinds, ExportView::of(principal), cursor, *arrived_at);
-        let is_new = store.create_export(account, &new).await?;
-        let job = if is_new {
+        let job = if store.create_export(account, &new).await? {
             new
         } else {
             // An earlier attempt stored the job, and a worker may have begun to read the records: the cursor stored
@@ -147,8 +146,11 @@ impl ManageExports {
         if let Err(error) = Patience::Attempts(3).retry(send, |_| true).await {
             // An export that nobody begins must not count as unfinished. If an earlier attempt requested it, that one may
             // have told the client its id, and may have sent the message.
-            if is_new && let Err(error) = store.withdraw_export(account, &job.id).await {
-                tracing::warn!(cause = chain(&error), "an export that is never begun stays");
+            if !is_repeated && let Err(error) = store.withdraw_export(account, &job.id).await {
+                tracing::warn!(
+                    cause = chain(&error),
+                    "an export that failed to be requested stays"
+                );
             }
             return Err(ApiError::Unavailable(error));
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::{Method, StatusCode};
 use serde::Serialize;
@@ -235,7 +235,7 @@ impl ManageImports {
         let account = &principal.account;
         let job = store.job(account, &id).await?;
         let mut job = job.ok_or(ApiError::NotFound(Absent::Import))?;
-        self.expire(store, account, &mut job).await?;
+        self.expire(store, account, &mut job, PATIENCE).await?;
         log.items = 1;
         let errors = self.first_errors(account, &job).await?;
         let mut body = ImportState::of(&job).json()?;
@@ -264,6 +264,7 @@ impl ManageImports {
         store: &Store,
         account: &AccountId,
         job: &mut Job,
+        patience: Patience,
     ) -> Result<(), ApiError> {
         let now = store.clock().now();
         if !is_overdue(job, now) {
@@ -272,8 +273,8 @@ impl ManageImports {
         let Bucket { objects, name: bucket } = &self.bucket;
         let object_key = upload_key(account, &job.import_id);
         let reason = "nothing was uploaded while the URL was valid";
-        if objects.length(bucket, &object_key, PATIENCE).await?.is_none()
-            && store.fail_submission(account, &job.import_id, reason).await?
+        if objects.length(bucket, &object_key, patience).await?.is_none()
+            && store.fail_submission(account, job, reason).await?
         {
             (job.status, job.updated_at) = (Status::Failed, now);
             job.error = Some(reason.to_owned());
@@ -320,7 +321,12 @@ impl ManageImports {
         let limit = limit.min(MAX_LIMIT);
         let account = &principal.account;
         let (mut jobs, next) = store.jobs_page(account, limit, after.as_ref()).await?;
-        try_join_all(jobs.iter_mut().map(|job| self.expire(store, account, job))).await?;
+        // A list does without S3: a job that cannot be decided waits, as it did before.
+        let once = Patience::Attempts(1);
+        let expired = jobs.iter_mut().map(|job| self.expire(store, account, job, once));
+        for error in join_all(expired).await.into_iter().filter_map(Result::err) {
+            tracing::warn!(cause = error.cause(), "an import may be overdue");
+        }
         log.items = jobs.len();
         log.has_next_page = next.is_some();
         let states = jobs.iter().map(|job| ImportState::of(job).json());

@@ -7,7 +7,7 @@ use crate::{
     account::AccountId,
     imports::{
         Kind, OrderBy,
-        job::{ImportId, ImportOptions, Job, Status, Submission},
+        job::{ImportOptions, Job, Status, Submission},
         submission::SubmittedImport,
     },
     source::Format,
@@ -90,22 +90,26 @@ impl Store {
         self.put("submit import", put).await.map(drop)
     }
 
-    /// Ends a submitted import of which nothing was uploaded; `false`: it has begun.
+    /// Ends a submitted import of which nothing was uploaded; `false`: it has begun, or was submitted again since it was
+    /// seen.
     pub async fn fail_submission(
         &self,
         account: &AccountId,
-        import: &ImportId,
+        seen: &Job,
         reason: &str,
     ) -> Result<bool, StoreError> {
         let update = self
-            .update_import(account, import.as_str())
+            .update_import(account, seen.import_id.as_str())
             .update_expression("SET #status = :failed, #error = :reason, updatedAt = :now")
-            .condition_expression("#status = :waiting AND attribute_not_exists(startedAt)")
+            .condition_expression(
+                "#status = :waiting AND attribute_not_exists(startedAt) AND updatedAt = :seen",
+            )
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#error", "error")
             .expression_attribute_values(":failed", text(Status::Failed.as_str()))
             .expression_attribute_values(":waiting", text(Status::Waiting.as_str()))
             .expression_attribute_values(":reason", text(reason))
+            .expression_attribute_values(":seen", number(seen.updated_at.as_millisecond()))
             .expression_attribute_values(":now", number(self.now_millis()));
         Ok(self.update_or_stored("end submitted import", update).await?.is_ok())
     }

@@ -5,6 +5,7 @@ pub(crate) mod scene;
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::json;
 use serverless_catalog::{
     access::{LimitName, Limits, Permission, Usage},
@@ -259,6 +260,50 @@ fn what_was_used_under_earlier_limits_counts_by_them() {
         scene.limit(&key, units).await;
         let reply = instance.read(&key).await;
         assert_eq!((reply.status, reply.header("x-ratelimit-limit")), (200, "10"), "{reply:?}");
+    });
+}
+
+#[test]
+fn a_lowered_limit_counts_even_while_the_counter_is_away() {
+    run(NOON, async |scene| {
+        let key = scene.key(reads(1_000)).await;
+        let instance = scene.instance_that_caches_nothing();
+        for _ in 0..5 {
+            assert_eq!(instance.read(&key).await.status, 200);
+        }
+        scene.counter.set(FaultKind::Lost);
+        scene.limit(&key, reads(3)).await;
+        let mut statuses = Vec::new();
+        for _ in 0..5 {
+            statuses.push(instance.read(&key).await.status);
+        }
+        assert_eq!(statuses, [200, 200, 200, 429, 429]);
+        scene.counter.set(FaultKind::Pass);
+        sleep(Duration::from_secs(21)).await;
+        assert_eq!(instance.read(&key).await.header("x-ratelimit-limit"), "3");
+        assert_eq!(scene.counted(&key).await.reads, 8, "all of them");
+    });
+}
+
+#[test]
+fn requests_that_know_different_limits_do_not_keep_each_other_asking() {
+    run(NOON, async |scene| {
+        let key = scene.key(reads(1_000)).await;
+        // What is looked up, and what is reported, takes so long that requests with both limits are under way.
+        let instance = scene.instance_that_caches_nothing();
+        scene.counter.set(Fate { after: Duration::from_millis(20), ..Fate::default() });
+        let requests = (0..40_u64).map(|number| {
+            let (scene, key, instance) = (&scene, &key, &instance);
+            async move {
+                sleep(Duration::from_millis(number * 3)).await;
+                scene.limit(key, reads(if number % 2 == 0 { 1_000 } else { 2_000 })).await;
+                instance.read(key).await.status
+            }
+        });
+        let statuses = join_all(requests).await;
+        assert_eq!(statuses, [200; 40]);
+        let asked = scene.counter.take().len();
+        assert!(asked <= 41, "{asked}: each asks once at most");
     });
 }
 
