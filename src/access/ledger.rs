@@ -16,21 +16,27 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The counter of a key, as an instance keeps it between its reports.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    limits: Limits,
-    /// The limits that what is not reported was used under, or most of it.
-    used_under: Limits,
     /// What the database told last.
     known: Counter,
     /// The same, with what was spent here since.
     balances: Balances,
-    /// What was used here and is not reported.
-    unreported: Usage,
-    /// When something was used here last.
-    used_at: Timestamp,
+    /// What was used here under earlier limits and is not reported: it counts by them, and is reported first.
+    earlier: Vec<Unreported>,
+    /// What was used here under the limits that the key has now and is not reported.
+    current: Unreported,
     /// When this instance last heard from the database.
     heard: Option<Instant>,
     /// When it last failed to reach it.
     failed: Option<Instant>,
+}
+
+/// What is not reported of what was used under some limits.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unreported {
+    limits: Limits,
+    used: Usage,
+    /// When something was used last.
+    at: Timestamp,
 }
 
 /// Whether a request is admitted.
@@ -44,7 +50,7 @@ pub enum Admission {
     },
     /// A balance is empty.
     Refused(Standing),
-    /// The counter must be read, or the allowance is spent: the database must be asked first.
+    /// The counter must be read, the allowance is spent, or the limits were changed: the database must be asked first.
     AskFirst,
 }
 
@@ -57,12 +63,15 @@ impl Ledger {
         draw: Draw,
         limits: Limits,
     ) -> Admission {
-        self.limits = limits;
-        if !self.unreported.is_of_any_limit() {
-            self.used_under = limits;
+        if limits != self.current.limits {
+            if self.current.used.is_of_any_limit() {
+                self.earlier.push(std::mem::take(&mut self.current));
+            }
+            self.current.limits = limits;
         }
         if let Some(standing) = self.standing(now, draw).filter(|standing| standing.is_empty) {
-            self.unreported.rejected = self.unreported.rejected.saturating_add(1);
+            let rejected = &mut self.current.used.rejected;
+            *rejected = rejected.saturating_add(1);
             return Admission::Refused(standing);
         }
         let must_ask = self.must_ask();
@@ -80,15 +89,14 @@ impl Ledger {
     /// The limits by which it decides.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        self.limits
+        self.current.limits
     }
 
-    /// Whether the counter is unknown, an allowance is spent, or the limits were changed: what was used counts by the
-    /// limits that it was used under, and is reported before anything else is used.
+    /// Whether the counter is unknown, an allowance is spent, or the limits were changed.
     fn must_ask(&self) -> bool {
-        let spent =
-            |(name, limit): (LimitName, PerMinute)| self.unreported.of(name) >= limit.allowance();
-        self.heard.is_none() || self.limits != self.used_under || self.limits.each().any(spent)
+        let Unreported { limits, used, .. } = self.current;
+        let spent = |(name, limit): (LimitName, PerMinute)| used.of(name) >= limit.allowance();
+        self.heard.is_none() || !self.earlier.is_empty() || limits.each().any(spent)
     }
 
     /// Whether a report is due because of the time.
@@ -102,9 +110,9 @@ impl Ledger {
     /// of it.
     #[must_use]
     pub fn is_overspent(&self, instant: Instant) -> bool {
-        let over =
-            |(name, limit): (LimitName, PerMinute)| self.unreported.of(name) > limit.allowance();
-        self.limits.each().any(over) && !self.is_pausing(instant)
+        let Unreported { limits, used, .. } = self.current;
+        let over = |(name, limit): (LimitName, PerMinute)| used.of(name) > limit.allowance();
+        limits.each().any(over) && !self.is_pausing(instant)
     }
 
     /// Whether the database must be asked before the next request, and may be.
@@ -115,29 +123,30 @@ impl Ledger {
 
     /// Charges what a request used.
     pub fn charge(&mut self, now: Timestamp, used: Usage) {
-        self.unreported = self.unreported.plus(used);
-        self.used_at = now;
-        self.balances.spend(now, used, &self.limits);
+        self.current.used = self.current.used.plus(used);
+        self.current.at = now;
+        self.balances.spend(now, used, &self.current.limits);
     }
 
     /// What to report; `None` if the counter must be read first.
     #[must_use]
     pub fn report(&self) -> Option<UsageReport> {
         self.heard?;
-        let Self { unreported, used_at, used_under, known, .. } = *self;
-        Some(UsageReport { used: unreported, used_at, limits: used_under, known })
+        let Unreported { limits, used, at } = *self.earlier.first().unwrap_or(&self.current);
+        Some(UsageReport { used, used_at: at, limits, known: self.known })
     }
 
     /// Takes what the database told, to a report of this use.
-    pub fn heard(&mut self, now: Timestamp, instant: Instant, counter: Counter, reported: Usage) {
-        self.unreported = self.unreported.less(reported);
-        if self.heard.is_some() {
-            // All that is left was used while the report was made.
-            self.used_under = self.limits;
-        }
+    pub fn heard(&mut self, instant: Instant, counter: Counter, reported: Usage) {
+        // The limits may have been changed since the report was made: what it was made of is the first even so.
+        let first = self.earlier.first_mut().unwrap_or(&mut self.current);
+        first.used = first.used.less(reported);
+        self.earlier.retain(|earlier| earlier.used.is_of_any_limit());
         self.known = counter;
         self.balances = counter.balances;
-        self.balances.spend(now, self.unreported, &self.limits);
+        for Unreported { limits, used, at } in self.earlier.iter().chain([&self.current]) {
+            self.balances.spend(*at, *used, limits);
+        }
         self.heard = Some(instant);
         self.failed = None;
     }
@@ -150,7 +159,7 @@ impl Ledger {
     /// How things stand with the scarcest balance.
     #[must_use]
     pub fn standing(&self, now: Timestamp, draw: Draw) -> Option<Standing> {
-        self.standing_with(now, draw, &self.limits)
+        self.standing_with(now, draw, &self.current.limits)
     }
 
     /// How things stand with the scarcest balance of these limits.
@@ -189,7 +198,7 @@ mod tests {
     fn informed(instant: Instant) -> Ledger {
         let mut ledger = Ledger::default();
         assert_eq!(ledger.admit(at(0), instant, Draw::Read, limits()), Admission::AskFirst);
-        ledger.heard(at(0), instant, Counter::default(), Usage::default());
+        ledger.heard(instant, Counter::default(), Usage::default());
         ledger
     }
 
@@ -205,7 +214,7 @@ mod tests {
         assert_eq!((ledger.is_waiting(start), ledger.is_due(start)), (true, true));
         assert_eq!(ledger.report(), None);
         let counter = Counter { reports: 7, ..Counter::default() };
-        ledger.heard(at(0), start, counter, Usage::default());
+        ledger.heard(start, counter, Usage::default());
         assert_eq!((ledger.is_waiting(start), ledger.is_due(start)), (false, false));
         assert_eq!(ledger.admit(at(3), start, Draw::Read, limits()), admitted(false, false));
         let report =
@@ -231,7 +240,7 @@ mod tests {
         let mut balances = Balances::default();
         balances.spend(at(0), reads(2), &limits());
         let counter = Counter { balances, ..Counter::default() };
-        ledger.heard(at(0), start, counter, reads(2));
+        ledger.heard(start, counter, reads(2));
         assert_eq!(remaining(&ledger), 17);
         assert_eq!(ledger.report().map(|report| report.used), Some(reads(1)));
         assert_eq!((ledger.is_waiting(start), ledger.is_overspent(start)), (false, false));
@@ -267,7 +276,7 @@ mod tests {
         assert_eq!(ledger.admit(at(1), later, Draw::Read, limits()), Admission::AskFirst);
         // An answer ends the pause after a failure.
         ledger.failed(later);
-        ledger.heard(at(1), later, Counter::default(), Usage::default());
+        ledger.heard(later, Counter::default(), Usage::default());
         assert!(ledger.is_waiting(later), "more than an allowance is not reported");
     }
 

@@ -87,7 +87,8 @@ impl KeyLimiter {
         loop {
             let admission = {
                 let mut ledger = lock(&key.ledger);
-                // Concurrent requests may know other limits: each has its own looked at once, or they might ask for ever.
+                // Concurrent requests may know other limits: each applies its own once, or they could keep each other
+                // asking.
                 let limits = if has_asked { ledger.limits() } else { limits };
                 ledger.admit(self.now(), Instant::now(), draw, limits)
             };
@@ -167,7 +168,7 @@ impl KeyLimiter {
         let failure = match timeout(COUNTER_TIMEOUT, asked).await {
             Ok(Ok(counter)) => {
                 let mut ledger = lock(&key.ledger);
-                ledger.heard(self.now(), Instant::now(), counter, reported);
+                ledger.heard(Instant::now(), counter, reported);
                 return Ok(());
             }
             Ok(Err(error)) => chain(&error),

@@ -95,8 +95,11 @@ async fn ask(
 async fn exports_whose_message_could_not_be_sent_keep_no_other_from_being_made() {
     let catalog = Catalog::start().await;
     let key = catalog.key("ACME").await;
-    for _ in 0..=MAX_UNFINISHED {
+    let names: Vec<String> = (0..=MAX_UNFINISHED).map(|number| format!("k{number}")).collect();
+    for name in &names {
         assert_eq!(ask(&catalog, Arc::new(Away), &key, None).await, 503);
+        assert_eq!(ask(&catalog, Arc::new(Away), &key, Some(name)).await, 503);
+        assert_eq!(ask(&catalog, Arc::new(Away), &key, Some(name)).await, 503, "again");
     }
     assert_eq!(ask(&catalog, Arc::<Queue>::default(), &key, None).await, 202);
 }

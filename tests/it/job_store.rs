@@ -324,7 +324,7 @@ async fn a_submission_fails_once_and_not_when_it_has_begun() {
     let job = store.job(&account(), &fails).await.expect("read").expect("a job");
     assert_eq!((job.status, job.error, job.created_at), (Status::Waiting, None, time(-9)));
     assert!(fail(&fails).await);
-    // Who has seen the job before that does not end it.
+    // A caller that saw the job before that does not end it.
     submit(&fails).await;
     let before = Job { updated_at: time(-1), ..seen(&fails).await };
     let failed = store.fail_submission(&account(), &before, "no object").await;

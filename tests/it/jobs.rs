@@ -6,12 +6,15 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use flate2::read::GzDecoder;
 use futures_util::future::join_all;
 use jiff::Timestamp;
+use lambda_http::RequestExt as _;
 use serde_json::{Value, json};
 use serverless_catalog::{
     access::Permission,
     account::AccountId,
     changes::Kinds,
+    cursor::Cursors,
     exports::{ExportId, ExportJob, ExportView, MAX_UNFINISHED},
+    http::{Authenticator, HttpAdapter, ManageImports},
     imports::{
         OrderBy,
         job::{
@@ -20,7 +23,7 @@ use serverless_catalog::{
         },
         submission::{SubmittedImport, upload_key},
     },
-    objects::Bucket,
+    objects::{Bucket, Objects},
     offerings::CatalogId,
     retry::Patience,
     store::{Connection, lean_s3_client},
@@ -275,6 +278,30 @@ async fn a_list_of_imports_says_of_each_what_it_says_itself() {
         let state = catalog.read(&key, &format!("{IMPORTS}/{id}")).await.json();
         assert_eq!(state["status"], *status, "{state}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_imports_does_without_s3() {
+    let catalog = Catalog::start().await;
+    let key = catalog.key("ACME").await;
+    let announced = json!({"upload": {"format": "ndjson", "length": 5}}).to_string().into_bytes();
+    let told = post(&catalog, &key, IMPORTS, "application/json", announced).send().await.json();
+    age(&catalog, told["importId"].as_str().expect("id"), 361).await;
+    // Nothing listens at this port.
+    let s3 = lean_s3_client(&Connection::local("http://127.0.0.1:1")).expect("client");
+    let bucket = Bucket { objects: Objects::new(s3), name: "catalog".to_owned() };
+    let cursors = Cursors::new("the cursor secret of all the tests", None).expect("secret");
+    let endpoint = ManageImports::new(bucket, cursors.into());
+    let keys = Authenticator::new(Duration::from_mins(1));
+    let function = HttpAdapter::new(endpoint, catalog.stack.store.clone(), keys, false);
+    let request = lambda_http::http::Request::get(IMPORTS)
+        .header("authorization", format!("Bearer {key}"))
+        .body(lambda_http::Body::Empty)
+        .expect("a request");
+    let reply = function.handle(request.with_raw_http_path(IMPORTS)).await;
+    assert_eq!(reply.status(), 200);
+    let listed = catalog.read(&key, IMPORTS).await.json();
+    assert_eq!(listed["imports"][0]["status"], "failed", "with S3 it is decided: {listed}");
 }
 
 /// A function may die between storing the job and storing its records. The client sends the request again.

@@ -644,3 +644,26 @@ async fn the_same_message_again_makes_another_product_only_with_another_id() {
     assert_eq!(imports.catalog.upsert(&key, &[price]).await.status, 200);
     assert_eq!(counts("third").await, [0, 1], "it is there already");
 }
+
+/// An operator may have an object imported anew, when what it made has another key by now.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_object_imported_anew_makes_another_product_only_with_another_id() {
+    let imports = Imports::start().await;
+    let key = imports.catalog.key("ACME").await;
+    let record = json!({"kind": "product", "sku": "A", "name": "Cable"}).to_string();
+    imports.put("imports/ACME/a.ndjson", record.into_bytes()).await;
+    let event = [created("imports/ACME/a.ndjson", "01")];
+    assert!(imports.deliver(&event).await.is_empty());
+    let moves = [json!({"sku": "A", "externalId": "E"}), json!({"externalId": "E", "sku": null})];
+    assert_eq!(imports.catalog.upsert(&key, &moves).await.status, 200);
+    let account = AccountId::parse("ACME").expect("account");
+    let store = &imports.catalog.stack.store;
+    for job in store.jobs(&account).await.expect("jobs") {
+        store.delete_job(&account, &job.import_id).await.expect("deleted");
+    }
+    assert!(imports.deliver(&event).await.is_empty());
+    let page = imports.catalog.read(&key, "/api/v1/products").await.json();
+    let products = page["products"].as_array().expect("products");
+    assert_eq!(products.len(), 2, "{page}");
+    assert_ne!(products[0]["id"], products[1]["id"]);
+}

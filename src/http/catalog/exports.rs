@@ -134,7 +134,8 @@ impl ManageExports {
         let ends = ends(store, account, oldest).await?;
         let cursor = ends.seal(&self.cursors, account)?;
         let new = ExportJob::new(id, kinds, ExportView::of(principal), cursor, *arrived_at);
-        let job = if store.create_export(account, &new).await? {
+        let is_new = store.create_export(account, &new).await?;
+        let job = if is_new {
             new
         } else {
             // An earlier attempt stored the job, and a worker may have begun to read the records: the cursor stored
@@ -144,9 +145,12 @@ impl ManageExports {
         };
         let send = || self.queue.send(export_message(account, &job.id));
         if let Err(error) = Patience::Attempts(3).retry(send, |_| true).await {
-            // An export that nobody begins must not count as unfinished. If an earlier attempt requested it, that one may
-            // have told the client its id, and may have sent the message.
-            if !is_repeated && let Err(error) = store.withdraw_export(account, &job.id).await {
+            // An export that nobody begins must not count as unfinished. If an earlier attempt stored it, that one may
+            // have told the client its id. That this one did is certain also where its answer was lost, if there was no
+            // earlier attempt.
+            if (is_new || !is_repeated)
+                && let Err(error) = store.withdraw_export(account, &job.id).await
+            {
                 tracing::warn!(
                     cause = chain(&error),
                     "an export that failed to be requested stays"

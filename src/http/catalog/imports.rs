@@ -324,8 +324,14 @@ impl ManageImports {
         // A list does without S3: a job that cannot be decided waits, as it did before.
         let once = Patience::Attempts(1);
         let expired = jobs.iter_mut().map(|job| self.expire(store, account, job, once));
-        for error in join_all(expired).await.into_iter().filter_map(Result::err) {
-            tracing::warn!(cause = error.cause(), "an import may be overdue");
+        let failures: Vec<ApiError> =
+            join_all(expired).await.into_iter().filter_map(Result::err).collect();
+        if let Some(error) = failures.first() {
+            tracing::warn!(
+                cause = error.cause(),
+                imports = failures.len(),
+                "imports may be overdue"
+            );
         }
         log.items = jobs.len();
         log.has_next_page = next.is_some();

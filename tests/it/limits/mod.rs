@@ -209,6 +209,24 @@ fn only_requests_that_pass_every_check_of_the_key_count() {
 }
 
 #[test]
+fn a_report_that_fails_after_the_answer_is_logged_with_the_id_of_its_request() {
+    let (lines, _guard) = Lines::capture();
+    run(NOON, async |scene| {
+        let key = scene.key(Limits { writes_per_minute: Some(per_minute(20)), ..reads(20) }).await;
+        let instance = scene.instance();
+        assert_eq!(instance.write(&key, 1).await.status, 200);
+        lines.all();
+        scene.counter.set(FaultKind::Throttled);
+        assert_eq!(instance.write(&key, 5).await.status, 200);
+    });
+    let lines = lines.all();
+    let throttled: Vec<_> =
+        lines.iter().filter(|line| line["fields"]["message"] == "throttled").collect();
+    assert_eq!(throttled.len(), 1, "{lines:?}");
+    assert_eq!(throttled[0]["span"]["request_id"], "req_r");
+}
+
+#[test]
 fn a_key_that_may_not_do_something_is_told_what_it_has_left_and_charged_nothing() {
     run(NOON, async |scene| {
         let key = scene.key_with(reads(10), [Permission::OfferingsRead]).await;
@@ -282,6 +300,50 @@ fn a_lowered_limit_counts_even_while_the_counter_is_away() {
         sleep(Duration::from_secs(21)).await;
         assert_eq!(instance.read(&key).await.header("x-ratelimit-limit"), "3");
         assert_eq!(scene.counted(&key).await.reads, 8, "all of them");
+    });
+}
+
+#[test]
+fn a_limit_that_is_raised_while_the_counter_is_away_makes_no_debt_of_what_was_used_since() {
+    run(NOON, async |scene| {
+        let key = scene.key(reads(30)).await;
+        let instance = scene.instance_that_caches_nothing();
+        assert_eq!(instance.read(&key).await.status, 200);
+        scene.counter.set(FaultKind::Lost);
+        scene.limit(&key, reads(1_000)).await;
+        for _ in 0..500 {
+            assert_eq!(instance.read(&key).await.status, 200);
+        }
+        scene.counter.set(FaultKind::Pass);
+        sleep(Duration::from_secs(2)).await;
+        let reply = instance.read(&key).await;
+        assert_eq!((reply.status, reply.header("x-ratelimit-limit")), (200, "1000"), "{reply:?}");
+        let left = reply.number("x-ratelimit-remaining");
+        // One read of thirty is worth 33 of a thousand, and some have refilled.
+        assert!((460..=505).contains(&left), "{left}");
+        // Another instance is told the same.
+        let left_there = scene.instance().read(&key).await.number("x-ratelimit-remaining");
+        assert!((left - 10..=left + 10).contains(&left_there), "{left_there} for {left}");
+        assert!(scene.counted(&key).await.reads >= 501);
+    });
+}
+
+#[test]
+fn what_an_instance_used_before_it_ever_heard_of_the_counter_counts_by_its_limits_too() {
+    run(NOON, async |scene| {
+        let key = scene.key(reads(1_000)).await;
+        let instance = scene.instance_that_caches_nothing();
+        scene.counter.set(FaultKind::Lost);
+        for _ in 0..500 {
+            assert_eq!(instance.read(&key).await.status, 200);
+        }
+        scene.limit(&key, reads(10)).await;
+        scene.counter.set(FaultKind::Pass);
+        sleep(Duration::from_secs(2)).await;
+        let reply = instance.read(&key).await;
+        let told = ["x-ratelimit-limit", "x-ratelimit-remaining"].map(|name| reply.header(name));
+        // Half of a minute's worth was used.
+        assert_eq!((reply.status, told), (200, ["10", "4"]), "{reply:?}");
     });
 }
 
