@@ -232,7 +232,7 @@ impl<E: Endpoint> HttpAdapter<E> {
         let admitted = record.admit(E::PERMISSION, request.source_ip, Timestamp::now());
         let principal = admitted.map_err(|rejection| {
             let rejection = ApiError::KeyRejected(rejection);
-            // A 401: the key is none any more.
+            // With a 401 it is no key any more.
             if rejection.status() == 403 {
                 limited.standing = self.limiter.standing_of(&key, &limits, draw);
             }

@@ -24,7 +24,7 @@ use serverless_catalog::{
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    limits::scene::{self, Instance},
+    limits::scene::{self, Instance, Key},
     log::Lines,
     proxy::{Fate, proxy},
     simulation::faults,
@@ -351,23 +351,30 @@ async fn a_claim_is_taken_over_when_its_time_is_over_and_forgotten_after_a_day()
     assert!(!anew.is_repeated && anew.name != began.name, "{anew:?}");
 }
 
+/// The event of an upsert with an idempotency key.
+fn upsert_once(key: &Key) -> Value {
+    let body = json!({"products": [{"sku": "A", "name": "n"}]});
+    let mut event = scene::event("POST", PATH, "", key, Some(body));
+    event["headers"]["idempotency-key"] = "once".into();
+    event
+}
+
+/// This becomes of requests that keep an answer; all others pass.
+fn when_kept(fate: faults::Fate) -> impl Fn(&str, &[u8]) -> faults::Fate {
+    move |operation, request| {
+        let request = String::from_utf8_lossy(request);
+        let keeps = operation == "UpdateItem" && request.contains("\"test-idempotency-keys\"");
+        if keeps { fate } else { faults::Fate::default() }
+    }
+}
+
 #[test]
 fn a_claim_that_nothing_ends_holds_until_a_second_after_the_deadline_of_its_request() {
     scene::run("2026-11-28T12:00:00Z", async |scene| {
         let key = scene.key(Limits::default()).await;
-        let body = json!({"products": [{"sku": "A", "name": "n"}]});
-        let mut event = scene::event("POST", PATH, "", &key, Some(body));
-        event["headers"]["idempotency-key"] = "once".into();
+        let event = upsert_once(&key);
         // The answer is never kept.
-        let fates = |operation: &str, request: &[u8]| {
-            let request = String::from_utf8_lossy(request);
-            let keeps = operation == "UpdateItem" && request.contains("\"test-idempotency-keys\"");
-            faults::Fate::from(if keeps {
-                faults::FaultKind::Lost
-            } else {
-                faults::FaultKind::Pass
-            })
-        };
+        let fates = when_kept(faults::FaultKind::Lost.into());
         // Without a deadline in its context, a request has 28.5 seconds.
         let end = Instant::now() + Duration::from_millis(29_500);
         let stuck = Instance::of(&scene.settings(0, fates));
@@ -389,16 +396,10 @@ fn an_answer_that_cannot_be_kept_in_time_is_given_all_the_same() {
     let (lines, _guard) = Lines::capture();
     scene::run("2026-11-28T12:00:00Z", async |scene| {
         let key = scene.key(Limits::default()).await;
-        let body = json!({"products": [{"sku": "A", "name": "n"}]});
-        let mut event = scene::event("POST", PATH, "", &key, Some(body));
-        event["headers"]["idempotency-key"] = "once".into();
+        let event = upsert_once(&key);
         // The table of the keys answers no update.
-        let fates = |operation: &str, request: &[u8]| {
-            let request = String::from_utf8_lossy(request);
-            let keeps = operation == "UpdateItem" && request.contains("\"test-idempotency-keys\"");
-            let before = if keeps { Duration::from_hours(1) } else { Duration::ZERO };
-            faults::Fate { before, ..faults::Fate::default() }
-        };
+        let never = faults::Fate { before: Duration::from_hours(1), ..faults::Fate::default() };
+        let fates = when_kept(never);
         let began = Instant::now();
         let stuck = Instance::of(&scene.settings(0, fates));
         let reply = stuck.invoke("upsert-products", &event).await;

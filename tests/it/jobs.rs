@@ -227,6 +227,13 @@ async fn an_upload_is_one_object_of_the_declared_length_and_written_once() {
     assert_eq!(state["counts"]["created"], 1, "{state}");
 }
 
+/// Announces an upload that never comes; returns the id of its import.
+async fn announce(catalog: &Catalog, key: &str) -> String {
+    let announced = json!({"upload": {"format": "ndjson", "length": 5}}).to_string().into_bytes();
+    let told = post(catalog, key, IMPORTS, "application/json", announced).send().await.json();
+    told["importId"].as_str().expect("id").to_owned()
+}
+
 /// Lets a job have been submitted this long ago.
 async fn age(catalog: &Catalog, id: &str, minutes: i64) {
     let submitted_at = Timestamp::now().as_millisecond() - minutes * 60_000;
@@ -243,13 +250,11 @@ async fn age(catalog: &Catalog, id: &str, minutes: i64) {
 async fn an_import_whose_object_never_came_fails_after_six_hours() {
     let catalog = Catalog::start().await;
     let key = catalog.key("ACME").await;
-    let announced = json!({"upload": {"format": "ndjson", "length": 5}}).to_string().into_bytes();
-    let told = post(&catalog, &key, IMPORTS, "application/json", announced).send().await.json();
-    let id = told["importId"].as_str().expect("id");
+    let id = announce(&catalog, &key).await;
     let path = format!("{IMPORTS}/{id}");
-    age(&catalog, id, 359).await;
+    age(&catalog, &id, 359).await;
     assert_eq!(catalog.read(&key, &path).await.json()["status"], "waiting");
-    age(&catalog, id, 361).await;
+    age(&catalog, &id, 361).await;
     for _ in 0..2 {
         let state = catalog.read(&key, &path).await.json();
         assert_eq!(state["status"], "failed", "{state}");
@@ -264,12 +269,11 @@ async fn an_import_whose_object_never_came_fails_after_six_hours() {
 async fn a_list_of_imports_says_of_each_what_it_says_itself() {
     let catalog = Catalog::start().await;
     let key = catalog.key("ACME").await;
-    let announced = json!({"upload": {"format": "ndjson", "length": 5}}).to_string().into_bytes();
     let mut ids = Vec::new();
     for minutes in [359, 361, 362] {
-        let request = post(&catalog, &key, IMPORTS, "application/json", announced.clone());
-        ids.push(request.send().await.json()["importId"].as_str().expect("id").to_owned());
-        age(&catalog, &ids[ids.len() - 1], minutes).await;
+        let id = announce(&catalog, &key).await;
+        age(&catalog, &id, minutes).await;
+        ids.push(id);
     }
     let listed = catalog.read(&key, IMPORTS).await.json();
     let states: Vec<&Value> = (0..3).map(|place| &listed["imports"][place]["status"]).collect();
@@ -284,9 +288,7 @@ async fn a_list_of_imports_says_of_each_what_it_says_itself() {
 async fn a_list_of_imports_does_without_s3() {
     let catalog = Catalog::start().await;
     let key = catalog.key("ACME").await;
-    let announced = json!({"upload": {"format": "ndjson", "length": 5}}).to_string().into_bytes();
-    let told = post(&catalog, &key, IMPORTS, "application/json", announced).send().await.json();
-    age(&catalog, told["importId"].as_str().expect("id"), 361).await;
+    age(&catalog, &announce(&catalog, &key).await, 361).await;
     // Nothing listens at this port.
     let s3 = lean_s3_client(&Connection::local("http://127.0.0.1:1")).expect("client");
     let bucket = Bucket { objects: Objects::new(s3), name: "catalog".to_owned() };

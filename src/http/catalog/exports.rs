@@ -145,9 +145,9 @@ impl ManageExports {
         };
         let send = || self.queue.send(export_message(account, &job.id));
         if let Err(error) = Patience::Attempts(3).retry(send, |_| true).await {
-            // An export that nobody begins must not count as unfinished. If an earlier attempt stored it, that one may
-            // have told the client its id. That this one did is certain also where its answer was lost, if there was no
-            // earlier attempt.
+            // An export that nobody begins must not count as unfinished. One that an earlier attempt stored stays: the
+            // client may know its id. Without an earlier attempt, this one stored it, even if the database's answer was
+            // lost.
             if (is_new || !is_repeated)
                 && let Err(error) = store.withdraw_export(account, &job.id).await
             {
